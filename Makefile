@@ -1,0 +1,124 @@
+# `make demo` and `make test` need Python 3.11 or later with venv, and nothing else of ours.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# In the order of the directories: the long files of integration tests first, and none of them alone at the end.
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick lint docs package format clean
+
+help:
+	@echo 'make demo     serve the example project (HOST, PORT, REDIS_URL, DATABASE_URL, SERVER)'
+	@echo 'make test     linters, types, docs, package, then every test (PYTEST_ARGS)'
+	@echo 'make quick    linters, types and the unit tests'
+	@echo 'make docs     build the documentation into docs/_build/html'
+	@echo 'make format   sort the imports and format the code'
+	@echo 'make clean    remove what the other targets made'
+
+# Installs the extra $$1 into .venv, unless that was done for this pyproject.toml.
+# One make at a time: flock where there is one, else a directory that names its owner.
+# The stamp is looked at again once the lock is held, so that whoever waited does nothing.
+define ENSURE
+set -eu
+extra=$$1
+stamp=$(VENV)/.installed-$$extra
+
+fresh() {
+    [ -f "$$stamp" ] && [ ! pyproject.toml -nt "$$stamp" ] \
+        && [ "$$(cat $(VENV)/.root 2>/dev/null)" = "$$(pwd -P)" ] && [ -x $(BIN)/python ]
+}
+works() {
+    "$$@" -c 'import ensurepip, sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+        >/dev/null 2>&1
+}
+
+if fresh; then exit 0; fi
+
+if command -v flock >/dev/null 2>&1; then
+    exec 9>$(VENV).lock
+    flock 9
+else
+    lock=$(VENV).lock.d
+    until mkdir "$$lock" 2>/dev/null; do
+        owner=$$(cat "$$lock/pid" 2>/dev/null || true)
+        if [ -n "$$owner" ] && ! kill -0 "$$owner" 2>/dev/null; then
+            mv "$$lock" "$$lock.$$$$" 2>/dev/null && rm -rf "$$lock.$$$$"
+        else
+            sleep 1
+        fi
+    done
+    echo $$$$ >"$$lock/pid"
+    trap 'rm -rf "$$lock"' EXIT
+    trap 'exit 130' INT TERM HUP
+fi
+if fresh; then exit 0; fi
+
+# A venv holds absolute paths: one that was moved or whose Python is gone is made again.
+if [ -e $(VENV) ]; then
+    if ! works $(BIN)/python || [ "$$(cat $(VENV)/.root 2>/dev/null || pwd -P)" != "$$(pwd -P)" ]; then
+        rm -rf $(VENV)
+    fi
+fi
+if [ ! -e $(VENV) ]; then
+    python=
+    for candidate in $${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11 python; do
+        if works "$$candidate"; then python=$$candidate; break; fi
+    done
+    if [ -z "$$python" ]; then
+        echo 'No Python 3.11 or later with venv and sqlite3 was found.' >&2
+        echo 'Install one (Debian: apt install python3-venv) or name it: make PYTHON=/path/to/python3' >&2
+        exit 1
+    fi
+    echo "Making $(VENV) with $$("$$python" -V)"
+    "$$python" -m venv $(VENV)
+fi
+pwd -P >$(VENV)/.root
+echo "Installing channels-realtime[$$extra] into $(VENV) (only the first time takes a while)"
+$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$$extra]"
+touch "$$stamp"
+if [ "$$extra" = dev ]; then touch $(VENV)/.installed-demo; fi
+endef
+export ENSURE
+
+# Not files: whether there is anything to do is decided under the lock.
+.PHONY: venv-demo venv-dev
+venv-demo venv-dev:
+	@sh -c "$$ENSURE" ensure $(@:venv-%=%)
+
+demo: venv-demo
+	@exec $(BIN)/python example_project/manage.py demo
+
+# pytest is last: its closing line is the run's.
+test: lint docs package
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+quick: lint
+	$(BIN)/python -m pytest -q tests/unit
+
+lint: venv-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: venv-dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+package: venv-dev
+	rm -rf build/package
+	$(BIN)/python -m build --no-isolation --outdir build/package >/dev/null
+	$(BIN)/python -m zipfile -l build/package/*.whl \
+	    | awk 'NR > 1 && $$1 !~ /^channels_realtime(-[^\/]*\.dist-info)?\// \
+	           { print "not of the package: " $$1; bad = 1 } \
+	           $$1 == "channels_realtime/py.typed" { typed = 1 } \
+	           END { if (!typed) print "py.typed is missing"; exit bad || !typed }'
+
+format: venv-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) $(VENV).lock $(VENV).lock.d .ci/cache .tox build dist docs/_build
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

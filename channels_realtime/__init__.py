@@ -1,0 +1,70 @@
+"""Live events for Django sites.
+
+The public names are loaded when they are first used: an app's ``__init__`` is imported before
+Django's app registry is ready.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .auth.revoking import arecheck, arevoke, recheck, revoke
+    from .channels import Channel, action, register
+    from .publishing import (
+        apublish,
+        apublish_many,
+        apublish_to_user,
+        publish,
+        publish_many,
+        publish_to_user,
+    )
+
+_HOMES = {
+    "Channel": "channels",
+    "action": "channels",
+    "register": "channels",
+    "apublish": "publishing",
+    "apublish_many": "publishing",
+    "apublish_to_user": "publishing",
+    "publish": "publishing",
+    "publish_many": "publishing",
+    "publish_to_user": "publishing",
+    "arecheck": "auth.revoking",
+    "arevoke": "auth.revoking",
+    "recheck": "auth.revoking",
+    "revoke": "auth.revoking",
+}
+
+__all__ = [
+    "Channel",
+    "action",
+    "apublish",
+    "apublish_many",
+    "apublish_to_user",
+    "arecheck",
+    "arevoke",
+    "publish",
+    "publish_many",
+    "publish_to_user",
+    "recheck",
+    "register",
+    "revoke",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("channels-realtime")
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,507 @@
+"""What staff can do to connections: the actions, their forms, and how they are carried out and logged.
+
+In: the ids of connections and what a form asks. Out: what ``operations`` achieved, as a message to
+whoever did it and as entries in Django's admin log, one for each connection. The views around this
+are in ``acting``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib.admin import widgets
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from .. import operations
+from ..errors import RealtimeError
+from ..models import ConnectionRecord
+from ..protocol.names import MAX_NAME_LENGTH, is_name
+from .display import visible
+from .logbook import log_block
+
+MOST = 10_000
+"""Connections that one action is for."""
+
+MAX_NOTICE_LENGTH = 2_000
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+
+_PLAIN = {"dir": "ltr", "autocapitalize": "off", "spellcheck": "false"}
+
+LENGTHS = (
+    ("600", gettext_lazy("10 minutes")),
+    ("3600", gettext_lazy("1 hour")),
+    ("86400", gettext_lazy("1 day")),
+    ("604800", gettext_lazy("1 week")),
+)
+
+
+# -- what a form asks ------------------------------------------------------------------------------
+
+
+class ActionForm(forms.Form):
+    """What an action has to be told; by default nothing."""
+
+    required_css_class = "required"
+
+    def offer(self, connections: Sequence[ConnectionRecord]) -> None:
+        """Fill in what the connections themselves suggest."""
+
+
+class DisconnectForm(ActionForm):
+    """Whether they may come back."""
+
+    STAY_AWAY: ClassVar[str] = "stay_away"
+    MAY_RETURN: ClassVar[str] = "may_return"
+
+    then = forms.ChoiceField(
+        label=gettext_lazy("Afterwards"),
+        choices=(
+            (STAY_AWAY, gettext_lazy("They may not come back by themselves (4403)")),
+            (MAY_RETURN, gettext_lazy("They may come back (4503)")),
+        ),
+        initial=STAY_AWAY,
+        widget=forms.RadioSelect,
+    )
+    retry_after = forms.IntegerField(
+        label=gettext_lazy("Come back after (seconds)"),
+        min_value=0,
+        max_value=86_400,
+        initial=5,
+        required=False,
+        widget=forms.NumberInput(attrs={"class": "vIntegerField"}),
+        help_text=gettext_lazy("Only where they may come back."),
+    )
+
+
+class NoticeForm(ActionForm):
+    """The words to send."""
+
+    text = forms.CharField(
+        label=gettext_lazy("Text"),
+        max_length=MAX_NOTICE_LENGTH,
+        widget=widgets.AdminTextareaWidget(attrs={"rows": 4}),
+        help_text=gettext_lazy(
+            "Sent as the notice {“text”: …}. What a page makes of it is the site's own."
+        ),
+    )
+
+
+class UnsubscribeForm(ActionForm):
+    """The channel to end."""
+
+    channel = forms.CharField(
+        label=gettext_lazy("Channel"),
+        max_length=MAX_NAME_LENGTH,
+        widget=widgets.AdminTextInputWidget(attrs=_PLAIN),
+        help_text=gettext_lazy("Its full name, such as orders/42."),
+    )
+
+    def clean_channel(self) -> str:
+        """The name, if it is one."""
+        name: str = self.cleaned_data["channel"]
+        if not is_name(name):
+            raise ValidationError(
+                _("%(name)s is not the name of a channel."), params={"name": visible(name)}
+            )
+        return name
+
+
+class BlockForm(ActionForm):
+    """Whom, and for how long."""
+
+    USERS: ClassVar[str] = "users"
+    ADDRESSES: ClassVar[str] = "addresses"
+
+    whom = forms.ChoiceField(
+        label=gettext_lazy("Block"),
+        choices=(
+            (USERS, gettext_lazy("the users")),
+            (ADDRESSES, gettext_lazy("the addresses, whoever comes from there")),
+        ),
+        widget=forms.RadioSelect,
+    )
+    seconds = forms.ChoiceField(label=gettext_lazy("For"), choices=LENGTHS)
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=255,
+        required=False,
+        widget=widgets.AdminTextInputWidget,
+        help_text=gettext_lazy("For staff; the client is not told."),
+    )
+
+    def offer(self, connections: Sequence[ConnectionRecord]) -> None:
+        """Addresses where nobody is logged in."""
+        anonymous = not any(connection.user_pk for connection in connections)
+        self.initial.setdefault("whom", self.ADDRESSES if anonymous else self.USERS)
+
+
+# -- the actions -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of an action.
+
+    Args:
+        outcome: of each connection.
+        done: what was achieved, in words for whoever did it; empty where nothing was.
+        gone: what those were which count as gone, in words.
+        logged: what is noted of each connection.
+    """
+
+    outcome: operations.Outcome
+    done: str
+    gone: str
+    logged: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """Something that can be done to connections.
+
+    Args:
+        name: in URLs.
+        label: in the list's menu.
+        button: of one connection, and of the page that asks.
+        question: the heading of the page that asks.
+        effect: what will happen, in a sentence or two.
+        form: what has to be said.
+        carry_out: does it.
+        ends: whether the connections are gone afterwards.
+        blocks: whether the permission to add blocks is needed as well.
+    """
+
+    name: str
+    label: Any
+    button: Any
+    question: Any
+    effect: Any
+    form: type[ActionForm]
+    carry_out: Callable[[HttpRequest, Sequence[ConnectionRecord], Mapping[str, Any]], Result]
+    ends: bool = False
+    blocks: bool = False
+
+    def may(self, request: HttpRequest) -> bool:
+        """Whether this person may do it."""
+        user: Any = request.user
+        return may_act(request) and (
+            not self.blocks or user.has_perm("channels_realtime.add_blockrecord")
+        )
+
+
+def may_act(request: HttpRequest) -> bool:
+    """Whether this person may act on connections: on those that he or she may see."""
+    user: Any = request.user
+    return bool(
+        user.has_perms(
+            ["channels_realtime.view_connectionrecord", "channels_realtime.act_on_connection"]
+        )
+    )
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be the id of a connection."""
+    return _ID.fullmatch(text) is not None
+
+
+def _ids(connections: Iterable[ConnectionRecord]) -> list[str]:
+    return [connection.pk for connection in connections]
+
+
+def _were_gone(outcome: operations.Outcome) -> str:
+    number = len(outcome.gone)
+    return ngettext(
+        "%(number)d connection was no longer there.",
+        "%(number)d connections were no longer there.",
+        number,
+    ) % {"number": number}
+
+
+def _disconnect(
+    request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
+) -> Result:
+    may_return = asked["then"] == DisconnectForm.MAY_RETURN
+    retry_after = asked["retry_after"] if may_return else None
+    outcome = operations.disconnect(
+        _ids(connections), may_return=may_return, retry_after=retry_after
+    )
+    number = len(outcome.done)
+    if not may_return:
+        logged = _("Disconnected (4403).")
+    elif retry_after is None:
+        logged = _("Disconnected; may come back (4503).")
+    else:
+        logged = _("Disconnected; may come back after %d s (4503).") % retry_after
+    return Result(
+        outcome=outcome,
+        done=ngettext(
+            "%(number)d connection was disconnected.",
+            "%(number)d connections were disconnected.",
+            number,
+        )
+        % {"number": number},
+        gone=_were_gone(outcome),
+        logged=logged,
+    )
+
+
+def _notify(
+    request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
+) -> Result:
+    outcome = operations.send_notice(_ids(connections), {"text": asked["text"]})
+    number = len(outcome.done)
+    return Result(
+        outcome=outcome,
+        done=ngettext(
+            "The notice was sent to %(number)d connection.",
+            "The notice was sent to %(number)d connections.",
+            number,
+        )
+        % {"number": number},
+        gone=_were_gone(outcome),
+        logged=_("Sent a notice: %s") % visible(asked["text"]),
+    )
+
+
+def _unsubscribe(
+    request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
+) -> Result:
+    channel = asked["channel"]
+    outcome = operations.unsubscribe(_ids(connections), channel)
+    number, without = len(outcome.done), len(outcome.gone)
+    return Result(
+        outcome=outcome,
+        done=ngettext(
+            "%(number)d subscription to %(channel)s was ended.",
+            "%(number)d subscriptions to %(channel)s were ended.",
+            number,
+        )
+        % {"number": number, "channel": channel},
+        gone=ngettext(
+            "%(number)d connection was not subscribed, or no longer there.",
+            "%(number)d connections were not subscribed, or no longer there.",
+            without,
+        )
+        % {"number": without},
+        logged=_("Unsubscribed from %s.") % channel,
+    )
+
+
+def _ask_for_credentials(
+    request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
+) -> Result:
+    outcome = operations.ask_for_credentials(_ids(connections))
+    number, without = len(outcome.done), len(outcome.gone)
+    return Result(
+        outcome=outcome,
+        done=ngettext(
+            "%(number)d connection was asked for fresh credentials.",
+            "%(number)d connections were asked for fresh credentials.",
+            number,
+        )
+        % {"number": number},
+        gone=ngettext(
+            "%(number)d connection came in without a token, or is no longer there.",
+            "%(number)d connections came in without a token, or are no longer there.",
+            without,
+        )
+        % {"number": without},
+        logged=_("Asked for fresh credentials."),
+    )
+
+
+def _revoke(
+    request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
+) -> Result:
+    users = list(dict.fromkeys(c.user_pk for c in connections if c.user_pk))
+    failed: set[str] = set()
+    for user_pk in users:
+        try:
+            operations.revoke_user(user_pk)
+        except RealtimeError:
+            failed.add(user_pk)
+    outcome = operations.Outcome(
+        done=tuple(c.pk for c in connections if c.user_pk and c.user_pk not in failed),
+        gone=tuple(c.pk for c in connections if not c.user_pk),
+        silent=tuple(c.pk for c in connections if c.user_pk in failed),
+    )
+    number = len(users) - len(failed)
+    return Result(
+        outcome=outcome,
+        done=ngettext(
+            "All sessions and tokens of %(number)d user were revoked.",
+            "All sessions and tokens of %(number)d users were revoked.",
+            number,
+        )
+        % {"number": number},
+        gone=_are_anonymous(outcome),
+        logged=_("Revoked all sessions and tokens of the user."),
+    )
+
+
+def _are_anonymous(outcome: operations.Outcome) -> str:
+    number = len(outcome.gone)
+    return ngettext(
+        "%(number)d connection is anonymous: there is no user to act on.",
+        "%(number)d connections are anonymous: there is no user to act on.",
+        number,
+    ) % {"number": number}
+
+
+def _block(
+    request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
+) -> Result:
+    users = asked["whom"] == BlockForm.USERS
+    key = _user_of if users else _address_of
+    blocked: dict[str, bool] = {}
+    for connection in connections:
+        value = key(connection)
+        if value and value not in blocked:
+            blocked[value] = _block_one(request, connection, asked, users=users)
+    outcome = operations.Outcome(
+        done=tuple(c.pk for c in connections if blocked.get(key(c))),
+        gone=tuple(c.pk for c in connections if not key(c)),
+        silent=tuple(c.pk for c in connections if blocked.get(key(c)) is False),
+    )
+    number = sum(blocked.values())
+    length = str(dict(LENGTHS)[asked["seconds"]])
+    if users:
+        done = ngettext(
+            "%(number)d user is blocked for %(length)s.",
+            "%(number)d users are blocked for %(length)s.",
+            number,
+        )
+        gone, logged = _are_anonymous(outcome), _("Blocked the user for %s.") % length
+    else:
+        done = ngettext(
+            "%(number)d address is blocked for %(length)s.",
+            "%(number)d addresses are blocked for %(length)s.",
+            number,
+        )
+        gone = ngettext(
+            "Of %(number)d connection no address is known.",
+            "Of %(number)d connections no address is known.",
+            len(outcome.gone),
+        ) % {"number": len(outcome.gone)}
+        logged = _("Blocked the address for %s.") % length
+    return Result(
+        outcome=outcome,
+        done=done % {"number": number, "length": length},
+        gone=gone,
+        logged=logged,
+    )
+
+
+def _user_of(connection: ConnectionRecord) -> str:
+    return connection.user_pk
+
+
+def _address_of(connection: ConnectionRecord) -> str:
+    return connection.address
+
+
+def _block_one(
+    request: HttpRequest, connection: ConnectionRecord, asked: Mapping[str, Any], *, users: bool
+) -> bool:
+    """Block one user or address; False where that could not be done."""
+    whom = (
+        {"user_pk": connection.user_pk, "user_label": connection.user_label}
+        if users
+        else {"address": connection.address}
+    )
+    try:
+        record = operations.block(
+            **whom,
+            seconds=float(asked["seconds"]),
+            reason=asked["reason"],
+            created_by=request.user.get_username(),
+        )
+    except (RealtimeError, ValidationError):
+        return False
+    log_block(request, record)
+    return True
+
+
+ACTIONS: dict[str, Action] = {
+    action.name: action
+    for action in (
+        Action(
+            name="disconnect",
+            label=gettext_lazy("Disconnect"),
+            button=gettext_lazy("Disconnect"),
+            question=gettext_lazy("Disconnect?"),
+            effect=gettext_lazy("The connections are closed at once."),
+            form=DisconnectForm,
+            carry_out=_disconnect,
+            ends=True,
+        ),
+        Action(
+            name="notify",
+            label=gettext_lazy("Send a notice"),
+            button=gettext_lazy("Send a notice"),
+            question=gettext_lazy("Send a notice?"),
+            effect=gettext_lazy("The connections are sent a word from the operator."),
+            form=NoticeForm,
+            carry_out=_notify,
+        ),
+        Action(
+            name="unsubscribe",
+            label=gettext_lazy("Unsubscribe from a channel"),
+            button=gettext_lazy("Unsubscribe"),
+            question=gettext_lazy("Unsubscribe from a channel?"),
+            effect=gettext_lazy(
+                "The subscriptions to one channel end. A page that subscribes anew is let in"
+                " again where its user may."
+            ),
+            form=UnsubscribeForm,
+            carry_out=_unsubscribe,
+        ),
+        Action(
+            name="credentials",
+            label=gettext_lazy("Ask for fresh credentials"),
+            button=gettext_lazy("Ask for fresh credentials"),
+            question=gettext_lazy("Ask for fresh credentials?"),
+            effect=gettext_lazy(
+                "Clients that came in with a token have to send a fresh one within half a minute,"
+                " or are disconnected. Login sessions are left alone."
+            ),
+            form=ActionForm,
+            carry_out=_ask_for_credentials,
+        ),
+        Action(
+            name="revoke",
+            label=gettext_lazy("Revoke all sessions and tokens of the users"),
+            button=gettext_lazy("Revoke sessions and tokens"),
+            question=gettext_lazy("Revoke all sessions and tokens of the users?"),
+            effect=gettext_lazy(
+                "All connections of these users end, those that are not selected here too, and no"
+                " login or token of before this moment opens another: they have to log in again."
+                " Ordinary requests go on with the same session."
+            ),
+            form=ActionForm,
+            carry_out=_revoke,
+            ends=True,
+        ),
+        Action(
+            name="block",
+            label=gettext_lazy("Block users or addresses"),
+            button=gettext_lazy("Block"),
+            question=gettext_lazy("Block users or addresses?"),
+            effect=gettext_lazy(
+                "All their connections end, and none is let in again until the time is over."
+            ),
+            form=BlockForm,
+            carry_out=_block,
+            ends=True,
+            blocks=True,
+        ),
+    )
+}

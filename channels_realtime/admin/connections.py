@@ -1,0 +1,325 @@
+"""The admin of connections: the list of who is connected, and the page of one connection.
+
+In: the registry's rows, and what the node that owns a connection says at this moment. Out: pages that
+renew themselves, and the ways to the actions and to the trace. Nothing can be added, changed or
+deleted here: rows are the registry's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import smart_split, unescape_string_literal
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..models import ConnectionRecord
+from . import traces
+from .acting import act_view, menu_action
+from .actions import ACTIONS, may_act
+from .counting import LastPage, alive_only, search
+from .detail import authenticated, detail_view, history_view
+from .display import browser_words, text, transport_words, visible, when
+from .filters import (
+    ChannelFilter,
+    MethodFilter,
+    NodeFilter,
+    SinceFilter,
+    TransportFilter,
+    TypedFilter,
+    UserFilter,
+)
+from .live import is_refresh, live_list, registry_notice
+from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[ConnectionRecord]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+APP = "channels_realtime"
+
+
+class ConnectionList(ChangeList):
+    """The rows of one page, which know what they share."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The rows; one query for the page and one for the count."""
+        super().get_results(request)
+        shared = Surroundings(self.model_admin.admin_site, request)
+        rows = list(self.result_list)
+        for row in rows:
+            row.shared = shared
+        self.result_list = rows
+        self.typed_forms = [
+            spec.form_of(self) for spec in self.filter_specs if isinstance(spec, TypedFilter)
+        ]
+        # The page that was asked for, or the last: rows come and go while somebody looks.
+        self.page_num = self.paginator.page(self.page_num).number
+
+
+class ConnectionAdmin(_ModelAdmin):
+    """Who is connected."""
+
+    list_display = (
+        "shown_id",
+        "shown_user",
+        "shown_address",
+        "shown_transport",
+        "shown_server",
+        "shown_origin",
+        "shown_browser",
+        "shown_client_id",
+        "shown_method",
+        "shown_channels",
+        "shown_since",
+        "shown_seen",
+    )
+    list_display_links = ("shown_id",)
+    list_filter = (
+        UserFilter,
+        ChannelFilter,
+        SinceFilter,
+        TransportFilter,
+        MethodFilter,
+        NodeFilter,
+    )
+    paginator = LastPage
+    list_per_page = 100
+    list_max_show_all = 500
+    # Not a second count of all rows, whatever the filters.
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    search_fields = ("user_label", "user_pk", "address", "client_id", "connection_id")
+    search_help_text = gettext_lazy("User, address, channel, client id or connection.")
+    ordering = ("-connected_at",)
+    actions = [menu_action(action) for action in ACTIONS.values()]
+
+    # -- rights ------------------------------------------------------------------------------------
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Connections come by themselves."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A connection's page is to be read."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Deleting a row would end nothing."""
+        return False
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """For the actions that ask for ``act``."""
+        return may_act(request)
+
+    def has_block_permission(self, request: HttpRequest) -> bool:
+        """For the action that adds blocks."""
+        return ACTIONS["block"].may(request)
+
+    # -- URLs --------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """Django's own, after those of the actions and the trace."""
+        one = "<path:connection_id>"
+        return [
+            self._path("act/<slug:name>/", "act", act_view),
+            self._path(f"{one}/trace/", "trace", traces.trace_view),
+            self._path(f"{one}/trace/start/", "trace_start", traces.start_view),
+            self._path(f"{one}/trace/events/", "trace_events", traces.events_view),
+            self._path(f"{one}/trace/stop/", "trace_stop", traces.stop_view),
+            *super().get_urls(),
+        ]
+
+    def _path(self, route: str, name: str, view: Callable[..., HttpResponse]) -> URLPattern:
+        def unquoted(request: HttpRequest, **arguments: str) -> HttpResponse:
+            return view(self, request, *map(unquote, arguments.values()))
+
+        wrapped = self.admin_site.admin_view(update_wrapper(unquoted, view))
+        return path(route, wrapped, name=self._url_name(name))
+
+    def _url_name(self, name: str) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+
+    def url(self, name: str, *arguments: str) -> str:
+        """A URL of this admin."""
+        return reverse(
+            f"admin:{self._url_name(name)}",
+            args=[quote(argument) for argument in arguments],
+            current_app=self.admin_site.name,
+        )
+
+    def list_url(self, filters: str = "") -> str:
+        """Of the list, with the parameters that it was left with."""
+        return self.url("changelist") + (f"?{filters}" if filters else "")
+
+    def detail_url(self, connection_id: str) -> str:
+        """Of the page of one connection."""
+        return self.url("change", connection_id)
+
+    # -- pages -------------------------------------------------------------------------------------
+
+    def page(
+        self, request: HttpRequest, name: str, context: dict[str, Any], *, status: int = 200
+    ) -> HttpResponse:
+        """One of this admin's own pages."""
+        request.current_app = self.admin_site.name  # for {% url %}
+        everything = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "app_label": APP,
+            "app_name": apps.get_app_config(APP).verbose_name,
+            **({"messages": ()} if is_refresh(request) else {}),
+            **context,
+        }
+        template = f"admin/{APP}/{self.opts.model_name}/{name}.html"
+        return TemplateResponse(request, template, everything, status=status)
+
+    def list_crumb(self) -> dict[str, str]:
+        """The way back to the list."""
+        return {"label": _("Connections"), "url": self.list_url()}
+
+    def detail_crumb(self, connection_id: str) -> dict[str, str]:
+        """The way back to one connection."""
+        return {"label": visible(connection_id[:40]), "url": self.detail_url(connection_id)}
+
+    def connection(self, connection_id: str) -> ConnectionRecord:
+        """The connection as the registry knows it, or its id alone."""
+        found = self.model._default_manager.filter(pk=connection_id).first()
+        return found or ConnectionRecord(connection_id=connection_id)
+
+    # -- the list ----------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ConnectionRecord]:
+        """What is true now: the rows of nodes whose lease holds."""
+        return alive_only(super().get_queryset(request), request)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Ours."""
+        return ConnectionList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ConnectionRecord], search_term: str
+    ) -> tuple[QuerySet[ConnectionRecord], bool]:
+        """Each word is looked for in the user, address, channel, client id and id."""
+        terms = [
+            unescape_string_literal(term) if _is_quoted(term) else term
+            for term in smart_split(search_term)
+        ]
+        terms = [term for term in terms if term]
+        return (search(queryset, terms) if terms else queryset), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list."""
+        context = {
+            "title": _("Connections"),
+            "live": live_list(),
+            "registry_notice": registry_notice(),
+            **({"messages": ()} if is_refresh(request) else {}),
+            **(extra_context or {}),
+        }
+        return super().changelist_view(request, context)
+
+    @admin.display(description=gettext_lazy("connection"))
+    def shown_id(self, connection: ConnectionRecord) -> SafeString:
+        """The id, which logs have too."""
+        return format_html('<span data-key="{0}">{0}</span>', connection.pk)
+
+    @admin.display(description=gettext_lazy("user"), ordering="user_label")
+    def shown_user(self, connection: Any) -> SafeString:
+        """The user, with a link."""
+        shown: SafeString = connection.shared.user(connection.user_pk, connection.user_label)
+        return shown
+
+    @admin.display(description=gettext_lazy("address"), ordering="address")
+    def shown_address(self, connection: ConnectionRecord) -> SafeString:
+        """Where the client is."""
+        return text(connection.address)
+
+    @admin.display(description=gettext_lazy("transport"), ordering="transport")
+    def shown_transport(self, connection: ConnectionRecord) -> SafeString:
+        """How it talks."""
+        return text(transport_words(connection.transport))
+
+    @admin.display(description=gettext_lazy("server"), ordering="node_id")
+    def shown_server(self, connection: Any) -> SafeString:
+        """The host and process that it is connected to."""
+        shared: Surroundings = connection.shared
+        return shared.server(shared.nodes.get(connection.node_id))
+
+    @admin.display(description=gettext_lazy("origin"), ordering="origin")
+    def shown_origin(self, connection: ConnectionRecord) -> SafeString:
+        """The site of the page."""
+        return text(connection.origin, limit=40)
+
+    @admin.display(description=gettext_lazy("browser"), ordering="user_agent")
+    def shown_browser(self, connection: ConnectionRecord) -> SafeString:
+        """The browser in words; what it calls itself is the title."""
+        words = browser_words(connection.user_agent)
+        if words == connection.user_agent:
+            return text(words, limit=40)
+        return format_html(
+            '<span title="{}">{}</span>', visible(connection.user_agent), text(words, limit=40)
+        )
+
+    @admin.display(description=gettext_lazy("client id"), ordering="client_id")
+    def shown_client_id(self, connection: ConnectionRecord) -> SafeString:
+        """What the client calls itself."""
+        return text(connection.client_id, limit=24)
+
+    @admin.display(description=gettext_lazy("authenticated by"), ordering="auth_method")
+    def shown_method(self, connection: ConnectionRecord) -> SafeString:
+        """How, and until when."""
+        return authenticated(connection.auth_method, connection.auth_expires_at)
+
+    @admin.display(description=gettext_lazy("channels"), ordering="channels")
+    def shown_channels(self, connection: ConnectionRecord) -> int:
+        """How many it is on."""
+        return connection.channels
+
+    @admin.display(description=gettext_lazy("connected"), ordering="connected_at")
+    def shown_since(self, connection: ConnectionRecord) -> SafeString:
+        """Since when."""
+        return when(connection.connected_at)
+
+    @admin.display(description=gettext_lazy("last seen"), ordering="seen_at")
+    def shown_seen(self, connection: ConnectionRecord) -> SafeString:
+        """When it was last heard of, to the minute."""
+        return when(connection.seen_at)
+
+    # -- one connection ----------------------------------------------------------------------------
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """One connection; to be read."""
+        return detail_view(self, request, unquote(object_id))
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What staff did to it."""
+        return history_view(self, request, unquote(object_id))
+
+
+def _is_quoted(term: str) -> bool:
+    return len(term) > 1 and term[0] in "\"'" and term[0] == term[-1]

@@ -1,0 +1,189 @@
+"""The filters beside the list of connections: choices, and two that are typed."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from django.contrib.admin import ListFilter, SimpleListFilter
+from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy
+
+from ..models import ConnectionRecord
+from .counting import alive_nodes, on_channel
+from .display import METHODS, TRANSPORTS, method_words, visible
+
+SINCE = {
+    "5m": (gettext_lazy("Last 5 minutes"), datetime.timedelta(minutes=5)),
+    "1h": (gettext_lazy("Last hour"), datetime.timedelta(hours=1)),
+    "1d": (gettext_lazy("Last day"), datetime.timedelta(days=1)),
+}
+OLDER = "older"
+
+
+class TransportFilter(SimpleListFilter):
+    """By transport; the known ones and the one asked for, without a query."""
+
+    title = gettext_lazy("transport")
+    parameter_name = "transport"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        choices: list[tuple[str, Any]] = list(TRANSPORTS.items())
+        asked = self.value()
+        if asked and asked not in TRANSPORTS:
+            choices.append((asked, visible(asked)))
+        return choices
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+    ) -> QuerySet[ConnectionRecord] | None:
+        return queryset.filter(transport=_clean(self.value())) if self.value() else None
+
+
+class NodeFilter(SimpleListFilter):
+    """By server process."""
+
+    title = gettext_lazy("process")
+    parameter_name = "process"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(node.pk, visible(node)) for node in alive_nodes(request).values()]
+
+    def has_output(self) -> bool:
+        return True  # one that has gone still filters: nothing of it is listed
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+    ) -> QuerySet[ConnectionRecord] | None:
+        return queryset.filter(node_id=_clean(self.value())) if self.value() else None
+
+
+class MethodFilter(SimpleListFilter):
+    """By how the connection was authenticated; a site's own authenticators have their own ways."""
+
+    title = gettext_lazy("authenticated by")
+    parameter_name = "method"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        in_use = model_admin.model._default_manager.order_by().values_list("auth_method", flat=True)
+        methods = {*METHODS, *in_use.distinct()[:50]}
+        known = list(METHODS)
+        ordered = sorted(methods, key=lambda m: (known.index(m) if m in METHODS else 99, m))
+        return [(method, method_words(method)) for method in ordered if method]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+    ) -> QuerySet[ConnectionRecord] | None:
+        return queryset.filter(auth_method=_clean(self.value())) if self.value() else None
+
+
+class SinceFilter(SimpleListFilter):
+    """By the moment of the connection."""
+
+    title = gettext_lazy("connected since")
+    parameter_name = "since"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            *((value, label) for value, (label, _) in SINCE.items()),
+            (OLDER, gettext_lazy("Longer than a day")),
+        ]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+    ) -> QuerySet[ConnectionRecord] | None:
+        asked = self.value()
+        if asked in SINCE:
+            return queryset.filter(connected_at__gte=timezone.now() - SINCE[asked][1])
+        if asked == OLDER:
+            return queryset.filter(connected_at__lt=timezone.now() - SINCE["1d"][1])
+        return None
+
+
+class TypedFilter(ListFilter):
+    """A filter with a field to type into; its form is elsewhere on the page (``form_of``)."""
+
+    template = "admin/channels_realtime/connectionrecord/typed_filter.html"
+    parameter_name: ClassVar[str] = ""
+    help_text: ClassVar[Any] = ""
+
+    def __init__(
+        self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any
+    ) -> None:
+        super().__init__(request, params, model, model_admin)
+        values = params.pop(self.parameter_name, [])
+        self.asked: str = _clean(values[-1]) if values else ""
+        if self.asked:
+            self.used_parameters[self.parameter_name] = self.asked
+
+    def has_output(self) -> bool:
+        return True
+
+    def expected_parameters(self) -> list[str | None]:
+        return [self.parameter_name]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """One, which the template makes the field of."""
+        yield {
+            "form": self.form_id,
+            "name": self.parameter_name,
+            "value": self.asked,
+            "help": self.help_text,
+            "clear": changelist.get_query_string(remove=[self.parameter_name]),
+        }
+
+    @property
+    def form_id(self) -> str:
+        """By which the field knows its form."""
+        return f"realtime-filter-form-{self.parameter_name}"
+
+    def form_of(self, changelist: ChangeList) -> dict[str, Any]:
+        """The form: the list's other parameters, which it sends along."""
+        kept = [
+            (name, value)
+            for name, values in changelist.filter_params.items()
+            for value in values
+            if name not in (self.parameter_name, PAGE_VAR)
+        ]
+        return {"id": self.form_id, "kept": kept}
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+    ) -> QuerySet[ConnectionRecord] | None:
+        return queryset.filter(self.condition()) if self.asked else None
+
+    def condition(self) -> Q:
+        """What the rows must meet."""
+        raise NotImplementedError
+
+
+class UserFilter(TypedFilter):
+    """By user: the name or the id, whole."""
+
+    title = gettext_lazy("user")
+    parameter_name = "user"
+    help_text = gettext_lazy("Name or id")
+
+    def condition(self) -> Q:
+        return Q(user_label=self.asked) | Q(user_pk=self.asked)
+
+
+class ChannelFilter(TypedFilter):
+    """By channel: the name, whole."""
+
+    title = gettext_lazy("channel")
+    parameter_name = "channel"
+    help_text = gettext_lazy("Full name")
+
+    def condition(self) -> Q:
+        return on_channel(Q(channel=self.asked))
+
+
+def _clean(value: str | None) -> str:
+    """The value as every database takes it."""
+    text = (value or "").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,379 @@
+"""The admin's overview: what all nodes did in the last hour or day, as plots and tables.
+
+In: requests, from the URL that the model admin of ``SampleRecord`` wires, and the samples, by one
+query. Out: a page. The sums are ``series``', the drawing is ``plots``'.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from django.apps import apps
+from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
+from django.db.models import TextField
+from django.db.models.functions import Cast
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from ..models import SampleRecord
+from ..samples import LATENCY_BOUNDS_S, OTHER
+from ..settings import get_config
+from . import plots
+from .display import visible
+from .series import Point, Sample, Summary, horizon, summarise
+
+APP = "channels_realtime"
+
+ENDS = {
+    "1000": _("ended in good order"),
+    "4400": _("too many bad messages"),
+    "4401": _("credentials missing, ended or revoked"),
+    "4403": _("blocked, or disconnected by staff"),
+    "4406": _("no protocol version in common"),
+    "4408": _("no sign of life"),
+    "4409": _("replaced: its session was resumed elsewhere"),
+    "4413": _("message too large"),
+    "4429": _("over a limit"),
+    "4430": _("client too slow"),
+    "4500": _("internal error"),
+    "4503": _("server going away or full"),
+    "client": _("left by itself"),
+    "lost": _("lost"),
+    OTHER: _("other reasons"),
+}
+"""How connections end, in words: close codes of the server, and ends that it had no part in."""
+
+DENIALS = {
+    "origin": _("origin not allowed"),
+    "credentials": _("credentials refused"),
+    "full": _("server full"),
+    "draining": _("server going away"),
+    "address": _("too many connections or failures from the address"),
+    "blocked": _("blocked by staff"),
+    OTHER: _("other reasons"),
+}
+"""Why handshakes and credentials are refused, in words."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """A length of time to look back."""
+
+    key: str
+    label: Any
+    seconds: float
+    buckets: int
+    tick_minutes: int
+
+
+PERIODS = {
+    period.key: period
+    for period in (
+        Period(key="hour", label=_("Last hour"), seconds=3_600, buckets=60, tick_minutes=10),
+        Period(key="day", label=_("Last day"), seconds=86_400, buckets=144, tick_minutes=180),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One plot with what belongs to it.
+
+    Args:
+        legend: the piece of line and the name of each series; empty for one alone.
+        plot, table: the picture, and its numbers; empty where there is nothing to draw.
+        facts: numbers in words.
+        reasons: a table of counts with bars.
+        note: how to read it.
+    """
+
+    key: str
+    title: str
+    legend: list[tuple[SafeString, str]]
+    plot: SafeString
+    table: SafeString
+    facts: list[str]
+    reasons: Reasons | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """How often one thing happened.
+
+    Args:
+        words: what it means; a consumer of the site's own may have codes of its own.
+        code: as it was counted.
+    """
+
+    words: str
+    code: str
+    count: str
+    bar: SafeString
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reasons:
+    """What happened how often, the most frequent first."""
+
+    caption: str
+    head: str
+    rows: list[Reason]
+    empty: str
+
+
+def overview_view(request: HttpRequest, admin_site: AdminSite) -> HttpResponse:
+    """Connections, messages, latency, disconnects and denials of all nodes together."""
+    user: Any = request.user  # AbstractBaseUser has no permissions; the admin wants one that has
+    if not user.has_perm(f"{APP}.view_samplerecord"):
+        raise PermissionDenied
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    period = PERIODS.get(request.GET.get("period", ""), PERIODS["hour"])
+    summary = _summary(period)
+    request.current_app = admin_site.name  # for {% url %}
+    context = {
+        **admin_site.each_context(request),
+        "title": gettext("Overview"),
+        "app_label": APP,
+        "app_name": apps.get_app_config(APP).verbose_name,
+        "crumbs": [{"label": gettext("Overview")}],
+        "period": period,
+        "periods": list(PERIODS.values()),
+        "when": _when(period, summary) if summary.samples else "",
+        "blocks": list(_blocks(period, summary)) if summary.samples else [],
+    }
+    return TemplateResponse(request, f"admin/{APP}/overview.html", context)
+
+
+# -- samples ---------------------------------------------------------------------------------------
+
+
+def _summary(period: Period) -> Summary:
+    interval = get_config().sample_interval
+    now = timezone.now()
+    length = datetime.timedelta(seconds=period.seconds)
+    since = now - length - datetime.timedelta(seconds=2 * interval)
+    *plain, latencies, disconnects, denials = Sample._fields
+    # JSON as text, and each read only when it is its turn: a day of ten nodes has 43,200 of them.
+    texts = [Cast(name, TextField()) for name in (latencies, disconnects, denials)]
+    found = SampleRecord.objects.filter(at__gt=since).values_list(*plain, *texts)
+    rows: list[Sample] = [Sample._make(row) for row in found]
+    until = horizon(rows, now, interval)
+    texts_from = len(plain)
+    read = (
+        Sample._make(
+            (*row[:texts_from], *(msgspec.json.decode(str(text)) for text in row[texts_from:]))
+        )
+        for row in rows
+    )
+    return summarise(read, until - length, until, period.buckets)
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def _when(period: Period, summary: Summary) -> str:
+    begin, end = summary.points[0].begin, summary.points[-1].end
+    minutes = round(period.seconds / period.buckets / 60)
+    return ngettext(
+        "From %(begin)s to %(end)s; each point is the average of %(minutes)d minute.",
+        "From %(begin)s to %(end)s; each point is the average of %(minutes)d minutes.",
+        minutes,
+    ) % {
+        "begin": date_format(timezone.localtime(begin), "DATETIME_FORMAT"),
+        "end": date_format(timezone.localtime(end), "DATETIME_FORMAT"),
+        "minutes": minutes,
+    }
+
+
+def _milliseconds(value: float) -> str:
+    last = 1_000 * LATENCY_BOUNDS_S[-1]
+    words = plots.number(value)
+    # The last bucket has no end.
+    return gettext("%s or more") % words if value >= last else words
+
+
+def _fact(label: str, words: str) -> str:
+    return gettext("%(label)s: %(number)s") % {"label": label, "number": words}
+
+
+# -- blocks ----------------------------------------------------------------------------------------
+
+
+def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
+    points = summary.points
+    draw = _Drawing(period, points)
+    yield draw.block(
+        key="connections",
+        title=gettext("Connections"),
+        unit=gettext("connections"),
+        series=[
+            plots.Series(
+                label=gettext("Connections"), values=[point.connections for point in points]
+            )
+        ],
+        whole=True,
+        facts=[
+            _fact(gettext("Last"), plots.number(points[-1].connections)),
+            _fact(gettext("Most"), plots.number(max(point.connections for point in points))),
+        ],
+    )
+    yield draw.block(
+        key="messages",
+        title=gettext("Messages"),
+        unit=gettext("messages a second"),
+        series=[
+            plots.Series(
+                label=gettext("from clients"), values=[point.messages_in_rate for point in points]
+            ),
+            plots.Series(
+                label=gettext("to clients"), values=[point.messages_out_rate for point in points]
+            ),
+        ],
+    )
+    yield draw.block(
+        key="disconnects",
+        title=gettext("Coming and going"),
+        unit=gettext("connections a minute"),
+        series=[
+            plots.Series(
+                label=gettext("connected"), values=[60 * point.connected_rate for point in points]
+            ),
+            plots.Series(
+                label=gettext("disconnected"),
+                values=[60 * point.disconnect_rate for point in points],
+            ),
+        ],
+        facts=[_fact(gettext("Connected"), plots.number(summary.connected))],
+        reasons=Reasons(
+            caption=gettext("Disconnects by reason"),
+            head=gettext("Disconnected"),
+            rows=_reasons(summary.disconnects, ENDS),
+            empty=gettext("Nobody was disconnected."),
+        ),
+    )
+    yield draw.block(
+        key="denials",
+        title=gettext("Denials and throttling"),
+        unit=gettext("events a minute"),
+        series=[
+            plots.Series(
+                label=gettext("denied"), values=[60 * point.denial_rate for point in points]
+            ),
+            plots.Series(
+                label=gettext("throttled"), values=[60 * point.throttled_rate for point in points]
+            ),
+        ],
+        facts=[
+            _fact(
+                gettext("Messages that came faster than allowed"), plots.number(summary.throttled)
+            )
+        ],
+        reasons=Reasons(
+            caption=gettext("Denials by reason"),
+            head=gettext("Denied"),
+            rows=_reasons(summary.denials, DENIALS),
+            empty=gettext("Nobody was denied."),
+        ),
+    )
+    yield draw.block(
+        key="latency",
+        title=gettext("Publish-to-delivery latency"),
+        unit=gettext("milliseconds"),
+        series=[
+            plots.Series(
+                label=gettext("median"),
+                values=[_times_1000(point.latency_p50_s) for point in points],
+            ),
+            plots.Series(
+                label=gettext("99th percentile"),
+                values=[_times_1000(point.latency_p99_s) for point in points],
+            ),
+        ],
+        logarithmic=True,
+        form=_milliseconds,
+        note=gettext(
+            "From the publisher to the process that the subscribers are connected to, by the"
+            " clocks of both hosts. Estimated from counts of up to 1, 2, 5, 10 … milliseconds."
+        ),
+    )
+
+
+def _times_1000(seconds: float | None) -> float | None:
+    return None if seconds is None else 1_000 * seconds
+
+
+def _reasons(counts: Mapping[str, int], words: Mapping[str, Any]) -> list[Reason]:
+    most = max(counts.values(), default=0)
+    return [
+        Reason(
+            words=capfirst(str(words.get(key, _("a reason of the site's own")))),
+            code=visible(key),
+            count=plots.number(count),
+            bar=plots.bar(count / most),
+        )
+        for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        if count > 0
+    ]
+
+
+class _Drawing:
+    """Makes the blocks of one period."""
+
+    def __init__(self, period: Period, points: Sequence[Point]) -> None:
+        self._period = period
+        self._stretches = [plots.Stretch.of(point.begin, point.end) for point in points]
+
+    def block(
+        self,
+        *,
+        key: str,
+        title: str,
+        unit: str,
+        series: list[plots.Series],
+        whole: bool = False,
+        logarithmic: bool = False,
+        form: plots.Form = plots.number,
+        facts: Sequence[str] = (),
+        reasons: Reasons | None = None,
+        note: str = "",
+    ) -> Block:
+        plot = table = SafeString("")
+        if any(value is not None for one in series for value in one.values):
+            plot = plots.line_plot(
+                key=f"realtime-{key}",
+                title=title,
+                unit=unit,
+                stretches=self._stretches,
+                series=series,
+                tick_minutes=self._period.tick_minutes,
+                whole=whole,
+                logarithmic=logarithmic,
+                form=form,
+            )
+            table = plots.data_table(
+                title=f"{title} ({unit})", stretches=self._stretches, series=series, form=form
+            )
+        legend = [(plots.swatch(n), one.label) for n, one in enumerate(series, 1)]
+        return Block(
+            key=key,
+            title=title,
+            legend=legend if len(series) > 1 else [],
+            plot=plot,
+            table=table,
+            facts=list(facts),
+            reasons=reasons,
+            note=note,
+        )

@@ -1,0 +1,1 @@
+"""Who a connection is: authenticators, and the middleware that runs them."""

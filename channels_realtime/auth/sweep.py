@@ -1,0 +1,89 @@
+"""What no signal told: login sessions that are gone and users that were changed by SQL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError
+from django.utils import timezone
+
+from ..guard import register_sweep
+from .users import has_row
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+"""Sessions or users a query; SQLite takes at most 999 parameters in its oldest versions."""
+
+_WATCHED = ("password", "is_active", "is_staff", "is_superuser")
+"""The fields of a user that decide who they are and what they may."""
+
+
+@register_sweep
+def find_changed(connections: list[Any]) -> list[Any]:
+    """The connections whose login session is gone or whose user has changed. Blocks.
+
+    One query a batch of sessions and one a batch of users, whatever the number of connections.
+    """
+    _forget_expired()
+    changed = dict.fromkeys(_without_session(connections))
+    changed.update(dict.fromkeys(_with_another_user(connections)))
+    return list(changed)
+
+
+def _forget_expired() -> None:
+    model = apps.get_model("channels_realtime", "RevocationRecord")
+    try:
+        model._default_manager.filter(expires_at__lt=timezone.now()).delete()
+    except DatabaseError:  # a lock that another process holds: next time, or there
+        logger.warning("Cannot delete the revocations that have expired", exc_info=True)
+
+
+def _without_session(connections: Sequence[Any]) -> Iterator[Any]:
+    by_key: dict[str, list[Any]] = {}
+    for connection in connections:
+        if connection.session_key is not None:
+            by_key.setdefault(connection.session_key, []).append(connection)
+    store = import_module(django_settings.SESSION_ENGINE).SessionStore
+    get_model = getattr(store, "get_model_class", None)
+    for keys in _batches(list(by_key)):
+        if get_model is None:
+            alive = {key for key in keys if store(key).load()}
+        else:
+            alive = set(
+                get_model()
+                ._default_manager.filter(session_key__in=keys, expire_date__gt=timezone.now())
+                .values_list("session_key", flat=True)
+            )
+        for key in keys:
+            if key not in alive:
+                yield from by_key[key]
+
+
+def _with_another_user(connections: Sequence[Any]) -> Iterator[Any]:
+    by_user: dict[str, list[Any]] = {}
+    for connection in connections:
+        if connection.user_id is not None and has_row(connection.user):
+            by_user.setdefault(connection.user_id, []).append(connection)
+    model = get_user_model()
+    names = {field.name for field in model._meta.get_fields()}
+    watched = [field for field in _WATCHED if field in names]
+    for ids in _batches(list(by_user)):
+        rows = model._default_manager.filter(pk__in=ids).values_list("pk", *watched)
+        found = {str(pk): tuple(values) for pk, *values in rows}
+        for user_id in ids:
+            for connection in by_user[user_id]:
+                known = tuple(getattr(connection.user, field) for field in watched)
+                if found.get(user_id) != known:
+                    yield connection
+
+
+def _batches(items: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

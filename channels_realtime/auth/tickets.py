@@ -1,0 +1,156 @@
+"""One-time tickets: credentials for a handshake that can carry none of its own.
+
+A page that holds a token fetches a ticket over HTTP and puts it in the WebSocket's URL. Unlike the
+token, it is worthless in a log: it serves once, for seconds, from one origin, and the connection
+ends when the proof it came from ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from typing import Any
+
+import msgspec
+from django.contrib.auth import get_user_model
+from django.core import signing
+from django.core.cache import DEFAULT_CACHE_ALIAS, cache, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+
+from ..errors import TokenExpired, TokenInvalid
+from ..identity import Identity
+from ..settings import get_config
+from .base import Authenticated, Authenticator, Handshake
+from .users import has_row
+
+_SALT = "channels_realtime.ticket"
+_CACHE_PREFIX = "channels_realtime:ticket:"
+_MAX_TICKET_LENGTH = 4_096
+
+
+class _Ticket(msgspec.Struct, array_like=True):
+    """What a ticket says; signed, not encrypted, so it holds no secret."""
+
+    id: str
+    origin: str | None
+    user_id: str
+    method: str
+    expires_at: float | None
+    proven_at: float
+    keys: list[str]
+    password: str = ""
+    """What tells the password of a login session's user from another; "" for other proofs."""
+    claims: dict[str, Any] | None = None
+    """Those of a token that stands for its user, where there is no other: ``STATELESS_TOKENS``."""
+
+
+def issue_ticket(found: Authenticated, origin: str | None) -> tuple[str, float]:
+    """A ticket for a user who has proven to be one, to be redeemed from ``origin``.
+
+    Args:
+        found: what the credentials prove.
+        origin: the ``Origin`` that the handshake will have; None for clients that send none.
+
+    Returns:
+        the ticket, and the seconds that it lives.
+    """
+    identity = found.identity
+    if identity.user_id is None:
+        raise ValueError("a ticket is for a user; the anonymous need none")
+    ticket = _Ticket(
+        id=secrets.token_urlsafe(12),
+        origin=origin,
+        user_id=identity.user_id,
+        method=identity.method,
+        expires_at=identity.expires_at,
+        proven_at=identity.proven_at,
+        keys=sorted(identity.keys),
+        password=_password_mark(found.user) if identity.method == "session" else "",
+        claims=None if has_row(found.user) else getattr(found.user, "token", None),
+    )
+    text = signing.TimestampSigner(salt=_SALT).sign_object(msgspec.to_builtins(ticket))
+    return text, get_config().ticket_lifetime
+
+
+class Ticket(Authenticator):
+    """``?ticket=<ticket>``."""
+
+    def find(self, handshake: Handshake) -> str | None:
+        """The parameter ``ticket``."""
+        return handshake.query.get("ticket")
+
+    def authenticate(self, credential: str, handshake: Handshake) -> Authenticated:
+        """Redeem the ticket; the second of two that try at once is refused, in any process."""
+        return redeem_ticket(credential, handshake.origin)
+
+
+def redeem_ticket(text: str, origin: str | None) -> Authenticated:
+    """Whose ticket this is; spends it. Blocks on the cache and the database.
+
+    Raises:
+        TokenExpired: it, or the proof it came from, is over.
+        TokenInvalid: forged, spent, from another origin, or of a user who may not come in.
+    """
+    ticket = _read(text)
+    if ticket.origin != origin:
+        raise TokenInvalid("the ticket is for another origin")
+    if ticket.expires_at is not None and ticket.expires_at <= time.time():
+        raise TokenExpired("the ticket's proof has expired")
+    if isinstance(caches[DEFAULT_CACHE_ALIAS], DummyCache):
+        raise TokenInvalid("tickets need a cache that remembers; this site's forgets")
+    lifetime = get_config().ticket_lifetime
+    if not cache.add(_CACHE_PREFIX + ticket.id, 1, timeout=lifetime * 2 + 60):
+        raise TokenInvalid("the ticket was used already")
+    user = _user(ticket)
+    identity = Identity(
+        user_id=ticket.user_id,
+        method="ticket",
+        source=ticket.method,
+        expires_at=ticket.expires_at,
+        proven_at=ticket.proven_at,
+        keys=frozenset(ticket.keys),
+    )
+    return Authenticated(identity=identity, user=user)
+
+
+def _read(text: str) -> _Ticket:
+    if not text or len(text) > _MAX_TICKET_LENGTH:
+        raise TokenInvalid("not a ticket")
+    lifetime = get_config().ticket_lifetime
+    try:
+        value = signing.TimestampSigner(salt=_SALT).unsign_object(text, max_age=lifetime)
+        return msgspec.convert(value, _Ticket)
+    except signing.SignatureExpired:
+        raise TokenExpired("the ticket has expired") from None
+    except (signing.BadSignature, msgspec.ValidationError, ValueError, TypeError):
+        raise TokenInvalid("not a ticket") from None
+
+
+def _user(ticket: _Ticket) -> Any:
+    if ticket.claims is not None and get_config().stateless_tokens:
+        from rest_framework_simplejwt.settings import api_settings  # only where tokens are used
+
+        return api_settings.TOKEN_USER_CLASS(ticket.claims)
+    try:
+        user = get_user_model()._default_manager.get(pk=ticket.user_id)
+    except (ObjectDoesNotExist, ValueError, TypeError, ValidationError):
+        raise TokenInvalid from None
+    if not getattr(user, "is_active", True):
+        raise TokenInvalid
+    if ticket.method == "session" and ticket.password not in _password_marks(user):
+        raise TokenInvalid  # the session is void since, though its row is still there
+    return user
+
+
+def _password_mark(user: Any) -> str:
+    return _password_marks(user)[0]
+
+
+def _password_marks(user: Any) -> list[str]:
+    """What the user's password is told by: with the present secret key, then with the former."""
+    if not hasattr(user, "get_session_auth_hash"):
+        return [""]
+    hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+    return [hashlib.sha256(text.encode()).hexdigest()[:32] for text in hashes]

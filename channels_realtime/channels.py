@@ -1,0 +1,325 @@
+"""Channels: the classes that a site writes in its apps' ``realtime.py``, and the routes to them.
+
+In: a channel's name, from a client or a publisher. Out: an instance of the class whose route
+matches, which decides who may do what on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, ClassVar, Protocol, TypeVar, overload
+
+from django.urls.converters import get_converters
+from django.utils.module_loading import autodiscover_modules
+
+from .conversation.outbox import Policy
+from .errors import BadPayload, ImproperUse, UnknownChannel
+from .hub import ALL, Selection, selection_of
+from .identity import Identity
+from .protocol.names import Route, check_name
+
+USER_CHANNEL_PREFIX = "users/"
+"""Reserved: ``users/<id>`` is every user's own channel."""
+
+OWN_CHANNELS_PREFIX = "realtime/"
+"""The package's own channels, such as the one that the admin's list hears of changes by."""
+
+RESERVED_EVENT_PREFIX = "realtime."
+"""Events whose names begin so come from the server alone."""
+
+
+class Client(Protocol):
+    """What a hook may ask of the connection it is called for."""
+
+    @property
+    def id(self) -> str:
+        """The connection's public id, as in logs; not the client's session id."""
+        ...
+
+    @property
+    def user(self) -> Any:
+        """Django's user, or AnonymousUser."""
+        ...
+
+    @property
+    def user_id(self) -> str | None:
+        """The user's primary key as text, or None."""
+        ...
+
+    @property
+    def identity(self) -> Identity:
+        """Who this is and how that was proven."""
+        ...
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """The ASGI scope of the handshake."""
+        ...
+
+    @property
+    def transport(self) -> str:
+        """``"websocket"``."""
+        ...
+
+    @property
+    def client_address(self) -> str | None:
+        """The client's address, through trusted proxies alone; None where the server knows none."""
+        ...
+
+
+class Channel:
+    """A kind of channel. Subclass it in an app's ``realtime.py`` and put ``@register`` above.
+
+    An instance is made for each request about one channel; it holds no state between them. Hooks
+    are sync (run in a bounded pool of threads) or async (run on the event loop, so they must not
+    block), and may raise what ``channels_realtime.errors`` has, or Django's ``PermissionDenied``
+    (``forbidden``), ``Http404`` (``unknown_channel``) and ``ValidationError`` (``bad_payload``).
+    Anything else is ``internal`` to the client and a traceback in the log.
+    """
+
+    public: ClassVar[bool] = False
+    """Whether everybody with a connection may subscribe, where ``can_subscribe`` is not overridden."""
+
+    select: ClassVar[str | None] = None
+    """The key of the payload that a subscriber may select by: with ``"symbol"``, a subscriber with
+    the parameters ``{"symbol": "AAPL"}`` is sent only publications whose payload has that value."""
+
+    client_events: ClassVar[Collection[str]] = ()
+    """Event names that a client may publish with; none unless named."""
+
+    slow_policy: ClassVar[str | None] = None
+    """What happens to publications that a slow client has no room for: ``"close"`` (the connection,
+    with 4430), ``"drop_oldest"``, ``"latest"`` (only the newest waits); None for ``SLOW_POLICY``."""
+
+    publish_rate: ClassVar[tuple[float, float] | None] = None
+    """How much one connection may publish here, as (a second, at once), besides the settings."""
+
+    max_payload_bytes: ClassVar[int | None] = None
+    """The largest payload that a client may publish here; below ``MAX_PAYLOAD_BYTES``."""
+
+    recheck_interval: ClassVar[float | None] = None
+    """Seconds after which a subscriber's right is asked for again, or None for never by itself."""
+
+    actions: ClassVar[Mapping[str, str]] = {}
+    """Methods that clients may call, by their wire name; filled by ``@action``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if isinstance(cls.client_events, str):
+            raise ImproperUse(
+                f"{cls.__qualname__}.client_events is the text {cls.client_events!r};"
+                f" expected names, such as ({cls.client_events!r},)"
+            )
+        policies = [policy.value for policy in Policy]
+        if cls.slow_policy is not None and cls.slow_policy not in policies:
+            raise ImproperUse(
+                f"{cls.__qualname__}.slow_policy is {cls.slow_policy!r};"
+                f" expected {', '.join(map(repr, policies))} or None"
+            )
+        actions = dict(cls.actions)
+        for attribute, value in vars(cls).items():
+            name = getattr(value, "_realtime_action", None)
+            if name is not None:
+                actions[name] = attribute
+        cls.actions = actions
+
+    def __init__(self, name: str, kwargs: Mapping[str, Any], parameters: Any = None) -> None:
+        self.name = name
+        self.kwargs = kwargs
+        self.parameters = parameters
+
+    # -- rights ------------------------------------------------------------------------------------
+
+    def can_subscribe(self, connection: Client) -> Any:
+        """Whether the connection may subscribe; by default what ``public`` says."""
+        return self.public
+
+    def can_publish(self, connection: Client) -> Any:
+        """Whether the connection may publish here; by default nobody may."""
+        return False
+
+    can_call: ClassVar[Callable[[Any, Client, str], Any] | None] = None
+    """Whether the connection may call ``method``; by default whoever may subscribe may call.
+    Override it as ``def can_call(self, connection, method)``, sync or async."""
+
+    # -- hooks -------------------------------------------------------------------------------------
+
+    def on_subscribe(self, connection: Client) -> Any:
+        """Called once subscribing is allowed, before the client is told; raise to refuse."""
+
+    def on_unsubscribe(self, connection: Client) -> Any:
+        """Called after a subscription ended, for whatever reason."""
+
+    def on_publish(self, connection: Client, payload: Any, event: str | None) -> Any:
+        """Validate or transform what a client publishes.
+
+        Returns:
+            the payload to publish.
+        """
+        return payload
+
+    def sender(self, connection: Client) -> Any:
+        """What ``sender`` shows of the client whose publication this is; None shows nothing."""
+        return {"user": connection.user_id}
+
+    # -- selection ---------------------------------------------------------------------------------
+
+    def subscriber_selection(self) -> Selection:
+        """What ``self.parameters`` select.
+
+        Raises:
+            BadPayload: the parameter is nothing that can be selected by.
+        """
+        if self.select is None or not isinstance(self.parameters, dict):
+            return ALL
+        value = self.parameters.get(self.select)
+        if value is None:
+            return ALL
+        try:
+            return selection_of(value)
+        except TypeError as error:
+            raise BadPayload(f"parameter {self.select!r}: {error}") from None
+
+    @classmethod
+    def publication_selection(cls, payload: Any) -> Selection:
+        """Which selection a payload belongs to, besides that of everything."""
+        if cls.select is None or not isinstance(payload, dict):
+            return ALL
+        try:
+            return selection_of(payload.get(cls.select))
+        except TypeError:
+            return ALL
+
+    @classmethod
+    def overrides(cls, hook: str) -> bool:
+        """Whether the class has its own ``hook``; what it has not need not be run."""
+        return getattr(cls, hook) is not getattr(Channel, hook)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@overload
+def action(function: _Function, /) -> _Function: ...
+@overload
+def action(*, name: str) -> Callable[[_Function], _Function]: ...
+def action(function: Any = None, /, *, name: str | None = None) -> Any:
+    """Let clients call a method: ``{"type": "call", "channel": …, "method": <its name>}``.
+
+    The method takes ``(self, connection, payload)`` and returns what the ``result`` carries.
+
+    Args:
+        name: the name on the wire, by default the method's own.
+    """
+
+    def mark(function: _Function) -> _Function:
+        function._realtime_action = name or function.__name__  # type: ignore[attr-defined]
+        return function
+
+    return mark if function is None else mark(function)
+
+
+class UserChannel(Channel):
+    """``users/<id>``: every user's own channel, on which all its connections are from the start."""
+
+    def can_subscribe(self, connection: Client) -> bool:
+        """Only the user whose channel it is."""
+        return connection.user_id is not None and connection.user_id == self.kwargs["user_id"]
+
+
+class ChannelRegistry:
+    """Routes to channel classes, tried in the order registered."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, tuple[Route, type[Channel]]] = {}
+        user_route = Route(USER_CHANNEL_PREFIX + "<str:user_id>", get_converters())
+        self._user_route = user_route
+
+    def register(self, pattern: str, channel_class: type[Channel]) -> None:
+        """Add a route.
+
+        Raises:
+            ImproperUse: the pattern is malformed, reserved or taken, or this is no channel class.
+        """
+        if not (isinstance(channel_class, type) and issubclass(channel_class, Channel)):
+            raise ImproperUse(f"@register({pattern!r}) is for subclasses of Channel")
+        if pattern.startswith(USER_CHANNEL_PREFIX):
+            raise ImproperUse(
+                f"channel route {pattern!r}: {USER_CHANNEL_PREFIX!r} is reserved for users' own"
+                " channels; expected another first segment"
+            )
+        taken = self._routes.get(pattern)
+        if taken is not None and _path(taken[1]) != _path(channel_class):  # else a reload
+            raise ImproperUse(f"channel route {pattern!r} is taken by {_path(taken[1])}")
+        try:
+            route = Route(pattern, get_converters())
+        except ValueError as error:
+            raise ImproperUse(str(error)) from None
+        self._routes[pattern] = (route, channel_class)
+
+    def unregister(self, pattern: str) -> None:
+        """Take a route back (for tests).
+
+        Raises:
+            KeyError: there is no such route.
+        """
+        del self._routes[pattern]
+
+    def __iter__(self) -> Iterator[tuple[str, type[Channel]]]:
+        return ((pattern, found[1]) for pattern, found in self._routes.items())
+
+    def resolve(self, name: str, parameters: Any = None) -> Channel:
+        """The channel of that name.
+
+        Raises:
+            BadChannel: the name breaks the grammar.
+            UnknownChannel: no route matches.
+        """
+        check_name(name)
+        if name.startswith(USER_CHANNEL_PREFIX):
+            kwargs = self._user_route.match(name)
+            if kwargs is None:
+                raise UnknownChannel()  # reserved: no route of the site's may match it
+            return UserChannel(name, kwargs, parameters)
+        for route, channel_class in self._routes.values():
+            kwargs = route.match(name)
+            if kwargs is not None:
+                return channel_class(name, kwargs, parameters)
+        raise UnknownChannel()
+
+
+def _path(channel_class: type[Channel]) -> str:
+    return f"{channel_class.__module__}.{channel_class.__qualname__}"
+
+
+registry = ChannelRegistry()
+"""The routes of this process, filled when Django has loaded the apps."""
+
+
+def register(pattern: str) -> Callable[[type[_ChannelClass]], type[_ChannelClass]]:
+    """Route channel names to the class below.
+
+    Args:
+        pattern: such as ``"orders/<int:order_id>"``, with Django's path converters; it must match a
+            name from end to end.
+
+    Raises:
+        ImproperUse: the pattern is malformed, reserved (``users/``) or taken.
+    """
+
+    def decorate(channel_class: type[_ChannelClass]) -> type[_ChannelClass]:
+        registry.register(pattern, channel_class)
+        return channel_class
+
+    return decorate
+
+
+_ChannelClass = TypeVar("_ChannelClass", bound=Channel)
+
+
+def autodiscover() -> None:
+    """Import each installed app's ``realtime.py``."""
+    autodiscover_modules("realtime")

@@ -1,0 +1,46 @@
+"""System checks: what is wrong with a deployment and can be seen when it starts.
+
+Ids are stable: ``channels_realtime.E…`` stop the server, ``…W…`` and ``…I…`` do not. Checks of what
+matters in production alone are run by ``manage.py check --deploy``, as Django's own of that kind.
+"""
+
+from __future__ import annotations
+
+from .addresses import check_trusted_proxies
+from .configuration import check_settings
+from .credentials import (
+    check_authenticators,
+    check_login_sessions,
+    check_tickets,
+    check_times,
+    check_tokens,
+)
+from .deployment import (
+    check_deployed_cookies,
+    check_deployed_origins,
+    check_deployed_tokens,
+    check_encryption,
+)
+from .layer import check_channel_layer
+from .origins import check_allowlist, check_origins
+from .pings import check_server_pings
+from .server import check_server
+
+__all__ = [
+    "check_allowlist",
+    "check_authenticators",
+    "check_channel_layer",
+    "check_deployed_cookies",
+    "check_deployed_origins",
+    "check_deployed_tokens",
+    "check_encryption",
+    "check_login_sessions",
+    "check_origins",
+    "check_server",
+    "check_server_pings",
+    "check_settings",
+    "check_tickets",
+    "check_times",
+    "check_tokens",
+    "check_trusted_proxies",
+]

@@ -1,0 +1,85 @@
+"""Checks of the channel layer that carries events between processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.utils.module_loading import import_string
+
+from .backends import IN_MEMORY_LAYER, names_of
+from .configuration import valid_config
+
+_REDIS_CORE = "channels_redis.core.RedisChannelLayer"
+
+
+@register(Tags.compatibility)
+def check_channel_layer(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """The channel layer that carries events between processes."""
+    config = valid_config()
+    if config is None:
+        return []
+    alias = config.channel_layer
+    layers = getattr(settings, "CHANNEL_LAYERS", {})
+    if alias not in layers:
+        return [
+            Error(
+                f"CHANNEL_LAYERS has no {alias!r}: events have no way to the connections.",
+                hint=(
+                    f"Add {{{alias!r}: {{'BACKEND': 'channels_redis.pubsub.RedisPubSubChannelLayer',"
+                    f" 'CONFIG': {{'hosts': [...]}}}}}}, or {IN_MEMORY_LAYER!r} while developing."
+                ),
+                id="channels_realtime.E003",
+            )
+        ]
+    return [*_check_backend(alias, layers[alias])]
+
+
+def _check_backend(alias: str, layer: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    path = layer.get("BACKEND", "")
+    try:
+        backend = import_string(path)
+    except ImportError as error:
+        yield Error(
+            f"CHANNEL_LAYERS[{alias!r}] names a backend that cannot be imported: {error}",
+            hint="Install it (pip install 'channels-realtime[redis]') or correct the path.",
+            id="channels_realtime.E004",
+        )
+        return
+    names = names_of(backend)
+    if IN_MEMORY_LAYER in names and not settings.DEBUG:
+        yield checks.Warning(
+            f"CHANNEL_LAYERS[{alias!r}] is the in-memory layer and DEBUG is False: events reach the"
+            " connections of the publishing process only.",
+            hint=(
+                "Use channels_redis.pubsub.RedisPubSubChannelLayer, or silence"
+                " channels_realtime.W001 where one process does everything."
+            ),
+            id="channels_realtime.W001",
+        )
+    if _REDIS_CORE in names and _major_version("redis") >= 8:
+        hosts = layer.get("CONFIG", {}).get("hosts") or [None]
+        if any(not (isinstance(host, Mapping) and "socket_timeout" in host) for host in hosts):
+            yield checks.Warning(
+                f"CHANNEL_LAYERS[{alias!r}] is RedisChannelLayer on redis-py 8 with its default"
+                " socket timeout of 5 s, which ends receivers that are idle as long.",
+                hint=(
+                    "Use channels_redis.pubsub.RedisPubSubChannelLayer, or write each host as"
+                    " {'address': 'redis://…', 'socket_timeout': None}."
+                ),
+                id="channels_realtime.W002",
+            )
+
+
+def _major_version(distribution: str) -> int:
+    try:
+        return int(metadata.version(distribution).partition(".")[0])
+    except (metadata.PackageNotFoundError, ValueError):
+        return 0

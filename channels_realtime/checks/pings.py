@@ -1,0 +1,33 @@
+"""Check of the server's own WebSocket pings, which bare pages rely on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.core import checks
+from django.core.checks import CheckMessage, Tags, register
+
+from ..servers.pings import missing_pings
+
+
+@register(Tags.compatibility)
+def check_server_pings(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Pings that the command line or the environment switches off."""
+    what = missing_pings(sys.argv, os.environ)
+    if what is None:
+        return []
+    return [
+        checks.Warning(
+            f"The server's own WebSocket pings are off ({what}): a page that answers no 'ping' of"
+            " ours is cut by the first proxy that finds it idle, or is never missed when it is gone.",
+            hint="Ping every 20 seconds, or silence channels_realtime.W021 where every client of"
+            " yours negotiates 'realtime.v1.json' or 'realtime.v1.msgpack'.",
+            id="channels_realtime.W021",
+        )
+    ]

@@ -1,0 +1,55 @@
+"""Does a node's own database work in one thread of its own, a piece at a time.
+
+The hooks' threads are for the site's hooks: a database that is slow or down must hold up neither
+them nor a connection. Nobody on the way of a message waits for the clerk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, connections
+
+_Value = TypeVar("_Value")
+_Arguments = TypeVarTuple("_Arguments")
+
+
+class Clerk:
+    """One thread, and at most one database connection an alias.
+
+    Args:
+        own_thread: False works in asgiref's thread-sensitive thread, which under ``async_to_sync``
+            is the caller's own (for tests inside a transaction).
+    """
+
+    def __init__(self, *, own_thread: bool = True) -> None:
+        self._pool = (
+            ThreadPoolExecutor(1, thread_name_prefix="realtime-clerk") if own_thread else None
+        )
+        self._closed = False
+
+    async def run(self, work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
+        """Do one piece of work, after those that were given before."""
+        if self._pool is None:
+            return await sync_to_async(work)(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, _work, work, *arguments)
+
+    def close(self) -> None:
+        """Take no more; the thread ends after the piece that it is at, and its connections with it."""
+        if self._pool is not None and not self._closed:
+            self._closed = True
+            self._pool.submit(connections.close_all)
+            self._pool.shutdown(wait=False)
+
+
+def _work(work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
+    close_old_connections()
+    try:
+        return work(*arguments)
+    finally:
+        close_old_connections()

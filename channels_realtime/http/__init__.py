@@ -1,0 +1,1 @@
+"""The HTTP views of the library; ``urls.py`` routes to them."""

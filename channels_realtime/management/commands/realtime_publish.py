@@ -1,0 +1,39 @@
+"""``manage.py realtime_publish CHANNEL JSON``: publish from a terminal or a script."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from channels_realtime.errors import RealtimeError
+from channels_realtime.publishing import publish
+
+
+class Command(BaseCommand):
+    """Publishes one payload to one channel."""
+
+    help = "Publish a JSON payload to every subscriber of a channel, in every process."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The channel, the payload and the event."""
+        parser.add_argument("channel", help="the channel's name, such as orders/42")
+        parser.add_argument("payload", help='the payload as JSON, such as \'{"status": "paid"}\'')
+        parser.add_argument("--event", help="a name for what happened")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Publish, or say why not."""
+        try:
+            payload = json.loads(options["payload"])
+        except ValueError as error:
+            raise CommandError(
+                f"The payload is not JSON: {error}. Text needs its own quotes: '\"hello\"'."
+            ) from None
+        try:
+            publish(options["channel"], payload, event=options["event"])
+        except RealtimeError as error:
+            raise CommandError(error.reason) from None
+        if options["verbosity"] > 0:
+            self.stdout.write(f"Published to {options['channel']}.")

@@ -1,0 +1,41 @@
+"""Whose a consumer's connection is, and for how long."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..auth.base import Authenticated
+from ..consumers import identify
+from ..node import Node
+from ..protocol.negotiation import negotiate
+from .base import ConsumerMixin, close_unauthenticated
+
+
+class AuthenticationMixin(ConsumerMixin):
+    """Puts ``scope["user"]`` and ``scope["identity"]`` there before ``connect()``.
+
+    The ways in are those of ``AUTHENTICATORS``. A connection with bad credentials is accepted and
+    closed with 4401, because a browser sees no HTTP status and would try again for ever. One whose
+    credentials are revoked, whose user logs out or whose proof ends is closed with 4401 too.
+    """
+
+    allow_anonymous: ClassVar[bool | None] = None
+    """Whether a connection without credentials goes on; None for the setting of that name."""
+
+    _realtime_needs_layer: ClassVar[bool] = True
+
+    async def _realtime_identify(self, node: Node) -> tuple[Authenticated | None, float]:
+        scope = self.realtime.scope
+        return await identify(node, scope, negotiate(scope.get("subprotocols", ())).token)
+
+    def _realtime_identified(self, node: Node) -> None:
+        connection = self.realtime
+        connection.scope["user"] = connection.user
+        connection.scope["identity"] = connection.identity
+        allowed = self.allow_anonymous
+        if allowed is None:
+            allowed = node.config.allow_anonymous
+        if connection.identity.is_anonymous and not allowed:
+            close_unauthenticated(connection)
+            return
+        super()._realtime_identified(node)

@@ -1,0 +1,229 @@
+"""Channels for anyone's consumer: many on one WebSocket, through the node's one inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import msgspec
+from asgiref.sync import async_to_sync
+
+from .. import serving
+from ..config import Config
+from ..encoding import normalise_payload, payload_size
+from ..errors import ConnectionClosed, ImproperUse, RealtimeError, TooLarge
+from ..hooks import translate
+from ..node import Node
+from ..protocol import messages as m
+from ..protocol.codecs import JSON
+from ..protocol.realtime import publication_object, push_object
+from .base import ConsumerMixin
+from .connection import ConsumerConnection, Habits
+
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class ConsumerChannels:
+    """The channels that one client of a consumer is on; ``self.channels``.
+
+    Subscribing and publishing ask the channel class for the right, as if the client had asked.
+    """
+
+    def __init__(self, node: Node, connection: ConsumerConnection) -> None:
+        self._node = node
+        self._connection = connection
+        self._turn = asyncio.Lock()
+
+    def __contains__(self, channel: object) -> bool:
+        return channel in self._connection.subscriptions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._connection.subscriptions))
+
+    def __len__(self) -> int:
+        return len(self._connection.subscriptions)
+
+    async def subscribe(self, channel: str, parameters: Any = None) -> None:
+        """Put the client on a channel; once this returns, what is published there arrives.
+
+        Args:
+            channel: its name, such as ``"orders/42"``.
+            parameters: where the channel class selects by them.
+
+        Raises:
+            Forbidden, UnknownChannel, BadChannel, AlreadySubscribed, TooManySubscriptions,
+            Unavailable, or what the channel's hooks raise.
+        """
+        command = m.Subscribe(channel=channel, parameters=normalise_payload(parameters))
+        async with self._turn:
+            await self._serve(command)
+
+    async def unsubscribe(self, channel: str, parameters: Any = None) -> None:
+        """Take the client off a channel; nothing of it follows.
+
+        Raises:
+            NotSubscribed: it is not on the channel, or not with these parameters.
+        """
+        command = m.Unsubscribe(channel=channel, parameters=normalise_payload(parameters))
+        async with self._turn:
+            await self._serve(command)
+
+    async def publish(self, channel: str, payload: Any, event: str | None = None) -> None:
+        """Publish in the client's name: with its rights, and with it as the ``sender``.
+
+        What the site itself has to say is for ``apublish``.
+
+        Raises:
+            Forbidden, UnknownChannel, BadPayload, TooLarge, RateLimited, Unavailable, or what the
+            channel's hooks raise.
+        """
+        config = self._node.config
+        payload = normalise_payload(payload, max_depth=config.max_payload_depth)
+        size = payload_size(payload)
+        if size > config.max_payload_bytes:
+            raise TooLarge(
+                f"a payload of {size} bytes; expected at most {config.max_payload_bytes}"
+            )
+        await self._serve(m.Publish(channel=channel, payload=payload, event=event))
+
+    async def _serve(self, command: m.Command) -> None:
+        if self._connection.closed:
+            raise ConnectionClosed
+        try:
+            await serving.serve(self._node, self._connection, command)
+        except RealtimeError:
+            raise
+        except Exception as error:
+            known = translate(error)
+            if known is None:
+                raise
+            raise known from error
+
+
+class SyncConsumerChannels:
+    """``self.channels`` of a sync consumer: the same, without ``await``, from its own thread."""
+
+    def __init__(self, channels: ConsumerChannels) -> None:
+        self._channels = channels
+        # Made here, on the event loop that they are to run on.
+        self.subscribe = async_to_sync(channels.subscribe)
+        self.unsubscribe = async_to_sync(channels.unsubscribe)
+        self.publish = async_to_sync(channels.publish)
+
+    def __contains__(self, channel: object) -> bool:
+        return channel in self._channels
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._channels)
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+
+class ChannelsMixin(ConsumerMixin):
+    """Puts a consumer's clients on channels: ``await self.channels.subscribe("orders/42")``.
+
+    A publication reaches this process once, however many connections here are on its channel, and
+    is written to them as the wire's ``message``, encoded once for all; the consumer does not run for
+    it. A class with a ``channel_message`` of its own is handed each publication instead, between its
+    other events.
+    """
+
+    channels: Any
+    """``ConsumerChannels``, or ``SyncConsumerChannels`` in a sync consumer; from ``connect()`` on."""
+
+    channel_layer_alias: ClassVar[str | None] = None
+    """No layer channel for each connection, which groups would need: name the layer to have it."""
+
+    _realtime_needs_layer: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for hook in ("channel_message", "channel_ended"):
+            cls._realtime_refuse_in_sync(
+                ChannelsMixin,
+                hook,
+                "each publication would wait, for each connection, for the one thread that all sync"
+                " consumers share; expected an async consumer, or the wire's messages as they are",
+            )
+        if getattr(cls, "groups", None) and cls.channel_layer_alias is None:
+            raise ImproperUse(
+                f"{cls.__qualname__} has groups {cls.groups!r} and no layer channel; subscribe to"  # type: ignore[attr-defined]
+                " channels in connect(), or set channel_layer_alias = 'default'"
+            )
+
+    async def channel_message(
+        self, channel: str, payload: Any, event: str | None, sender: Any
+    ) -> None:
+        """A publication, in the order of its channel; by default sent as the wire's ``message``.
+
+        Called between the consumer's other events, never at the same time. ``payload`` is this
+        connection's own copy. What it does not get through in time waits, bounded as for any slow
+        client; then the channel's policy applies.
+
+        Args:
+            channel: where it was published.
+            payload: what was published, in JSON types (and ``bytes``).
+            event: its name, or None.
+            sender: what the channel class shows of the client that published it, or None.
+        """
+        publication = m.Publication(channel=channel, payload=payload, event=event, sender=sender)
+        await self.send(text_data=JSON.encode(publication_object(publication)))  # type: ignore[attr-defined]
+
+    async def channel_ended(self, channel: str, code: str, reason: str) -> None:
+        """The server took a subscription away; nothing of the channel follows.
+
+        By default the wire's ``unsubscribed`` is sent.
+        """
+        push = m.Unsubscribed(channel=channel, code=code, reason=reason)
+        await self.send(text_data=JSON.encode(push_object(push)))  # type: ignore[attr-defined]
+
+    def _realtime_habits(self, config: Config) -> Habits:
+        habits = super()._realtime_habits(config)
+        own_ends = self._realtime_overrides(ChannelsMixin, "channel_ended")
+        return msgspec.structs.replace(
+            habits,
+            says=habits.says if own_ends else habits.says | {m.Unsubscribed},
+            own_messages=self._realtime_overrides(ChannelsMixin, "channel_message"),
+            own_ends=own_ends,
+        )
+
+    def _realtime_identified(self, node: Node) -> None:
+        channels = ConsumerChannels(node, self.realtime)
+        self.channels = (
+            SyncConsumerChannels(channels) if getattr(self, "_sync", False) else channels
+        )
+        if self.channel_layer_alias is None:
+            self.channel_layer = _NoLayer(type(self).__qualname__)
+        super()._realtime_identified(node)
+
+    async def _realtime_deliver(self) -> None:
+        # Not through Channels' dispatch: that crosses to the one shared thread for every message.
+        frame = self.realtime.next_delivery()
+        if frame is None:  # taken back since
+            return
+        ended = frame.event.get("ended")
+        if ended is not None:
+            await self.channel_ended(ended.channel, str(ended.code), ended.reason)
+            return
+        message = _decode(frame.event["bytes"])
+        await self.channel_message(
+            message["channel"], message["payload"], message.get("event"), message.get("sender")
+        )
+
+
+class _NoLayer:
+    """Where ``self.channel_layer`` would be."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattr__(self, attribute: str) -> Any:
+        raise ImproperUse(
+            f"{self._name} has no channel_layer: ChannelsMixin spares each connection a layer channel."
+            " Subscribe to channels, or set channel_layer_alias = 'default' to have groups as well"
+        )

@@ -1,0 +1,39 @@
+"""Pages that may connect to a consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from ..config import OriginRule
+from ..consumers import refuse_origin
+from ..node import Node
+from ..origins import OriginPolicy
+from .base import ConsumerMixin, Refusal
+
+
+class OriginMixin(ConsumerMixin):
+    """Refuses handshakes of foreign pages with 403, before the consumer hears of them."""
+
+    allowed_origins: ClassVar[Iterable[str] | OriginRule | None] = None
+    """As the setting ``ALLOWED_ORIGINS``; None for what that says."""
+
+    allow_missing_origin: ClassVar[bool] = True
+    """Whether a client without ``Origin`` passes, where ``allowed_origins`` is the class's own."""
+
+    _realtime_origins: ClassVar[OriginPolicy | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        allowed = cls.allowed_origins
+        if isinstance(vars(cls).get("allowed_origins"), staticmethod):
+            allowed = vars(cls)["allowed_origins"].__func__
+        cls._realtime_origins = (
+            None
+            if allowed is None
+            else OriginPolicy(allowed, allow_missing=cls.allow_missing_origin)
+        )
+
+    def _realtime_refusal(self, node: Node, scope: dict[str, Any]) -> Refusal | None:
+        refused = refuse_origin(node, scope, self._realtime_origins)
+        return refused or super()._realtime_refusal(node, scope)

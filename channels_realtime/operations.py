@@ -1,0 +1,343 @@
+"""Looking at live connections and acting on them, from any process of a site: the admin's verbs.
+
+In: ids of connections, as the registry or a log has them. Out: what their nodes say and did. A node
+is asked by control messages and has two seconds to answer; whoever does not answer is named, and
+nothing is taken for done that was not.
+
+All of it is for sync code (views, the shell, commands), and raises ``Unavailable`` where the channel
+layer cannot be reached.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db import router, transaction
+from django.utils import timezone
+
+from . import publishing
+from .auth.revoking import revoke
+from .blocks import add_block
+from .control import tell_nodes
+from .encoding import normalise_payload
+from .errors import Unavailable
+from .models import BlockRecord, ConnectionRecord, NodeRecord
+from .protocol.codes import CloseCode
+from .questions import ask
+
+WAIT_S = 2.0
+"""How long nodes have to answer."""
+
+BATCH = 500
+"""Connections named in one question, and in one query."""
+
+RETRY_S = 5.0
+"""When a client that may return comes back, where nothing else is said."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of something that was asked of connections, by their ids."""
+
+    done: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    """No longer there, or nothing there that it could be done to."""
+    silent: tuple[str, ...] = ()
+    """Their nodes did not answer: it may have been done or not."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelReport:
+    """One live channel.
+
+    Args:
+        name: of the channel.
+        subscribers: its connections, all nodes together.
+        by_node: the same by node id.
+        rate: publications a second, over about the last ten seconds.
+    """
+
+    name: str
+    subscribers: int
+    by_node: Mapping[str, int]
+    rate: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelsReport:
+    """The live channels, those with most subscribers first; ``total`` counts them all.
+
+    With several nodes ``total`` is the least that there are: a channel may be on more than one.
+    """
+
+    channels: list[ChannelReport]
+    total: int
+    silent: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """One node: what it wrote down, and what it says now (None where it does not answer)."""
+
+    record: NodeRecord
+    answer: Mapping[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TracePart:
+    """What a trace has seen since it was last read.
+
+    Args:
+        events: oldest first.
+        next: what to read after next time.
+        lost: events that were overwritten before they could be read.
+    """
+
+    events: list[dict[str, Any]]
+    next: int
+    lost: int
+
+
+# -- one connection --------------------------------------------------------------------------------
+
+
+def inspect(connection_id: str) -> dict[str, Any] | None:
+    """What a connection's node knows of it at this moment; None where it is no longer there.
+
+    Raises:
+        Unavailable: its node does not answer.
+    """
+    found: dict[str, Any] | None = _ask_owner("inspect", connection_id, {})
+    return found
+
+
+def read_trace(
+    connection_id: str, *, viewer: str, after: int = 0, payloads: bool = False
+) -> TracePart | None:
+    """What a connection sent and received since; the first call begins the trace.
+
+    The trace ends by itself ten seconds after its last viewer's last call.
+
+    Args:
+        connection_id: whose.
+        viewer: who watches, for the log and to tell viewers apart.
+        after: ``next`` of the last part.
+        payloads: whether payloads are wanted; credentials are never in them.
+
+    Returns:
+        the next part, or None where the connection is no longer there.
+
+    Raises:
+        Unavailable: its node does not answer.
+    """
+    answer = _ask_owner(
+        "trace", connection_id, {"viewer": viewer, "after": after, "payloads": payloads}
+    )
+    return None if answer is None else TracePart(**answer)
+
+
+def stop_trace(connection_id: str, *, viewer: str) -> None:
+    """Watch no longer; the trace ends with its last viewer."""
+    _ask_owner("trace_stop", connection_id, {"viewer": viewer})
+
+
+def _ask_owner(kind: str, connection_id: str, arguments: dict[str, Any]) -> Any:
+    nodes = _owners([connection_id]).get(connection_id) or _alive()
+    found = ask(kind, {"connection": connection_id, **arguments}, nodes, wait=WAIT_S)
+    for answer in found.by_node.values():
+        if answer is not None:
+            return answer
+    if found.silent:
+        raise Unavailable("the connection's server does not answer")
+    return None
+
+
+# -- many connections ------------------------------------------------------------------------------
+
+
+def disconnect(
+    ids: Iterable[str],
+    *,
+    may_return: bool = False,
+    retry_after: float | None = None,
+    reason: str = "disconnected by an administrator",
+) -> Outcome:
+    """Close connections: with 4403, after which clients stay away, or with 4503.
+
+    Args:
+        ids: of the connections.
+        may_return: whether they may come back by themselves.
+        retry_after: seconds after which; only where they may.
+        reason: which the clients are told.
+    """
+    code = CloseCode.GOING_AWAY if may_return else CloseCode.BLOCKED
+    wait = (RETRY_S if retry_after is None else retry_after) if may_return else None
+    return _act(ids, "disconnect", {"code": int(code), "reason": reason, "retry_after": wait})
+
+
+def send_notice(ids: Iterable[str], payload: Any) -> Outcome:
+    """Send connections a word from the operator (``message`` with the event ``notice``).
+
+    Raises:
+        BadPayload: the payload cannot be encoded.
+    """
+    return _act(ids, "notice", {"payload": normalise_payload(payload)})
+
+
+def unsubscribe(ids: Iterable[str], channel: str) -> Outcome:
+    """End the subscriptions of connections to a channel; those without one count as gone."""
+    return _act(ids, "unsubscribe", {"channel": channel})
+
+
+def ask_for_credentials(ids: Iterable[str], *, within: float = 30.0) -> Outcome:
+    """Have clients prove themselves anew within so many seconds, or be closed with 4401.
+
+    Done only where the credentials are a token: a login session has nothing to send.
+    """
+    return _act(ids, "credentials", {"within": within})
+
+
+def _act(ids: Iterable[str], kind: str, arguments: dict[str, Any]) -> Outcome:
+    wanted = list(dict.fromkeys(ids))
+    done: set[str] = set()
+    silent: set[str] = set()
+    for start in range(0, len(wanted), BATCH):
+        batch = wanted[start : start + BATCH]
+        owners = _owners(batch)
+        # What the registry does not know (it is off, sampled, or a second behind) is asked of all.
+        alive = frozenset() if len(owners) == len(batch) else _alive()
+        nodes = alive.union(*owners.values())
+        found = ask(kind, {"connections": batch, **arguments}, nodes, wait=WAIT_S)
+        for answer in found.by_node.values():
+            done.update(answer)
+        if found.silent:
+            silent.update(i for i in batch if not found.silent.isdisjoint(owners.get(i, alive)))
+    silent -= done
+    return Outcome(
+        done=tuple(i for i in wanted if i in done),
+        gone=tuple(i for i in wanted if i not in done and i not in silent),
+        silent=tuple(i for i in wanted if i in silent),
+    )
+
+
+def _owners(ids: list[str]) -> dict[str, frozenset[str]]:
+    """The node of each connection that the registry knows, as a set of one.
+
+    Nodes whose lease has run out are none: what they had is gone.
+    """
+    rows = ConnectionRecord._default_manager.filter(pk__in=ids).values_list("pk", "node_id")
+    known = dict(rows)
+    alive = _alive() if known else frozenset()
+    return {connection_id: frozenset({node_id}) & alive for connection_id, node_id in known.items()}
+
+
+def _alive() -> frozenset[str]:
+    return frozenset(NodeRecord.objects.alive().values_list("pk", flat=True))
+
+
+# -- users and addresses ---------------------------------------------------------------------------
+
+
+def revoke_user(user_pk: str) -> None:
+    """End all of a user's login sessions and tokens, and what is connected with them."""
+    revoke(user=user_pk)
+
+
+def block(
+    *,
+    user_pk: str = "",
+    user_label: str = "",
+    address: str = "",
+    seconds: float,
+    reason: str = "",
+    created_by: str = "",
+) -> BlockRecord:
+    """Keep a user or an address out for a time, and close what it has open with 4403.
+
+    Raises:
+        ValidationError: neither or both are given, or the address is none.
+    """
+    record: BlockRecord = add_block(
+        user_pk=user_pk,
+        user_label=user_label,
+        address=address,
+        seconds=seconds,
+        reason=reason,
+        created_by=created_by,
+    )
+    _tell_of_blocks()
+    return record
+
+
+def unblock(pks: Iterable[Any]) -> int:
+    """End blocks now; returns how many were in force."""
+    now = timezone.now()
+    ended = BlockRecord._default_manager.filter(pk__in=list(pks), until__gt=now).update(until=now)
+    _tell_of_blocks()
+    return ended
+
+
+def _tell_of_blocks() -> None:
+    """Have the nodes read the blocks, once the transaction that wrote them is committed."""
+    using = router.db_for_write(BlockRecord)
+    tell = functools.partial(tell_nodes, {"kind": "blocks"}, wait=WAIT_S)
+    transaction.on_commit(tell, using=using, robust=True)
+
+
+# -- channels and nodes ----------------------------------------------------------------------------
+
+
+def live_channels(*, search: str = "", limit: int = 200) -> ChannelsReport:
+    """The channels that have subscribers now.
+
+    Args:
+        search: a part of the name, in any case.
+        limit: channels to tell, those with most subscribers first.
+    """
+    found = ask("channels", {"search": search.lower(), "limit": limit}, _alive(), wait=WAIT_S)
+    by_name: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    rates: dict[str, float] = {}
+    for node_id, answer in found.by_node.items():
+        for name, count, rate in answer["channels"]:
+            by_name[name][node_id] = count
+            rates[name] = max(rate, rates.get(name, 0.0))  # each node sees every publication
+    reports = [
+        ChannelReport(name=name, subscribers=sum(counts.values()), by_node=counts, rate=rates[name])
+        for name, counts in by_name.items()
+    ]
+    reports.sort(key=lambda report: (-report.subscribers, report.name))
+    most = max((answer["total"] for answer in found.by_node.values()), default=0)
+    return ChannelsReport(
+        channels=reports[:limit],
+        total=max(most, len(reports)),
+        silent=tuple(sorted(found.silent)),
+    )
+
+
+def nodes() -> list[NodeReport]:
+    """The nodes whose lease holds, by host and process, and what they say now."""
+    records = list(NodeRecord.objects.alive().order_by("host", "pid"))
+    found = ask("node", {}, [record.pk for record in records], wait=WAIT_S)
+    return [NodeReport(record=record, answer=found.by_node.get(record.pk)) for record in records]
+
+
+def drain(node_id: str) -> bool:
+    """Have a node send its connections elsewhere and let nobody in any more.
+
+    Returns:
+        whether the node says that it does; one that does not answer may or may not.
+    """
+    return node_id in ask("drain", {}, {node_id}, wait=WAIT_S).by_node
+
+
+def publish_test(channel: str, payload: Any, *, event: str | None = None) -> None:
+    """Publish at once, whatever transaction is open.
+
+    Raises:
+        RealtimeError: as ``publish``.
+    """
+    publishing.publish(channel, payload, event=event, on_commit=False)

@@ -1,0 +1,102 @@
+"""Codecs: values to the text or bytes of a WebSocket frame, and back.
+
+msgspec does the work: 0.1 to 0.6 microseconds a message, against 4 for the standard library's json.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from ..errors import BadMessage
+
+
+class Codec(Protocol):
+    """The contract of a codec: stateless, shared by all connections, never blocking.
+
+    ``decode`` raises BadMessage for whatever is not one value of the format, and nothing else.
+    """
+
+    @property
+    def name(self) -> str:
+        """The last part of its subprotocol's name."""
+        ...
+
+    @property
+    def binary(self) -> bool:
+        """Whether its frames are binary."""
+        ...
+
+    def encode(self, value: Any) -> str | bytes: ...
+
+    def decode(self, frame: str | bytes) -> Any: ...
+
+
+class JsonCodec:
+    """Text frames, one JSON value each (RFC 8259; bytes as base64 text)."""
+
+    __slots__ = ()
+
+    name = "json"
+    binary = False
+
+    def encode(self, value: Any) -> str:
+        """The JSON text of ``value``."""
+        return _encode_json(value).decode()
+
+    def decode(self, frame: str | bytes) -> Any:
+        """The value of a text frame.
+
+        Raises:
+            BadMessage: not JSON, a number out of range, a lone surrogate, or nested beyond reason.
+        """
+        try:
+            return _decode_json(frame)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as error:
+            raise BadMessage(f"not JSON: {_first_line(error)}") from None
+
+
+class MsgpackCodec:
+    """Binary frames, one MessagePack object each, without extension types."""
+
+    __slots__ = ()
+
+    name = "msgpack"
+    binary = True
+
+    def encode(self, value: Any) -> bytes:
+        """The MessagePack bytes of ``value``."""
+        return _encode_msgpack(value)
+
+    def decode(self, frame: str | bytes) -> Any:
+        """The value of a binary frame.
+
+        Raises:
+            BadMessage: not MessagePack, or nested beyond reason.
+        """
+        try:
+            return _decode_msgpack(frame)
+        except (
+            msgspec.MsgspecError,
+            UnicodeError,
+            RecursionError,
+            ValueError,
+            TypeError,  # an unhashable map key
+            OverflowError,  # a timestamp beyond datetime
+        ) as error:
+            raise BadMessage(f"not MessagePack: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:120]
+
+
+_encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder(strict=True).decode
+_encode_msgpack = msgspec.msgpack.Encoder().encode
+_decode_msgpack: Any = msgspec.msgpack.Decoder(strict=True).decode
+
+JSON = JsonCodec()
+MSGPACK = MsgpackCodec()
+CODECS: dict[str, Codec] = {"json": JSON, "msgpack": MSGPACK}

@@ -1,0 +1,28 @@
+"""What one connection may send, as ``welcome`` tells it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what a client sends. Sizes are in bytes."""
+
+    max_frame: int = 131_072
+    max_payload: int = 65_536
+    max_depth: int = 32
+    max_batch: int = 64
+    max_subscriptions: int = 256
+    max_in_flight: int = 16
+    max_bad_messages: int = 50
+
+    def advertised(self) -> dict[str, int]:
+        """The limits that the wire protocol names in ``welcome``."""
+        return {
+            "max_frame": self.max_frame,
+            "max_payload": self.max_payload,
+            "max_batch": self.max_batch,
+            "max_subscriptions": self.max_subscriptions,
+            "max_in_flight": self.max_in_flight,
+        }

@@ -1,0 +1,249 @@
+"""What a client asks and what the server says, free of any wire format.
+
+A dialect turns frames into commands and pushes into frames; the conversation, the node and the
+hooks know only these. They are msgspec structs rather than dataclasses: the broker encodes a
+publication for the channel layer straight from one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+RequestId = str | int | None
+"""The client's own id of a request: 1 to 64 characters, or an integer within 2**53; None without."""
+
+MAX_ID_LENGTH = 64
+MAX_ID_INTEGER = 2**53
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """A place in a channel's history. Offsets of another epoch mean nothing."""
+
+    epoch: str
+    offset: int
+
+
+class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What was published to a channel, as it crosses the layer; array-like to be small there."""
+
+    channel: str
+    payload: Any
+    event: str | None = None
+    sender: Any = None
+    position: Position | None = None
+    recovered: bool = False
+
+
+# -- commands: client to server --------------------------------------------------------------------
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a client asks. ``request`` is the word that an ``error`` names it by."""
+
+    request: ClassVar[str] = ""
+    id: RequestId = None
+
+    @property
+    def lane(self) -> str | None:
+        """Commands of one lane run in the order sent; a channel's name, or None for a lane apart."""
+        return None
+
+
+class ChannelCommand(Command, frozen=True, kw_only=True):
+    """A command about one channel."""
+
+    channel: str
+
+    @property
+    def lane(self) -> str | None:
+        return self.channel
+
+
+class Authenticate(Command, frozen=True, kw_only=True):
+    request: ClassVar[str] = "auth"
+    token: str
+
+    def __repr__(self) -> str:  # a token must not reach a log line
+        return f"Authenticate(id={self.id!r}, token=...)"
+
+
+class Subscribe(ChannelCommand, frozen=True, kw_only=True):
+    request: ClassVar[str] = "subscribe"
+    parameters: Any = None
+    since: Position | None = None
+    presence: bool = False
+
+
+class Unsubscribe(ChannelCommand, frozen=True, kw_only=True):
+    request: ClassVar[str] = "unsubscribe"
+    parameters: Any = None
+
+
+class Publish(ChannelCommand, frozen=True, kw_only=True):
+    request: ClassVar[str] = "publish"
+    payload: Any
+    event: str | None = None
+    key: str | None = None
+
+
+class Call(Command, frozen=True, kw_only=True):
+    request: ClassVar[str] = "call"
+    method: str
+    channel: str | None = None
+    payload: Any = None
+
+    @property
+    def lane(self) -> str | None:
+        return self.channel
+
+
+class GetPresence(ChannelCommand, frozen=True, kw_only=True):
+    request: ClassVar[str] = "presence"
+
+
+class GetHistory(ChannelCommand, frozen=True, kw_only=True):
+    request: ClassVar[str] = "history"
+    since: Position | None = None
+    limit: int | None = None
+    reverse: bool = False
+
+
+class Resume(Command, frozen=True, kw_only=True):
+    request: ClassVar[str] = "resume"
+    session_id: str
+    since: Mapping[str, Position] = {}
+
+    def __repr__(self) -> str:  # a session id is a secret of the client
+        return f"Resume(id={self.id!r}, session_id=..., channels={len(self.since)})"
+
+
+class Flow(ChannelCommand, frozen=True, kw_only=True):
+    request: ClassVar[str] = "flow"
+    paused: bool
+
+
+class Ping(Command, frozen=True, kw_only=True):
+    request: ClassVar[str] = "ping"
+
+
+class Pong(Command, frozen=True, kw_only=True):
+    request: ClassVar[str] = "pong"
+
+
+class Malformed(Command, frozen=True, kw_only=True):
+    """A frame that could not be read; the answer is an ``error``, and too many end the connection.
+
+    ``about`` is the type that the message claimed, where that could be read.
+    """
+
+    code: str
+    reason: str
+    about: str | None = None
+    channel: str | None = None
+
+
+# -- pushes: server to client ----------------------------------------------------------------------
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the server says; with an ``id`` it answers that request."""
+
+    id: RequestId = None
+
+
+class Welcome(Push, frozen=True, kw_only=True):
+    session_id: str
+    user: str | None
+    expires_at: float | None
+    heartbeat_interval: float
+    heartbeat_timeout: float
+    limits: Mapping[str, int]
+    capabilities: tuple[str, ...]
+    channels: Mapping[str, Position | None]
+
+    def __repr__(self) -> str:  # a session id is a secret of the client
+        return f"Welcome(user={self.user!r}, session_id=...)"
+
+
+class AuthRequired(Push, frozen=True, kw_only=True):
+    timeout: float
+
+
+class AuthOk(Push, frozen=True, kw_only=True):
+    user: str | None
+    expires_at: float | None
+
+
+class AuthExpiring(Push, frozen=True, kw_only=True):
+    expires_at: float
+
+
+class Subscribed(Push, frozen=True, kw_only=True):
+    channel: str
+    position: Position | None = None
+    recovered: bool | None = None
+
+
+class Unsubscribed(Push, frozen=True, kw_only=True):
+    """A reply (no code), or the server taking the subscription away (code and reason)."""
+
+    channel: str
+    code: str | None = None
+    reason: str = ""
+
+
+class Published(Push, frozen=True, kw_only=True):
+    channel: str
+    position: Position | None = None
+    duplicate: bool = False
+
+
+class Result(Push, frozen=True, kw_only=True):
+    channel: str | None
+    payload: Any
+
+
+class FlowChanged(Push, frozen=True, kw_only=True):
+    channel: str
+    paused: bool
+
+
+class Message(Push, frozen=True, kw_only=True):
+    publication: Publication
+
+
+class Notice(Push, frozen=True, kw_only=True):
+    """A word from the operator."""
+
+    payload: Any
+
+
+class PingPush(Push, frozen=True, kw_only=True):
+    pass
+
+
+class PongReply(Push, frozen=True, kw_only=True):
+    pass
+
+
+class Error(Push, frozen=True, kw_only=True):
+    code: str
+    reason: str
+    request: str | None = None
+    channel: str | None = None
+    retry_after: float | None = None
+
+
+class Closing(Push, frozen=True, kw_only=True):
+    """The last message before the server closes, on every transport.
+
+    ``code`` is a ``CloseCode``, because a transport may have no close codes or refuse ours.
+    """
+
+    code: int
+    reason: str
+    reconnect: bool
+    retry_after: float | None = None

@@ -1,0 +1,140 @@
+"""Channel names: their grammar, the routes that match them, the layer groups that carry them.
+
+Who calls: the dialects (grammar of what a client sent), ``channels`` (routes), ``broker`` (groups).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..errors import BadChannel
+
+MAX_NAME_LENGTH = 200
+"""Characters of a channel name (the wire protocol, "Channels")."""
+
+_NAME = re.compile(r"[A-Za-z0-9_\-.:/@=]{1,200}", re.ASCII)
+_PARAMETER = re.compile(r"<(?:(?P<converter>[^>:]+):)?(?P<parameter>[^>]+)>")
+
+_GROUP_ESCAPES = {"-": "--", "/": "-s", ":": "-c", "@": "-a", "=": "-e"}
+_GROUP_UNSAFE = re.compile(r"[-/:@=]")
+_GROUP_LIMIT = 99
+"""Channel layers take group names of fewer than 100 characters (``BaseChannelLayer``)."""
+
+
+def is_name(name: object) -> bool:
+    """Whether ``name`` is a channel name: 1 to 200 ASCII characters of ``A-Z a-z 0-9 _-.:/@=``."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def check_name(name: object) -> str:
+    """Return ``name`` if it is a channel name.
+
+    Raises:
+        BadChannel: it is not; the reason says what is allowed.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    got = repr(name[:60]) if isinstance(name, str) else f"a value of type {type(name).__name__}"
+    raise BadChannel(
+        f"channel {got} is not a name; expected 1 to {MAX_NAME_LENGTH} characters"
+        " of A-Z a-z 0-9 _ - . : / @ ="
+    )
+
+
+def group_name(prefix: str, channel: str) -> str:
+    """The layer group that carries ``channel``.
+
+    Layers allow fewer than 100 characters of ``[A-Za-z0-9_.-]``. Names that fit are escaped
+    (injective: every ``-`` begins an escape), longer ones become a BLAKE2b hash of 160 bits.
+    """
+    escaped = _GROUP_UNSAFE.sub(lambda match: _GROUP_ESCAPES[match.group()], channel)
+    name = f"{prefix}.n.{escaped}"
+    if len(name) <= _GROUP_LIMIT:
+        return name
+    return f"{prefix}.h.{hashlib.blake2b(channel.encode(), digest_size=20).hexdigest()}"
+
+
+class Converter(Protocol):
+    """What a Django path converter offers."""
+
+    regex: str
+
+    def to_python(self, value: str) -> Any: ...
+
+
+class Route:
+    """A pattern of channel names, such as ``orders/<int:order_id>``; matched whole.
+
+    Args:
+        pattern: literal text and ``<converter:parameter>`` parts; without a converter, ``str``.
+        converters: the path converters by name (Django's registry, custom ones included).
+
+    Raises:
+        ValueError: the pattern is malformed; the message says where.
+    """
+
+    __slots__ = ("_converters", "_regex", "pattern")
+
+    def __init__(self, pattern: str, converters: Mapping[str, Converter]) -> None:
+        self.pattern = pattern
+        self._converters: dict[str, Converter] = {}
+        self._regex = re.compile(self._translate(pattern, converters))
+
+    def _translate(self, pattern: str, converters: Mapping[str, Converter]) -> str:
+        if not pattern or pattern.startswith("/") or pattern.endswith("/"):
+            raise ValueError(
+                f"channel route {pattern!r} is empty or begins or ends with '/';"
+                " expected a name such as 'orders/<int:order_id>'"
+            )
+        parts: list[str] = []
+        position = 0
+        for match in _PARAMETER.finditer(pattern):
+            parts.append(re.escape(self._literal(pattern[position : match.start()])))
+            position = match.end()
+            parameter = match["parameter"]
+            if not parameter.isidentifier():
+                raise ValueError(
+                    f"channel route {pattern!r}: parameter {parameter!r} is not an identifier"
+                )
+            if parameter in self._converters:
+                raise ValueError(f"channel route {pattern!r}: parameter {parameter!r} stands twice")
+            name = match["converter"] or "str"
+            if name not in converters:
+                raise ValueError(
+                    f"channel route {pattern!r}: unknown converter {name!r};"
+                    f" expected one of {', '.join(sorted(converters))}"
+                )
+            self._converters[parameter] = converters[name]
+            parts.append(f"(?P<{parameter}>{converters[name].regex})")
+        parts.append(re.escape(self._literal(pattern[position:])))
+        return "".join(parts)
+
+    def _literal(self, text: str) -> str:
+        if text and not is_name(text):
+            raise ValueError(
+                f"channel route {self.pattern!r}: {text!r} has characters that no name may have;"
+                " allowed are A-Z a-z 0-9 _ - . : / @ ="
+            )
+        return text
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the route's parameters, in order."""
+        return tuple(self._converters)
+
+    def match(self, name: str) -> dict[str, Any] | None:
+        """The converted parameters if ``name`` matches from end to end, else None."""
+        match = self._regex.fullmatch(name)
+        if match is None:
+            return None
+        found = match.groupdict()
+        try:
+            return {key: self._converters[key].to_python(text) for key, text in found.items()}
+        except ValueError:  # a converter says so where its value does not exist (Django's rule)
+            return None
+
+    def __repr__(self) -> str:
+        return f"<Route {self.pattern!r}>"

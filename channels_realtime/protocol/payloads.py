@@ -1,0 +1,182 @@
+"""Payloads: any value a publisher holds, as the JSON types that every codec can carry.
+
+In: a Python value of a view, a signal or a task, or what a codec decoded from a client's frame.
+Out: the same as ``None, bool, int, float, str, bytes, list, dict`` with string keys, checked once so
+that no subscriber's codec can fail on it later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import BadPayload
+
+DEFAULT_MAX_DEPTH = 32
+"""Containers within containers; a page has no use for more and recursion has an end."""
+
+MIN_INTEGER = -(2**63)
+MAX_INTEGER = 2**64 - 1
+"""What MessagePack can carry (its specification, "int format family")."""
+
+Convert = Callable[[Any], Any]
+"""Turns a value of another type into one of the above, or raises TypeError."""
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError
+
+
+def normalise(value: Any, *, convert: Convert = _refuse, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
+    """Return ``value`` in JSON types.
+
+    Enums become their values, dataclasses become objects, tuples become arrays, keys become strings
+    as ``json.dumps`` makes them. Bytes stay: MessagePack carries them, JSON shows them as base64.
+
+    Args:
+        value: what the publisher holds.
+        convert: turns further types (dates, decimals, lazy strings) into these; TypeError if it cannot.
+        max_depth: containers within containers.
+
+    Raises:
+        BadPayload: with the path to what cannot be encoded.
+    """
+    try:
+        return _normalise(value, convert, max_depth)
+    except _Refused as refused:
+        path = "payload" + "".join(reversed(refused.path))
+        raise BadPayload(f"{path[:120]}: {refused}") from None
+
+
+class _Refused(Exception):
+    """Climbs out of the value, gathering the path on its way: the good case pays nothing for it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.path: list[str] = []
+
+
+def _normalise(value: Any, convert: Convert, room: int) -> Any:
+    kind = type(value)
+    if kind is str:
+        return value if value.isascii() else _text(value)
+    if value is None or kind is bool or kind is bytes:
+        return value
+    if kind is int:
+        return _integer(value)
+    if kind is float:
+        return _number(value)
+    if kind is dict:
+        return _object(value, convert, room)
+    if kind is list or kind is tuple:
+        return _array(value, convert, room)
+    return _other(value, convert, room)
+
+
+def _object(value: dict[Any, Any], convert: Convert, room: int) -> dict[str, Any]:
+    if room <= 0:
+        raise _Refused("nested too deeply")
+    result: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if type(key) is str and key.isascii() else _key(key, convert)
+        if name in result:
+            raise _Refused(f"two keys become {name!r}")
+        try:
+            result[name] = _normalise(item, convert, room - 1)
+        except _Refused as refused:
+            refused.path.append(f".{name}")
+            raise
+    return result
+
+
+def _array(value: Any, convert: Convert, room: int) -> list[Any]:
+    if room <= 0:
+        raise _Refused("nested too deeply")
+    result = []
+    for item in value:
+        try:
+            result.append(_normalise(item, convert, room - 1))
+        except _Refused as refused:
+            refused.path.append(f"[{len(result)}]")
+            raise
+    return result
+
+
+def _key(key: Any, convert: Convert) -> str:
+    if key is True or key is False or key is None:
+        return {True: "true", False: "false", None: "null"}[key]  # as json.dumps
+    if isinstance(key, enum.Enum):
+        return _key(key.value, convert)
+    if isinstance(key, str):
+        return _text(str.__str__(key))
+    if isinstance(key, (int, float)):
+        return str(key)
+    try:
+        converted = convert(key)
+    except TypeError:
+        converted = None
+    if not isinstance(converted, str):
+        raise _Refused(f"a key of type {_type_name(key)} cannot be encoded; expected text")
+    return _text(str.__str__(converted))
+
+
+def _other(value: Any, convert: Convert, room: int) -> Any:
+    if isinstance(value, enum.Enum):
+        return _normalise(value.value, convert, room)
+    if isinstance(value, str):
+        return _text(str.__str__(value))  # a subclass: str(SafeString) is a SafeString still
+    if isinstance(value, int):
+        return _integer(int(value))
+    if isinstance(value, float):
+        return _number(float(value))
+    if isinstance(value, dict):
+        return _object(value, convert, room)
+    if isinstance(value, (list, tuple)):
+        return _array(value, convert, room)
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return _object(fields, convert, room)
+    try:
+        converted = convert(value)
+    except TypeError:
+        raise _Refused(
+            f"a value of type {_type_name(value)} cannot be encoded; expected JSON types, dates,"
+            " times, Decimal, UUID, enums, dataclasses or lazy strings"
+            " (make a list or dict of anything else first)"
+        ) from None
+    if room <= 0:
+        raise _Refused("nested too deeply")
+    return _normalise(converted, convert, room - 1)
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _Refused("text with a lone surrogate is not Unicode") from None
+    return value
+
+
+def _integer(value: int) -> int:
+    if MIN_INTEGER <= value <= MAX_INTEGER:
+        return value
+    raise _Refused(
+        f"an integer of {value.bit_length()} bits cannot be encoded;"
+        " expected -2**63 to 2**64 - 1 (send it as text)"
+    )
+
+
+def _number(value: float) -> float:
+    if math.isfinite(value):
+        return value
+    raise _Refused(f"{value} cannot be encoded; JSON has finite numbers only")

@@ -1,0 +1,278 @@
+"""The public verbs: publish from views, signals, threads, tasks, commands and the shell.
+
+In: a channel's name and a payload of what Django users hold. Everything that can be wrong with them
+is raised in the caller, before anything is sent. Inside a transaction a publication waits for the
+commit and dies with a rollback, because a subscriber that is told of a row should find it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+from . import broker
+from .capture import captures
+from .channels import OWN_CHANNELS_PREFIX, USER_CHANNEL_PREFIX, registry
+from .config import Config
+from .encoding import normalise_payload, payload_size
+from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
+from .node import Node, serving_node
+from .portal import portal
+from .protocol.messages import Position, Publication
+from .settings import get_config
+
+logger = logging.getLogger(__name__)
+
+_serves = False
+_told = False
+
+failed_after_commit = 0
+"""Publications of this process that were lost after their commit because the layer was away."""
+
+
+def publish(
+    channel: str,
+    payload: Any,
+    *,
+    event: str | None = None,
+    using: str = DEFAULT_DB_ALIAS,
+    on_commit: bool = True,
+) -> Position | None:
+    """Publish to every subscriber of a channel, in every process; from sync code.
+
+    Args:
+        channel: the channel's name, such as ``"orders/42"``.
+        payload: JSON types, dates, times, Decimal, UUID, enums, dataclasses, lazy strings, or
+            containers of them.
+        event: a name for what happened, which clients can tell events apart by.
+        using: the database whose open transaction the publication belongs to.
+        on_commit: False sends at once, whatever becomes of the transaction.
+
+    Returns:
+        the publication's position where the channel keeps history; None where it keeps none, or
+        where the publication waits for a commit. A failure after the commit is logged.
+
+    Raises:
+        BadChannel, UnknownChannel: no such name, or no route for it.
+        BadPayload, TooLarge: the payload cannot be encoded, or is over ``MAX_PUBLICATION_BYTES``.
+        Unavailable: the channel layer did not take it within ``PUBLISH_TIMEOUT``.
+        ImproperUse: called on a running event loop; ``await apublish(…)`` there.
+    """
+    _refuse_event_loop("publish", "apublish")
+    _publish_all([_prepare(channel, payload, event)], using, on_commit)
+    return None
+
+
+async def apublish(channel: str, payload: Any, *, event: str | None = None) -> Position | None:
+    """Publish to every subscriber of a channel; from async code. Never waits for a commit.
+
+    Args, returns and raises as ``publish``.
+    """
+    await _apublish_all([_prepare(channel, payload, event)])
+    return None
+
+
+def publish_to_user(
+    user: Any,
+    payload: Any,
+    *,
+    event: str | None = None,
+    using: str = DEFAULT_DB_ALIAS,
+    on_commit: bool = True,
+) -> Position | None:
+    """Publish to every connection of a user, on the user's own channel ``users/<id>``.
+
+    Args:
+        user: a user, or its primary key.
+        payload, event, using, on_commit: as for ``publish``.
+    """
+    return publish(user_channel(user), payload, event=event, using=using, on_commit=on_commit)
+
+
+async def apublish_to_user(user: Any, payload: Any, *, event: str | None = None) -> Position | None:
+    """Publish to every connection of a user; from async code."""
+    return await apublish(user_channel(user), payload, event=event)
+
+
+def publish_many(
+    publications: Iterable[tuple[str, Any]],
+    *,
+    event: str | None = None,
+    using: str = DEFAULT_DB_ALIAS,
+    on_commit: bool = True,
+) -> None:
+    """Publish many (channel, payload) pairs, in their order, with one wait for all of them.
+
+    All are checked before the first is sent. Raises as ``publish``.
+    """
+    _refuse_event_loop("publish_many", "apublish_many")
+    prepared = [_prepare(channel, payload, event) for channel, payload in publications]
+    if prepared:
+        _publish_all(prepared, using, on_commit)
+
+
+async def apublish_many(
+    publications: Iterable[tuple[str, Any]], *, event: str | None = None
+) -> None:
+    """Publish many (channel, payload) pairs, in their order; from async code."""
+    await _apublish_all([_prepare(channel, payload, event) for channel, payload in publications])
+
+
+def user_channel(user: Any) -> str:
+    """The name of a user's own channel.
+
+    Args:
+        user: a user, or its primary key.
+
+    Raises:
+        BadPayload: the user is anonymous or not saved, and has no channel.
+    """
+    primary_key = getattr(user, "pk", user)
+    if primary_key is None:
+        raise BadPayload("publish_to_user: a user without a primary key has no channel")
+    return f"{USER_CHANNEL_PREFIX}{primary_key}"
+
+
+def this_process_serves() -> None:
+    """The realtime application was built here: over the in-memory layer somebody can hear."""
+    global _serves
+    _serves = True
+
+
+# -- preparing -------------------------------------------------------------------------------------
+
+
+def _prepare(channel: str, payload: Any, event: str | None) -> Publication:
+    """Check all that can be wrong, in the caller."""
+    try:
+        registry.resolve(channel)
+    except UnknownChannel:
+        own = [pattern for pattern, _ in registry if not pattern.startswith(OWN_CHANNELS_PREFIX)]
+        routes = ", ".join(map(repr, own)) or "none"
+        raise UnknownChannel(
+            f"channel {channel!r} matches no registered route; there are: {routes}."
+            " Is the app with its realtime.py in INSTALLED_APPS?"
+        ) from None
+    if event is not None and not (isinstance(event, str) and 1 <= len(event) <= 100):
+        raise BadPayload(f"event {event!r} is not a name; expected text of 1 to 100 characters")
+    config = get_config()
+    normal = normalise_payload(payload, max_depth=config.max_payload_depth)
+    size = payload_size(normal)
+    if size > config.max_publication_bytes:
+        raise TooLarge(
+            f"a payload of {size} bytes for {channel!r}; expected at most"
+            f" {config.max_publication_bytes} (MAX_PUBLICATION_BYTES)"
+        )
+    return Publication(channel=channel, payload=normal, event=event)
+
+
+def _refuse_event_loop(verb: str, twin: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ImproperUse(f"{verb}() would block the event loop it runs on: await {twin}() instead")
+
+
+# -- sending ---------------------------------------------------------------------------------------
+
+
+def _publish_all(publications: list[Publication], using: str, on_commit: bool) -> None:
+    deferred = on_commit and connections[using].in_atomic_block
+    capture = captures.current()
+    if capture is not None:
+        capture.record(publications, using if deferred else None)
+        return
+    if deferred:
+        transaction.on_commit(
+            functools.partial(_send_after_commit, publications), using=using, robust=True
+        )
+        return
+    _send(publications)
+
+
+def _send_after_commit(publications: list[Publication]) -> None:
+    global failed_after_commit
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        # An atomic block that an event loop's own thread left: nothing to wait with.
+        _submit(publications).add_done_callback(_log_failure)
+        return
+    try:
+        _send(publications)
+    except Unavailable:
+        failed_after_commit += len(publications)
+        logger.exception("Publishing to %r after the commit failed", publications[0].channel)
+
+
+def _log_failure(future: concurrent.futures.Future[None]) -> None:
+    global failed_after_commit
+    if not future.cancelled() and future.exception() is not None:
+        failed_after_commit += 1
+        logger.error("Publishing after the commit failed", exc_info=future.exception())
+
+
+def _send(publications: list[Publication]) -> None:
+    timeout = get_config().publish_timeout * 2 + 1.0
+    future = _submit(publications)
+    try:
+        future.result(timeout)
+    except concurrent.futures.TimeoutError:
+        future.cancel()
+        raise Unavailable(f"the event loop did not answer within {timeout:g} seconds") from None
+
+
+async def _apublish_all(publications: list[Publication]) -> None:
+    capture = captures.current()
+    if capture is not None:
+        capture.record(publications, None)
+        return
+    node = serving_node()
+    if node is not None and node.loop is asyncio.get_running_loop():
+        await _send_by_node(node, publications)
+        return
+    await asyncio.wrap_future(_submit(publications))
+
+
+def _submit(publications: list[Publication]) -> concurrent.futures.Future[None]:
+    node = serving_node()
+    if node is not None:
+        return asyncio.run_coroutine_threadsafe(_send_by_node(node, publications), node.loop)
+    return portal.submit(_send_without_node(get_config(), publications))
+
+
+async def _send_by_node(node: Node, publications: list[Publication]) -> None:
+    for publication in publications:
+        await node.publish(publication)
+
+
+async def _send_without_node(config: Config, publications: list[Publication]) -> None:
+    layer = get_channel_layer(config.channel_layer)
+    if layer is None:
+        raise Unavailable(f"CHANNEL_LAYERS has no {config.channel_layer!r}")
+    if isinstance(layer, InMemoryChannelLayer):
+        _tell_nobody_hears()
+    for publication in publications:
+        await broker.send(layer, config.group_prefix, publication, config.publish_timeout)
+
+
+def _tell_nobody_hears() -> None:
+    global _told
+    if _told or _serves:
+        return
+    _told = True
+    logger.warning(
+        "Nobody can hear this publication: the in-memory channel layer reaches the connections of"
+        " its own process only, and this process serves none. Use channels_redis in CHANNEL_LAYERS"
+        " to publish from other processes (workers, commands, the shell)."
+    )

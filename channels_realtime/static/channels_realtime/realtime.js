@@ -1,0 +1,1147 @@
+/**
+ * The browser client of channels_realtime: one WebSocket a page carries all its channels.
+ *
+ * In flow the server's frames of the subprotocol `realtime.v1.json`; out flow its requests. Pages call
+ * {@link connect}, and listen. Everything here keeps to the project's protocol reference, version 1.
+ *
+ * From the outside in: {@link RealtimeClient} owns the socket, the requests and the state; a {@link Feed} is what it
+ * knows of one channel (position, selections on the wire); a {@link Subscription} is one caller's interest in it.
+ *
+ * Every duration is in seconds, as it is on the wire. A token is never put into a URL, an error or a log.
+ */
+
+export const PROTOCOL = "realtime.v1.json";
+
+/** Live messages of one channel that wait while it recovers. Beyond it the newest go: the replay holds them. */
+const MAX_HELD_MESSAGES = 1000;
+
+/**
+ * Close codes after which the same connection would be refused again: the protocol's table, with the RFC codes all of
+ * whose rows say no. 1008 stands for rows of both kinds; without a `closing` it counts as "any other". 4401 is apart.
+ */
+const TERMINAL_CLOSE_CODES = new Set([4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009]);
+const CLOSE_NORMAL = 1000;
+const CLOSE_UNAUTHENTICATED = 4401;
+const CLOSE_HEARTBEAT_MISSED = 4408;
+
+/** Errors that a subscription which once stood tries again after, while the connection stays. */
+const PASSING_ERRORS = new Set(["rate_limited", "timeout", "unavailable", "internal"]);
+
+/**
+ * @typedef {{epoch: string, offset: number}} Position  A place in a channel's history.
+ * @typedef {"idle" | "connecting" | "connected" | "reconnecting" | "unauthenticated" | "closed"} State
+ *
+ * @typedef {object} StateDetail
+ * @property {number} [attempt]  Which try this is since the last `welcome`, from 1 ("connecting", "reconnecting").
+ * @property {number | null} [nextDelay]  Seconds until it ("reconnecting"); null while getToken is awaited.
+ * @property {number} [code]  The close code that led here.
+ * @property {string} [reason]
+ *
+ * @typedef {object} Message  A publication, as it came. Unknown fields are kept.
+ * @property {string} channel  Absent on a notice.
+ * @property {any} payload
+ * @property {string} [event]
+ * @property {string} [epoch]
+ * @property {number} [offset]
+ * @property {any} [sender]  Set by the server from the publisher's identity.
+ * @property {boolean} [recovered]  True on one that was missed and is replayed.
+ *
+ * @typedef {Partial<Position> & {recovered?: boolean}} SubscribedPayload
+ * @typedef {{recovered: boolean} & Partial<Position>} Recovery  False: there may be a gap; load the state anew.
+ * @typedef {{code: string, reason: string}} Ending
+ * @typedef {{epoch?: string, offset?: number, duplicate?: boolean}} PublishedPayload
+ *
+ * @typedef {object} SubscriptionOptions
+ * @property {any} [parameters]  Sent as the subscribe's payload: what the channel selects by.
+ * @property {string} [select]  The channel class's `select`. A message does not say which selection it answers, so with
+ *   several on one channel each gets the messages of all, unless this names the field to compare.
+ * @property {Position} [since]  The last position already seen, for example rendered into the page.
+ * @property {number} [bufferSize]  Messages kept for a `for await` that is behind (1000). Full: the oldest is dropped,
+ *   counted in `dropped`.
+ * @property {(message: Message) => void} [onMessage]
+ * @property {(payload: SubscribedPayload) => void} [onSubscribed]
+ * @property {(recovery: Recovery) => void} [onRecovered]
+ * @property {(ending: Ending) => void} [onUnsubscribed]
+ * @property {(error: RealtimeError) => void} [onError]
+ *
+ * @typedef {object} RequestOptions
+ * @property {number} [timeoutSeconds]  From the call to the reply, the wait for a connection included.
+ * @property {"wait" | "reject"} [whenDisconnected]
+ *
+ * @typedef {"required" | "expiring" | "refused" | "anonymous"} TokenReason
+ *
+ * @typedef {object} Timers
+ * @property {(callback: () => void, milliseconds: number) => any} setTimeout
+ * @property {(handle: any) => void} clearTimeout
+ *
+ * @typedef {object} ClientOptions
+ * @property {(context: {reason: TokenReason}) => (string | null | Promise<string | null>)} [getToken]  Supplies a JWT;
+ *   null means that there is nobody to sign in.
+ * @property {number} [backoffBaseSeconds]  Ceiling of the first delay (1); it doubles with every attempt.
+ * @property {number} [backoffCapSeconds]  Ceiling of every delay (30).
+ * @property {number} [connectTimeoutSeconds]  From the connect to `welcome` (20).
+ * @property {number} [requestTimeoutSeconds]  Default of a request (35: more than the server's HOOK_TIMEOUT).
+ * @property {"wait" | "reject"} [whenDisconnected]  What a request does without a connection ("wait").
+ * @property {number} [maxPendingRequests]  Unanswered publishes and calls, waiting or sent (500); beyond: `queue_full`.
+ * @property {boolean} [batch]  Send what one task produces as one frame (true).
+ * @property {new (url: string, protocols: string[]) => WebSocket} [WebSocket]
+ * @property {Timers} [timers]
+ * @property {() => number} [random]  In [0, 1).
+ * @property {EventTarget} [wakeTarget]  Where `online`, `pageshow` and `visibilitychange` are heard (the window).
+ */
+
+/** Why a request or a subscription failed. */
+export class RealtimeError extends Error {
+  /**
+   * @param {string} code  The wire's, or the client's own: `disconnected`, `connection_lost`, `queue_full`, `closed`,
+   *   `unsubscribed`, `overflow`, `token_unavailable`.
+   * @param {string} reason
+   * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
+   */
+  constructor(code, reason, { payload, channel, request, cause } = {}) {
+    super(reason ? `${code}: ${reason}` : code, cause === undefined ? undefined : { cause });
+    this.name = "RealtimeError";
+    this.code = code;
+    this.reason = reason;
+    /** @type {number | null} Seconds to wait before trying again, where the server said so. */
+    this.retryAfter = asSeconds(payload?.retry_after);
+    this.payload = payload;
+    this.channel = channel;
+    this.request = request;
+  }
+}
+
+/**
+ * Listeners by event. One that throws is reported and stops no other.
+ * @template {Record<string, any[]>} Events
+ */
+class Emitter {
+  /** @type {Map<keyof Events, Set<(...args: any[]) => void>>} */
+  #listeners = new Map();
+
+  /**
+   * @template {keyof Events} Name
+   * @param {Name} event
+   * @param {(...args: Events[Name]) => void} listener
+   * @returns {() => void}  Takes the listener away again.
+   */
+  on(event, listener) {
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners.add(listener));
+    return () => this.off(event, listener);
+  }
+
+  /**
+   * @template {keyof Events} Name
+   * @param {Name} event
+   * @param {(...args: Events[Name]) => void} listener
+   */
+  off(event, listener) {
+    this.#listeners.get(event)?.delete(listener);
+  }
+
+  /** @internal @param {keyof Events} event @returns {boolean} */
+  _hasListeners(event) {
+    return (this.#listeners.get(event)?.size ?? 0) > 0;
+  }
+
+  /**
+   * @internal
+   * @template {keyof Events} Name
+   * @param {Name} event
+   * @param {Events[Name]} args
+   * @returns {boolean}  Whether anybody listened.
+   */
+  _emit(event, ...args) {
+    const listeners = [...(this.#listeners.get(event) ?? [])];
+    for (const listener of listeners) {
+      try {
+        listener(...args);
+      } catch (error) {
+        report(error);
+      }
+    }
+    return listeners.length > 0;
+  }
+}
+
+/**
+ * One caller's interest in a channel. Several of the same channel and parameters share one subscription on the wire.
+ *
+ * Messages go to the `message` listeners and to a `for await` over the subscription. Until there is a listener they are
+ * buffered from the first, so that none is lost between the subscribe and the loop; with a listener, from the loop's
+ * beginning. Leaving the loop (break, return, throw) unsubscribes.
+ *
+ * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery],
+ *   unsubscribed: [Ending], error: [RealtimeError]}>}
+ */
+export class Subscription extends Emitter {
+  #release;
+  #bufferSize;
+  /** @type {Message[]} */
+  #buffer = [];
+  /** @type {{resolve: (result: IteratorResult<Message>) => void, reject: (error: unknown) => void}[]} */
+  #waiters = [];
+  #iterated = false;
+  #overflowing = false;
+  /** @type {RealtimeError | null} Thrown once by the loop. */
+  #failure = null;
+  #ready;
+  #readyRead = false;
+
+  /**
+   * @param {string} channel
+   * @param {SubscriptionOptions} options
+   * @param {(subscription: Subscription) => Promise<void>} release
+   */
+  constructor(channel, options, release) {
+    super();
+    this.channel = channel;
+    this.parameters = options.parameters;
+    /** Messages that a full buffer dropped. */
+    this.dropped = 0;
+    /** Whether it is over: unsubscribed, refused, taken away by the server, or the client closed. */
+    this.ended = false;
+    this.#release = release;
+    this.#bufferSize = options.bufferSize ?? 1000;
+    this.select = options.select;
+    this.#ready = /** @type {Deferred<SubscribedPayload>} */ (deferred());
+    this.#ready.promise.catch(() => {}); // Reported by _fail where nobody reads `ready`.
+    if (options.onMessage) this.on("message", options.onMessage);
+    if (options.onSubscribed) this.on("subscribed", options.onSubscribed);
+    if (options.onRecovered) this.on("recovered", options.onRecovered);
+    if (options.onUnsubscribed) this.on("unsubscribed", options.onUnsubscribed);
+    if (options.onError) this.on("error", options.onError);
+  }
+
+  /** The payload of the first `subscribed` reply. Rejects when it is refused; stays pending without a connection. */
+  get ready() {
+    this.#readyRead = true;
+    return this.#ready.promise;
+  }
+
+  /** Ends it at once; resolves when the server has answered, where it had to be asked. Never rejects. */
+  async unsubscribe() {
+    if (this.ended) return;
+    const released = this.#release(this);
+    this._end({ code: "unsubscribed", reason: "unsubscribed by this page" }, true);
+    await released;
+  }
+
+  [Symbol.asyncIterator]() {
+    this.#iterated = true;
+    return this;
+  }
+
+  /** @returns {Promise<IteratorResult<Message>>} */
+  async next() {
+    this.#iterated = true;
+    const message = this.#buffer.shift();
+    if (message) return { value: message, done: false };
+    this.#overflowing = false;
+    if (this.#failure) {
+      const failure = this.#failure;
+      this.#failure = null;
+      throw failure;
+    }
+    if (this.ended) return { value: undefined, done: true };
+    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  }
+
+  /** @returns {Promise<IteratorResult<Message>>} */
+  async return() {
+    await this.unsubscribe();
+    return { value: undefined, done: true };
+  }
+
+  /** @internal @param {Message} message */
+  _deliver(message) {
+    if (this.ended || !this.#selects(message)) return;
+    const waiter = this.#waiters.shift();
+    if (waiter) {
+      waiter.resolve({ value: message, done: false });
+    } else if (this.#iterated || !this._hasListeners("message")) {
+      this.#buffer.push(message);
+      if (this.#buffer.length > this.#bufferSize) this.#dropOldest();
+    } else {
+      this.#buffer.length = 0; // A listener came before any loop: what was kept for a loop is nobody's.
+    }
+    this._emit("message", message);
+  }
+
+  /** @internal @param {SubscribedPayload} payload @param {Recovery | null} recovery */
+  _subscribed(payload, recovery) {
+    if (this.ended) return;
+    this.#ready.resolve(payload);
+    this._emit("subscribed", payload);
+    if (recovery) this._emit("recovered", recovery);
+  }
+
+  /** @internal @param {RealtimeError} error @returns {boolean} Whether anybody here learns of it. */
+  _fail(error) {
+    const awaited = this.#readyRead && !this.#ready.settled;
+    return this._emit("error", error) || this.#iterated || awaited;
+  }
+
+  /**
+   * @internal
+   * @param {Ending} ending
+   * @param {boolean} discard  Whether what the loop has not read yet goes too: rights may have been revoked.
+   * @param {RealtimeError | null} [failure]
+   */
+  _end(ending, discard, failure = null) {
+    if (this.ended) return;
+    this.ended = true;
+    this.#failure = failure;
+    if (discard) this.#buffer.length = 0;
+    this.#ready.reject(failure ?? new RealtimeError(ending.code, ending.reason, { channel: this.channel }));
+    for (const waiter of this.#waiters.splice(0)) {
+      this.next().then(waiter.resolve, waiter.reject);
+    }
+    this._emit("unsubscribed", ending);
+  }
+
+  #dropOldest() {
+    this.#buffer.shift();
+    this.dropped += 1;
+    if (this.#overflowing || !this.#iterated) return;
+    this.#overflowing = true; // Said once until the loop has caught up.
+    const reason = `more than ${this.#bufferSize} messages wait for the loop over '${this.channel}'; the oldest are dropped`;
+    this._emit("error", new RealtimeError("overflow", reason, { channel: this.channel }));
+  }
+
+  /** @param {Message} message */
+  #selects(message) {
+    if (this.select === undefined) return true;
+    return canonical(message.payload?.[this.select]) === canonical(this.parameters?.[this.select]);
+  }
+}
+
+/** One subscription on the wire: a channel with one set of parameters. */
+class Selection {
+  /** @type {Set<Subscription>} Empty only where the channel is automatic. */
+  subscriptions = new Set();
+  /** @type {SubscribedPayload | null} On the present connection. */
+  reply = null;
+  /** Whether it ever stood. */
+  established = false;
+  failures = 0;
+  /** @type {any} */
+  retryTimer = null;
+
+  /** @param {any} parameters @param {Position | null} since */
+  constructor(parameters, since) {
+    this.parameters = parameters;
+    this.since = since;
+  }
+}
+
+/** What the client knows of one channel. */
+class Feed {
+  /** @type {Map<string, Selection>} */
+  selections = new Map();
+  /** @type {Position | null} The last one received, or where the subscription began. */
+  position = null;
+  /** Whether the server subscribes every connection to it by itself. */
+  automatic = false;
+  /** False once a second set of parameters was `already_subscribed`: the channel has one subscription for all. */
+  selective = true;
+  /** @type {Message[] | null} Live messages of an automatic channel whose replay has not been answered yet. */
+  held = null;
+
+  /** @param {string} name */
+  constructor(name) {
+    this.name = name;
+  }
+
+  /** Moves the position. @param {Message} message @returns {boolean} Whether it is new. */
+  admits(message) {
+    const position = positionIn(message);
+    if (!position) return true;
+    if (this.position?.epoch === position.epoch && position.offset <= this.position.offset) return false;
+    this.position = position;
+    return true;
+  }
+
+  /** @returns {Set<Subscription>} */
+  subscriptions() {
+    return new Set([...this.selections.values()].flatMap((selection) => [...selection.subscriptions]));
+  }
+}
+
+/**
+ * @typedef {object} PendingRequest
+ * @property {string} type
+ * @property {string} text
+ * @property {boolean} sent
+ * @property {any} timer
+ * @property {(payload: any) => void} onReply  Runs within the frame, so that what follows the reply finds its effect.
+ * @property {(error: RealtimeError) => void} onError
+ */
+
+/**
+ * The connection of a page: opens, authenticates, keeps alive, comes back, and subscribes anew.
+ *
+ * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], error: [RealtimeError]}>}
+ */
+export class RealtimeClient extends Emitter {
+  #options;
+  #timers;
+  #random;
+  /** @type {State} */
+  #state = "idle";
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** Ends, by being raised, whatever still waits for getToken. */
+  #generation = 0;
+  /** Connections that failed since the last `welcome`. */
+  #failures = 0;
+  /** @type {any} */
+  #retryTimer = null;
+  #retryHeldByServer = false;
+  /** @type {any} To `welcome`, then of the heartbeat. */
+  #watchdog = null;
+  /** @type {{code?: number, reason?: string, reconnect?: boolean, retry_after?: number} | null} */
+  #closing = null;
+  #welcome = /** @type {any} */ (null);
+  #ready = false;
+  /** @type {string | null} The token sent last, to know a fresh one by. */
+  #sentToken = null;
+  /** @type {string | null} One fetched after a 4401, for the connection to come. */
+  #freshToken = null;
+  #lastId = 0;
+  /** @type {Map<number, PendingRequest>} In the order of the calls. */
+  #pending = new Map();
+  /** @type {string[]} */
+  #outbox = [];
+  /** @type {Map<string, Feed>} */
+  #feeds = new Map();
+
+  /**
+   * @param {string | URL} [url]  Relative to the page; http and https stand for ws and wss.
+   * @param {ClientOptions} [options]
+   */
+  constructor(url = "/ws/", options = {}) {
+    super();
+    this.url = webSocketUrl(url);
+    /** @type {string | null} The user's primary key as text, as the server last said. */
+    this.user = null;
+    this.#options = {
+      backoffBaseSeconds: 1,
+      backoffCapSeconds: 30,
+      connectTimeoutSeconds: 20,
+      requestTimeoutSeconds: 35,
+      whenDisconnected: "wait",
+      maxPendingRequests: 500,
+      batch: true,
+      ...options,
+    };
+    this.#random = options.random ?? Math.random;
+    /** @type {Timers} */
+    this.#timers = options.timers ?? {
+      setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
+      clearTimeout: (handle) => clearTimeout(handle),
+    };
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** Opens the connection; after "closed" or "unauthenticated", again. @returns {this} */
+  connect() {
+    if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
+    this.#generation += 1;
+    this.#failures = 0;
+    this.#listenForWaking(true);
+    this.#open();
+    return this;
+  }
+
+  /** Closes with 1000 and ends every subscription. What was published in this task still goes out. */
+  close() {
+    if (this.#state === "closed") return;
+    this.#flush();
+    this.#socketGone(CLOSE_NORMAL, "closed by the page");
+    this.#stop("closed", CLOSE_NORMAL, "closed by the page");
+  }
+
+  /**
+   * @param {string} channel
+   * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function stands for `{onMessage}`.
+   * @returns {Subscription}
+   */
+  subscribe(channel, options = {}) {
+    const settings = typeof options === "function" ? { onMessage: options } : options;
+    const key = canonical(settings.parameters);
+    const subscription = new Subscription(channel, settings, (self) => this.#release(self, key));
+    if (this.#state === "closed") {
+      const error = new RealtimeError("disconnected", "the client is closed; call connect() first", { channel });
+      queueMicrotask(() => this.#refuse(subscription, error));
+      return subscription;
+    }
+    const feed = this.#feeds.get(channel) ?? new Feed(channel);
+    this.#feeds.set(channel, feed);
+    const selection = feed.selections.get(key);
+    if (selection) {
+      selection.subscriptions.add(subscription);
+      const { reply } = selection;
+      // Later, as any other reply: the caller has not added its listeners yet.
+      if (reply) queueMicrotask(() => subscription._subscribed(reply, null));
+    } else {
+      const added = new Selection(settings.parameters, settings.since ?? null);
+      added.subscriptions.add(subscription);
+      feed.selections.set(key, added);
+      if (this.#ready) this.#subscribe(feed, key, added);
+    }
+    return subscription;
+  }
+
+  /**
+   * @param {string} channel
+   * @param {any} payload
+   * @param {{event?: string, key?: string} & RequestOptions} [options]  With the same `key` it may be sent again.
+   * @returns {Promise<PublishedPayload>}
+   */
+  publish(channel, payload, { event, key, ...options } = {}) {
+    return this.request({ type: "publish", channel, payload, event, key }, options);
+  }
+
+  /**
+   * @param {string} channel
+   * @param {string} method
+   * @param {any} [payload]
+   * @param {RequestOptions} [options]
+   * @returns {Promise<any>}
+   */
+  call(channel, method, payload, options) {
+    return this.request({ type: "call", channel, method, payload }, options);
+  }
+
+  /**
+   * Any request of the protocol; its `id` is the client's.
+   * @param {{type: string, [field: string]: any}} message
+   * @param {RequestOptions} [options]
+   * @returns {Promise<any>}  The reply's payload.
+   */
+  request(message, options = {}) {
+    return new Promise((resolve, reject) => {
+      const { timeoutSeconds, whenDisconnected } = { ...this.#options, ...options };
+      const context = { request: message.type, channel: message.channel };
+      const stopped = this.#state === "closed" || this.#state === "unauthenticated";
+      if (stopped || (!this.#ready && whenDisconnected === "reject")) {
+        reject(new RealtimeError("disconnected", `the client is ${this.#state}`, context));
+      } else if (this.#pending.size >= this.#options.maxPendingRequests) {
+        reject(new RealtimeError("queue_full", `${this.#pending.size} requests are unanswered`, context));
+      } else {
+        this.#ask(message, resolve, reject, { timeoutSeconds, now: this.#ready });
+      }
+    });
+  }
+
+  // Requests and frames out
+
+  /**
+   * @param {{type: string, [field: string]: any}} message
+   * @param {(payload: any) => void} onReply
+   * @param {(error: RealtimeError) => void} onError
+   * @param {{timeoutSeconds?: number, now?: boolean}} [options]
+   */
+  #ask(message, onReply, onError, { timeoutSeconds = this.#options.requestTimeoutSeconds, now = true } = {}) {
+    const id = ++this.#lastId;
+    const text = JSON.stringify({ ...message, id });
+    const timer = this.#later(timeoutSeconds, () => {
+      const reason = `no answer to '${message.type}' within ${timeoutSeconds} s`;
+      this.#settle(id, new RealtimeError("timeout", reason, { request: message.type, channel: message.channel }));
+    });
+    /** @type {PendingRequest} */
+    const request = { type: message.type, text, sent: false, timer, onReply, onError };
+    this.#pending.set(id, request);
+    if (now) this.#transmit(id, request);
+  }
+
+  /** @param {number} id @param {PendingRequest} request */
+  #transmit(id, request) {
+    const limit = this.#welcome?.limits?.max_frame ?? Infinity;
+    const size = byteLength(request.text);
+    if (size > limit) {
+      // Sent, it would close the connection for good (4413).
+      const reason = `'${request.type}' is ${size} bytes long; the server takes ${limit}`;
+      this.#settle(id, new RealtimeError("too_large", reason, { request: request.type }));
+      return;
+    }
+    request.sent = true;
+    this.#send(request.text);
+  }
+
+  /** @param {string} text */
+  #send(text) {
+    if (this.#outbox.push(text) === 1) queueMicrotask(() => this.#flush());
+  }
+
+  #flush() {
+    const socket = this.#socket;
+    const texts = this.#outbox.splice(0);
+    if (!socket || texts.length === 0) return;
+    const limits = this.#welcome?.limits ?? {};
+    const batches = this.#options.batch && socket.protocol === PROTOCOL;
+    const maxBatch = batches ? (limits.max_batch ?? 1) : 1;
+    const maxBytes = (limits.max_frame ?? Infinity) - 1; // The first bracket; the last one and commas are counted below.
+    for (let start = 0; start < texts.length; ) {
+      let end = start + 1;
+      let size = byteLength(texts[start]) + 1;
+      while (end < texts.length && end - start < maxBatch) {
+        size += byteLength(texts[end]) + 1;
+        if (size > maxBytes) break;
+        end += 1;
+      }
+      socket.send(end - start === 1 ? texts[start] : `[${texts.slice(start, end).join(",")}]`);
+      start = end;
+    }
+  }
+
+  /** @param {number} id @param {RealtimeError | null} error @param {any} [payload] */
+  #settle(id, error, payload) {
+    const request = this.#pending.get(id);
+    if (!request) return;
+    this.#pending.delete(id);
+    this.#timers.clearTimeout(request.timer);
+    if (error) request.onError(error);
+    else request.onReply(payload);
+  }
+
+  // The connection
+
+  #open() {
+    const socket = new (this.#options.WebSocket ?? WebSocket)(this.url, [PROTOCOL]);
+    this.#socket = socket;
+    socket.onmessage = (event) => this.#receive(socket, event.data);
+    socket.onclose = (event) => this.#lost(socket, event.code, event.reason);
+    const limit = this.#options.connectTimeoutSeconds;
+    this.#watch(limit, () => this.#abandon(`no welcome within ${limit} s`));
+    this.#setState("connecting", { attempt: this.#failures + 1 });
+  }
+
+  /** @param {string} reason */
+  #abandon(reason) {
+    if (this.#socket) this.#lost(this.#socket, CLOSE_HEARTBEAT_MISSED, reason);
+  }
+
+  /** @param {WebSocket} socket @param {number} closeCode @param {string} closeReason */
+  #lost(socket, closeCode, closeReason) {
+    if (socket !== this.#socket) return;
+    const closing = this.#closing;
+    const code = closing?.code ?? closeCode;
+    const reason = closing?.reason ?? closeReason;
+    this.#socketGone(closeCode, closeReason);
+    const comesBack = closing?.reconnect ?? !TERMINAL_CLOSE_CODES.has(code);
+    if (!comesBack) this.#stop("closed", code, reason);
+    else if (code === CLOSE_UNAUTHENTICATED) this.#renew(code, reason, closing);
+    else this.#retry(code, reason, closing);
+  }
+
+  /** Forgets the socket and all that belongs to it. @param {number} code @param {string} reason */
+  #socketGone(code, reason) {
+    this.#timers.clearTimeout(this.#watchdog);
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#ready = false;
+    this.#welcome = null;
+    this.#closing = null;
+    this.#outbox = [];
+    if (socket) {
+      socket.onmessage = socket.onclose = null;
+      // One that is closed already takes no notice. 1000 alone ends the session, so that a page that leaves frees it.
+      socket.close(code === CLOSE_NORMAL ? CLOSE_NORMAL : CLOSE_HEARTBEAT_MISSED);
+    }
+    for (const feed of this.#feeds.values()) {
+      // What the replay was to bring is asked for again, from the same position.
+      feed.held = null;
+      for (const selection of feed.selections.values()) {
+        selection.reply = null;
+        this.#timers.clearTimeout(selection.retryTimer);
+      }
+    }
+    for (const [id, request] of [...this.#pending]) {
+      if (!request.sent) continue;
+      const text = `the connection ended before '${request.type}' was answered (${code} ${reason})`;
+      this.#settle(id, new RealtimeError("connection_lost", text, { request: request.type }));
+    }
+  }
+
+  /**
+   * Full jitter below an exponential ceiling; after a `retry_after`, that and as much again at most, so that the many
+   * who were sent away together do not come back together.
+   * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
+   */
+  #retry(code, reason, closing) {
+    const wait = asSeconds(closing?.retry_after);
+    const nextDelay = (wait ?? 0) + this.#random() * Math.max(this.#backoff(this.#failures), wait ?? 0);
+    this.#failures += 1;
+    this.#retryHeldByServer = wait !== null;
+    this.#retryTimer = this.#later(nextDelay, () => this.#retryNow());
+    this.#setState("reconnecting", { attempt: this.#failures + 1, nextDelay, code, reason });
+  }
+
+  #retryNow() {
+    this.#timers.clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
+    this.#open();
+  }
+
+  /** @param {number} failures @returns {number} Seconds, the ceiling of the next delay. */
+  #backoff(failures) {
+    return Math.min(this.#options.backoffCapSeconds, this.#options.backoffBaseSeconds * 2 ** failures);
+  }
+
+  /** @param {"closed" | "unauthenticated"} state @param {number} code @param {string} reason */
+  #stop(state, code, reason) {
+    this.#generation += 1;
+    this.#timers.clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
+    this.#freshToken = null;
+    this.#listenForWaking(false);
+    this.#setState(state, { code, reason });
+    for (const id of [...this.#pending.keys()]) {
+      this.#settle(id, new RealtimeError("disconnected", `the client is ${state} (${code} ${reason})`));
+    }
+    if (state === "unauthenticated") return; // Subscriptions wait for a connect() with new credentials.
+    const subscriptions = [...this.#feeds.values()].flatMap((feed) => [...feed.subscriptions()]);
+    this.#feeds.clear();
+    for (const subscription of subscriptions) subscription._end({ code: "closed", reason: `${code} ${reason}` }, false);
+  }
+
+  /** @param {State} state @param {StateDetail} detail */
+  #setState(state, detail) {
+    this.#state = state;
+    this._emit("state", state, detail);
+  }
+
+  /** @param {number} seconds @param {() => void} callback */
+  #later(seconds, callback) {
+    return this.#timers.setTimeout(callback, seconds * 1000);
+  }
+
+  /** @param {RealtimeError} error */
+  #fail(error) {
+    if (!this._emit("error", error)) report(error);
+  }
+
+  // Life
+
+  /** @param {number} seconds @param {() => void} callback */
+  #watch(seconds, callback) {
+    this.#timers.clearTimeout(this.#watchdog);
+    this.#watchdog = this.#later(seconds, callback);
+  }
+
+  #heard() {
+    const { interval, timeout } = this.#welcome?.heartbeat ?? {};
+    if (interval > 0) this.#watch(interval + timeout, () => this.#probe());
+  }
+
+  #probe() {
+    const { timeout } = this.#welcome?.heartbeat ?? {};
+    if (!(timeout > 0)) return;
+    this.#send('{"type":"ping"}');
+    this.#watch(timeout, () => this.#abandon(`nothing heard for ${timeout} s after a ping`));
+  }
+
+  /** @param {boolean} listen */
+  #listenForWaking(listen) {
+    const target = this.#options.wakeTarget ?? globalThis.window;
+    for (const event of ["online", "pageshow", "visibilitychange"]) {
+      // Capturing, since visibilitychange is the document's.
+      if (listen) target?.addEventListener(event, this.#wake, true);
+      else target?.removeEventListener(event, this.#wake, true);
+    }
+  }
+
+  /** Timers stood still or the network changed: look at once. @param {Event} event */
+  #wake = (event) => {
+    if (event.type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
+    if (this.#retryTimer !== null && !this.#retryHeldByServer) this.#retryNow();
+    else if (this.#welcome) this.#probe();
+  };
+
+  // Credentials
+
+  /**
+   * @param {TokenReason} reason
+   * @returns {Promise<string | null>}
+   */
+  async #token(reason) {
+    const fresh = this.#freshToken;
+    this.#freshToken = null;
+    return fresh ?? (await this.#options.getToken?.({ reason })) ?? null;
+  }
+
+  /**
+   * Sends a token on the present connection.
+   * @param {TokenReason} reason
+   * @param {(outcome: "done" | "refused" | "none" | "unavailable") => void} [then]
+   */
+  async #authenticate(reason, then = () => {}) {
+    const socket = this.#socket;
+    let token;
+    try {
+      token = await this.#token(reason);
+    } catch (cause) {
+      if (socket !== this.#socket) return;
+      this.#fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
+      then("unavailable");
+      return;
+    }
+    if (socket !== this.#socket) return;
+    if (token === null) {
+      then("none");
+      return;
+    }
+    this.#sentToken = token;
+    this.#ask(
+      { type: "auth", token },
+      (payload) => {
+        this.user = payload?.user ?? null;
+        then("done");
+      },
+      (error) => {
+        if (error.code !== "connection_lost") this.#fail(error);
+        then("refused");
+      },
+    );
+  }
+
+  #authRequired() {
+    this.#authenticate("required", (outcome) => {
+      if (outcome === "unavailable") this.#abandon("getToken failed");
+      if (outcome !== "none") return; // `welcome` follows, or `closing` and 4401.
+      this.#socketGone(CLOSE_NORMAL, "no credentials");
+      this.#stop("unauthenticated", CLOSE_UNAUTHENTICATED, "the server asks for a token and there is none");
+    });
+  }
+
+  /**
+   * After 4401: comes back with a token other than the one that was refused, or stops. A `reconnect: true` with 4401
+   * means "with new credentials" too, or a page that has none would come back for ever.
+   * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
+   */
+  async #renew(code, reason, closing) {
+    const generation = this.#generation;
+    let comeBack = false;
+    if (this.#options.getToken) {
+      this.#setState("reconnecting", { attempt: this.#failures + 2, nextDelay: null, code, reason });
+      try {
+        this.#freshToken = null;
+        const token = await this.#token("refused");
+        if (generation !== this.#generation) return;
+        if (token !== null && token !== this.#sentToken) {
+          this.#freshToken = token;
+          comeBack = true;
+        }
+      } catch (cause) {
+        if (generation !== this.#generation) return;
+        this.#fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
+        comeBack = true; // The place tokens come from may be back soon; backoff slows the asking.
+      }
+    }
+    if (comeBack) this.#retry(code, reason, closing);
+    else this.#stop("unauthenticated", code, reason);
+  }
+
+  // Frames in
+
+  /** @param {WebSocket} socket @param {unknown} data */
+  #receive(socket, data) {
+    if (socket !== this.#socket) return;
+    this.#heard();
+    let frame;
+    try {
+      frame = JSON.parse(/** @type {string} */ (data));
+    } catch (cause) {
+      this.#fail(new RealtimeError("bad_message", "the server sent a frame that is not JSON text", { cause }));
+      return;
+    }
+    for (const message of Array.isArray(frame) ? frame : [frame]) {
+      if (socket !== this.#socket) return; // A listener closed the client.
+      if (typeof message === "object" && message !== null) this.#handle(message);
+    }
+  }
+
+  /** @param {any} message */
+  #handle(message) {
+    const { type, id, channel, request, payload } = message;
+    if (this.#pending.has(id)) {
+      const error = type === "error" ? new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }) : null;
+      this.#settle(id, error, payload ?? {});
+    }
+    if (type === "welcome") this.#welcomed(payload);
+    else if (type === "message") this.#message(message);
+    else if (type === "ping") this.#send('{"type":"pong"}');
+    else if (type === "auth_required") this.#authRequired();
+    else if (type === "auth_expiring" && this.#options.getToken) this.#authenticate("expiring");
+    else if (type === "closing") this.#closing = payload;
+    else if (type === "unsubscribed" && id === undefined) this.#taken(channel, payload);
+    else if (type === "error" && id === undefined) {
+      this.#fail(new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }));
+    }
+  }
+
+  /** @param {any} payload */
+  #welcomed(payload) {
+    this.#welcome = payload;
+    this.#failures = 0;
+    this.#timers.clearTimeout(this.#watchdog);
+    this.user = payload.user ?? null;
+    if (this.user !== null) this.#freshToken = null; // Another credential won; this one would be stale when needed.
+    const automatic = payload.channels ?? {};
+    for (const feed of [...this.#feeds.values()]) this.#markAutomatic(feed, feed.name in automatic);
+    for (const name of Object.keys(automatic)) {
+      const feed = this.#feeds.get(name) ?? new Feed(name);
+      this.#feeds.set(name, feed);
+      this.#markAutomatic(feed, true);
+    }
+    this.#heard();
+    const begin = () => this.#begin();
+    if (this.user === null && this.#options.getToken) this.#authenticate("anonymous", begin);
+    else begin();
+  }
+
+  /** @param {Feed} feed @param {boolean} automatic */
+  #markAutomatic(feed, automatic) {
+    const key = canonical(undefined);
+    feed.automatic = automatic;
+    const selection = feed.selections.get(key) ?? new Selection(undefined, null);
+    if (automatic) feed.selections.set(key, selection);
+    else if (selection.subscriptions.size === 0) feed.selections.delete(key);
+    if (feed.selections.size === 0) this.#feeds.delete(feed.name);
+  }
+
+  #begin() {
+    if (!this.#welcome || this.#ready) return;
+    this.#ready = true;
+    const socket = this.#socket;
+    const waiting = [...this.#pending].filter(([, request]) => !request.sent);
+    for (const feed of [...this.#feeds.values()]) {
+      for (const [key, selection] of [...feed.selections]) this.#subscribe(feed, key, selection);
+    }
+    for (const [id, request] of waiting) this.#transmit(id, request);
+    if (socket === this.#socket) this.#setState("connected", {});
+  }
+
+  // Subscriptions
+
+  /** @param {Feed} feed @param {string} key @param {Selection} selection */
+  #subscribe(feed, key, selection) {
+    const automatic = feed.automatic && key === canonical(undefined);
+    const since = selection.established ? feed.position : selection.since;
+    const now = automatic ? (this.#welcome.channels[feed.name] ?? {}) : null;
+    if (now && (!since || samePosition(since, positionIn(now)))) {
+      this.#subscribed(feed, selection, since, since ? { ...now, recovered: true } : now);
+      return;
+    }
+    if (automatic) feed.held = []; // It is live already; its replay must come before what comes from now on.
+    const message = { type: "subscribe", channel: feed.name, payload: selection.parameters, since: since ?? undefined };
+    const stands = () => feed.selections.get(key) === selection;
+    this.#ask(
+      message,
+      (payload) => stands() && this.#subscribed(feed, selection, since, payload),
+      (error) => stands() && this.#subscribeFailed(feed, key, selection, since, error),
+    );
+  }
+
+  /** @param {Feed} feed @param {Selection} selection @param {Position | null} since @param {SubscribedPayload} reply */
+  #subscribed(feed, selection, since, reply) {
+    const position = positionIn(reply);
+    const recovery = since || selection.established ? { ...position, recovered: reply.recovered === true } : null;
+    const held = feed.held ?? [];
+    feed.held = null;
+    selection.reply = reply;
+    selection.established = true;
+    selection.failures = 0;
+    // With several selections this goes back to where the replay starts, or its messages would pass for duplicates.
+    if (since && recovery?.recovered) feed.position = since;
+    else if (recovery) feed.position = position;
+    // Not past what another selection of the channel is still about to receive.
+    else if (feed.position?.epoch !== position?.epoch) feed.position = position;
+    for (const subscription of [...selection.subscriptions]) subscription._subscribed(reply, recovery);
+    if (recovery?.recovered) return; // What was held is in the replay.
+    for (const message of held) this.#deliver(feed, message);
+  }
+
+  /**
+   * @param {Feed} feed @param {string} key @param {Selection} selection
+   * @param {Position | null} since @param {RealtimeError} error
+   */
+  #subscribeFailed(feed, key, selection, since, error) {
+    if (error.code === "connection_lost" || error.code === "disconnected") return; // Subscribed anew with the next one.
+    if (error.code === "already_subscribed") {
+      const others = feed.selections.size > 1;
+      if (others) feed.selective = false; // And the first of them did the recovering.
+      const position = positionIn(error.payload);
+      const recovered = since ? others || samePosition(since, position) : undefined;
+      const standing = others ? feed.position : position;
+      this.#subscribed(feed, selection, since && others ? standing : since, { ...standing, recovered });
+      return;
+    }
+    const automatic = feed.automatic && key === canonical(undefined);
+    const passing = selection.established && PASSING_ERRORS.has(error.code);
+    if (automatic || passing) {
+      const heard = [...selection.subscriptions].map((subscription) => subscription._fail(error));
+      if (!heard.includes(true)) this.#fail(error);
+    }
+    if (automatic) {
+      this.#subscribed(feed, selection, since, { recovered: false }); // The server has it on the connection anyway.
+    } else if (passing) {
+      const wait = error.retryAfter ?? 0;
+      const delay = wait + this.#random() * Math.max(this.#backoff(selection.failures), wait);
+      selection.failures += 1;
+      selection.retryTimer = this.#later(delay, () => this.#subscribe(feed, key, selection));
+    } else {
+      this.#forget(feed, key);
+      // The request may still be carried out, after this side has given up on it.
+      if (error.code === "timeout") this.#unsubscribe(feed, selection);
+      for (const subscription of selection.subscriptions) this.#refuse(subscription, error);
+    }
+  }
+
+  /** @param {Subscription} subscription @param {RealtimeError} error */
+  #refuse(subscription, error) {
+    if (!subscription._fail(error)) this.#fail(error);
+    subscription._end({ code: error.code, reason: error.reason }, true, error);
+  }
+
+  /** @param {Feed} feed @param {string} key */
+  #forget(feed, key) {
+    this.#timers.clearTimeout(feed.selections.get(key)?.retryTimer);
+    feed.selections.delete(key);
+    if (feed.selections.size === 0) this.#feeds.delete(feed.name);
+  }
+
+  /** @param {Subscription} subscription @param {string} key @returns {Promise<void>} */
+  async #release(subscription, key) {
+    const feed = this.#feeds.get(subscription.channel);
+    const selection = feed?.selections.get(key);
+    if (!feed || !selection?.subscriptions.delete(subscription) || selection.subscriptions.size > 0) return;
+    if (feed.automatic && key === canonical(undefined)) return; // It is the connection's, not this caller's.
+    this.#forget(feed, key);
+    if (this.#ready) await this.#unsubscribe(feed, selection);
+  }
+
+  /** @param {Feed} feed @param {Selection} selection @returns {Promise<void>} */
+  #unsubscribe(feed, selection) {
+    const last = feed.selections.size === 0;
+    // Without parameters it would end the others too: what is on the wire stays for them.
+    if (!last && (!feed.selective || selection.parameters == null)) return Promise.resolve();
+    const payload = last ? undefined : selection.parameters;
+    return new Promise((resolve) => {
+      const done = () => {
+        resolve();
+        if (!this.#ready || feed.selective || this.#feeds.get(feed.name) !== feed) return;
+        // It turned out meanwhile that there was one subscription for all of them, and it is gone.
+        for (const [key, other] of feed.selections) this.#subscribe(feed, key, other);
+      };
+      this.#ask({ type: "unsubscribe", channel: feed.name, payload }, done, done);
+    });
+  }
+
+  /** The server took a channel away. @param {string} channel @param {Ending} ending */
+  #taken(channel, ending) {
+    const feed = this.#feeds.get(channel);
+    for (const [key, selection] of [...(feed?.selections ?? [])]) {
+      if (!feed || !selection.reply) continue; // Asked for after it was taken; the answer is still to come.
+      this.#forget(feed, key);
+      const detail = { code: ending?.code ?? "unsubscribed", reason: ending?.reason ?? "" };
+      for (const subscription of selection.subscriptions) subscription._end(detail, true);
+    }
+  }
+
+  /** @param {Message} message */
+  #message(message) {
+    if (typeof message.channel !== "string") {
+      if (message.event === "notice") this._emit("notice", message);
+      return;
+    }
+    const feed = this.#feeds.get(message.channel);
+    if (feed?.held && !message.recovered) {
+      if (feed.held.length < MAX_HELD_MESSAGES) feed.held.push(message);
+    } else if (!feed || feed.admits(message)) {
+      this.#deliver(feed, message);
+    }
+  }
+
+  /** @param {Feed | undefined} feed @param {Message} message */
+  #deliver(feed, message) {
+    this._emit("message", message);
+    for (const subscription of feed?.subscriptions() ?? []) subscription._deliver(message);
+  }
+}
+
+/**
+ * A client that is connecting. Listeners added in the same task miss nothing that comes from the server.
+ * @param {string | URL} [url]  Default `/ws/` on the page's own host.
+ * @param {ClientOptions} [options]
+ * @returns {RealtimeClient}
+ */
+export function connect(url, options) {
+  return new RealtimeClient(url, options).connect();
+}
+
+/** @param {string | URL} url @returns {string} */
+function webSocketUrl(url) {
+  const absolute = new URL(url, globalThis.location?.href);
+  absolute.protocol = absolute.protocol.replace(/^http/, "ws");
+  absolute.hash = ""; // WebSocket refuses one.
+  return absolute.href;
+}
+
+/** @param {any} value @returns {Position | null} */
+function positionIn(value) {
+  return typeof value?.offset === "number" ? { epoch: value.epoch, offset: value.offset } : null;
+}
+
+/** @param {Position | null} left @param {Position | null} right @returns {boolean} */
+function samePosition(left, right) {
+  return left?.epoch === right?.epoch && left?.offset === right?.offset;
+}
+
+/** @param {unknown} value @returns {number | null} */
+function asSeconds(value) {
+  return typeof value === "number" && value >= 0 ? value : null;
+}
+
+const encoder = new TextEncoder();
+
+/** @param {string} text */
+function byteLength(text) {
+  return encoder.encode(text).length;
+}
+
+/** The same text for equal JSON values, whatever the order of their keys. @param {any} value @returns {string} */
+function canonical(value) {
+  const sorted = (/** @type {string} */ _key, /** @type {any} */ inner) =>
+    typeof inner === "object" && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner;
+  return JSON.stringify(value, sorted) ?? "";
+}
+
+/**
+ * @template T
+ * @typedef {{promise: Promise<T>, resolve: (value: T) => void, reject: (error: unknown) => void, settled: boolean}} Deferred
+ */
+
+/** @returns {Deferred<any>} */
+function deferred() {
+  const result = /** @type {Deferred<any>} */ ({ settled: false });
+  result.promise = new Promise((resolve, reject) => {
+    result.resolve = (value) => ((result.settled = true), resolve(value));
+    result.reject = (error) => ((result.settled = true), reject(error));
+  });
+  return result;
+}
+
+/** @param {unknown} error */
+function report(error) {
+  if (typeof globalThis.reportError === "function") globalThis.reportError(error);
+  else console.error(error);
+}

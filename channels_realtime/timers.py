@@ -1,0 +1,101 @@
+"""One timer for everything in a process that waits for a time: a heap, not a task a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from typing import Protocol
+
+from .clock import Clock
+
+logger = logging.getLogger(__name__)
+
+
+class Timed(Protocol):
+    """Something with a deadline."""
+
+    def due(self, now: float) -> float | None:
+        """The deadline has passed; returns the next one in monotonic seconds, or None."""
+        ...
+
+
+class Timers:
+    """Calls ``due`` of whoever's deadline has passed.
+
+    A deadline that moves later is looked at when the old one passes, so that a busy connection,
+    whose deadline moves with each message, costs nothing.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._deadlines: dict[Timed, float] = {}
+        self._heap: list[tuple[float, int, Timed]] = []
+        self._numbers = itertools.count()
+        self._handle: asyncio.TimerHandle | None = None
+        self._armed_for = 0.0
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def set(self, timed: Timed, deadline: float | None) -> None:
+        """Have ``timed.due`` called at ``deadline`` at the latest (it may be called earlier)."""
+        if deadline is None:
+            return
+        current = self._deadlines.get(timed)
+        if current is not None and current <= deadline:
+            return
+        self._push(timed, deadline)
+        self._arm()
+
+    def remove(self, timed: Timed) -> None:
+        """Call ``timed`` no more."""
+        self._deadlines.pop(timed, None)
+        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._deadlines):
+            self._heap = [
+                entry for entry in self._heap if self._deadlines.get(entry[2]) == entry[0]
+            ]
+            heapq.heapify(self._heap)
+
+    def close(self) -> None:
+        """Call nobody any more."""
+        self._deadlines.clear()
+        self._heap.clear()
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _push(self, timed: Timed, deadline: float) -> None:
+        self._deadlines[timed] = deadline
+        heapq.heappush(self._heap, (deadline, next(self._numbers), timed))
+
+    def _arm(self) -> None:
+        if not self._heap:
+            return
+        earliest = self._heap[0][0]
+        if self._handle is not None:
+            if self._armed_for <= earliest:
+                return
+            self._handle.cancel()
+        delay = max(0.0, earliest - self._clock.monotonic())
+        self._armed_for = earliest
+        self._handle = asyncio.get_running_loop().call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        now = self._clock.monotonic()
+        while self._heap and self._heap[0][0] <= now:
+            deadline, _, timed = heapq.heappop(self._heap)
+            if self._deadlines.get(timed) != deadline:
+                continue  # removed, or set anew
+            del self._deadlines[timed]
+            try:
+                following = timed.due(now)
+            except Exception:
+                logger.exception("A timer failed")
+                continue
+            if following is not None and timed not in self._deadlines:
+                # Never at once again: a deadline in the past would keep this loop for itself.
+                self._push(timed, max(following, now + 0.001))
+        self._arm()

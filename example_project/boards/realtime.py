@@ -1,0 +1,58 @@
+"""`boards/<id>`: the cards of one board as they are saved, and the calls that its page makes.
+
+Nobody publishes here through the socket: the page changes the model, and the model's signals publish.
+"""
+
+from typing import Any
+
+from django.db import transaction
+
+from channels_realtime import Channel, action, register
+from channels_realtime.errors import BadPayload, UnknownChannel
+
+from .models import Board, Card
+
+
+@register("boards/<int:board_id>")
+class BoardChannel(Channel):
+    def can_subscribe(self, connection: Any) -> bool:
+        if not connection.user.is_authenticated:
+            return False
+        if not Board.objects.filter(pk=self.kwargs["board_id"]).exists():
+            raise UnknownChannel()  # as where no route matches
+        return True
+
+    @action
+    def cards(self, connection: Any, payload: Any) -> dict[str, Any]:
+        """All of them: asked for after each subscribe, so that no save is missed."""
+        cards = Card.objects.filter(board_id=self.kwargs["board_id"])
+        return {"cards": [card.as_payload() for card in cards]}
+
+    @action
+    def move(self, connection: Any, payload: Any) -> dict[str, Any]:
+        """{"card": 7, "status": "done", "before": 9 or null}"""
+        status = payload.get("status") if isinstance(payload, dict) else None
+        if status not in Card.Status.values:
+            raise BadPayload(f"`status` has to be one of: {', '.join(Card.Status.values)}.")
+        with transaction.atomic():
+            card = self._card(payload.get("card"))
+            before_id = payload.get("before")
+            before = None if before_id is None else self._card(before_id)
+            if before is not None and (before.status != status or before.pk == card.pk):
+                before = None  # somebody else has just moved it away
+            card.place(status, before=before)
+        return card.as_payload()
+
+    @action
+    def delete(self, connection: Any, payload: Any) -> dict[str, Any]:
+        """{"card": 7}"""
+        card = self._card(payload.get("card") if isinstance(payload, dict) else None)
+        card.delete()
+        return {}
+
+    def _card(self, card_id: Any) -> Card:
+        if type(card_id) is int and abs(card_id) < 2**53:
+            card = Card.objects.filter(board_id=self.kwargs["board_id"], pk=card_id).first()
+            if card is not None:
+                return card
+        raise BadPayload("That card is not on this board; somebody may have deleted it.")

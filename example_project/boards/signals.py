@@ -1,0 +1,30 @@
+"""Every save and delete of a card, wherever it happens, moves the card in every browser.
+
+`publish` waits for the commit of the transaction it is called in, so nobody sees what is rolled back.
+"""
+
+from typing import Any
+
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+
+from channels_realtime import publish
+
+from .models import Card
+
+
+@receiver(post_save, sender=Card)
+def publish_saved_card(instance: Card, *, raw: bool, using: str, **kwargs: Any) -> None:
+    if raw:  # a fixture being loaded: what it refers to may not be there yet
+        return
+    shown_on = instance.shown_on_board_id
+    if shown_on is not None and shown_on != instance.board_id:
+        publish(f"boards/{shown_on}", {"id": instance.pk}, event="card.deleted", using=using)
+    instance.shown_on_board_id = instance.board_id
+    publish(f"boards/{instance.board_id}", instance.as_payload(), event="card.saved", using=using)
+
+
+@receiver(post_delete, sender=Card)
+def publish_deleted_card(instance: Card, *, using: str, **kwargs: Any) -> None:
+    shown_on = instance.shown_on_board_id or instance.board_id
+    publish(f"boards/{shown_on}", {"id": instance.pk}, event="card.deleted", using=using)

@@ -1,0 +1,53 @@
+from typing import Any
+
+from django import forms
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from .models import Board, Card
+
+
+class CardForm(forms.ModelForm):
+    class Meta:
+        model = Card
+        fields = ["title", "notes", "status"]
+
+
+def columns(board: Board | None) -> list[dict[str, Any]]:
+    """The board's columns in order, each with its cards."""
+    cards = list(board.cards.all()) if board else []
+    return [
+        {"status": value, "label": label, "cards": [c for c in cards if c.status == value]}
+        for value, label in Card.Status.choices
+    ]
+
+
+def first_board(request: HttpRequest) -> HttpResponse:
+    board = Board.objects.order_by("pk").first()
+    return redirect(board) if board else redirect("home")
+
+
+def board_detail(request: HttpRequest, board_id: int) -> HttpResponse:
+    board = get_object_or_404(Board, pk=board_id)
+    return render(request, "boards/detail.html", {"board": board, "columns": columns(board)})
+
+
+@login_required
+@require_POST
+def add_card(request: HttpRequest, board_id: int) -> HttpResponse:
+    """A plain form post that knows nothing of sockets: the save is what publishes."""
+    board = get_object_or_404(Board, pk=board_id)
+    form = CardForm(request.POST)
+    wants_json = request.accepts("application/json") and not request.accepts("text/html")
+    if form.is_valid():
+        card = form.save(commit=False)
+        card.board = board
+        card.place(card.status, before=None)
+        return JsonResponse(card.as_payload()) if wants_json else redirect(board)
+    if wants_json:
+        reason = " ".join(str(e) for errors in form.errors.values() for e in errors)
+        return JsonResponse({"reason": reason}, status=400)
+    context = {"board": board, "columns": columns(board), "form": form}
+    return render(request, "boards/detail.html", context, status=400)

@@ -1,0 +1,130 @@
+/** The home page: four channels over the one socket. */
+import { sparkline } from "chart";
+import { call, follow } from "site";
+// The rooms' own look of a line; beside this file once static files are collected.
+import { avatar, textOf } from "../rooms/lines.js";
+
+const byId = (id) => document.getElementById(id);
+
+/* host/metrics */
+
+const samples = new Map();
+function addSamples(...fresh) {
+  for (const sample of fresh) samples.set(sample.at, sample);
+  const ordered = [...samples.values()].sort((a, b) => a.at - b.at);
+  for (const old of ordered.splice(0, Math.max(0, ordered.length - 120))) samples.delete(old.at);
+  const last = ordered[ordered.length - 1];
+  if (!last) return;
+  byId("home-cpu").textContent = Math.round(last.cpu_percent);
+  byId("home-memory").textContent = Math.round(last.memory_percent);
+  sparkline(byId("home-cpu-chart"), ordered.map((s) => s.cpu_percent), { low: 0, high: 100 });
+}
+follow("host/metrics", {
+  onMessage: (sample) => addSamples(sample),
+  onReady: async () => addSamples(...(await call("host/metrics", "recent")).samples),
+});
+
+/* stocks */
+
+const SHOWN_QUOTES = 5;
+const quotes = new Map();
+function addQuote({ symbol, price }) {
+  const quote = quotes.get(symbol);
+  if (!quote || typeof price !== "number") return;
+  quote.prices.push(price);
+  if (quote.prices.length > 40) quote.prices.shift();
+  showQuote(quote);
+}
+function showQuote({ prices, spark, shown, change: changed }) {
+  const price = prices[prices.length - 1];
+  const change = (price / prices[0] - 1) * 100;
+  const trend = change > 0 ? "up" : change < 0 ? "down" : "still";
+  shown.textContent = price.toFixed(2);
+  changed.textContent = `${{ up: "+", down: "−", still: "" }[trend]}${Math.abs(change).toFixed(2)} %`;
+  changed.className = trend;
+  spark.setAttribute("class", `spark ${trend}`);
+  sparkline(spark, prices);
+}
+function listQuotes(all) {
+  const listed = all.slice(0, SHOWN_QUOTES);
+  const rows = listed.map(({ symbol, prices }) => {
+    const row = document.createElement("li");
+    const name = document.createElement("b");
+    name.textContent = symbol;
+    const spark = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    spark.setAttribute("aria-hidden", "true");
+    const shown = document.createElement("span");
+    const change = document.createElement("span");
+    row.append(name, spark, shown, change);
+    quotes.set(symbol, { prices, spark, shown, change });
+    return row;
+  });
+  byId("home-quotes").replaceChildren(...rows);
+  for (const { symbol } of listed) showQuote(quotes.get(symbol));
+}
+follow("stocks", {
+  onMessage: addQuote,
+  onReady: async () => listQuotes((await call("stocks", "latest")).quotes),
+});
+
+/* boards/<id> */
+
+const board = byId("home").dataset.board;
+const statuses = new Map();
+function countCards() {
+  for (const status of ["todo", "doing", "done"]) {
+    const number = [...statuses.values()].filter((value) => value === status).length;
+    document.querySelector(`[data-count=${status}]`).textContent = number;
+    document.querySelector(`[data-bar=${status}]`).style.flexGrow = number;
+  }
+}
+if (board) {
+  follow(`boards/${board}`, {
+    onMessage(card, { event }) {
+      if (event === "card.deleted") {
+        statuses.delete(card.id);
+      } else {
+        statuses.set(card.id, card.status);
+        byId("home-board-news").textContent = `Just saved: ${card.title}`;
+      }
+      countCards();
+    },
+    async onReady() {
+      const { cards } = await call(`boards/${board}`, "cards");
+      statuses.clear();
+      for (const card of cards) statuses.set(card.id, card.status);
+      countCards();
+    },
+  });
+}
+
+/* rooms/lobby */
+
+const SHOWN_LINES = 4;
+let lines = [];
+function showLines() {
+  lines = lines.slice(-SHOWN_LINES);
+  if (!lines.length) return;
+  const rows = lines.map(({ name, text }) => {
+    const row = document.createElement("li");
+    const who = document.createElement("b");
+    who.textContent = name;
+    const said = document.createElement("span");
+    said.className = "text";
+    said.textContent = text;
+    row.append(avatar(name), who, said);
+    return row;
+  });
+  byId("home-lines").replaceChildren(...rows);
+}
+follow("rooms/lobby", {
+  onMessage(payload, { event, sender }) {
+    if (event) return;
+    lines.push({ name: sender?.name ?? "somebody", text: textOf(payload) });
+    showLines();
+  },
+  async onReady() {
+    lines = (await call("rooms/lobby", "recent")).lines;
+    showLines();
+  },
+});

@@ -1,0 +1,18 @@
+"""`host/metrics`: one sample a second of the machine that serves."""
+
+from typing import Any
+
+from channels_realtime import Channel, action, register
+
+from .feed import recent_samples
+
+
+@register("host/metrics")
+class HostMetricsChannel(Channel):
+    async def can_subscribe(self, connection: Any) -> bool:
+        return connection.user.is_authenticated
+
+    @action
+    def recent(self, connection: Any, payload: Any) -> dict[str, Any]:
+        """The last minutes, so that a page does not begin with an empty chart."""
+        return {"samples": recent_samples()}

@@ -1,0 +1,35 @@
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Max
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.text import slugify
+
+from .models import MAX_TEXT_CHARACTERS, Room
+
+
+def room_list(request: HttpRequest) -> HttpResponse:
+    rooms = Room.objects.annotate(line_count=Count("lines"), last_said_at=Max("lines__said_at"))
+    if request.method == "POST":
+        return open_room(request)
+    return render(request, "rooms/list.html", {"rooms": rooms})
+
+
+@login_required
+def open_room(request: HttpRequest) -> HttpResponse:
+    name = request.POST.get("name", "").strip()[:80]
+    slug = slugify(name)[:50]
+    if not slug:
+        messages.error(request, "A room needs a name with a letter or a digit in it.")
+        return redirect("rooms")
+    room, _ = Room.objects.get_or_create(slug=slug, defaults={"name": name})
+    return redirect(room)
+
+
+def room_detail(request: HttpRequest, slug: str) -> HttpResponse:
+    room = get_object_or_404(Room, slug=slug)
+    return render(
+        request,
+        "rooms/detail.html",
+        {"room": room, "rooms": Room.objects.all(), "max_text": MAX_TEXT_CHARACTERS},
+    )

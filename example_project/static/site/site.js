@@ -1,0 +1,183 @@
+/**
+ * What every page shares: the one connection, the pill that shows how it is doing, and errors in words.
+ */
+import { RealtimeClient } from "channels_realtime";
+
+const BEAT_EVERY_MS = 900;
+const byId = (id) => document.getElementById(id);
+
+export const client = new RealtimeClient("/ws/");
+
+/* Channels. The client ends every subscription when it is closed; what the page follows stays known here. */
+
+/** @type {Set<{channel: string, options: object, subscription: any}>} */
+const followed = new Set();
+
+/**
+ * Follow a channel for as long as the page is open.
+ *
+ * @param {string} channel
+ * @param {object} options
+ * @param {(payload: any, message: object) => void} options.onMessage
+ * @param {() => (void | Promise<void>)} [options.onReady] After each subscribe, also after a reconnect:
+ *   the moment to ask for what was missed.
+ * @param {(error: Error) => void} [options.onError] Refused, or taken away by the server.
+ * @param {any} [options.parameters]
+ * @param {string} [options.select]
+ * @returns {{end: () => void}}
+ */
+export function follow(channel, options) {
+  const entry = { channel, options, subscription: null };
+  followed.add(entry);
+  begin(entry);
+  return {
+    end() {
+      followed.delete(entry);
+      entry.subscription?.unsubscribe();
+      showChannels();
+    },
+  };
+}
+
+function begin(entry) {
+  const { onMessage, onReady, onError = report, parameters, select } = entry.options;
+  entry.subscription = client.subscribe(entry.channel, {
+    parameters,
+    select,
+    onMessage: (message) => onMessage(message.payload, message),
+    onSubscribed: () => Promise.resolve(onReady?.()).catch(onError),
+    onError,
+    onUnsubscribed: ({ code, reason }) => {
+      if (code !== "unsubscribed" && code !== "closed") onError({ code, reason });
+    },
+  });
+  showChannels();
+}
+
+function report(error) {
+  byId("connection-reason").textContent = inWords(error);
+  byId("connection-reason").hidden = false;
+}
+
+/** @returns {Promise<any>} The result's payload. */
+export const call = (channel, method, payload) => client.call(channel, method, payload);
+
+/** Not kept for later where there is no connection: the page says so instead. */
+export const publish = (channel, payload, options = {}) =>
+  client.publish(channel, payload, { whenDisconnected: "reject", ...options });
+
+/* Errors */
+
+const REASONS = {
+  disconnected: "there is no connection at the moment",
+  connection_lost: "the connection was lost before the server answered",
+  forbidden: "you are not allowed to",
+};
+
+/** An error as a sentence for people. */
+export function inWords(error) {
+  const reason = REASONS[error.code] ?? error.reason ?? error.message ?? String(error);
+  return error.code ? `${reason} (${error.code})` : reason;
+}
+
+export function showError(id, error, what = "That did not work") {
+  // While the connection is away the pill says so; what waits for it is asked again after.
+  if (error.code === "connection_lost" && what === "That did not work") return;
+  const node = byId(id);
+  node.textContent = `${what}: ${inWords(error)}.`.replace(/\.+$/, ".");
+  node.hidden = false;
+}
+
+export function clearError(id) {
+  byId(id).hidden = true;
+}
+
+/* The pill */
+
+const pill = byId("connection");
+const toggle = byId("connection-toggle");
+const WORDS = { idle: "Connecting…", connecting: "Connecting…", connected: "Live", reconnecting: "Reconnecting" };
+let connectedAt = 0;
+let connections = 0;
+let received = 0;
+let nextTryAt = 0;
+
+function showState(state, { nextDelay, code, reason } = {}) {
+  const over = state === "closed" || state === "unauthenticated";
+  pill.dataset.state = over ? "closed" : state === "idle" ? "connecting" : state;
+  byId("connection-transport").textContent = over ? "none" : "WebSocket";
+  byId("connection-protocol").textContent = "realtime.v1.json";
+  if (state === "connected") {
+    connectedAt = Date.now();
+    connections += 1;
+  } else {
+    connectedAt = 0;
+  }
+  nextTryAt = state === "reconnecting" && nextDelay ? Date.now() + nextDelay * 1000 : 0;
+  byId("connection-reconnects").textContent = Math.max(0, connections - 1);
+  const words = { 1000: "by this page", 1006: "the server does not answer" }[code] ?? reason;
+  const end = state === "closed" ? `Closed${words ? `: ${words}` : ""}` : "Signed out";
+  byId("connection-state").textContent = WORDS[state] ?? end;
+  const why = byId("connection-reason");
+  why.hidden = state === "connected" || !code;
+  why.textContent = code ? `Closed with ${code}${words ? `: ${words}` : ""}.` : "";
+  if (state === "unauthenticated") why.append(" ", signInLink());
+  toggle.textContent = over ? "Connect" : "Disconnect";
+  tick();
+}
+
+function signInLink() {
+  const link = document.createElement("a");
+  link.href = `/accounts/login/?next=${encodeURIComponent(location.pathname)}`;
+  link.textContent = "Sign in again";
+  return link;
+}
+
+/** What changes each second; out of the live region, so that nobody has to listen to it. */
+function tick() {
+  const wait = Math.ceil((nextTryAt - Date.now()) / 1000);
+  byId("connection-countdown").textContent = nextTryAt && wait > 0 ? ` in ${wait} s` : "";
+  const seconds = Math.floor((Date.now() - connectedAt) / 1000);
+  byId("connection-age").textContent = connectedAt
+    ? `${Math.floor(seconds / 60)} min ${String(seconds % 60).padStart(2, "0")} s`
+    : "–";
+}
+
+function showChannels() {
+  byId("connection-channels").textContent = new Set([...followed].map((entry) => entry.channel)).size;
+}
+
+let lastBeatAt = 0;
+function showMessage() {
+  received += 1;
+  byId("connection-messages").textContent = received;
+  byId("connection-count").textContent = received;
+  if (Date.now() - lastBeatAt < BEAT_EVERY_MS) return;
+  lastBeatAt = Date.now();
+  pill.classList.remove("beat");
+  void pill.offsetWidth; // begin the animation anew
+  pill.classList.add("beat");
+}
+
+client.on("state", showState);
+client.on("message", showMessage);
+client.on("error", report);
+toggle.addEventListener("click", () => {
+  if (client.state === "closed" || client.state === "unauthenticated") {
+    client.connect();
+    for (const entry of followed) if (!entry.subscription || entry.subscription.ended) begin(entry);
+  } else {
+    client.close();
+  }
+});
+document.addEventListener("click", (event) => {
+  if (!pill.contains(event.target)) pill.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && pill.open) {
+    pill.open = false;
+    pill.querySelector("summary").focus();
+  }
+});
+setInterval(tick, 1000);
+client.connect();

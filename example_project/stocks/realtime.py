@@ -1,0 +1,47 @@
+"""`stocks`: prices. A subscriber may choose: {"payload": {"symbol": "AAPL"}}. Staff publish."""
+
+import math
+from typing import Any
+
+from channels_realtime import Channel, action, register
+from channels_realtime.errors import BadPayload
+
+from .quotes import STOCKS, recent_prices, remember
+
+LISTED_SYMBOLS = frozenset(stock.symbol for stock in STOCKS)
+
+
+@register("stocks")
+class StocksChannel(Channel):
+    select = "symbol"
+    client_events = ("price",)
+
+    async def can_subscribe(self, connection: Any) -> bool:
+        return connection.user.is_authenticated
+
+    async def can_publish(self, connection: Any) -> bool:
+        return connection.user.is_staff
+
+    def on_publish(self, connection: Any, payload: Any, event: str | None) -> Any:
+        """{"symbol": "AAPL", "price": 178.4}, and whatever else staff want to add."""
+        symbol = payload.get("symbol") if isinstance(payload, dict) else None
+        if not isinstance(symbol, str) or not symbol:
+            raise BadPayload('A price names its symbol: {"symbol": "AAPL", "price": 178.4}.')
+        price = payload.get("price")
+        if price is None:
+            return payload
+        if (
+            isinstance(price, bool)
+            or not isinstance(price, int | float)
+            or not math.isfinite(price)
+        ):
+            raise BadPayload("`price` has to be a number.")
+        if symbol in LISTED_SYMBOLS:
+            remember(symbol, price, recent_prices()[symbol])
+        return payload
+
+    @action
+    def latest(self, connection: Any, payload: Any) -> dict[str, Any]:
+        """The last prices of each symbol, to begin with."""
+        recent = recent_prices().items()
+        return {"quotes": [{"symbol": symbol, "prices": prices} for symbol, prices in recent]}

@@ -1,0 +1,88 @@
+/** The ticker: one subscription a symbol, so that what is switched off is not sent at all. */
+import { sparkline } from "chart";
+import { call, clearError, follow, publish, showError } from "site";
+
+const MAX_PRICES = 40;
+
+class Tile {
+  constructor(node) {
+    this.node = node;
+    this.symbol = node.dataset.symbol;
+    this.opening = Number(node.dataset.opening);
+    this.prices = [];
+    this.subscription = null;
+    this.switch = node.querySelector("input");
+    this.switch.addEventListener("change", () => this.follow(this.switch.checked));
+    this.follow(true);
+  }
+
+  follow(wanted) {
+    this.node.classList.toggle("off", !wanted);
+    this.subscription?.end();
+    this.subscription = wanted
+      ? follow("stocks", {
+          parameters: { symbol: this.symbol },
+          select: "symbol",
+          onMessage: (quote) => this.show(quote.price),
+          onError: (error) => showError("publish-error", error),
+        })
+      : null;
+  }
+
+  /** The prices before those that are live, where none has come yet. */
+  begin(prices) {
+    if (this.prices.length) return;
+    this.prices = prices.slice(0, -1);
+    this.show(prices[prices.length - 1]);
+  }
+
+  show(price) {
+    if (typeof price !== "number") return;
+    const before = this.prices[this.prices.length - 1];
+    this.prices.push(price);
+    if (this.prices.length > MAX_PRICES) this.prices.shift();
+    const shown = this.node.querySelector("[data-price]");
+    shown.textContent = price.toFixed(2);
+    if (before !== undefined && before !== price) {
+      shown.classList.remove("tick-up", "tick-down");
+      void shown.offsetWidth; // begin the animation anew
+      shown.classList.add(price > before ? "tick-up" : "tick-down");
+    }
+    const change = ((price - this.opening) / this.opening) * 100;
+    const trend = change > 0 ? "up" : change < 0 ? "down" : "still";
+    const sign = { up: "▲ +", down: "▼ −", still: "" }[trend];
+    const changed = this.node.querySelector("[data-change]");
+    changed.textContent = `${sign}${Math.abs(change).toFixed(2)} %`;
+    changed.className = trend;
+    const spark = this.node.querySelector(".spark");
+    spark.setAttribute("class", `spark ${trend}`);
+    sparkline(spark, this.prices);
+  }
+}
+
+const tiles = new Map();
+for (const node of document.querySelectorAll(".stock")) tiles.set(node.dataset.symbol, new Tile(node));
+
+call("stocks", "latest").then(
+  ({ quotes }) => {
+    for (const { symbol, prices } of quotes) tiles.get(symbol)?.begin(prices);
+  },
+  (error) => showError("publish-error", error),
+);
+
+const form = document.querySelector("#publish");
+const done = document.querySelector("#publish-done");
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const symbol = form.elements.symbol.value;
+  const price = Number(form.elements.price.value);
+  done.hidden = true;
+  try {
+    await publish("stocks", { symbol, price });
+    clearError("publish-error");
+    done.textContent = `Published: ${symbol} at ${price.toFixed(2)}.`;
+    done.hidden = false;
+  } catch (error) {
+    showError("publish-error", error, "Not published");
+  }
+});

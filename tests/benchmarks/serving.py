@@ -1,0 +1,39 @@
+"""The served site for the benchmarks: one server process, with a database of its own."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.integration.sites import Site
+from tests.servers import Server
+
+SERVERS = ("daphne", "uvicorn")
+
+
+@contextmanager
+def site(**variables: str) -> Iterator[Site]:
+    """The site of the integration tests on a new database."""
+    with tempfile.TemporaryDirectory(prefix="channels-realtime-benchmark-") as directory:
+        made = Site(
+            {
+                "DJANGO_SETTINGS_MODULE": "tests.integration.project.settings",
+                "SITE_DATABASE_URL": f"sqlite://{Path(directory) / 'site.sqlite3'}",
+                **variables,
+            }
+        )
+        made.manage("prepare")
+        yield made
+
+
+def options_of(kind: str) -> list[str]:
+    """Options that a server needs for many connections at once."""
+    return ["--no-access-log", "--log-level", "warning"] if kind == "uvicorn" else []
+
+
+@contextmanager
+def serve(kind: str, found: Site, realtime: Mapping[str, Any]) -> Iterator[Server]:
+    """One server of the site with these settings."""
+    with found.having(realtime=realtime).serve(kind, *options_of(kind)) as server:
+        yield server

@@ -1,0 +1,29 @@
+"""Who works and who visits at the admin's site: written once, by ``manage.py shell``."""
+
+import json
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+
+from tests.integration.members.views import _log_in
+
+
+def make(names, viewers):
+    """Print as JSON the id and the login session's key of each name; one that is staff can do all
+    unless it has its permissions named."""
+    made = {}
+    for name in names:
+        user = get_user_model().objects.create_user(name)
+        made[name] = {"id": str(user.pk), "key": _log_in(user)}
+    for name, permissions in viewers.items():
+        user = get_user_model().objects.create_user(
+            name, is_staff=True, is_superuser=permissions is None
+        )
+        for codename in permissions or ():
+            user.user_permissions.add(
+                Permission.objects.get(
+                    content_type__app_label="channels_realtime", codename=codename
+                )
+            )
+        made[name] = {"id": str(user.pk), "key": _log_in(user)}
+    print(json.dumps(made))

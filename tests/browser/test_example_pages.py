@@ -1,0 +1,300 @@
+"""The example's pages as two people see them, each in a browser of their own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.example.site import manage, run_demo
+from tests.servers import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+AT_ONCE_MS = 1000
+RECONNECT_MS = 15_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with run_demo(Path(tmp_path_factory.mktemp("demo"))) as server:
+        yield server
+
+
+class Visitors:
+    """Opens a browser context for each name, and knows what went wrong in any of them."""
+
+    def __init__(self, browser: "Browser", server: Server) -> None:
+        self.browser = browser
+        self.server = server
+        self.problems: list[str] = []
+
+    def sign_in(self, name: str) -> "Page":
+        page = self.browser.new_context().new_page()
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.goto(self.server.url("/accounts/login/"))
+        page.fill("[name=username]", name)
+        page.fill("[name=password]", name)
+        page.click("button[type=submit]")
+        page.wait_for_url(self.server.url("/"))
+        return page
+
+    def open(self, page: "Page", path: str) -> None:
+        """Go to a page and wait until it is live."""
+        page.goto(self.server.url(path))
+        page.wait_for_function("document.querySelector('#connection').dataset.state == 'connected'")
+
+
+@pytest.fixture
+def visitors(chromium: "Browser", server: Server) -> Iterator[Visitors]:
+    visitors = Visitors(chromium, server)
+    try:
+        yield visitors
+        assert visitors.problems == []
+    finally:
+        for context in chromium.contexts:
+            context.close()
+
+
+@pytest.fixture
+def alice(visitors: Visitors) -> "Page":
+    return visitors.sign_in("alice")
+
+
+@pytest.fixture
+def bob(visitors: Visitors) -> "Page":
+    return visitors.sign_in("bob")
+
+
+def wait_for_text(page: "Page", selector: str, text: str, timeout_ms: int = AT_ONCE_MS) -> None:
+    page.locator(selector, has_text=text).first.wait_for(timeout=timeout_ms)
+
+
+def wait_for_card(page: "Page", title: str, status: str, timeout_ms: int = AT_ONCE_MS) -> None:
+    wait_for_text(page, f"[data-status={status}] .card", title, timeout_ms)
+
+
+def test_a_line_appears_in_both_browsers_within_a_second(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/rooms/lobby/")
+    alice.fill("#text", "Is anybody there?")
+    alice.press("#text", "Enter")
+    for page in (alice, bob):
+        wait_for_text(page, ".bubble", "Is anybody there?")
+    assert bob.locator(".line", has_text="Is anybody there?").locator("b").text_content() == "alice"
+
+    visitors.open(bob, "/rooms/lobby/")
+    wait_for_text(bob, ".bubble", "Is anybody there?", RECONNECT_MS)
+    assert bob.locator(".bubble", has_text="Is anybody there?").count() == 1
+
+
+def test_typing_is_shown_to_the_others(visitors: Visitors, alice: "Page", bob: "Page") -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/rooms/coffee/")
+    alice.type("#text", "hm")
+    wait_for_text(bob, "#typing", "alice is typing…")
+    assert alice.text_content("#typing") == ""
+
+
+def test_a_line_is_shown_as_text_whatever_is_in_it(visitors: Visitors, alice: "Page") -> None:
+    visitors.open(alice, "/rooms/engineering/")
+    line = "<img src=x onerror=alert(1)> & <b>bold</b>"
+    alice.fill("#text", line)
+    alice.press("#text", "Enter")
+    wait_for_text(alice, ".bubble", line)
+    assert alice.locator(".bubble img, .bubble b").count() == 0
+
+
+def test_a_card_saved_in_the_admin_appears_in_both_browsers(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    admin = visitors.sign_in("admin")
+    for page in (alice, bob):
+        visitors.open(page, "/boards/1/")
+    admin.goto(visitors.server.url("/admin/boards/card/add/"))
+    admin.select_option("[name=board]", label="First steps")
+    admin.fill("[name=title]", "Written in the admin")
+    admin.select_option("[name=status]", "doing")
+    admin.click("[name=_continue]")
+    for page in (alice, bob):
+        wait_for_card(page, "Written in the admin", "doing")
+
+    admin.select_option("[name=status]", "done")
+    admin.click("[name=_save]")
+    for page in (alice, bob):
+        wait_for_card(page, "Written in the admin", "done")
+        assert page.locator(".card", has_text="Written in the admin").count() == 1
+
+
+def test_a_card_moves_in_both_browsers_by_keyboard_and_keeps_the_focus(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/boards/1/")
+    alice.fill("#card-title", "Carried by keys")
+    alice.press("#card-title", "Enter")
+    wait_for_card(bob, "Carried by keys", "todo")
+    wait_for_card(alice, "Carried by keys", "todo")
+    alice.focus(".card:has-text('Carried by keys') [data-move=right]")
+    for status in ("doing", "done"):
+        alice.keyboard.press("Enter")
+        for page in (alice, bob):
+            wait_for_card(page, "Carried by keys", status)
+    focused = alice.evaluate("document.activeElement.closest('.card')?.textContent ?? ''")
+    assert "Carried by keys" in focused
+    assert "moved to Done" in (bob.text_content("#board-news") or "")
+
+
+def test_a_card_is_dragged_before_another_in_both_browsers(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/boards/1/")
+    for title in ("Dragged", "Target"):
+        alice.fill("#card-title", title)
+        alice.select_option("#card-status", "todo" if title == "Dragged" else "doing")
+        alice.press("#card-title", "Enter")
+        wait_for_text(bob, ".card", title)
+        wait_for_text(alice, ".card", title)
+    alice.locator(".card", has_text="Dragged").drag_to(
+        alice.locator(".card", has_text="Target"), target_position={"x": 40, "y": 4}
+    )
+    for page in (alice, bob):
+        wait_for_card(page, "Dragged", "doing")
+        titles = page.locator("[data-status=doing] .card-title").all_text_contents()
+        assert titles.index("Target") - titles.index("Dragged") == 1
+
+
+def test_metrics_appear_in_both_browsers_within_a_second_or_so(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/host/")
+    for page in (alice, bob):
+        page.wait_for_function(
+            "document.querySelector('#cpu').textContent != '–'", timeout=2 * AT_ONCE_MS
+        )
+        page.locator("#cpu-chart path.plot-line").first.wait_for()
+        before = int(page.text_content("#connection-messages") or 0)
+        page.wait_for_function(
+            "n => Number(document.querySelector('#connection-messages').textContent) > n",
+            arg=before,
+            timeout=2 * AT_ONCE_MS,
+        )
+
+
+def test_a_price_of_staff_appears_and_one_of_others_is_refused_in_words(
+    visitors: Visitors, alice: "Page"
+) -> None:
+    admin = visitors.sign_in("admin")
+    for page in (admin, alice):
+        visitors.open(page, "/stocks/")
+    admin.fill("#publish-price", "181.25")
+    admin.click("#publish button")
+    for page in (admin, alice):
+        wait_for_text(page, "[data-symbol=AAPL] [data-price]", "181.25")
+    admin.locator("#publish-done", has_text="Published: AAPL at 181.25.").wait_for()
+
+    alice.fill("#publish-price", "1")
+    alice.click("#publish button")
+    wait_for_text(alice, "#publish-error", "you are not allowed to (forbidden)")
+
+
+def test_a_symbol_switched_off_is_not_sent(visitors: Visitors, alice: "Page") -> None:
+    admin = visitors.sign_in("admin")
+    for page in (admin, alice):
+        visitors.open(page, "/stocks/")
+    alice.locator("[data-symbol=MSFT] input").uncheck(force=True)
+    for symbol, price in (("MSFT", "400.00"), ("GOOG", "160.00")):
+        admin.select_option("#publish-symbol", symbol)
+        admin.fill("#publish-price", price)
+        admin.click("#publish button")
+        admin.locator("#publish-done", has_text=f"Published: {symbol}").wait_for()
+    wait_for_text(alice, "[data-symbol=GOOG] [data-price]", "160.00")
+    assert alice.text_content("[data-symbol=MSFT] [data-price]") != "400.00"
+
+
+def test_the_pill_says_what_became_of_the_connection(chromium: "Browser", tmp_path: Path) -> None:
+    with run_demo(tmp_path) as server:
+        visitors = Visitors(chromium, server)
+        alice = visitors.sign_in("alice")
+        visitors.open(alice, "/rooms/lobby/")
+        wait_for_text(alice, "#connection-state", "Live")
+        alice.click("#connection summary")
+        alice.click("#connection-toggle")
+        wait_for_text(alice, "#connection-state", "Closed: by this page")
+        alice.fill("#text", "Into the void")
+        alice.press("#text", "Enter")
+        wait_for_text(alice, "#room-error", "there is no connection at the moment")
+        assert alice.input_value("#text") == "Into the void"
+
+        alice.click("#connection summary")
+        alice.click("#connection-toggle")
+        wait_for_text(alice, "#connection-state", "Live", RECONNECT_MS)
+        alice.press("#text", "Enter")
+        wait_for_text(alice, ".bubble", "Into the void")
+        server.process.kill()
+        wait_for_text(alice, "#connection-state", "Reconnecting", RECONNECT_MS)
+        alice.context.close()
+
+
+def test_the_page_catches_up_when_the_server_comes_back(
+    chromium: "Browser", tmp_path: Path
+) -> None:
+    with run_demo(tmp_path) as first:
+        visitors = Visitors(chromium, first)
+        alice = visitors.sign_in("alice")
+        visitors.open(alice, "/rooms/lobby/")
+    wait_for_text(alice, "#connection-state", "Reconnecting", RECONNECT_MS)
+    say = (
+        "from rooms.models import *; from django.contrib.auth.models import User\n"
+        "bob = User.objects.get(username='bob')\n"
+        "Room.objects.get(slug='lobby').lines.create(user=bob, text='While you were away')\n"
+    )
+    assert manage(tmp_path, "shell", "-c", say).returncode == 0
+    with run_demo(tmp_path, PORT=str(first.port)):
+        # The delay between two tries may have grown to its 30 s; a page that wakes up does not wait.
+        alice.evaluate("window.dispatchEvent(new Event('online'))")
+        wait_for_text(alice, ".bubble", "While you were away", 3 * RECONNECT_MS)
+        wait_for_text(alice, "#connection-state", "Live")
+        assert alice.text_content("#connection-reconnects") == "1"
+        alice.context.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/rooms/", "/rooms/lobby/", "/boards/1/", "/host/", "/stocks/"]
+)
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_page_fits_its_window_and_names_its_controls(
+    path: str, width: int, visitors: Visitors, alice: "Page"
+) -> None:
+    alice.set_viewport_size({"width": width, "height": 800})
+    visitors.open(alice, path)
+    too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert alice.evaluate(too_wide) == 0
+    nameless = """[...document.querySelectorAll('button, input:not([type=hidden]), select, a')]
+        .filter(node => !(node.textContent.trim() || node.ariaLabel || node.labels?.length))
+        .map(node => node.outerHTML)"""
+    assert alice.evaluate(nameless) == []
+    assert alice.locator("h1").count() == 1
+
+
+@pytest.mark.parametrize("path", ["/rooms/lobby/", "/boards/1/", "/host/", "/stocks/"])
+def test_a_page_leads_a_stranger_to_the_sign_in_and_back(path: str, visitors: Visitors) -> None:
+    page = visitors.browser.new_context().new_page()
+    page.goto(visitors.server.url(path))
+    page.click("main >> text=Sign in")
+    page.click("[data-account=alice]")
+    page.wait_for_url(visitors.server.url(path))
+    wait_for_text(page, "#connection-state", "Live", RECONNECT_MS)
+
+
+def test_signing_out_ends_at_the_home_page(visitors: Visitors, alice: "Page") -> None:
+    visitors.open(alice, "/stocks/")
+    alice.click("text=Sign out")
+    alice.wait_for_url(visitors.server.url("/"))
+    assert "Signed out" in (alice.text_content("header") or "")
+    assert alice.locator("#connection").count() == 0

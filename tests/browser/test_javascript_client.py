@@ -1,0 +1,48 @@
+"""The JavaScript client's own tests (`tests/js`), run in the browser it is written for.
+
+`node --test tests/js/` runs the same files where there is a Node.
+"""
+
+import mimetypes
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, Route
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ORIGIN = "http://tests.localhost"
+LEAST_TESTS = 100
+
+PAGE = """<!doctype html><meta charset="utf-8"><title>tests</title>
+<script type="importmap">{"imports": {
+  "node:test": "/tests/js/shims/test.mjs",
+  "node:assert/strict": "/tests/js/shims/assert.mjs"
+}}</script>"""
+
+
+def serve(route: Route) -> None:
+    """Answer from the checkout, without a server."""
+    path = urlsplit(route.request.url).path
+    if path == "/":
+        route.fulfill(content_type="text/html", body=PAGE)
+        return
+    file = (ROOT / path.lstrip("/")).resolve()
+    if not file.is_relative_to(ROOT) or not file.is_file():
+        route.fulfill(status=404)
+        return
+    kind = "text/javascript" if file.suffix in {".js", ".mjs"} else mimetypes.guess_type(file)[0]
+    route.fulfill(content_type=kind or "application/octet-stream", body=file.read_bytes())
+
+
+def test_javascript_client_passes_its_tests_in_chromium(page: Page) -> None:
+    page.route(f"{ORIGIN}/**", serve)
+    page.goto(f"{ORIGIN}/")
+    result = page.evaluate(
+        """async () => {
+            await import("/tests/js/realtime.test.mjs");
+            const { run } = await import("/tests/js/shims/test.mjs");
+            return await run();
+        }"""
+    )
+    assert result["failures"] == []
+    assert result["count"] >= LEAST_TESTS

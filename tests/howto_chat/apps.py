@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class HowtoChatConfig(AppConfig):
+    name = "tests.howto_chat"
+    label = "howto_chat"

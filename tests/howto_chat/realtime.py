@@ -1,0 +1,17 @@
+"""The channels of the how-to's chat, and those of the consumers beside it."""
+
+from channels_realtime import Channel, register
+from tests.howto_chat.steps import blocks, run
+
+(code,) = blocks("chat/realtime.py")
+run(code, "chat.realtime")
+
+
+@register("lines/<slug:name>")
+class LineChannel(Channel):
+    """Whoever is on it may say something."""
+
+    public = True
+
+    def can_publish(self, connection):
+        return True

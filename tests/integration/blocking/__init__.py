@@ -1,0 +1,1 @@
+"""The members' site, where somebody of the staff blocks users and addresses."""

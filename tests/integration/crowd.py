@@ -1,0 +1,345 @@
+"""Many WebSocket clients in one event loop, each a bare protocol: they may stop reading, vanish or stay silent.
+
+For tests and benchmarks of how a server treats clients in numbers; ``clients`` has the one for conversations.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tests.integration.clients import JSON, TIMEOUT_S
+from tests.servers import HOST
+
+Message = dict[str, Any]
+
+_CLOSE, _PING, _PONG = 8, 9, 10
+
+
+class Member(asyncio.Protocol):
+    """One client; make it with ``join``.
+
+    Args:
+        on_frame: called with each text frame's bytes instead of keeping it as a message.
+        answers: whether it answers a close, the server's pings and the protocol's.
+    """
+
+    def __init__(
+        self, on_frame: Callable[["Member", bytes], None] | None = None, *, answers: bool = True
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.on_frame = on_frame
+        self.answers = answers
+        self.messages: list[Message] = []
+        self.frames = 0
+        self.status: asyncio.Future[int] = loop.create_future()
+        """The HTTP status of the handshake; 0 where there was none."""
+        self.closed: asyncio.Future[int] = loop.create_future()
+        """The close code, 1006 without one."""
+        self.transport: asyncio.Transport
+        self._buffer = bytearray()
+        self._head = True
+        self._lost = False
+        self._news = asyncio.Event()
+
+    # -- asyncio.Protocol --------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        if not self.status.done():
+            self.status.set_result(0)
+        self._ended(1006)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._head:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            self._head = False
+            if not self.status.done():  # whoever asked may have given up
+                self.status.set_result(int(self._buffer[9:12]))
+            del self._buffer[: end + 4]
+        self._take_frames()
+
+    # -- frames ------------------------------------------------------------------------------------
+
+    def _take_frames(self) -> None:
+        buffer, at = self._buffer, 0
+        while len(buffer) - at >= 2:
+            length, start = buffer[at + 1] & 0x7F, at + 2
+            if length == 126:
+                if len(buffer) < at + 4:
+                    break
+                length, start = int.from_bytes(buffer[at + 2 : at + 4]), at + 4
+            elif length == 127:
+                if len(buffer) < at + 10:
+                    break
+                length, start = int.from_bytes(buffer[at + 2 : at + 10]), at + 10
+            if len(buffer) < start + length:
+                break
+            self._take(buffer[at] & 0x0F, bytes(buffer[start : start + length]))
+            at = start + length
+        del buffer[:at]
+
+    def _take(self, opcode: int, data: bytes) -> None:
+        if opcode == _CLOSE:
+            if self.answers:
+                self._write(_CLOSE, data)
+                self.transport.close()
+            self._ended(int.from_bytes(data[:2]) if data else 1005)
+        elif opcode == _PING:
+            if self.answers:
+                self._write(_PONG, data)
+        elif opcode != _PONG:
+            self.frames += 1
+            if self.on_frame is not None and data != b'{"type":"ping"}':
+                self.on_frame(self, data)
+                return
+            message = json.loads(data)
+            if message.get("type") == "ping":
+                if self.answers:
+                    self.say({"type": "pong"})
+                return
+            self.messages.append(message)
+            self._news.set()
+
+    def _ended(self, code: int) -> None:
+        if not self.closed.done():
+            self.closed.set_result(code)
+        self._news.set()
+
+    def _write(self, opcode: int, data: bytes) -> None:
+        length = len(data)
+        if length < 126:
+            head = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
+        elif length < 65_536:
+            head = struct.pack("!BBH", 0x80 | opcode, 0xFE, length)
+        else:
+            head = struct.pack("!BBQ", 0x80 | opcode, 0xFF, length)
+        self.transport.write(head + b"\0\0\0\0" + data)  # a mask that changes nothing
+
+    # -- what a client does ------------------------------------------------------------------------
+
+    def say(self, message: Any) -> None:
+        """Send a message, or a batch."""
+        self._write(1, json.dumps(message).encode())
+
+    def stop_reading(self) -> None:
+        """Take nothing any more."""
+        self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        self.transport.resume_reading()
+
+    def leave(self) -> None:
+        """Close as a browser does."""
+        self._write(_CLOSE, struct.pack("!H", 1000))
+
+    def reset(self) -> None:
+        """End the TCP connection with RST."""
+        found = self.transport.get_extra_info("socket")
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
+
+    def abort(self) -> None:
+        """End the TCP connection, whatever state it is in."""
+        if not self._lost:  # asyncio's transport fails where it is closed already
+            self.transport.abort()
+
+    async def expect(self, kind: str, timeout: float = TIMEOUT_S) -> Message:
+        """The first message of this type, kept or to come.
+
+        Raises:
+            ConnectionError: the connection ended first.
+            TimeoutError: there was none in time.
+        """
+        async with asyncio.timeout(timeout):
+            while True:
+                for message in self.messages:
+                    if message["type"] == kind:
+                        return message
+                if self.closed.done():
+                    raise ConnectionError(f"closed with {self.closed.result()}: {self.messages}")
+                self._news.clear()
+                await self._news.wait()
+
+    async def subscribe(self, channel: str, **fields: Any) -> None:
+        """Subscribe, and wait until that is done."""
+        self.say({"type": "subscribe", "channel": channel, **fields})
+        await self.expect("subscribed")
+
+
+def handshake(port: int, path: str, subprotocol: str | None, headers: Iterable[str] = ()) -> bytes:
+    """The bytes of an opening handshake."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {HOST}:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        *([f"Sec-WebSocket-Protocol: {subprotocol}"] if subprotocol else []),
+        *headers,
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def join(
+    port: int,
+    *,
+    path: str = "/ws/",
+    subprotocol: str | None = JSON,
+    headers: Iterable[str] = (),
+    on_frame: Callable[[Member, bytes], None] | None = None,
+    answers: bool = True,
+    receive_buffer: int | None = None,
+    host: str = HOST,
+    welcomed: bool = True,
+) -> Member:
+    """Connect one client.
+
+    Args:
+        receive_buffer: bytes that its kernel keeps, so that one that does not read is soon noticed.
+        host: the address to come from, of 127.0.0.0/8.
+        welcomed: wait for the ``welcome``.
+
+    Raises:
+        ConnectionError: the handshake was refused.
+    """
+    loop = asyncio.get_running_loop()
+    found = socket.socket()
+    found.setblocking(False)
+    if receive_buffer is not None:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    found.bind((host, 0))
+    async with asyncio.timeout(TIMEOUT_S):
+        await loop.sock_connect(found, (HOST, port))
+        _, member = await loop.create_connection(lambda: Member(answers=answers), sock=found)
+        member.transport.write(handshake(port, path, subprotocol, headers))
+        status = await member.status
+        if status != 101:
+            raise ConnectionError(f"the handshake was answered {status}")
+        if welcomed:
+            await member.expect("welcome")
+    member.on_frame = on_frame
+    return member
+
+
+async def join_many(port: int, count: int, *, at_once: int = 50, **options: Any) -> list[Member]:
+    """Connect clients, some at a time."""
+    turn = asyncio.Semaphore(at_once)
+
+    async def one() -> Member:
+        async with turn:
+            return await join(port, **options)
+
+    return list(await asyncio.gather(*(one() for _ in range(count))))
+
+
+def stamped(size: int) -> Message:
+    """A payload of ``size`` bytes or so that says when it was made."""
+    return {"at": time.monotonic(), "pad": "x" * max(0, size - 40)}
+
+
+def age(frame: bytes) -> float | None:
+    """Seconds since a ``stamped`` payload was made, or None for another frame."""
+    at = frame.find(b'"at":')
+    if at < 0:
+        return None
+    end = at + 5
+    while frame[end : end + 1] not in (b",", b"}", b""):
+        end += 1
+    return time.monotonic() - float(frame[at + 5 : end])
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which ``share`` of all are."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors(pid: int) -> int:
+    """Open files of a process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time that all the threads of a process have used."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
+async def until(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT_S) -> Any:
+    """Ask, off the loop, until the answer is true, and return it."""
+    deadline = time.monotonic() + timeout
+    while not (answer := await asyncio.to_thread(condition)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout:g} s: {what} (last answer: {answer!r})")
+        await asyncio.sleep(0.05)
+    return answer
+
+
+# -- ways to come and go ---------------------------------------------------------------------------
+
+
+async def visit_and_close(port: int, channel: str, **options: Any) -> None:
+    """Connect, subscribe and close as a browser does."""
+    member = await join(port, **options)
+    await member.subscribe(channel)
+    member.leave()
+    async with asyncio.timeout(TIMEOUT_S):
+        await member.closed
+    member.transport.close()
+
+
+async def visit_and_reset(port: int, channel: str, **options: Any) -> None:
+    """Connect, subscribe, and end with RST while a request is being served."""
+    member = await join(port, **options)
+    await member.subscribe(channel)
+    member.say({"type": "subscribe", "channel": channel + "-other"})
+    member.reset()
+
+
+async def visit_and_fall_silent(port: int, channel: str, **options: Any) -> Member:
+    """Connect, subscribe, and answer nothing any more, as behind a cable that was pulled."""
+    member = await join(port, **options)
+    await member.subscribe(channel)
+    member.answers = False
+    return member
+
+
+async def die_in_the_handshake(port: int, number: int, **options: Any) -> None:
+    """End with RST before the request is complete, or before its answer was read."""
+    loop = asyncio.get_running_loop()
+    _, member = await loop.create_connection(Member, HOST, port)
+    request = handshake(port, "/ws/", JSON, options.get("headers", ()))
+    member.transport.write(request if number % 2 else request[: number % len(request) or 1])
+    member.reset()
+
+
+async def in_turn(count: int, at_once: int, visit: Callable[[int], Any]) -> list[Any]:
+    """Run ``visit(n)`` for each number, some at a time; returns what they returned."""
+    turn = asyncio.Semaphore(at_once)
+
+    async def one(number: int) -> Any:
+        async with turn:
+            return await visit(number)
+
+    return list(await asyncio.gather(*(one(number) for number in range(count))))

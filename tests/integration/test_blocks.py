@@ -1,0 +1,214 @@
+"""Whoever is blocked in one process is off in another within a second, and stays off until it is over."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.integration.members_site import (
+    TIMEOUT_S,
+    MembersSite,
+    Page,
+    connections,
+    do,
+    log_in,
+    made_site,
+    make_member,
+    obtain_tokens,
+    own_database,
+    pages,
+    postgres_answers,
+    wait_until,
+)
+from tests.servers import Server
+
+PROMPTLY_S = 1.0
+NEVER_S = 3_600.0
+BLOCKED = {
+    "type": "closing",
+    "payload": {"code": 4403, "reason": "blocked", "reconnect": False},
+}
+
+
+@dataclass
+class Site:
+    """Two processes: who is blocked in ``a`` is off in ``b``."""
+
+    members: MembersSite
+    a: Server
+    b: Server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def site(
+    request: pytest.FixtureRequest, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """No poll comes to help: what ends here was ended by message."""
+    if request.param == "postgres" and not postgres_answers():
+        pytest.skip("no PostgreSQL answers")
+    directory: Path = tmp_path_factory.mktemp("blocks")
+    with (
+        own_database(request.param, directory) as url,
+        made_site(url, redis_url, REVOCATION_POLL_INTERVAL=NEVER_S, SWEEP_INTERVAL=NEVER_S) as made,
+    ):
+        members = made.having(DJANGO_SETTINGS_MODULE="tests.integration.blocking.settings")
+        with members.serve("daphne") as a, members.serve("uvicorn") as b:
+            yield Site(members, a, b)
+            for server in (a, b):
+                assert "Traceback" not in server.log(), server.log()[-5_000:]
+
+
+@pytest.fixture
+async def open_page() -> AsyncIterator[Callable[..., Awaitable[Page]]]:
+    async with pages() as open_one:
+        yield open_one
+
+
+@asynccontextmanager
+async def from_address(server: Server, address: str) -> AsyncIterator[Page]:
+    """A connection from this address, accepted; 403 raises ``InvalidStatus``."""
+    connection = await connect(
+        server.websocket_url("/ws/"),
+        additional_headers=[("X-Forwarded-For", address)],
+        proxy=None,
+        open_timeout=TIMEOUT_S,
+        close_timeout=1.0,
+        ping_interval=None,
+    )
+    page = Page(connection)
+    try:
+        yield page
+    finally:
+        await page.end()
+
+
+async def ended_promptly(since: float, *ended: Page) -> None:
+    """All were told and closed with 4403, in time."""
+    assert await asyncio.gather(*(page.closed() for page in ended)) == [4403] * len(ended)
+    for page in ended:
+        assert page.messages[-1] == BLOCKED
+        assert (page.closed_at or 0.0) - since < PROMPTLY_S
+
+
+async def turned_away(page: Page) -> None:
+    """It is told that it is blocked, and nothing else."""
+    assert await page.closed() == 4403
+    assert page.messages == [BLOCKED]
+
+
+async def is_refused(server: Server, address: str) -> bool:
+    """Whether a handshake from this address gets 403; else it is welcomed."""
+    try:
+        async with from_address(server, address) as page:
+            await page.of_type("welcome")
+            return False
+    except InvalidStatus as refusal:
+        if refusal.response.status_code != 403:
+            raise
+        return True
+
+
+async def test_blocked_user_is_off_everywhere_until_unblocked(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    member, other = await make_member(site.a), await make_member(site.a)
+    cookie, others = await log_in(site.a, member), await log_in(site.a, other)
+    token = (await obtain_tokens(site.a, member))["access"]
+    ended = [
+        await open_page(site.b, cookie=cookie),
+        await open_page(site.b, token=token),
+        await open_page(site.a, cookie=cookie),
+    ]
+    bystanders = [await open_page(site.b, cookie=others), await open_page(site.b)]
+
+    started_at = time.time()
+    pk = await do(site.a, "block", user_pk=member.id, seconds="600", reason="spam")
+    await ended_promptly(started_at, *ended)
+    for page in bystanders:
+        await page.round_trip()
+
+    for server in (site.a, site.b):
+        await turned_away(await open_page(server, cookie=cookie, first=""))
+        await turned_away(await open_page(server, token=token, first=""))
+
+    # A first message is no way round it.
+    page = await open_page(site.b)
+    await page.send(type="auth", token=token)
+    assert await page.closed() == 4403
+    assert page.messages[-1] == BLOCKED
+
+    assert await do(site.a, "unblock", pk=str(pk)) == 1
+    for server in (site.a, site.b):
+        await wait_until(lambda server=server: comes_back(server, cookie), "it comes back")
+
+
+async def comes_back(server: Server, cookie: str) -> bool:
+    async with pages() as open_one:
+        page = await open_one(server, cookie=cookie, first="")
+        return await page.first() == "welcome"
+
+
+async def test_blocked_network_is_refused_before_it_is_accepted_until_that_is_over(
+    site: Site,
+) -> None:
+    async with (
+        from_address(site.b, "192.0.2.7") as one,
+        from_address(site.b, "192.0.2.200") as two,
+        from_address(site.b, "198.51.100.7") as bystander,
+    ):
+        for page in (one, two, bystander):
+            await page.of_type("welcome")
+        started_at = time.time()
+        pk = await do(site.a, "block", address="192.0.2.99/24", seconds="600")
+        await ended_promptly(started_at, one, two)
+        await bystander.round_trip()
+        for server in (site.a, site.b):
+            # The one that was asked may answer before it has read the news itself.
+            await wait_until(lambda server=server: is_refused(server, "192.0.2.8"), "refused")
+            assert not await is_refused(server, "192.0.3.8")
+        assert await do(site.a, "unblock", pk=str(pk)) == 1
+        for server in (site.a, site.b):
+            await wait_until(lambda server=server: is_let_in(server, "192.0.2.8"), "let in")
+
+
+async def is_let_in(server: Server, address: str) -> bool:
+    return not await is_refused(server, address)
+
+
+async def test_block_is_over_by_itself(site: Site) -> None:
+    async with from_address(site.b, "2001:db8::7") as page:
+        await page.of_type("welcome")
+        started_at = time.time()
+        await do(site.a, "block", address="2001:db8::/64", seconds="2.0")
+        await ended_promptly(started_at, page)
+    assert await is_refused(site.b, "2001:db8::8")
+    await wait_until(lambda: is_let_in(site.b, "2001:db8::8"), "the block is over")
+    assert time.time() - started_at >= 2.0
+
+
+async def test_block_of_before_holds_from_a_servers_first_handshake_on(
+    site: Site, open_page: Callable[..., Any]
+) -> None:
+    member = await make_member(site.a)
+    cookie = await log_in(site.a, member)
+    await do(site.a, "block", user_pk=member.id, seconds="600")
+    await do(site.a, "block", address="203.0.113.7", seconds="600")
+    with site.members.serve("uvicorn") as fresh:
+        async with from_address(fresh, "203.0.113.7") as page:
+            await turned_away(page)
+        assert await is_refused(fresh, "203.0.113.7")
+        await turned_away(await open_page(fresh, cookie=cookie, first=""))
+    with site.members.serve("daphne") as fresh:
+        await turned_away(await open_page(fresh, cookie=cookie, first=""))
+        await wait_until(lambda: nobody_is_on(fresh), "nothing is left of it")
+
+
+async def nobody_is_on(server: Server) -> bool:
+    return (await connections(server))["total"] == 0

@@ -1,0 +1,127 @@
+"""`manage.py demo`: what a newcomer starts first."""
+
+import signal
+import socket
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.example.site import Visitor, manage, run_demo
+from tests.servers import HOST, STOP_TIMEOUT_S
+
+SERVERS = ["daphne", "uvicorn"]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_demo_serves_pages_static_files_and_sockets_by_each_server(
+    name: str, tmp_path: Path
+) -> None:
+    with run_demo(tmp_path, SERVER=name) as server:
+        visitor = Visitor(server)
+        assert "Demo accounts exist here" in visitor.get("/")
+        assert "RealtimeClient" in visitor.get("/static/channels_realtime/realtime.js")
+        assert ":root" in visitor.get("/static/site/site.css")
+        with visitor.sign_in("alice").socket() as page:
+            page.subscribe("rooms/lobby")
+            page.send(type="publish", channel="rooms/lobby", payload={"text": name})
+            assert page.message("rooms/lobby")["payload"] == {"text": name}
+        assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_ends_at_once_when_told(name: str, number: signal.Signals, tmp_path: Path) -> None:
+    with run_demo(tmp_path, SERVER=name) as server:
+        visitor = Visitor(server).sign_in("alice")
+        with visitor.socket() as page:
+            page.subscribe("host/metrics")
+            server.process.send_signal(number)
+            server.process.wait(STOP_TIMEOUT_S)
+            assert "Traceback" not in server.log()
+
+
+def test_demo_prints_its_address_and_accounts_when_started(tmp_path: Path) -> None:
+    with run_demo(tmp_path) as server:
+        log = server.log()
+    assert f"http://{HOST}:{server.port}/" in log
+    assert "admin/admin, alice/alice, bob/bob" in log
+    assert "Everybody knows these passwords" in log
+    assert "Nobody can hear" not in log
+
+
+def test_demo_names_another_port_when_its_own_is_taken(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        result = manage(tmp_path, "demo", PORT=str(port))
+    assert result.returncode == 1
+    assert result.stderr.strip().endswith(
+        f"Port {port} of {HOST} is taken; choose another one: PORT={port + 1}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"PORT": "http"}, "PORT is 'http'; expected a number from 1 to 65535."),
+        ({"PORT": "70000"}, "PORT is '70000'; expected a number from 1 to 65535."),
+        ({"SERVER": "gunicorn"}, "SERVER is 'gunicorn'; expected one of: daphne, uvicorn."),
+    ],
+)
+def test_demo_refuses_what_it_cannot_do(
+    variables: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    result = manage(tmp_path, "demo", **variables)
+    assert result.returncode == 1
+    assert message in result.stderr
+
+
+def test_demos_share_a_new_database_when_started_at_the_same_moment(tmp_path: Path) -> None:
+    together = threading.Barrier(3)
+
+    def prepare() -> subprocess.CompletedProcess[str]:
+        together.wait()
+        return manage(tmp_path, "demo", "--prepare-only")
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda _: prepare(), range(3)))
+    assert [result.returncode for result in results] == [0, 0, 0], results
+
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(run_demo(tmp_path)) for _ in range(2))
+        Visitor(first).sign_in("alice").submit("/rooms/", {"name": "Harbour"})
+        assert "Harbour" in Visitor(second).get("/rooms/")
+
+
+def test_demo_makes_its_accounts_anew_and_leaves_others_alone(tmp_path: Path) -> None:
+    assert manage(tmp_path, "demo", "--prepare-only").returncode == 0
+    spoil = (
+        "from django.contrib.auth.models import User\n"
+        "alice = User.objects.get(username='alice'); alice.set_password('other')\n"
+        "alice.is_active = False; alice.is_staff = True; alice.save()\n"
+        "bob = User.objects.get(username='bob'); bob.groups.clear(); bob.set_password('own')\n"
+        "bob.save()\n"
+    )
+    assert manage(tmp_path, "shell", "-c", spoil).returncode == 0
+    assert manage(tmp_path, "demo", "--prepare-only").returncode == 0
+    show = (
+        "from django.contrib.auth.models import User\n"
+        "a = User.objects.get(username='alice'); b = User.objects.get(username='bob')\n"
+        "print(a.check_password('alice'), a.is_active, a.is_staff, b.check_password('own'))\n"
+        "print(User.objects.count())\n"
+    )
+    assert manage(tmp_path, "shell", "-v", "0", "-c", show).stdout.split() == [
+        *("True", "True", "False", "True"),
+        "3",
+    ]
+
+
+def test_a_shell_over_the_in_memory_layer_says_that_nobody_hears(tmp_path: Path) -> None:
+    assert manage(tmp_path, "demo", "--prepare-only").returncode == 0
+    save = "from boards.models import Card; Card.objects.first().save()"
+    result = manage(tmp_path, "shell", "-c", save)
+    assert result.returncode == 0
+    assert "Nobody can hear this publication" in result.stderr

@@ -1,0 +1,405 @@
+"""Frames that no good client sends: each gets the documented answer, and nobody else notices.
+
+Each case is one frame (or a few raw bytes of the WebSocket protocol) on a connection of its own, on
+each server. A bystander on the same process is sent a publication before and one after, and must
+have got exactly those.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.integration.clients import JSON, MSGPACK, Client, client
+from tests.integration.sites import SERVERS, Site
+from tests.servers import Server
+
+DEEP = 100_000
+
+BARE = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A frame and what must come of it.
+
+    ``error`` is the code of an ``error`` after which the connection still works; ``close`` the close
+    codes that it may end with; with neither, the frame is odd but good, and ``reply`` is the type of
+    what answers it.
+    """
+
+    name: str
+    frame: str | bytes
+    error: str | None = None
+    close: tuple[int, ...] = ()
+    reply: str | None = None
+    subprotocol: str | None = BARE
+    text: bool | None = None
+    raw: bool = False
+
+
+def text(name: str, frame: Any, error: str, **options: Any) -> Case:
+    """A text frame; what is no text is written as JSON."""
+    return Case(name, frame if isinstance(frame, str) else json.dumps(frame), error, **options)
+
+
+def message(name: str, error: str, **fields: Any) -> Case:
+    return text(name, fields, error)
+
+
+def subscribe(name: str, channel: Any, error: str, **fields: Any) -> Case:
+    return message(name, error, type="subscribe", channel=channel, **fields)
+
+
+def payload(name: str, written: str, error: str) -> Case:
+    """A publish with a payload that ``json.dumps`` would not write."""
+    frame = '{"type": "publish", "channel": "public/a", "payload": ' + written + "}"
+    return Case(name, frame, error)
+
+
+def binary(name: str, frame: Any, error: str | None, **options: Any) -> Case:
+    """A frame of MessagePack; what is no bytes is encoded."""
+    data = frame if isinstance(frame, bytes) else msgspec.msgpack.encode(frame)
+    return Case(name, data, error, subprotocol=MSGPACK, **options)
+
+
+def pack_publish(packed: bytes) -> bytes:
+    """A publish whose payload is already packed."""
+    head = msgspec.msgpack.encode({"type": "publish", "channel": "public/a"})
+    return bytes([head[0] + 1]) + head[1:] + msgspec.msgpack.encode("payload") + packed
+
+
+def websocket_frame(first: int, body: bytes, *, masked: bool = True, length: int = -1) -> bytes:
+    """The bytes of a client's frame, RFC 6455, section 5.2; masked with zeroes."""
+    length = len(body) if length < 0 else length
+    return bytes([first, (0x80 if masked else 0) | length]) + (b"\0" * 4 if masked else b"") + body
+
+
+NOT_JSON = [
+    text("empty text", "", "bad_message"),
+    text("blank", " \n\t", "bad_message"),
+    text("word", "hello", "bad_message"),
+    text("truncated", '{"type": "ping"', "bad_message"),
+    text("two objects", '{"type": "ping"}{"type": "ping"}', "bad_message"),
+    text("trailing word", '{"type": "ping"} x', "bad_message"),
+    text("single quotes", "{'type': 'ping'}", "bad_message"),
+    text("trailing comma", '{"type": "ping",}', "bad_message"),
+    text("comment", '{"type": "ping"} // hello', "bad_message"),
+    text("byte order mark", '\ufeff{"type": "ping"}', "bad_message"),
+    text("NUL", "\0", "bad_message"),
+    text("NUL after", '{"type": "ping"}\0', "bad_message"),
+    text("control character in text", '{"type": "pi\nng"}', "bad_message"),
+    text("bad escape", '{"type": "\\x41"}', "bad_message"),
+    text("lone surrogate in type", '{"type": "\\ud800"}', "bad_message"),
+    payload("lone surrogate", '"\\udc00 tail"', "bad_message"),
+    payload("lone surrogate as key", '{"\\ud800": 1}', "bad_message"),
+    payload("NaN", "NaN", "bad_message"),
+    payload("Infinity", "-Infinity", "bad_message"),
+    payload("leading zero", "007", "bad_message"),
+    payload("huge float", "1e999", "bad_message"),
+    payload("arrays without end", "[" * DEEP, "bad_message"),
+    payload("deep arrays", "[" * 60_000 + "]" * 60_000, "bad_message"),
+    payload("deep objects", '{"a":' * 20_000 + "1" + "}" * 20_000, "bad_message"),
+    Case("binary on a JSON connection", b'{"type": "ping"}', "bad_message"),
+    Case("empty binary", b"", "bad_message"),
+    Case(
+        "MessagePack on a JSON connection", msgspec.msgpack.encode({"type": "ping"}), "bad_message"
+    ),
+]
+
+WRONG_SHAPE = [
+    text("null", None, "bad_message"),
+    text("true", True, "bad_message"),
+    text("number", 42, "bad_message"),
+    text("string", "ping", "bad_message"),
+    text("array on a bare connection", [{"type": "ping"}], "bad_message"),
+    text("empty object", {}, "bad_message"),
+    message("no type", "bad_message", channel="public/a"),
+    message("null type", "bad_message", type=None),
+    message("number as type", "bad_message", type=1),
+    message("array as type", "bad_message", type=["ping"]),
+    message("object as type", "bad_message", type={"ping": 1}),
+    message("unknown type", "unknown_type", type="teleport"),
+    message("empty type", "unknown_type", type=""),
+    message("type of other case", "unknown_type", type="PING"),
+    message("dunder type", "unknown_type", type="__class__"),
+    message("server's own type", "unknown_type", type="welcome"),
+    message("layer's own type", "unknown_type", type="websocket.close"),
+    message("long type", "unknown_type", type="x" * 10_000),
+    message("type with newline", "unknown_type", type="ping\n"),
+    Case("doubled type", '{"type": "ping", "type": "nonsense"}', "unknown_type"),
+    Case(
+        "doubled channel",
+        '{"type": "subscribe", "channel": "public/a", "channel": "public/a\\n"}',
+        "bad_channel",
+    ),
+    Case("doubled type that ends well", '{"type": "nonsense", "type": "ping"}', reply="pong"),
+    Case("unknown fields", '{"type": "ping", "__proto__": {}, "x": [1]}', reply="pong"),
+    text("id an object", {"type": "ping", "id": {}}, "bad_message"),
+    text("id an array", {"type": "ping", "id": [1]}, "bad_message"),
+    text("id true", {"type": "ping", "id": True}, "bad_message"),
+    text("id a float", {"type": "ping", "id": 1.5}, "bad_message"),
+    text("id empty", {"type": "ping", "id": ""}, "bad_message"),
+    text("id long", {"type": "ping", "id": "x" * 65}, "bad_message"),
+    text("id giant text", {"type": "ping", "id": "x" * 60_000}, "bad_message"),
+    text("id beyond 2**53", {"type": "ping", "id": 2**53 + 1}, "bad_message"),
+    text("id below -2**53", {"type": "ping", "id": -(2**53) - 1}, "bad_message"),
+    Case("id of 400 digits", '{"type": "ping", "id": %s}' % ("9" * 400), "bad_message"),
+    Case("id of 5,000 digits", '{"type": "ping", "id": %s}' % ("9" * 5_000), "bad_message"),
+    text(
+        "since an array", {"type": "subscribe", "channel": "public/a", "since": []}, "bad_message"
+    ),
+    subscribe("since without offset", "public/a", "bad_message", since={"epoch": "e"}),
+    subscribe("offset negative", "public/a", "bad_message", since={"epoch": "e", "offset": -1}),
+    subscribe("offset true", "public/a", "bad_message", since={"epoch": "e", "offset": True}),
+    subscribe("offset giant", "public/a", "bad_message", since={"epoch": "e", "offset": 2**60}),
+    subscribe("presence a word", "public/a", "bad_message", presence="yes"),
+    subscribe("parameter an object", "stocks", "bad_payload", payload={"symbol": {"a": 1}}),
+    subscribe("parameter an array", "stocks", "bad_payload", payload={"symbol": ["AAPL"]}),
+    message("publish without payload", "bad_message", type="publish", channel="public/a"),
+    message(
+        "event a number", "bad_message", type="publish", channel="public/a", payload=1, event=1
+    ),
+    message("event empty", "bad_message", type="publish", channel="public/a", payload=1, event=""),
+    message(
+        "event reserved",
+        "forbidden",
+        type="publish",
+        channel="public/a",
+        payload=1,
+        event="realtime.html",
+    ),
+    message(
+        "event unknown", "forbidden", type="publish", channel="public/a", payload=1, event="other"
+    ),
+    message(
+        "key long", "bad_message", type="publish", channel="public/a", payload=1, key="k" * 101
+    ),
+    message("call without method", "bad_message", type="call", channel="public/a"),
+    message("method a number", "bad_message", type="call", channel="public/a", method=1),
+    message("method unknown", "unknown_method", type="call", channel="public/a", method="none"),
+    message("method dunder", "unknown_method", type="call", channel="public/a", method="__init__"),
+    message(
+        "method a hook", "unknown_method", type="call", channel="public/a", method="can_subscribe"
+    ),
+    message("call without channel", "unknown_method", type="call", method="echo"),
+    message("flow without payload", "bad_payload", type="flow", channel="public/a"),
+    message("flow a number", "bad_payload", type="flow", channel="public/a", payload={"paused": 1}),
+    message(
+        "flow elsewhere",
+        "not_subscribed",
+        type="flow",
+        channel="public/a",
+        payload={"paused": True},
+    ),
+    message("unsubscribe elsewhere", "not_subscribed", type="unsubscribe", channel="public/a"),
+    message("resume without session", "bad_message", type="resume"),
+    message("resume an array", "bad_message", type="resume", session_id=[1]),
+    message("resume since a number", "bad_message", type="resume", session_id="x", since=1),
+    message("resume unknown", "unknown_session", type="resume", session_id="x" * 32),
+    message("limit negative", "bad_message", type="history", channel="public/a", limit=-1),
+    message("limit true", "bad_message", type="history", channel="public/a", limit=True),
+    message("auth without token", "bad_message", type="auth"),
+    message("token a number", "bad_message", type="auth", token=1),
+    message("token giant", "bad_message", type="auth", token="x" * 20_000),
+]
+
+NAMES = [
+    message("no channel", "bad_message", type="subscribe"),
+    subscribe("channel a number", 1, "bad_channel"),
+    subscribe("channel null", None, "bad_channel"),
+    subscribe("channel an array", ["public/a"], "bad_channel"),
+    subscribe("channel empty", "", "bad_channel"),
+    subscribe("channel ending in newline", "public/a\n", "bad_channel"),
+    subscribe("channel with newline", "public/a\nb", "bad_channel"),
+    subscribe("channel with NUL", "public/a\0", "bad_channel"),
+    subscribe("channel with blank", "public/a b", "bad_channel"),
+    subscribe("channel with percent", "public/%61", "bad_channel"),
+    subscribe("channel with Arabic digits", "notes/١٢", "bad_channel"),
+    subscribe("channel with full-width digits", "notes/１", "bad_channel"),
+    subscribe("channel with superscript", "notes/²", "bad_channel"),
+    subscribe("channel with Cyrillic letter", "publi\u0441/a", "bad_channel"),
+    subscribe("channel with emoji", "public/🙂", "bad_channel"),
+    subscribe("channel of 201 characters", "public/" + "a" * 194, "bad_channel"),
+    subscribe("channel giant", "public/" + "a" * 60_000, "bad_channel"),
+    subscribe("channel nobody registered", "nowhere", "unknown_channel"),
+    subscribe("channel climbing", "../../etc/passwd", "unknown_channel"),
+    subscribe("channel of another case", "Public/a", "unknown_channel"),
+    subscribe("channel with one segment more", "public/a/b", "unknown_channel"),
+    subscribe("channel with signed number", "notes/-1", "unknown_channel"),
+    subscribe("channel with number no database has", "notes/" + "9" * 40, "forbidden"),
+    subscribe("channel of a user", "users/1", "forbidden"),
+    subscribe("channel of nobody", "users/", "unknown_channel"),
+]
+
+SIZES = [
+    payload("integer of 400 digits", "9" * 400, "bad_payload"),
+    payload("integer of 5,000 digits", "9" * 5_000, "bad_message"),
+    payload("integer beyond 2**64", str(2**64), "bad_payload"),
+    payload("payload nested 33 deep", "[" * 33 + "]" * 33, "bad_payload"),
+    payload("payload over 64 KiB", '"%s"' % ("x" * 70_000), "too_large"),
+    payload(
+        "payload over 64 KiB in bytes, not in characters", '"%s"' % ("ä" * 35_000), "too_large"
+    ),
+    Case("frame over 128 KiB", '"%s"' % ("x" * 140_000), close=(4413,)),
+    # Daphne's own limit is 1 MiB, and autobahn drops the connection without a close frame: 1006.
+    Case("frame of 2 MB", '"%s"' % ("x" * 2_000_000), close=(4413, 1006)),
+    Case("frame of 2 MB, binary", b"\0" * 2_000_000, close=(4413, 1006)),
+]
+
+BATCHES = [
+    text("batch empty", [], "bad_message", subprotocol=JSON),
+    text("batch of 65", [{"type": "ping"}] * 65, "bad_message", subprotocol=JSON),
+    text("batch of a batch", [[{"type": "ping"}]], "bad_message", subprotocol=JSON),
+    text("batch of null", [None], "bad_message", subprotocol=JSON),
+    text("batch of 64 bad ones", ["junk"] * 64, "", subprotocol=JSON),
+]
+
+PACKED = [
+    Case("text on a MessagePack connection", "hello", "bad_message", subprotocol=MSGPACK),
+    Case(
+        "JSON on a MessagePack connection", '{"type": "ping"}', "bad_message", subprotocol=MSGPACK
+    ),
+    binary("packed nothing", b"", "bad_message"),
+    binary("packed nil", None, "bad_message"),
+    binary("packed reserved byte", b"\xc1", "bad_message"),
+    binary("packed and truncated", msgspec.msgpack.encode({"type": "ping"})[:-1], "bad_message"),
+    binary("packed with tail", msgspec.msgpack.encode({"type": "ping"}) + b"\0", "bad_message"),
+    binary("array said to have 2**32 items", b"\xdd\xff\xff\xff\xff", "bad_message"),
+    binary("map said to have 2**32 items", b"\xdf\xff\xff\xff\xff", "bad_message"),
+    binary("bytes said to be 4 GiB", b"\xc6\xff\xff\xff\xff\0", "bad_message"),
+    binary("packed arrays without end", b"\x91" * DEEP, "bad_message"),
+    binary("packed deep arrays", pack_publish(b"\x91" * 50_000 + b"\xc0"), "bad_message"),
+    binary("packed payload nested 33 deep", pack_publish(b"\x91" * 33 + b"\xc0"), "bad_payload"),
+    binary("integer key", {1: "ping"}, "bad_message"),
+    binary("integer key in payload", pack_publish(b"\x81\x01\x02"), None, reply="nothing"),
+    binary("bytes as key", b"\x81\xc4\x01a\x01", "bad_message"),
+    binary("array as key", b"\x81\x91\x01\x01", "bad_message"),
+    binary("bytes as type", {"type": b"ping"}, "bad_message"),
+    binary("bytes as channel", {"type": "subscribe", "channel": b"public/a"}, "bad_channel"),
+    binary("packed text that is no UTF-8", b"\x81\xa4type\xa1\xff", "bad_message"),
+    binary("packed surrogate", pack_publish(b"\xa3\xed\xa0\x80"), "bad_message"),
+    binary("extension type", pack_publish(b"\xd4\x05\x00"), "bad_payload"),
+    binary("extension type as message", b"\xd4\x05\x00", "bad_message"),
+    binary("timestamp", pack_publish(b"\xd6\xff\x00\x00\x00\x01"), "bad_payload"),
+    binary("timestamp beyond dates", pack_publish(b"\xc7\x0c\xff" + b"\x7f" * 12), "bad_message"),
+    binary("packed NaN", pack_publish(b"\xcb\x7f\xf8" + b"\0" * 6), "bad_payload"),
+    binary("packed infinity", pack_publish(b"\xcb\x7f\xf0" + b"\0" * 6), "bad_payload"),
+    binary("packed id beyond 2**53", {"type": "ping", "id": 2**64 - 1}, "bad_message"),
+    binary("packed doubled type", b"\x82\xa4type\xa4ping\xa4type\xa4nope", "unknown_type"),
+]
+
+# Bytes on the wire that break RFC 6455 are the servers' own business: uvicorn closes with the RFC's
+# code, autobahn drops the connection without a close frame.
+WIRE = [
+    Case("text that is no UTF-8", b'{"type": "\xff\xfe"}', close=(1007, 1006), text=True),
+    Case("text with an encoded surrogate", b'"\xed\xa0\x80"', close=(1007, 1006), text=True),
+    Case("unknown opcode", websocket_frame(0x83, b"x"), close=(1002, 1006), raw=True),
+    Case("reserved bits", websocket_frame(0xB1, b"x"), close=(1002, 1006), raw=True),
+    Case("ping in fragments", websocket_frame(0x09, b"x"), close=(1002, 1006), raw=True),
+    Case(
+        "frame without mask",
+        websocket_frame(0x81, b"x", masked=False),
+        close=(1002, 1006),
+        raw=True,
+    ),
+    Case("continuation of nothing", websocket_frame(0x80, b"x"), close=(1002, 1006), raw=True),
+    Case("close code of one byte", websocket_frame(0x88, b"x"), close=(1002, 1006), raw=True),
+    Case("close code 1005", websocket_frame(0x88, b"\x03\xed"), close=(1002, 1006), raw=True),
+]
+
+CASES = [*NOT_JSON, *WRONG_SHAPE, *NAMES, *SIZES, *BATCHES, *PACKED, *WIRE]
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
+def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
+    with site.serve(request.param) as running:
+        yield running
+        log = running.log()
+    assert "/channels_realtime/" not in log, f"a traceback of ours:\n{log}"
+
+
+class Bystander:
+    """Two connections to the same process: one subscribes, one publishes to it."""
+
+    def __init__(self, subscriber: Client, publisher: Client) -> None:
+        self._subscriber = subscriber
+        self._publisher = publisher
+        self._numbers = itertools.count()
+
+    def check(self) -> None:
+        """The next publication is the next message."""
+        number = next(self._numbers)
+        reply = self._publisher.request("publish", channel="public/bystander", payload=number)
+        assert reply["type"] == "published", reply
+        received = self._subscriber.expect("message")
+        assert received["payload"] == number
+
+
+@pytest.fixture(scope="module")
+def bystander(server: Server) -> Iterator[Bystander]:
+    with client(server, subprotocol=JSON) as subscriber, client(server) as publisher:
+        subscriber.subscribe("public/bystander")
+        yield Bystander(subscriber, publisher)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_malformed_frame_hits_nobody_else(server: Server, bystander: Bystander, case: Case) -> None:
+    bystander.check()
+    with client(server, subprotocol=case.subprotocol) as bad:
+        if case.raw:
+            bad.connection.socket.sendall(case.frame)  # type: ignore[arg-type]
+        else:
+            bad.connection.send(case.frame, text=case.text)
+        bystander.check()
+        if case.close:
+            code, _ = bad.close_code()
+            assert code in case.close
+        else:
+            assert_answered(bad, case)
+    bystander.check()
+
+
+def assert_answered(bad: Client, case: Case) -> None:
+    """The frame got its reply, exactly one, and the connection goes on."""
+    if case.name == "batch of 64 bad ones":
+        # Each is judged alone: 50 are borne, the next ends the connection.
+        errors = [bad.expect("error")["payload"]["code"] for _ in range(51)]
+        assert set(errors) == {"bad_message"}
+        assert bad.expect("closing")["payload"]["code"] == 4400
+        assert bad.close_code()[0] == 4400
+        return
+    if case.error is not None:
+        error = bad.expect("error")
+        assert error["payload"]["code"] == case.error, error
+        assert error["payload"]["reason"]
+        assert len(error["payload"]["reason"]) <= 400
+    elif case.reply != "nothing":
+        bad.expect(case.reply)  # type: ignore[arg-type]
+    assert bad.request("ping")["type"] == "pong"
+    assert bad.request("call", channel="public/a", method="echo", payload=[1])["payload"] == [1]
+
+
+def test_there_are_enough_kinds() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 50
+
+
+def test_bare_endpoint_refuses_a_frame_over_the_limit(server: Server, bystander: Bystander) -> None:
+    with client(server, path="/ws/bare/public/sizes", welcomed=False) as device:
+        device.connection.send(b"\0" * 140_000)
+        assert device.close_code()[0] == 4413
+    bystander.check()
+
+
+def test_connection_that_breaks_off_hits_nobody_else(server: Server, bystander: Bystander) -> None:
+    for sent in (b"", websocket_frame(0x81, b'{"type":', length=100)):
+        with client(server) as page:
+            page.subscribe("public/bystander")
+            page.connection.socket.sendall(sent)
+            page.connection.socket.close()  # no close frame
+            bystander.check()
+    bystander.check()

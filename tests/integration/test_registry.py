@@ -1,0 +1,430 @@
+"""Who is connected, as the database has it: two servers, ends of every kind, and databases that go away."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import time
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.members_site import (
+    Forwarder,
+    MembersSite,
+    Page,
+    do,
+    log_in,
+    made_site,
+    make_member,
+    obtain_tokens,
+    own_database,
+    pages,
+    postgres_answers,
+    wait_until,
+)
+from tests.servers import Server
+
+LEASE_S = 3
+WRITTEN_S = 10.0
+"""How long rows may take on a machine under load; about a second on one that has nothing to do."""
+SETTINGS = {
+    "NODE_LEASE": LEASE_S,
+    "ALLOW_ANONYMOUS": True,
+    "REVOCATION_POLL_INTERVAL": 3_600,
+    "SWEEP_INTERVAL": 3_600,
+    "DRAIN_RETRY_WINDOW": 0,
+}
+CHANNEL = "open/registry"
+
+
+@dataclass
+class Site:
+    """Connections are in ``a`` (Daphne) and ``b`` (uvicorn); ``c`` holds none and is asked."""
+
+    kind: str
+    members: MembersSite
+    url: str
+    a: Server
+    b: Server
+    c: Server
+
+
+@pytest.fixture(scope="module", params=["sqlite-pubsub", "postgres-pubsub", "sqlite-core"])
+def site(
+    request: pytest.FixtureRequest, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    with serving(request.param, redis_url, tmp_path_factory.mktemp("registry")) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def serving(kind: str, redis_url: str, directory: Path) -> Iterator[Site]:
+    database, _, layer = kind.partition("-")
+    if database == "postgres" and not postgres_answers():
+        pytest.skip("no PostgreSQL answers")
+    with own_database(database, directory) as url, made_site(url, redis_url, **SETTINGS) as made:
+        members = made.having(MEMBERS_LAYER=layer)
+        with (
+            members.serve("daphne") as a,
+            members.serve("uvicorn") as b,
+            members.serve("uvicorn") as c,
+        ):
+            yield Site(kind, members, url, a, b, c)
+            for server in (a, b, c):
+                assert "Traceback" not in server.log(), server.log()[-5000:]
+
+
+Rows = dict[str, Any]
+
+
+async def rows(server: Server) -> Rows:
+    found: Rows = await do(server, "registry")
+    return found
+
+
+async def rows_when(
+    server: Server,
+    condition: Callable[[Rows], Any],
+    what: str,
+    timeout: float = WRITTEN_S,
+) -> Rows:
+    async def look() -> Rows | None:
+        found = await rows(server)
+        seen[:] = [found]
+        return found if condition(found) else None
+
+    seen: list[Rows] = []
+    try:
+        found: Rows = await wait_until(look, what, timeout)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}: {seen}") from None
+    return found
+
+
+def of_user(found: Rows, user: str) -> list[Rows]:
+    return [row for row in found["connections"].values() if row["user_pk"] == user]
+
+
+async def publish(server: Server, word: str) -> None:
+    await do(server, "publish", channel=CHANNEL, payload=word)
+
+
+async def hears(page: Page, word: str, timeout: float = 5.0) -> None:
+    await page.until(lambda m: m.get("payload") == word, f"the publication {word!r}", timeout)
+
+
+# -- what is there ---------------------------------------------------------------------------------
+
+
+async def test_connections_of_several_users_in_two_processes_are_written(site: Site) -> None:
+    async with pages() as open_one:
+        alice, bob = await make_member(site.c), await make_member(site.c)
+        cookie = await log_in(site.c, alice)
+        opened = [
+            await open_one(site.a, cookie=cookie),
+            await open_one(site.b, cookie=cookie),
+            await open_one(site.b, token=(await obtain_tokens(site.c, bob))["access"]),
+            await open_one(site.a),
+        ]
+        for page in opened:
+            await page.subscribe(CHANNEL)
+        found = await rows_when(
+            site.c,
+            lambda found: (
+                len(found["connections"]) == 4
+                # The user's own channel, and one more.
+                and len(found["subscriptions"]) == 2 + 2 + 2 + 1
+            ),
+            "all rows",
+        )
+        servers = {node["pk"]: node["server"] for node in found["alive"]}
+        by_user = {
+            user: sorted(servers[row["node_id"]] for row in of_user(found, user))
+            for user in (alice.id, bob.id, "")
+        }
+        assert by_user == {alice.id: ["daphne", "uvicorn"], bob.id: ["uvicorn"], "": ["daphne"]}
+        (row,) = of_user(found, bob.id)
+        assert (row["user_label"], row["auth_method"], row["address"]) == (
+            bob.name,
+            "jwt",
+            "127.0.0.1",
+        )
+        assert {node["pid"] for node in found["alive"]} == {
+            site.a.process.pid,
+            site.b.process.pid,
+        }
+        await opened[2].end()
+        await rows_when(site.c, lambda found: not of_user(found, bob.id), "bob's row gone")
+    await rows_when(site.c, lambda found: found["all_connections"] == 0, "nobody is there")
+
+
+async def test_other_channels_are_written(site: Site) -> None:
+    async with pages() as open_one:
+        member = await make_member(site.c)
+        page = await open_one(site.b, cookie=await log_in(site.c, member))
+        await page.subscribe(CHANNEL)
+        await rows_when(
+            site.c,
+            lambda found: [row["channels"] for row in of_user(found, member.id)] == [2],
+            "two channels",
+        )
+        await page.send(type="unsubscribe", channel=CHANNEL, id="u")
+        await rows_when(
+            site.c,
+            lambda found: [row["channels"] for row in of_user(found, member.id)] == [1],
+            "one channel",
+        )
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+async def test_rows_of_a_process_that_is_killed_are_gone_within_the_lease(
+    site: Site, kind: str
+) -> None:
+    async with pages() as open_one:
+        member = await make_member(site.c)
+        cookie = await log_in(site.c, member)
+        bystander = await open_one(site.a, cookie=await log_in(site.c, await make_member(site.c)))
+        with site.members.serve(kind) as server:
+            page = await open_one(server, cookie=cookie)
+            await page.subscribe(CHANNEL)
+            found = await rows_when(
+                site.c,
+                lambda found: [row["channels"] for row in of_user(found, member.id)] == [2],
+                "its row, with the channel",
+            )
+            (dead,) = [n for n in found["alive"] if n["pid"] == server.process.pid]
+            os.killpg(server.process.pid, signal.SIGKILL)
+            killed_at = time.monotonic()
+            await rows_when(
+                site.c,
+                lambda found: not of_user(found, member.id),
+                "its lease is over",
+                LEASE_S + 2,
+            )
+            assert time.monotonic() - killed_at < LEASE_S + 1.0
+        found = await rows_when(
+            site.c, lambda found: dead["pk"] not in found["nodes"], "it is swept", 5 * LEASE_S
+        )
+        assert found["all_connections"] == len(found["connections"])
+        # Its places in the layer's groups too, which the core layer keeps for a day.
+        await wait_until(
+            lambda: members_of_groups(site, dead["inbox"]), "it is in no group", 2 * LEASE_S + 5
+        )
+        await bystander.round_trip()
+
+
+async def members_of_groups(site: Site, inbox: str) -> bool:
+    """Whether the inbox is in no group of the core layer's."""
+    import redis.asyncio
+
+    environment = site.members.environment
+    async with redis.asyncio.from_url(environment["MEMBERS_REDIS_URL"]) as client:
+        async for key in client.scan_iter(match=f"{environment['MEMBERS_REDIS_PREFIX']}:group:*"):
+            if await client.type(key) == b"zset" and await client.zscore(key, inbox) is not None:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+async def test_rows_of_a_process_that_is_stopped_are_gone_at_once(site: Site, kind: str) -> None:
+    async with pages() as open_one:
+        member = await make_member(site.c)
+        with site.members.serve(kind) as server:
+            page = await open_one(server, cookie=await log_in(site.c, member))
+            found = await rows_when(site.c, lambda found: of_user(found, member.id), "its row")
+            (node,) = [n for n in found["alive"] if n["pid"] == server.process.pid]
+            os.kill(server.process.pid, signal.SIGTERM)
+            assert await page.closed() == 4503
+            await asyncio.to_thread(server.process.wait, 20)
+            found = await rows(site.c)
+            assert node["pk"] not in found["nodes"]
+            assert of_user(found, member.id) == []
+
+
+# -- a database that is away -----------------------------------------------------------------------
+
+
+class Outage:
+    """A site whose database can be taken from its two processes; ``direct`` has it all the time."""
+
+    def __init__(self, a: Server, b: Server, direct: Server) -> None:
+        self.a = a
+        self.b = b
+        self.direct = direct
+        self.begin: Callable[[], Awaitable[None]]
+        self.end: Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def outage(kind: str, redis_url: str, directory: Path) -> AsyncIterator[Outage]:
+    database, layer, way = kind.split("-")
+    async with AsyncExitStack() as stack:
+        url = await entered(stack, own_database(database, directory))
+        made = await entered(stack, made_site(url, redis_url, **SETTINGS))
+        direct = made.having(MEMBERS_LAYER=layer)
+        through, forwarder = direct, None
+        if database == "postgres":
+            parts = urllib.parse.urlsplit(url)
+            forwarder = Forwarder(parts.hostname or "127.0.0.1", parts.port or 5432)
+            await forwarder.start()
+            stack.push_async_callback(forwarder.refuse)
+            moved = parts._replace(netloc=f"{parts.username}@127.0.0.1:{forwarder.port}")
+            through = direct.having(MEMBERS_DATABASE_URL=moved.geturl())
+        found = Outage(
+            await entered(stack, through.serve("daphne")),
+            await entered(stack, through.serve("uvicorn")),
+            await entered(stack, direct.serve("uvicorn")),
+        )
+        if forwarder is not None:
+            found.begin, found.end = cut(forwarder, way)
+        else:
+            found.begin, found.end = locked(url)
+        yield found
+        for server in (found.a, found.b):
+            assert "Traceback" not in server.log(), server.log()[-5000:]
+
+
+async def entered(stack: AsyncExitStack, block: Any) -> Any:
+    value = await asyncio.to_thread(block.__enter__)
+    stack.push_async_callback(asyncio.to_thread, block.__exit__, None, None, None)
+    return value
+
+
+Ways = tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
+
+
+def cut(forwarder: Forwarder, way: str) -> Ways:
+    async def hang() -> None:
+        forwarder.hang()
+
+    async def go_on() -> None:
+        forwarder.go_on()
+
+    return (hang, go_on) if way == "hangs" else (forwarder.refuse, forwarder.start)
+
+
+def locked(url: str) -> Ways:
+    """Somebody else writes, and does not come to an end."""
+    holder: list[sqlite3.Connection] = []
+
+    async def begin() -> None:
+        connection = sqlite3.connect(
+            url.removeprefix("sqlite://"), isolation_level=None, timeout=20
+        )
+        connection.execute("BEGIN EXCLUSIVE")
+        holder.append(connection)
+
+    async def end() -> None:
+        connection = holder.pop()
+        connection.execute("ROLLBACK")
+        connection.close()
+
+    return begin, end
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sqlite-pubsub-locked",
+        "postgres-pubsub-refuses",
+        "postgres-pubsub-hangs",
+        "postgres-core-refuses",
+    ],
+)
+async def test_database_that_is_away_touches_nobody_and_is_caught_up_with(
+    kind: str, redis_url: str, tmp_path: Path
+) -> None:
+    if kind.startswith("postgres") and not postgres_answers():
+        pytest.skip("no PostgreSQL answers")
+    async with outage(kind, redis_url, tmp_path) as site, pages() as open_one:
+        member = await make_member(site.direct)
+        cookie = await log_in(site.direct, member)
+        staying = [await open_one(server, cookie=cookie) for server in (site.a, site.b)]
+        leaving = [await open_one(server, cookie=cookie) for server in (site.a, site.b)]
+        for page in (*staying, *leaving):
+            await page.subscribe(CHANNEL)
+        before = await rows_when(
+            site.direct, lambda found: len(of_user(found, member.id)) == 4, "four rows"
+        )
+        begun_at = time.monotonic()
+        await site.begin()
+        try:
+            for page in leaving:
+                await page.end()
+            coming = [await open_one(server) for server in (site.a, site.b)]
+            number = 0
+            # Longer than two leases: after that, others would sweep.
+            while time.monotonic() - begun_at < 3 * LEASE_S:
+                number += 1
+                page = await open_one((site.a, site.b)[number % 2])
+                await page.subscribe(CHANNEL)
+                await page.send(type="ping", id=1)
+                # A publication does not need the database.
+                await do_publish(site.direct, staying, f"word {number}")
+                await page.end()
+                await coming[0].round_trip()
+        finally:
+            await site.end()
+        for page in coming:
+            await page.subscribe(CHANNEL)
+        await do_publish(site.direct, (*staying, *coming), "it is back")
+        found = await rows_when(
+            site.direct,
+            lambda found: (
+                len(of_user(found, member.id)) == 2
+                and len(found["connections"]) == found["all_connections"] == 4
+                and len(found["subscriptions"]) == 2 * 2 + 2
+            ),
+            "the rows are right again",
+            4 * LEASE_S + WRITTEN_S,
+        )
+        assert set(found["nodes"]) == set(before["nodes"])
+        # Every later publication comes too: nobody was taken out of a group.
+        for number in range(10):
+            await do_publish(site.direct, (*staying, *coming), f"later {number}")
+            await asyncio.sleep(LEASE_S / 10)  # not a wait for anything: time for a sweep
+        for page in (*staying, *coming):
+            assert page.closed_at is None
+
+
+async def do_publish(server: Server, listeners: Any, word: str) -> None:
+    started_at = time.monotonic()
+    await publish(server, word)
+    for page in listeners:
+        await hears(page, word)
+    assert time.monotonic() - started_at < 2.0
+
+
+# -- off, and a share ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("setting", "expected"), [(False, range(1)), (0.5, range(5, 36))])
+async def test_registry_may_be_off_or_sampled(
+    redis_url: str, tmp_path: Path, setting: Any, expected: range
+) -> None:
+    with (
+        own_database("sqlite", tmp_path) as url,
+        made_site(url, redis_url, **SETTINGS, CONNECTION_REGISTRY=setting) as made,
+        made.serve("uvicorn") as server,
+    ):
+        async with pages() as open_one:
+            opened = [await open_one(server) for _ in range(40)]
+            await rows_when(server, lambda found: found["alive"], "the node")
+            await asyncio.sleep(2.5)  # not a wait for anything: rows would be written by then
+            found = await rows(server)
+            assert len(found["connections"]) in expected
+            # Whoever is not written down can be acted upon all the same.
+            (node,) = found["alive"]
+            answer = await do(server, "operate", verb="nodes")
+            assert [(report["record"], report["answer"]["connections"]) for report in answer] == [
+                (node["pk"], len(opened))
+            ]
+            assert json.dumps(answer)

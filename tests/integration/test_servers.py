@@ -1,0 +1,89 @@
+"""Servers that are tried and no more: what a client needs works on them."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.clients import JSON, MSGPACK, client, wait_until
+from tests.integration.sites import APPLICATION, Site, publish, state
+from tests.servers import HOST, Server, free_port, run_server
+
+
+def granian(port: int) -> list[str]:
+    address = ["--host", HOST, "--port", str(port)]
+    return [sys.executable, "-m", "granian", "--interface", "asgi", *address, APPLICATION]
+
+
+def hypercorn(port: int) -> list[str]:
+    return [sys.executable, "-m", "hypercorn", "--bind", f"{HOST}:{port}", APPLICATION]
+
+
+SERVERS = {"granian": granian, "hypercorn": hypercorn}
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is in the dev extra alone")
+    port = free_port()
+    found = site.having(realtime={"MAX_BAD_MESSAGES": 0})
+    with run_server(SERVERS[request.param](port), port, environment=found.environment) as server:
+        yield server
+
+
+@pytest.mark.parametrize("subprotocol", [None, JSON, MSGPACK])
+def test_client_subscribes_publishes_and_hears_the_views(server, subprotocol):
+    with client(server, subprotocol=subprotocol) as one, client(server) as other:
+        one.subscribe("public/a")
+        other.subscribe("public/a")
+        assert one.request("publish", channel="public/a", payload=1)["type"] == "published"
+        publish(server, "public/a", 2)
+        for each in (one, other):
+            assert [each.expect("message")["payload"] for _ in range(2)] == [1, 2]
+
+
+def test_close_of_the_servers_has_its_code_and_its_closing(server):
+    with client(server) as one:
+        one.connection.send("no JSON")
+        assert one.expect("error")["payload"]["code"] == "bad_message"
+        assert one.expect("closing")["payload"] == {
+            "code": 4400,
+            "reason": "too many bad messages",
+            "reconnect": False,
+        }
+        code, reason = one.close_code()
+        assert code == 4400
+        assert reason in ("too many bad messages", "")  # where the server carries reasons
+
+
+def test_large_messages_come_whole_and_in_order_while_the_client_is_behind(server):
+    with client(server, max_queue=1) as one, client(server) as publisher:
+        one.subscribe("public/large")
+        for number in range(100):
+            payload = {"n": number, "pad": "x" * 20_000}
+            publisher.request("publish", channel="public/large", payload=payload)
+        found = [one.expect("message")["payload"]["n"] for _ in range(100)]
+        assert found == list(range(100))
+
+
+def test_nothing_is_left_when_clients_have_gone(server):
+    before = state(server)
+    for _ in range(5):
+        with client(server) as one:
+            one.subscribe("public/left")
+    wait_until(
+        lambda: state(server)["connections"] == before["connections"] and in_hub(server) == 0,
+        "they are gone",
+    )
+
+
+def in_hub(server: Server) -> int:
+    return state(server)["channels"]
+
+
+def test_log_has_no_traceback(server):
+    with client(server) as one:
+        one.subscribe("public/log")
+    assert "Traceback" not in server.log(), server.log()[-5_000:]

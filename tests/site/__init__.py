@@ -1,0 +1,1 @@
+"""An app of a site under test: channels of every kind."""

@@ -1,0 +1,544 @@
+"""The list of connections and the page of one."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
+from django.urls import path, reverse
+from django.utils import timezone
+
+import channels_realtime.admin
+from channels_realtime.admin import counting, display
+from channels_realtime.errors import Unavailable
+from channels_realtime.models import ConnectionRecord
+from tests.unit.admin.conftest import FIREFOX, inspection
+from tests.unit.admin.pages_read import ids, read, rows, tags
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:channels_realtime_connectionrecord_changelist")
+
+
+def detail(record, name="change"):
+    return reverse(f"admin:channels_realtime_connectionrecord_{name}", args=[record.pk])
+
+
+# -- the list --------------------------------------------------------------------------------------
+
+
+def test_list_shows_who_is_connected_from_where_and_on_what(viewer, connect, node):
+    now = timezone.now()
+    connect(
+        "alice",
+        "orders/1",
+        "news",
+        client_id="tab-1",
+        connected_at=now - datetime.timedelta(minutes=5),
+        seen_at=now - datetime.timedelta(seconds=20),
+        auth_method="jwt",
+        auth_expires_at=now + datetime.timedelta(hours=2, seconds=30),
+        user_agent="a client of its own",
+    )
+    [row] = rows(viewer.get(LIST))
+    assert row[1:11] == [
+        "alice",
+        "192.0.2.7",
+        "WebSocket",
+        "web1:101",
+        "https://example.com",
+        "a client of its own",
+        "tab-1",
+        "token until in 2 h",
+        "2",
+        "5 min ago",
+    ]
+    assert row[11] in ("20 s ago", "21 s ago")
+
+
+def test_list_shows_nobody_and_nothing_in_words(viewer, connect):
+    connect(address="", origin="", user_agent="")
+    [row] = rows(viewer.get(LIST))
+    assert row[1:9] == ["anonymous", "–none", "WebSocket", "web1:101", *["–none"] * 3, "not at all"]
+
+
+def test_list_has_the_exact_moments_as_titles(viewer, connect):
+    at = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    connect("alice", connected_at=at, seen_at=at)
+    titles = [tag.get("title") for tag in tags(viewer.get(LIST), "time")]
+    assert titles == ["2026-01-01 21:04:05 CST", "2026-01-01 21:04:05 CST"]
+
+
+def test_list_leaves_out_what_a_node_without_a_lease_had(viewer, connect, make_node):
+    dead = make_node("web2", 102, lease_s=-1)
+    alive = connect("alice")
+    connect("bob", node=dead)
+    connect("carol", node_id="unknown")
+    assert ids(viewer.get(LIST)) == [alive.pk]
+
+
+def test_list_links_users_for_those_who_may_see_them(staff, connect):
+    alice = User.objects.create(username="alice")
+    connect("alice", user_pk=str(alice.pk))
+    url = reverse("admin:auth_user_change", args=[alice.pk])
+    viewer = staff("view_connectionrecord")
+    assert f'href="{url}"' not in viewer.get(LIST).content.decode()
+    viewer.user.user_permissions.add(Permission.objects.get(codename="view_user"))
+    assert f'<a href="{url}"><bdi' in viewer.get(LIST).content.decode()
+
+
+def test_list_asks_the_database_as_often_for_many_rows_as_for_one(staff, connect, make_node):
+    boss = staff(None)
+    connect("alice")
+    boss.get(LIST)  # content types are remembered from then on
+
+    def count(query=""):
+        with CaptureQueriesContext(database) as queries:
+            assert boss.get(LIST + query).status_code == 200
+        return len(queries)
+
+    one, one_searched = count(), count("?q=alice")
+    nodes = [make_node(f"web{number}", number) for number in range(5)]
+    for number in range(150):
+        connect(f"alice{number}", "news", node=nodes[number % 5])
+    assert count() == one
+    assert count("?q=alice") == one_searched
+    assert one_searched == one + 2
+    assert one <= 6
+
+
+def test_list_counts_once(viewer, connect):
+    connect("alice")
+    with CaptureQueriesContext(database) as queries:
+        viewer.get(LIST)
+    counts = [q["sql"] for q in queries if "COUNT(" in q["sql"]]
+    assert len(counts) == 1
+
+
+def test_list_says_how_many_there_are(viewer, connect):
+    for number in range(120):
+        connect(f"user{number}")
+    page = viewer.get(LIST)
+    assert len(ids(page)) == 100
+    assert "120 connections" in read(page)
+
+
+@pytest.mark.parametrize("number", ["3", "999", "0", "-4", "x"])
+def test_list_shows_the_nearest_page_to_the_one_asked_for(viewer, connect, number):
+    for index in range(120):
+        connect(f"user{index}")
+    page = viewer.get(LIST, {"p": number})
+    assert page.status_code == 200
+    assert len(ids(page)) == (20 if number in ("3", "999") else 100)
+
+
+def test_list_says_that_nobody_is_connected(viewer):
+    assert "Nobody is connected." in read(viewer.get(LIST))
+
+
+def test_list_says_that_nobody_matches(viewer, connect):
+    connect("alice")
+    for query in ("?q=nobody-of-that-name", "?user=nobody", "?since=older"):
+        assert "Nobody who is connected matches." in read(viewer.get(LIST + query))
+
+
+@pytest.mark.parametrize(
+    ("share", "notice"),
+    [
+        (True, None),
+        (1.0, None),
+        (0.25, "Shows about 25 % of the connections: CONNECTION_REGISTRY is 0.25."),
+        (0.001, "Shows about 0.1 % of the connections: CONNECTION_REGISTRY is 0.001."),
+        (
+            False,
+            "The registry is off (CONNECTION_REGISTRY is False): connections are served, but none"
+            " is written down, and none is listed here.",
+        ),
+    ],
+)
+def test_list_says_what_the_registry_leaves_out(viewer, settings, share, notice):
+    settings.CHANNELS_REALTIME = {"CONNECTION_REGISTRY": share}
+    text = read(viewer.get(LIST))
+    if notice is None:
+        assert "CONNECTION_REGISTRY" not in text
+    else:
+        assert notice in text
+
+
+@pytest.mark.parametrize("order", range(1, 13))
+def test_list_sorts_by_each_column(viewer, connect, order):
+    first, second = connect("alice"), connect("bob")
+    assert set(ids(viewer.get(LIST, {"o": f"-{order}"}))) == {first.pk, second.pk}
+
+
+def test_list_begins_with_the_newest(viewer, connect):
+    old = connect("alice", connected_at=timezone.now() - datetime.timedelta(hours=1))
+    new = connect("bob")
+    assert ids(viewer.get(LIST)) == [new.pk, old.pk]
+
+
+# -- search and filters ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd(connect, make_node):
+    """Three connections that differ in everything."""
+    day = datetime.timedelta(days=1)
+    other = make_node("web2", 102)
+    return {
+        "alice": connect("alice", "orders/1", "news", client_id="tab-A"),
+        "bob": connect(
+            "bob",
+            "orders/12",
+            node=other,
+            address="2001:db8::7",
+            transport="sse",
+            auth_method="jwt",
+            connected_at=timezone.now() - day / 2,
+        ),
+        "nobody": connect(
+            address="198.51.100.9",
+            auth_method="api-key",
+            transport="pigeon",
+            connected_at=timezone.now() - 2 * day,
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("ALI", "alice"),
+        ("pk-bob", "bob"),
+        ("pk-bo", ""),
+        ("192.0.2.7", "alice"),
+        ("192.0", "alice"),
+        ("0.2.7", ""),
+        ("2001:DB8", "bob"),
+        ("orders/1", "alice bob"),
+        ("orders/12", "bob"),
+        ("rders", ""),
+        ("news", "alice"),
+        ("tab-a", "alice"),
+        ("orders alice", "alice"),
+        ("alice bob", ""),
+        ('"alice"', "alice"),
+        ("_", ""),
+        ("%", ""),
+        ("ü", ""),
+        ("'", ""),
+        ('""', "alice bob nobody"),
+        ("", "alice bob nobody"),
+    ],
+)
+def test_search_finds_users_addresses_channels_and_client_ids(viewer, crowd, term, found):
+    expected = {crowd[name].pk for name in found.split()}
+    assert set(ids(viewer.get(LIST, {"q": term}))) == expected
+
+
+def test_search_finds_a_connection_by_the_id_in_a_log(viewer, crowd):
+    assert ids(viewer.get(LIST, {"q": crowd["bob"].pk[:6]})) == [crowd["bob"].pk]
+
+
+def test_search_that_matches_many_is_exact_too(viewer, connect, monkeypatch):
+    monkeypatch.setattr(counting, "FEW", 3)
+    for number in range(7):
+        connect(f"alice{number}", "orders/1", "orders/2")
+    connect("bob", "news")
+    for query in ({"q": "alice"}, {"q": "orders"}, {"channel": "orders/2"}, {"q": "orders alice"}):
+        page = viewer.get(LIST, query)
+        assert len(ids(page)) == len(set(ids(page))) == 7
+        assert "7 connections" in read(page)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"transport": "sse"}, "bob"),
+        ({"transport": "pigeon"}, "nobody"),
+        ({"transport": "poll"}, ""),
+        ({"method": "jwt"}, "bob"),
+        ({"method": "api-key"}, "nobody"),
+        ({"user": "alice"}, "alice"),
+        ({"user": "pk-bob"}, "bob"),
+        ({"user": "ali"}, ""),
+        ({"user": ""}, "alice bob nobody"),
+        ({"channel": "orders/1"}, "alice"),
+        ({"channel": "orders/"}, ""),
+        ({"since": "5m"}, "alice"),
+        ({"since": "1h"}, "alice"),
+        ({"since": "1d"}, "alice bob"),
+        ({"since": "older"}, "nobody"),
+        ({"since": "nonsense"}, "alice bob nobody"),
+        ({"user": "alice", "transport": "sse"}, ""),
+        ({"user": "a\x00b"}, ""),
+        ({"channel": "\x00"}, ""),
+        ({"process": "\x00"}, ""),
+        ({"process": "gone"}, ""),
+    ],
+)
+def test_filter_narrows_the_list(viewer, crowd, query, found):
+    page = viewer.get(LIST, query)
+    assert page.status_code == 200
+    assert set(ids(page)) == {crowd[name].pk for name in found.split()}
+
+
+def test_filter_by_process(viewer, crowd):
+    node_id = crowd["bob"].node_id
+    page = viewer.get(LIST, {"process": node_id})
+    assert ids(page) == [crowd["bob"].pk]
+    assert "web2:102" in read(page)
+
+
+def test_filter_offers_the_ways_of_authentication_that_are_in_use(viewer, crowd):
+    text = read(viewer.get(LIST))
+    assert "login session token ticket the site's middleware not at all api-key" in text
+
+
+def test_typed_filter_keeps_the_others(viewer, crowd):
+    page = viewer.get(LIST, {"user": "alice", "transport": "websocket", "q": "tab", "p": "1"})
+    content = page.content.decode()
+    field = '<input type="hidden" name="{}" value="{}">'
+    user, channel = (
+        content.split(f'<form method="get" id="realtime-filter-form-{name}" hidden>')[1].split(
+            "</form>"
+        )[0]
+        for name in ("user", "channel")
+    )
+    assert user == field.format("transport", "websocket") + field.format("q", "tab")
+    assert channel == field.format("user", "alice") + user
+    assert 'form="realtime-filter-form-user" name="user" value="alice"' in content
+    assert '<a href="?q=tab&amp;transport=websocket">Clear</a>' in content
+
+
+def test_lookup_of_a_client_that_the_admin_does_not_know_is_refused(viewer, connect):
+    connect("alice")
+    assert viewer.get(LIST, {"node__host": "web1"}).status_code == 400
+
+
+# -- browsers --------------------------------------------------------------------------------------
+
+
+def test_browser_is_told_in_words(viewer, connect):
+    pytest.importorskip("ua_parser")
+    connect("alice")
+    page = viewer.get(LIST)
+    assert rows(page)[0][6] == "Firefox 128, Linux"
+    assert f'title="{FIREFOX}"' in page.content.decode()
+
+
+def test_browser_is_told_as_it_came_without_the_extra(viewer, connect, monkeypatch):
+    monkeypatch.setattr(display, "ua_parser", None)
+    display._browser.cache_clear()
+    connect("alice")
+    try:
+        assert rows(viewer.get(LIST))[0][6] == FIREFOX[:40] + "…"
+    finally:
+        display._browser.cache_clear()
+
+
+def test_browser_that_nobody_knows_is_told_as_it_came():
+    assert display.browser_words("my own client") == "my own client"
+    assert display.browser_words("") == ""
+
+
+# -- one connection --------------------------------------------------------------------------------
+
+
+def test_detail_shows_what_the_node_says_now(viewer, connect, nodes, node):
+    record = connect("alice", "orders/1", "news")
+    nodes.inspections[record.pk] = inspection(
+        record,
+        subscriptions=[
+            {"channel": "orders/1", "paused": True, "selections": 2, "epoch": "e1", "offset": 41},
+            {"channel": "news", "paused": False, "selections": 1, "epoch": None, "offset": None},
+        ],
+        subscriptions_total=7,
+        traced=True,
+        closed=True,
+    )
+    page = viewer.get(detail(record))
+    text = read(page)
+    assert page.status_code == 200
+    for words in (
+        "User alice",
+        "Authenticated by login session",
+        "Credentials from cookie",
+        "Transport WebSocket",
+        "Dialect realtime.v1.json",
+        "Server web1:101",
+        "State closing",
+        "Received 1,234 messages, 2.0 KB",
+        "Sent 1 message, 512 bytes",
+        "Round trip 12.5 ms; the last 3 from 10.0 to 34.0 ms",
+        "Errors 2",
+        "orders/1 e1 / 41 paused, 2 selections",
+        "news no history live",
+        "5 more are not shown.",
+        "2 headers, credentials left out",
+        "Somebody is watching what this connection sends and receives.",
+    ):
+        assert words in text
+
+
+def test_detail_draws_the_round_trips(viewer, connect, nodes):
+    record = connect("alice")
+    nodes.inspections[record.pk] = inspection(record)
+    [svg] = [tag for tag in tags(viewer.get(detail(record)), "svg") if "realtime-line" in str(tag)]
+    assert svg["aria-hidden"] == "true"
+    [line] = tags(viewer.get(detail(record)), "polyline")
+    assert line["points"] == "0.0,27.0 120.0,3.0 240.0,24.5"
+
+
+@pytest.mark.parametrize(
+    ("round_trips", "points", "words"),
+    [
+        ([], None, "not measured yet"),
+        ([0.0], "0.0,37.0 240.0,37.0", "0.0 ms; the last 1 from 0.0 to 0.0 ms"),
+        ([0.2], "0.0,3.0 240.0,3.0", "200.0 ms; the last 1 from 200.0 to 200.0 ms"),
+    ],
+)
+def test_plot_of_few_round_trips(round_trips, points, words):
+    plot = display.round_trip_plot(round_trips)
+    assert words in plot
+    assert points is None or f'points="{points}"' in plot
+
+
+def test_detail_of_a_connection_that_has_gone_says_so(viewer, connect, nodes):
+    record = connect("alice")
+    page = viewer.get(detail(record))
+    assert page.status_code == 404
+    assert f"The connection {record.pk} has ended" in read(page)
+    assert f'href="{LIST}"' in page.content.decode()
+
+
+def test_detail_of_a_dead_nodes_connection_says_that_it_is_gone(viewer, connect, nodes, make_node):
+    record = connect("alice", node=make_node("web2", 102, lease_s=-1))
+    nodes.inspections[record.pk] = AssertionError("a dead node was asked")
+    assert viewer.get(detail(record)).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["nothing", "a\x00b", "<script>", "x" * 400, "a/b", "…"])
+def test_detail_of_what_never_was_says_that_it_is_gone(viewer, nodes, node, name):
+    quoted = admin.utils.quote(name)
+    url = reverse("admin:channels_realtime_connectionrecord_change", args=[quoted])
+    page = viewer.get(url)
+    assert page.status_code == 404
+    assert "has ended, or there never was one of that name." in read(page)
+
+
+def test_detail_works_for_a_connection_that_is_not_written_down(viewer, connect, nodes):
+    record = connect("alice")
+    nodes.inspections[record.pk] = inspection(record)
+    ConnectionRecord.objects.all().delete()
+    page = viewer.get(detail(record))
+    assert page.status_code == 200
+    assert "User alice" in read(page)
+
+
+def test_detail_shows_what_the_registry_knows_where_the_server_does_not_answer(
+    viewer, connect, nodes
+):
+    record = connect("alice", "orders/1")
+    nodes.inspections[record.pk] = Unavailable()
+    page = viewer.get(detail(record))
+    text = read(page)
+    assert page.status_code == 200
+    assert "Its server does not answer. This is what the registry knows" in text
+    assert "User alice" in text
+    assert "orders/1" in text
+    assert "Round trip" not in text
+
+
+def test_detail_says_where_nobody_answers_and_nothing_is_known(viewer, nodes, node):
+    nodes.inspections["abc"] = Unavailable()
+    url = reverse("admin:channels_realtime_connectionrecord_change", args=["abc"])
+    page = viewer.get(url)
+    assert page.status_code == 503
+    assert "No server says whether the connection abc is there" in read(page)
+
+
+def test_detail_has_the_buttons_of_what_may_be_done(viewer, actor, tracer, connect, nodes):
+    record = connect("alice", "orders/1")
+    nodes.inspections[record.pk] = inspection(record)
+    buttons = ["Disconnect", "Send a notice", "Unsubscribe", "Revoke sessions", "Block"]
+    for client, expected, traces in (
+        (viewer, False, False),
+        (actor, True, False),
+        (tracer, False, True),
+    ):
+        text = read(client.get(detail(record)))
+        assert [button in text for button in buttons] == [expected] * 5
+        assert (" Trace " in text) is traces
+        assert " History " in text
+
+
+# -- history ---------------------------------------------------------------------------------------
+
+
+def test_history_outlives_the_connection(viewer, nodes):
+    LogEntry.objects.create(
+        user=viewer.user,
+        content_type=ContentType.objects.get_for_model(ConnectionRecord),
+        object_id="abc123",
+        object_repr="alice",
+        action_flag=CHANGE,
+        change_message="Sent a notice: \u202eboo",
+    )
+    url = reverse("admin:channels_realtime_connectionrecord_history", args=["abc123"])
+    page = viewer.get(url)
+    assert page.status_code == 200
+    assert "Sent a notice: ⟨U+202E⟩boo" in read(page)
+    assert viewer.user.username in read(page)
+
+
+def test_history_of_an_untouched_connection_is_empty(viewer, connect, nodes):
+    page = viewer.get(detail(connect("alice"), "history"))
+    assert page.status_code == 200
+    assert "Nobody has done anything to this connection." in read(page)
+
+
+def test_history_of_what_never_was(viewer, nodes):
+    url = reverse("admin:channels_realtime_connectionrecord_history", args=["nothing"])
+    assert viewer.get(url).status_code == 404
+
+
+# -- the app in the admin's index, and in another admin site ----------------------------------------
+
+
+def test_index_names_the_pages(staff):
+    text = read(staff(None).get(reverse("admin:app_list", args=["channels_realtime"])))
+    for name in ("Blocks", "Channels", "Connections", "Nodes", "Overview"):
+        assert name in text
+
+
+other_site = admin.AdminSite(name="operations")
+channels_realtime.admin.register(other_site)
+urlpatterns = [path("admin/", admin.site.urls), path("ops/", other_site.urls)]
+
+
+def test_pages_stay_in_the_admin_site_that_they_are_in(staff, connect, nodes, settings):
+    settings.ROOT_URLCONF = __name__
+    boss = staff(None)
+    record = connect("alice", "orders/1", user_pk=str(boss.user.pk))
+    nodes.inspections[record.pk] = inspection(record)
+    base = "/ops/channels_realtime/connectionrecord/"
+    for page in (
+        base,
+        f"{base}{record.pk}/change/",
+        f"{base}{record.pk}/history/",
+        f"{base}{record.pk}/trace/",
+        f"{base}act/disconnect/?connection={record.pk}",
+        f"{base}nothing/change/",
+    ):
+        response = boss.get(page)
+        links = [tag.get("href", "") for tag in tags(response, "a")]
+        links += [tag.get("action", "") for tag in tags(response, "form")]
+        assert any(link.startswith("/ops/channels_realtime/") for link in links)
+        assert not [link for link in links if link.startswith("/admin/")]

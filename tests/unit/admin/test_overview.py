@@ -1,0 +1,333 @@
+"""The admin's overview, in an admin site of a site's own."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from html import unescape
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.test import RequestFactory
+from django.urls import path, reverse
+from django.utils import timezone
+
+from channels_realtime.admin.overview import DENIALS, ENDS, overview_view
+from channels_realtime.models import SampleRecord
+from channels_realtime.protocol.codes import CloseCode
+
+pytestmark = pytest.mark.django_db
+
+NO_SAMPLES = "No samples yet: nodes write one every minute once they have had a connection."
+
+
+class Overview(admin.ModelAdmin):
+    """Wired as the package's own."""
+
+    def changelist_view(self, request, extra_context=None):
+        return overview_view(request, self.admin_site)
+
+
+staff_site = admin.AdminSite(name="staff")
+staff_site.register(SampleRecord, Overview)
+urlpatterns = [path("staff/", staff_site.urls)]
+
+
+@pytest.fixture(autouse=True)
+def _urls(settings):
+    settings.ROOT_URLCONF = __name__
+
+
+@pytest.fixture
+def sign_in(client):
+    """Signs a member of the staff in, with just these permissions."""
+
+    def sign_in(*permissions):
+        user = User.objects.create_user("maria", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        client.force_login(user)
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def staff(sign_in):
+    return sign_in("view_samplerecord")
+
+
+def url(**query):
+    path = reverse("admin:channels_realtime_samplerecord_changelist", current_app="staff")
+    return path + "".join(f"?{key}={value}" for key, value in query.items())
+
+
+def write(*, minutes_ago=0.5, node="a" * 32, **fields):
+    values = {
+        **dict.fromkeys(("connections", "connected", "messages_in", "messages_out"), 0),
+        "seconds": 60.0,
+        **fields,
+    }
+    at = timezone.now() - datetime.timedelta(minutes=minutes_ago)
+    return SampleRecord(node_id=node, at=at, **values)
+
+
+def save(*samples):
+    SampleRecord.objects.bulk_create(samples)
+
+
+def block(response, key) -> str:
+    """The markup of one block."""
+    found = re.search(
+        rf'<section class="realtime-block" aria-labelledby="realtime-{key}">.*?</section>',
+        response.content.decode(),
+        re.DOTALL,
+    )
+    assert found, f"there is no block {key!r}"
+    return found[0]
+
+
+def words(markup) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", markup)).split())
+
+
+def reasons(markup) -> list[list[str]]:
+    """The rows of a block's table of reasons, without their bars."""
+    table = markup.partition("realtime-reasons")[2].partition("<tbody>")[2]
+    return [
+        [words(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)[:3]]
+        for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
+    ]
+
+
+# -- who may ---------------------------------------------------------------------------------------
+
+
+def test_overview_is_forbidden_without_its_permission(sign_in):
+    client = sign_in("view_connectionrecord", "view_noderecord", "view_subscriptionrecord")
+    assert client.get(url()).status_code == 403
+    assert client.get(url(period="day")).status_code == 403
+
+
+def test_overview_is_shown_with_its_permission(staff):
+    response = staff.get(url())
+    assert response.status_code == 200
+    assert response.context["title"] == "Overview"
+    assert response.context["site_header"] == "Django administration"  # each_context
+
+
+def test_visitor_is_sent_to_the_login(client):
+    response = client.get(url())
+    assert (response.status_code, response["Location"].split("?")[0]) == (302, "/staff/login/")
+
+
+def test_nothing_is_posted(staff):
+    response = staff.post(url())
+    assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
+
+
+def test_view_is_a_template_response_that_others_may_change():
+    request = RequestFactory().get("/")
+    request.user = User.objects.create_superuser("root")
+    response = overview_view(request, staff_site)
+    assert response.template_name == "admin/channels_realtime/overview.html"
+    assert not response.is_rendered
+
+
+# -- periods ---------------------------------------------------------------------------------------
+
+
+def test_page_without_samples_says_why(staff):
+    response = staff.get(url())
+    assert NO_SAMPLES in response.content.decode()
+    assert "<section" not in response.content.decode()
+
+
+def test_samples_of_two_hours_ago_are_of_the_day_alone(staff):
+    save(write(minutes_ago=120, connections=5))
+    assert NO_SAMPLES in staff.get(url(period="hour")).content.decode()
+    assert NO_SAMPLES not in staff.get(url(period="day")).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "points", "current", "each"),
+    [
+        ({}, 60, "hour", "each point is the average of 1 minute."),
+        ({"period": "hour"}, 60, "hour", "each point is the average of 1 minute."),
+        ({"period": "day"}, 144, "day", "each point is the average of 10 minutes."),
+        ({"period": "'><script>"}, 60, "hour", "each point is the average of 1 minute."),
+    ],
+)
+def test_period_is_an_hour_or_a_day(staff, query, points, current, each):
+    save(write(connections=5))
+    response = staff.get(url(**query))
+    page = response.content.decode()
+    assert f'<a href="?period={current}" aria-current="page">' in page
+    assert page.count('aria-current="page">Last') == 1
+    assert each in page
+    assert block(response, "connections").count('<th scope="row">') == points
+    assert "<script>" not in page
+
+
+def test_series_ends_where_every_living_node_has_written(staff):
+    rows = [write(minutes_ago=n + 0.2, node="a", connections=100) for n in range(10)]
+    rows += [write(minutes_ago=n + 0.9, node="b", connections=100) for n in range(10)]
+    save(*rows)
+    facts = words(block(staff.get(url()), "connections"))
+    assert facts.startswith("Connections Last: 200 Most: 200")
+
+
+def test_node_that_died_is_not_counted_any_more(staff):
+    rows = [write(minutes_ago=n + 0.2, node="a", connections=100) for n in range(10)]
+    rows += [write(minutes_ago=n + 5.2, node="b", connections=300) for n in range(5)]
+    save(*rows)
+    facts = words(block(staff.get(url()), "connections"))
+    assert facts.startswith("Connections Last: 100 Most: 400")
+
+
+# -- blocks ----------------------------------------------------------------------------------------
+
+
+def test_blocks_show_what_was_counted(staff):
+    save(
+        write(
+            connections=42,
+            connected=30,
+            messages_in=120,
+            messages_out=6_000,
+            throttled=9,
+            latency_counts=[0, 0, 0, 98, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+            disconnects={"client": 12, "4401": 3, "4503": 1_000, "lost": 12},
+            denials={"origin": 4, "credentials": 8},
+        )
+    )
+    response = staff.get(url())
+    assert re.findall(r'<h2 id="realtime-(\w+)">(.*?)</h2>', response.content.decode()) == [
+        ("connections", "Connections"),
+        ("messages", "Messages"),
+        ("disconnects", "Coming and going"),
+        ("denials", "Denials and throttling"),
+        ("latency", "Publish-to-delivery latency"),
+    ]
+    assert "Last: 42" in words(block(response, "connections"))
+    assert "from clients: least 0, most 2, last 2." in words(block(response, "messages"))
+    assert "to clients: least 0, most 100, last 100." in words(block(response, "messages"))
+    latency = words(block(response, "latency"))
+    assert "median: least 7.55, most 7.55, last 7.55." in latency
+    assert "99th percentile: least 5,000 or more, most 5,000 or more" in latency
+    disconnects = block(response, "disconnects")
+    assert "Connected: 30" in words(disconnects)
+    assert reasons(disconnects) == [
+        ["Server going away or full", "4503", "1,000"],
+        ["Left by itself", "client", "12"],
+        ["Lost", "lost", "12"],
+        ["Credentials missing, ended or revoked", "4401", "3"],
+    ]
+    denials = block(response, "denials")
+    assert "Messages that came faster than allowed: 9" in words(denials)
+    assert reasons(denials) == [
+        ["Credentials refused", "credentials", "8"],
+        ["Origin not allowed", "origin", "4"],
+    ]
+
+
+def test_quiet_node_has_nothing_to_show_of_latency_and_reasons(staff):
+    save(write(connections=1))
+    response = staff.get(url())
+    assert "Nothing came in this time." in words(block(response, "latency"))
+    assert "<svg" not in block(response, "latency")
+    assert "Nobody was disconnected." in words(block(response, "disconnects"))
+    assert "Nobody was denied." in words(block(response, "denials"))
+
+
+def test_each_plot_has_its_numbers_as_a_table(staff):
+    save(write(latency_counts=[1, *[0] * 12]))
+    page = staff.get(url()).content.decode()
+    assert page.count('role="img"') == page.count("<details") == 5
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for label in re.findall(r'aria-labelledby="([^"]+)"', page):
+        assert set(label.split()) <= set(ids)
+
+
+def test_every_close_code_has_words():
+    assert {str(int(code)) for code in CloseCode} | {"client", "lost", "other"} == set(ENDS)
+
+
+def test_every_reason_of_a_denial_has_words():
+    known = {"origin", "credentials", "full", "draining", "address", "blocked", "other"}
+    assert known == set(DENIALS)
+
+
+# -- manners ---------------------------------------------------------------------------------------
+
+
+def test_what_a_consumer_counted_is_shown_as_text(staff):
+    hostile = "<script>alert(1)</script>"
+    save(write(disconnects={hostile: 2, "4999": 1}, denials={"\u202eorigin\x00"[:7]: 1}))
+    response = staff.get(url())
+    assert reasons(block(response, "disconnects")) == [
+        ["A reason of the site's own", hostile, "2"],
+        ["A reason of the site's own", "4999", "1"],
+    ]
+    assert hostile not in response.content.decode()
+    assert reasons(block(response, "denials")) == [
+        ["A reason of the site's own", "⟨U+202E⟩origin", "1"]
+    ]
+
+
+def test_page_needs_no_script_and_no_inline_style(staff):
+    save(write(connections=1, latency_counts=[1, *[0] * 12], disconnects={"client": 1}))
+    response = staff.get(url())
+    for key in ("connections", "messages", "latency", "disconnects", "denials"):
+        assert not re.search(r"<script|<style|\sstyle=|\son\w+=", block(response, key))
+
+
+def test_page_writes_numbers_and_times_as_the_reader_does(staff, settings):
+    settings.TIME_ZONE = "Europe/Berlin"
+    save(write(connections=1_234, messages_in=90))
+    page = staff.get(url(), headers={"accept-language": "de"}).content.decode()
+    assert "1.234" in page
+    assert "1,50" in page
+    assert "Europe/Berlin" in page
+    assert not re.search(r' d="[^"]*,', page)
+
+
+def test_time_runs_from_left_to_right_in_a_page_that_does_not(staff):
+    save(write(connections=1))
+    page = staff.get(url(), headers={"accept-language": "ar"}).content.decode()
+    assert 'dir="rtl"' in page
+    assert page.count('<svg class="realtime-plot"') == page.count('direction="ltr"') == 4
+
+
+def test_site_without_time_zones_is_shown_too(staff, settings):
+    settings.USE_TZ = False
+    SampleRecord.objects.create(
+        node_id="a",
+        at=datetime.datetime.now() - datetime.timedelta(seconds=5),
+        seconds=60.0,
+        connections=42,
+        connected=1,
+        messages_in=1,
+        messages_out=1,
+    )
+    assert "Last: 42" in words(block(staff.get(url()), "connections"))
+
+
+# -- queries ---------------------------------------------------------------------------------------
+
+
+def test_number_of_queries_is_constant(staff, django_assert_num_queries):
+    def count(most):
+        with django_assert_num_queries(most, exact=False) as queries:
+            assert staff.get(url(period="day")).status_code == 200
+        return len(queries)
+
+    save(write(connections=1))
+    few = count(20)
+    nodes = ("b", "c", "d")
+    save(*[write(minutes_ago=n, node=node, connections=n) for n in range(300) for node in nodes])
+    with django_assert_num_queries(few) as queries:
+        staff.get(url(period="day"))
+    samples = [query["sql"] for query in queries if "samplerecord" in query["sql"].lower()]
+    assert len([sql for sql in samples if "latency_counts" in sql]) == 1

@@ -1,0 +1,285 @@
+"""``AuthMiddleware`` around consumers that know nothing of this package."""
+
+from __future__ import annotations
+
+import pytest
+from channels.generic.websocket import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+)
+
+from channels_realtime import revoke
+from channels_realtime.auth.base import Authenticated
+from channels_realtime.auth.middleware import AuthMiddleware
+from channels_realtime.blocks import add_block
+from channels_realtime.consumers import RealtimeConsumer
+from channels_realtime.identity import Identity
+from channels_realtime.origins import OriginMiddleware
+from tests.asgi_socket import AsgiSocket
+from tests.unit.auth.credentials import (
+    converse,
+    cookie,
+    make_session,
+    make_token,
+    make_user,
+    outcome,
+)
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("realtime")]
+
+
+def who(scope) -> str:
+    identity = scope["identity"]
+    return f"{scope['user']} {identity.user_id} {identity.method} {identity.source}"
+
+
+class Plain(AsyncWebsocketConsumer):
+    async def connect(self):
+        await self.accept(self.scope["subprotocols"][0] if self.scope["subprotocols"] else None)
+        await self.send(text_data=f'"{who(self.scope)}"')
+
+
+class Json(AsyncJsonWebsocketConsumer):
+    async def connect(self):
+        await self.accept()
+        await self.send_json(who(self.scope))
+
+    async def receive_json(self, content):
+        await self.send_json(content)
+
+
+class SyncJson(JsonWebsocketConsumer):
+    def connect(self):
+        self.accept()
+        self.send_json(who(self.scope))
+
+
+CONSUMERS = (Plain, Json, SyncJson)
+
+
+def greeting(application, **scope):
+    """The first thing that the consumer says, or the close."""
+
+    async def connect(_):
+        async with AsgiSocket(application, "/chat/", **scope) as socket:
+            return await socket.read()
+
+    return converse(connect)
+
+
+def bearer(token: str) -> list[tuple[bytes, bytes]]:
+    return [(b"authorization", f"Bearer {token}".encode())]
+
+
+CLOSED = {"type": "websocket.close", "code": 4401}
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+def test_consumer_finds_the_user_of_a_token(consumer):
+    alice = make_user()
+    application = AuthMiddleware(consumer.as_asgi())
+    got = greeting(application, headers=bearer(make_token(alice.pk)))
+    assert got == f"alice {alice.pk} jwt header"
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+def test_consumer_finds_the_user_of_a_login_session(consumer):
+    alice = make_user()
+    application = AuthMiddleware(consumer.as_asgi())
+    got = greeting(application, headers=[cookie(make_session(alice).session_key)])
+    assert got == f"alice {alice.pk} session session"
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+def test_consumer_finds_the_anonymous_user_without_credentials(consumer):
+    assert greeting(AuthMiddleware(consumer.as_asgi())) == "AnonymousUser None anonymous "
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+@pytest.mark.parametrize("shown", ["bad", "expired", "refresh"])
+def test_bad_token_is_accepted_and_closed(consumer, shown):
+    alice = make_user()
+    token = {
+        "bad": "bad",
+        "expired": make_token(alice.pk, exp=1),
+        "refresh": make_token(alice.pk, token_type="refresh"),
+    }[shown]
+    assert greeting(AuthMiddleware(consumer.as_asgi()), headers=bearer(token)) == CLOSED
+
+
+def test_bad_token_in_a_subprotocol_is_accepted_with_an_answer_a_browser_takes():
+    async def connect(_):
+        subprotocols = ["chat", "access_token_bad"]
+        application = AuthMiddleware(Plain.as_asgi())
+        async with AsgiSocket(application, subprotocols=subprotocols) as socket:
+            assert socket.accepted["subprotocol"] == "chat"
+            assert await socket.read() == CLOSED
+
+    converse(connect)
+
+
+def test_bad_token_beside_a_subprotocol_is_accepted_with_that_one():
+    async def connect(_):
+        application = AuthMiddleware(Plain.as_asgi())
+        async with AsgiSocket(application, subprotocols=["chat"], headers=bearer("bad")) as socket:
+            assert socket.accepted["subprotocol"] == "chat"
+            assert await socket.read() == CLOSED
+
+    converse(connect)
+
+
+def test_revoked_token_is_accepted_and_closed():
+    alice = make_user()
+    token = make_token(alice.pk, jti="planted")
+    revoke(token="planted")
+    assert greeting(AuthMiddleware(Plain.as_asgi()), headers=bearer(token)) == CLOSED
+
+
+def test_blocked_user_is_accepted_and_closed():
+    alice = make_user()
+    add_block(
+        user_pk=str(alice.pk), user_label="", address="", seconds=60, reason="", created_by=""
+    )
+    got = greeting(AuthMiddleware(Plain.as_asgi()), headers=bearer(make_token(alice.pk)))
+    assert got == {"type": "websocket.close", "code": 4403}
+
+
+def test_session_of_a_revoked_user_is_accepted_and_closed():
+    alice = make_user()
+    headers = [cookie(make_session(alice).session_key)]
+    revoke(user=alice)
+    assert greeting(AuthMiddleware(Plain.as_asgi()), headers=headers) == CLOSED
+
+
+def test_client_that_leaves_before_a_bad_token_was_judged_is_let_go():
+    sent = []
+
+    async def run(_):
+        async def receive():
+            return {"type": "websocket.disconnect", "code": 1006}
+
+        async def send(event):
+            sent.append(event)
+
+        scope = {"type": "websocket", "headers": bearer("bad"), "subprotocols": []}
+        await AuthMiddleware(Plain.as_asgi())(scope, receive, send)
+
+    converse(run)
+    assert sent == []
+
+
+def test_what_the_server_gave_is_left_as_it_was():
+    alice = make_user()
+    seen = []
+
+    async def application(scope, receive, send):
+        seen.append(scope)
+
+    async def run(_):
+        scope = {"type": "websocket", "headers": bearer(make_token(alice.pk)), "path": "/"}
+        before = dict(scope)
+        await AuthMiddleware(application)(scope, None, None)
+        assert scope == before
+
+    converse(run)
+    assert seen[0]["user"] == alice
+    assert seen[0]["path"] == "/"
+
+
+def test_http_with_a_bad_token_goes_on_as_anonymous():
+    seen = []
+
+    async def application(scope, receive, send):
+        seen.append(scope)
+
+    async def run(_):
+        scope = {"type": "http", "headers": bearer("bad"), "path": "/"}
+        await AuthMiddleware(application)(scope, None, None)
+
+    converse(run)
+    assert seen[0]["identity"].is_anonymous
+    assert not seen[0]["user"].is_authenticated
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "channel"])
+def test_other_scopes_pass(kind):
+    seen = []
+
+    async def application(scope, receive, send):
+        seen.append(scope)
+
+    async def run(_):
+        await AuthMiddleware(application)({"type": kind}, None, None)
+
+    converse(run)
+    assert seen == [{"type": kind}]
+
+
+def test_foreign_page_does_not_get_as_far_as_its_credentials():
+    headers = [*bearer("bad"), (b"origin", b"https://evil.example.com")]
+    application = OriginMiddleware(AuthMiddleware(Plain.as_asgi()))
+
+    async def connect(_):
+        socket = AsgiSocket(application, headers=headers)
+        return await socket.connect()
+
+    assert converse(connect) == {"type": "websocket.close"}
+
+
+# -- around our own consumer -----------------------------------------------------------------------
+
+
+def first_message(application, **scope):
+    async def connect(_):
+        async with AsgiSocket(application, **scope) as socket:
+            return await outcome(socket)
+
+    return converse(connect)
+
+
+def test_our_consumer_takes_what_the_middleware_found():
+    alice = make_user()
+    application = AuthMiddleware(RealtimeConsumer.as_asgi())
+    got = first_message(application, headers=bearer(make_token(alice.pk)))
+    assert got == f"welcome {alice.pk}"
+
+
+def test_ticket_is_redeemed_once_for_middleware_and_consumer():
+    from channels_realtime.auth.tickets import issue_ticket
+
+    alice = make_user()
+    found = Authenticated(identity=Identity(user_id=str(alice.pk), method="jwt"), user=alice)
+    text, _ = issue_ticket(found, "http://testserver")
+    application = AuthMiddleware(RealtimeConsumer.as_asgi())
+    query = f"ticket={text}".encode()
+    assert first_message(application, query_string=query) == f"welcome {alice.pk}"
+
+
+def test_our_consumer_asks_where_the_middleware_found_nobody():
+    assert first_message(AuthMiddleware(RealtimeConsumer.as_asgi())) == "auth_required"
+
+
+def test_user_of_another_middleware_is_taken_where_ours_finds_no_credentials():
+    alice, bob = make_user(), make_user("bob")
+
+    async def application(scope, receive, send):
+        await RealtimeConsumer.as_asgi()({**scope, "user": alice}, receive, send)
+
+    assert first_message(application) == f"welcome {alice.pk}"
+    # Credentials that this package finds itself come first.
+    got = first_message(application, headers=bearer(make_token(bob.pk)))
+    assert got == f"welcome {bob.pk}"
+    assert first_message(application, headers=bearer("bad")) == "4401 the token is not valid"
+
+
+def test_anonymous_user_of_another_middleware_is_nobody():
+    from channels.auth import UserLazyObject
+    from django.contrib.auth.models import AnonymousUser
+
+    for user in (None, AnonymousUser(), UserLazyObject(), object()):
+
+        async def application(scope, receive, send, user=user):
+            await RealtimeConsumer.as_asgi()({**scope, "user": user}, receive, send)
+
+        assert first_message(application) == "auth_required"

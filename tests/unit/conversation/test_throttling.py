@@ -1,0 +1,297 @@
+"""Token buckets, and what a conversation says to a client that is too fast."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels_realtime.conversation.effects import Close, Effect, Run, Send
+from channels_realtime.conversation.heartbeat import Heartbeat
+from channels_realtime.conversation.machine import Conversation, Phase
+from channels_realtime.conversation.throttling import Over, Rate, Rates, Throttle, TokenBucket
+from channels_realtime.protocol import messages as m
+from channels_realtime.protocol.codes import CloseCode, ErrorCode
+from channels_realtime.protocol.limits import Limits
+
+START = 1_000.0
+
+
+# -- buckets ---------------------------------------------------------------------------------------
+
+
+def test_bucket_gives_its_burst_at_once_and_then_says_how_long_to_wait():
+    bucket = TokenBucket(Rate(2.0, 3.0), START)
+    assert [bucket.take(1, START) for _ in range(3)] == [None] * 3
+    assert bucket.take(1, START) == 0.5
+    assert bucket.take(2, START) == 1.0
+
+
+def test_bucket_gives_again_exactly_when_it_said_it_would():
+    bucket = TokenBucket(Rate(2.0, 1.0), START)
+    bucket.take(1, START)
+    assert bucket.take(1, START + 0.25) == 0.25
+    assert bucket.take(1, START + 0.5) is None
+
+
+def test_bucket_does_not_save_up_more_than_its_burst():
+    bucket = TokenBucket(Rate(10.0, 2.0), START)
+    assert [bucket.take(1, START + 3_600) is None for _ in range(3)] == [True, True, False]
+
+
+def test_bucket_measures_an_amount_over_its_burst_against_a_full_one():
+    bucket = TokenBucket(Rate(10.0, 5.0), START)
+    assert bucket.take(1_000, START) is None
+    assert bucket.take(1_000, START) == 0.5
+    assert bucket.take(1_000, START + 0.5) is None
+
+
+def test_bucket_is_not_emptied_by_what_it_refuses():
+    bucket = TokenBucket(Rate(1.0, 2.0), START)
+    bucket.take(1, START)
+    assert bucket.take(2, START) == 1.0
+    assert bucket.take(1, START) is None
+
+
+def test_bucket_that_others_drain_owes_what_was_not_there():
+    bucket = TokenBucket(Rate(1.0, 2.0), START)
+    bucket.drain(5, START)
+    assert bucket.take(1, START) == 4.0
+    assert bucket.is_empty(START + 3.9)
+    assert not bucket.is_empty(START + 4)
+
+
+@pytest.mark.parametrize(("rate", "burst", "wait"), [(1.0, 2.0, 11.0), (1.0, 50.0, 51.0)])
+def test_bucket_owes_no_more_than_ten_seconds_or_its_burst(rate, burst, wait):
+    bucket = TokenBucket(Rate(rate, burst), START)
+    bucket.drain(1e9, START)
+    assert bucket.take(1, START) == wait
+
+
+def test_bucket_without_a_rate_says_an_hour():
+    bucket = TokenBucket(Rate(0.0, 1.0), START)
+    bucket.take(1, START)
+    assert bucket.take(1, START) == 3_600.0
+
+
+def test_bucket_gains_nothing_when_the_clock_goes_back():
+    bucket = TokenBucket(Rate(1.0, 1.0), START)
+    bucket.take(1, START)
+    assert bucket.take(1, START - 50) == 1.0
+
+
+@given(
+    rate=st.floats(0.1, 1_000),
+    burst=st.floats(1, 1_000),
+    steps=st.lists(st.tuples(st.floats(0, 10), st.floats(0.001, 50)), max_size=60),
+)
+def test_bucket_never_gives_more_than_its_burst_and_what_it_gained(rate, burst, steps):
+    bucket, now, taken = TokenBucket(Rate(rate, burst), START), START, 0.0
+    for wait, amount in steps:
+        now += wait
+        retry_after = bucket.take(amount, now)
+        if retry_after is None:
+            taken += min(amount, burst)
+        else:
+            assert 0 < retry_after <= burst / rate + 1e-6
+        assert taken <= burst + (now - START) * rate + 1e-6
+
+
+def test_throttle_without_limits_never_refuses():
+    throttle = Throttle(Rates())
+    for _ in range(10_000):
+        assert throttle.message(1e9, START) is None
+        assert throttle.publish(START) is None
+        assert throttle.failure(START) is None
+
+
+def test_throttle_names_the_setting_that_was_exceeded():
+    one = Rate(1.0, 1.0)
+    throttle = Throttle(Rates(messages=one, publishes=one, failures=one))
+    assert (throttle.message(9, START), throttle.publish(START), throttle.failure(START)) == (
+        None,
+        None,
+        None,
+    )
+    assert throttle.message(9, START) == Over("CONNECTION_MESSAGES", 1.0)
+    assert throttle.publish(START) == Over("CONNECTION_PUBLISHES", 1.0)
+    assert throttle.failure(START) == Over("CONNECTION_FAILURES", 1.0)
+
+
+def test_throttle_counts_bytes():
+    throttle = Throttle(Rates(bytes=Rate(100.0, 1_000.0)))
+    assert throttle.message(900, START) is None
+    assert throttle.message(150, START) == Over("CONNECTION_BYTES", 0.5)
+    assert throttle.message(100, START) is None
+
+
+# -- the conversation ------------------------------------------------------------------------------
+
+
+class Talk:
+    def __init__(self, **rates) -> None:
+        self.now = START
+        heartbeat = Heartbeat(25.0, 10.0, now=START)
+        self.conversation = Conversation(
+            Limits(max_in_flight=1_000), heartbeat, now=START, rates=Rates(**rates)
+        )
+        welcome = m.Welcome(
+            session_id="s",
+            user=None,
+            expires_at=None,
+            heartbeat_interval=25.0,
+            heartbeat_timeout=10.0,
+            limits={},
+            capabilities=(),
+            channels={},
+        )
+        self.conversation.welcome(welcome, START)
+
+    def say(self, *commands: m.Command, size: int = 0, over: Over | None = None) -> list[Effect]:
+        return self.conversation.receive(commands, self.now, size=size, over=over)
+
+
+def refusal(limit: str, retry_after: float, request: str, **fields) -> Send:
+    return Send(
+        m.Error(
+            request=request,
+            code=ErrorCode.RATE_LIMITED,
+            reason=f"too fast: {limit}",
+            retry_after=retry_after,
+            **fields,
+        )
+    )
+
+
+def ends_4429(limit: str, retry_after: float) -> list[Effect]:
+    reason = f"too fast: {limit}"
+    return [
+        Send(
+            m.Closing(
+                code=CloseCode.RATE_LIMITED, reason=reason, reconnect=True, retry_after=retry_after
+            )
+        ),
+        Close(CloseCode.RATE_LIMITED, reason),
+    ]
+
+
+ONE = Rate(0.5, 1.0)
+
+
+def test_message_over_the_limit_is_answered_with_its_request_id_and_channel():
+    talk = Talk(messages=ONE)
+    talk.say(m.Ping())
+    assert talk.say(m.Subscribe(id="a", channel="rooms/1")) == [
+        refusal("CONNECTION_MESSAGES", 2.0, "subscribe", id="a", channel="rooms/1")
+    ]
+    assert talk.say(m.Ping(id=7)) == [refusal("CONNECTION_MESSAGES", 2.0, "ping", id=7)]
+    assert talk.conversation.over == Over("CONNECTION_MESSAGES", 2.0)
+
+
+def test_request_that_was_refused_may_come_again_with_the_same_id():
+    talk = Talk(messages=ONE)
+    talk.say(m.Ping())
+    talk.say(m.Subscribe(id=1, channel="a"))
+    talk.now += 2.0
+    assert talk.say(m.Subscribe(id=1, channel="a")) == [Run(1, m.Subscribe(id=1, channel="a"))]
+
+
+def test_publish_over_its_limit_is_refused_and_other_requests_are_not():
+    talk = Talk(publishes=ONE)
+    publish = m.Publish(channel="a", payload=1)
+    assert talk.say(publish) == [Run(1, publish)]
+    assert talk.say(publish) == [refusal("CONNECTION_PUBLISHES", 2.0, "publish", channel="a")]
+    assert talk.say(m.Ping()) == [Send(m.PongReply())]
+
+
+def test_bytes_of_a_batch_are_shared_among_its_messages():
+    talk = Talk(bytes=Rate(100.0, 1_000.0))
+    assert talk.say(m.Ping(), m.Ping(), m.Ping(), size=1_500) == [
+        Send(m.PongReply()),
+        Send(m.PongReply()),
+        refusal("CONNECTION_BYTES", 5.0, "ping"),
+    ]
+
+
+def test_message_of_a_user_or_address_over_its_limit_is_refused():
+    over = Over("USER_MESSAGES", 3.0)
+    assert Talk().say(m.Call(id=1, channel="a", method="x"), over=over) == [
+        refusal("USER_MESSAGES", 3.0, "call", id=1, channel="a")
+    ]
+
+
+def test_malformed_message_over_the_limit_is_refused_as_what_it_seems_to_be():
+    malformed = m.Malformed(
+        code=ErrorCode.BAD_PAYLOAD, reason="odd", about="publish", id=4, channel="a"
+    )
+    assert Talk().say(malformed, over=Over("CONNECTION_MESSAGES", 1.0)) == [
+        refusal("CONNECTION_MESSAGES", 1.0, "publish", id=4, channel="a")
+    ]
+
+
+def test_pong_over_the_limit_is_not_answered_and_is_life_all_the_same():
+    talk = Talk(messages=ONE)
+    talk.conversation.heartbeat.enabled = True
+    talk.say(m.Ping())
+    talk.now += 24.9
+    talk.say(m.Ping(), m.Pong())
+    assert talk.conversation.heartbeat.deadline == talk.now + 25.0
+
+
+def test_client_that_goes_on_too_fast_is_closed_with_4429():
+    talk = Talk(messages=Rate(1.0, 1.0), patience=3.0)
+    talk.say(m.Ping())
+    for _ in range(3):
+        assert talk.say(m.Ping()) == [refusal("CONNECTION_MESSAGES", 1.0, "ping")]
+    assert talk.say(m.Ping()) == ends_4429("CONNECTION_MESSAGES", 1.0)
+    assert talk.conversation.phase is Phase.CLOSED
+
+
+def test_nothing_of_a_batch_is_judged_after_the_message_that_ends_it():
+    talk = Talk(messages=Rate(1.0, 1.0), patience=1.0)
+    *_, closing, close = talk.say(*[m.Ping() for _ in range(50)])
+    assert [closing, close] == ends_4429("CONNECTION_MESSAGES", 1.0)
+
+
+def test_patience_comes_back_in_ten_seconds():
+    talk = Talk(messages=Rate(0.001, 1.0), patience=2.0)
+    talk.say(m.Ping())
+    for _ in range(20):
+        talk.now += 5.0
+        (answer,) = talk.say(m.Ping())
+        assert isinstance(answer, Send)
+
+
+def test_pongs_that_are_too_many_end_the_connection_too():
+    talk = Talk(messages=Rate(1.0, 1.0), patience=2.0)
+    assert talk.say(*[m.Pong() for _ in range(10)]) == ends_4429("CONNECTION_MESSAGES", 1.0)
+
+
+def test_client_whose_requests_fail_too_often_is_closed_with_4429():
+    talk = Talk(failures=Rate(0.5, 2.0))
+    error = m.Error(request="subscribe", code=ErrorCode.FORBIDDEN, reason="no")
+    for ticket in (1, 2):
+        talk.say(m.Subscribe(channel="a"))
+        assert talk.conversation.complete(ticket, error, talk.now) == [Send(error)]
+    talk.say(m.Subscribe(channel="a"))
+    assert talk.conversation.complete(3, error, talk.now) == [
+        Send(error),
+        *ends_4429("CONNECTION_FAILURES", 2.0),
+    ]
+    assert talk.conversation.over == Over("CONNECTION_FAILURES", 2.0)
+
+
+@pytest.mark.parametrize("code", [ErrorCode.BAD_MESSAGE, ErrorCode.BAD_PAYLOAD])
+def test_malformed_messages_count_as_failures(code):
+    talk = Talk(failures=Rate(1.0, 1.0))
+    malformed = m.Malformed(code=code, reason="odd")
+    talk.say(malformed)
+    assert talk.say(malformed)[1:] == ends_4429("CONNECTION_FAILURES", 1.0)
+
+
+def test_failures_are_forgiven_with_time():
+    talk = Talk(failures=Rate(1.0, 1.0))
+    malformed = m.Malformed(code=ErrorCode.BAD_PAYLOAD, reason="odd")
+    for _ in range(100):
+        assert len(talk.say(malformed)) == 1
+        talk.now += 1.0

@@ -1,0 +1,63 @@
+"""A node whose time passes when a test says so, and the consumers' ends of what it serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+
+from channels_realtime import node as nodes
+from channels_realtime.node import Node
+from channels_realtime.settings import get_config
+from tests.unit.auth.credentials import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def _database(transactional_db: None) -> None:
+    """Channels looks at the database connections of its thread before each event."""
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Change ``CHANNELS_REALTIME``, before the first connection."""
+    settings.CHANNEL_LAYERS = dict(settings.CHANNEL_LAYERS)  # a layer of this test's own
+
+    def change(**changes: Any) -> None:
+        settings.CHANNELS_REALTIME = {**settings.CHANNELS_REALTIME, **changes}
+
+    change(
+        REVOCATION_POLL_INTERVAL=1_000.0,
+        SWEEP_INTERVAL=1_000.0,
+        HEARTBEAT_INTERVAL=20.0,
+        HEARTBEAT_TIMEOUT=10.0,
+    )
+    return change
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def make_node(configure: Any, clock: FakeClock) -> AsyncIterator[Callable[[], Node]]:
+    """Makes this loop's node with the settings in force by then."""
+
+    def make() -> Node:
+        config = get_config()
+        node = Node(config, get_channel_layer(config.channel_layer), clock=clock)
+        nodes._nodes[asyncio.get_running_loop()] = node
+        return node
+
+    yield make
+    node = nodes._nodes.get(asyncio.get_running_loop())
+    if node is not None:
+        await node.stop()
+
+
+@pytest.fixture
+async def node(make_node: Callable[[], Node]) -> Node:
+    return make_node()

@@ -1,0 +1,208 @@
+"""Channel names, their routes and the layer groups that carry them."""
+
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+from channels.layers import BaseChannelLayer
+from django.urls.converters import get_converters
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels_realtime.errors import BadChannel
+from channels_realtime.protocol.names import Route, check_name, group_name, is_name
+
+ALPHABET = string.ascii_letters + string.digits + "_-.:/@="
+NAMES = st.text(ALPHABET, min_size=1, max_size=200)
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "orders/42", "a" * 200, "A-Z_a.z:0@9=/", "/", "users/a@example.com"]
+)
+def test_name_is_one_when_the_grammar_allows_it(name):
+    assert is_name(name)
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a" * 201,
+        "a b",
+        "a\n",
+        "\na",
+        "a\x00",
+        "a+b",
+        "a*",
+        "ä",
+        "rooms/٣",
+        "rooms/３",
+        "rooms/\ud800",
+        None,
+        1,
+        b"a",
+        ["a"],
+    ],
+)
+def test_name_is_none_when_the_grammar_forbids_it(name):
+    assert not is_name(name)
+    with pytest.raises(BadChannel):
+        check_name(name)
+
+
+def test_bad_name_says_what_was_got_and_what_is_allowed():
+    with pytest.raises(BadChannel) as caught:
+        check_name("a b")
+    assert caught.value.reason == (
+        "channel 'a b' is not a name; expected 1 to 200 characters of A-Z a-z 0-9 _ - . : / @ ="
+    )
+    assert caught.value.code == "bad_channel"
+
+
+def test_bad_name_shows_sixty_characters_at_most_when_it_is_long():
+    with pytest.raises(BadChannel) as caught:
+        check_name(" " * 5000)
+    assert repr(" " * 60) in caught.value.reason
+    assert len(caught.value.reason) < 200
+
+
+def test_bad_name_names_the_type_when_it_is_no_text():
+    with pytest.raises(BadChannel, match="channel a value of type int is not a name"):
+        check_name(7)
+
+
+# -- groups ----------------------------------------------------------------------------------------
+
+
+@given(NAMES)
+def test_group_name_is_what_every_layer_takes(name):
+    group = group_name("realtime", name)
+    assert BaseChannelLayer().require_valid_group_name(group)
+    assert re.fullmatch(r"[A-Za-z0-9_.\-]{1,99}", group, re.ASCII)
+
+
+@given(st.lists(NAMES, min_size=2, max_size=20, unique=True))
+def test_group_names_differ_when_the_channels_differ(names):
+    assert len({group_name("realtime", name) for name in names}) == len(names)
+
+
+@given(st.text("-/:@=sceap", min_size=1, max_size=8), st.text("-/:@=sceap", min_size=1, max_size=8))
+def test_group_names_are_escaped_injectively(one, other):
+    assert (group_name("p", one) == group_name("p", other)) == (one == other)
+
+
+@pytest.mark.parametrize("length", [1, 80, 88, 89, 100, 200])
+def test_group_name_is_short_enough_whatever_the_length_of_the_prefix(length):
+    for prefix in ("p", "p" * 40):
+        assert len(group_name(prefix, "-" * length)) <= 99
+
+
+def test_group_names_differ_when_the_prefixes_differ():
+    assert group_name("one", "a") != group_name("two", "a")
+
+
+def test_group_name_is_hashed_when_it_would_be_too_long():
+    assert group_name("realtime", "a" * 200).startswith("realtime.h.")
+    assert group_name("realtime", "a/b") == "realtime.n.a-sb"
+
+
+# -- routes ----------------------------------------------------------------------------------------
+
+
+def route(pattern: str) -> Route:
+    return Route(pattern, get_converters())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("stocks", "stocks", {}),
+        ("orders/<int:order_id>", "orders/42", {"order_id": 42}),
+        ("rooms/<slug>", "rooms/lobby", {"slug": "lobby"}),
+        ("rooms/<slug:slug>", "rooms/a-b", {"slug": "a-b"}),
+        ("files/<path:path>", "files/a/b/c", {"path": "a/b/c"}),
+        ("<str:a>/<str:b>", "x/y", {"a": "x", "b": "y"}),
+        ("a.b/<str:x>", "a.b/c", {"x": "c"}),
+        ("mail:<str:who>", "mail:a@example.com", {"who": "a@example.com"}),
+    ],
+)
+def test_route_matches_and_converts(pattern, name, expected):
+    assert route(pattern).match(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("stocks", "stocks/"),
+        ("stocks", "stock"),
+        ("stocks", "xstocks"),
+        ("stocks", "stocks\n"),
+        ("orders/<int:order_id>", "orders/x"),
+        ("orders/<int:order_id>", "orders/"),
+        ("orders/<int:order_id>", "orders/1/2"),
+        ("orders/<int:order_id>", "orders/٣"),
+        ("orders/<int:order_id>", "orders/1\n"),
+        ("a.b", "axb"),
+        ("rooms/<str:x>", "rooms/a/b"),
+    ],
+)
+def test_route_does_not_match_when_the_name_is_another(pattern, name):
+    assert route(pattern).match(name) is None
+
+
+def test_route_does_not_match_when_the_converter_says_the_value_does_not_exist():
+    class Even:
+        regex = "[0-9]+"
+
+        def to_python(self, value):
+            if int(value) % 2:
+                raise ValueError
+            return int(value)
+
+    even = Route("even/<even:n>", {"even": Even()})
+    assert even.match("even/2") == {"n": 2}
+    assert even.match("even/3") is None
+
+
+def test_route_matches_whole_when_a_converter_has_alternatives():
+    class Word:
+        regex = "a|ab"
+
+        def to_python(self, value):
+            return value
+
+    words = Route("w/<word:w>/x", {"word": Word()})
+    assert words.match("w/ab/x") == {"w": "ab"}
+    assert words.match("w/a") is None
+
+
+def test_route_names_its_parameters_in_order():
+    assert route("<int:b>/<str:a>").parameters == ("b", "a")
+    assert repr(route("stocks")) == "<Route 'stocks'>"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("", "channel route '' is empty or begins or ends with '/'"),
+        ("/a", "channel route '/a' is empty or begins or ends with '/'"),
+        ("a/", "channel route 'a/' is empty or begins or ends with '/'"),
+        ("a b", "channel route 'a b': 'a b' has characters that no name may have"),
+        ("a/<int:x", "channel route 'a/<int:x': 'a/<int:x' has characters that no name may have"),
+        ("<int:1x>", "channel route '<int:1x>': parameter '1x' is not an identifier"),
+        ("<int:x>/<str:x>", "channel route '<int:x>/<str:x>': parameter 'x' stands twice"),
+        ("<nope:x>", "channel route '<nope:x>': unknown converter 'nope'; expected one of "),
+    ],
+)
+def test_route_is_refused_when_it_is_malformed(pattern, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        route(pattern)
+
+
+@given(st.text(max_size=40))
+def test_route_matches_no_text_that_is_no_match_and_raises_nothing(name):
+    found = route("orders/<int:order_id>").match(name)
+    assert (found is not None) == (re.fullmatch("orders/[0-9]+", name) is not None)

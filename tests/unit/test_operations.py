@@ -1,0 +1,456 @@
+"""The admin's verbs: who is asked, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from channels_realtime import (
+    control,
+    inspection,
+    operations,
+    publishing,
+    questions,
+)
+from channels_realtime import node as nodes
+from channels_realtime.errors import BadPayload, Unavailable, UnknownChannel
+from channels_realtime.identity import Identity
+from channels_realtime.models import BlockRecord, ConnectionRecord, NodeRecord, RevocationRecord
+from channels_realtime.operations import Outcome
+from channels_realtime.portal import Portal
+from channels_realtime.protocol.messages import Publication
+from tests.scripted_layer import ScriptedLayer
+from tests.unit.test_connection import House, Wire, subscribe
+
+pytestmark = pytest.mark.django_db
+
+TIMEOUT_S = 10.0
+
+
+class Place:
+    """A house in another thread, and its rows in the database."""
+
+    def __init__(self, portal: Portal, layer: ScriptedLayer) -> None:
+        self._portal = portal
+        self.layer = layer
+        self.house: House = self.run(self._build())
+        self.node = self.house.node
+        self.row = register(self.node.id)
+
+    async def _build(self) -> House:
+        house = House()
+        house.layer = house.node.layer = house.node.broker._layer = self.layer
+        await house.node.broker.start()
+        inspection._measure(house.node)
+        return house
+
+    def run(self, coroutine: Any) -> Any:
+        return self._portal.submit(coroutine).result(TIMEOUT_S)
+
+    def open(self, *channels: str, recorded: bool = True, **scope: Any) -> Wire:
+        async def open_one() -> Wire:
+            wire = await self.house.open(scope=scope or None)
+            if channels:
+                await wire.ask(*(subscribe(channel) for channel in channels))
+            return wire
+
+        wire: Wire = self.run(open_one())
+        if recorded:
+            record(wire.connection.id, self.node.id)
+        return wire
+
+    def close(self) -> None:
+        self.run(self.house.__aexit__())
+
+
+def register(node_id: str, seconds: float = 60.0) -> NodeRecord:
+    return NodeRecord.objects.create(
+        id=node_id,
+        host="here",
+        pid=NodeRecord.objects.count(),
+        started_at=timezone.now(),
+        lease_until=Now() + datetime.timedelta(seconds=seconds),
+    )
+
+
+def record(connection_id: str, node_id: str) -> str:
+    ConnectionRecord.objects.create(
+        connection_id=connection_id,
+        node_id=node_id,
+        transport="websocket",
+        auth_method="anonymous",
+        connected_at=timezone.now(),
+        seen_at=timezone.now(),
+    )
+    return connection_id
+
+
+@pytest.fixture
+def place(monkeypatch) -> Iterator[Callable[[], Place]]:
+    """Makes nodes on one layer, in a thread; this process serves nobody itself."""
+    portal, layer, made = Portal(), ScriptedLayer(), []
+    for module in (control, publishing, questions):
+        monkeypatch.setattr(module, "portal", portal)
+        monkeypatch.setattr(module, "get_channel_layer", lambda alias: layer)
+    monkeypatch.setattr(questions, "_outsider", questions._Outsider())
+    monkeypatch.setattr(nodes, "_nodes", type(nodes._nodes)())
+    monkeypatch.setattr(operations, "WAIT_S", 1.0)
+
+    def make() -> Place:
+        made.append(Place(portal, layer))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+    portal.submit(questions._outsider.stop()).result(TIMEOUT_S)
+    loop = portal._loop
+    if loop is not None:
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def sent(place: Place, wire: Wire) -> list[Any]:
+    async def take() -> list[Any]:
+        await asyncio.sleep(0)
+        return wire.take()
+
+    found: list[Any] = place.run(take())
+    return found
+
+
+def in_time(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+# -- one connection --------------------------------------------------------------------------------
+
+
+def test_connection_is_asked_of_its_own_node(place):
+    one, other = place(), place()
+    wire = one.open("public/a")
+    operations.inspect(other.open().connection.id)  # from now on this process has its inbox
+    other.layer.deaf_groups.add("realtime.nodes")
+    found = operations.inspect(wire.connection.id)
+    assert found is not None
+    assert found["id"] == wire.connection.id
+    assert [entry["channel"] for entry in found["subscriptions"]] == ["public/a"]
+
+
+def test_connection_that_the_registry_does_not_know_is_asked_of_all(place):
+    places = [place() for _ in range(3)]
+    wire = places[2].open(recorded=False)
+    found = operations.inspect(wire.connection.id)
+    assert found is not None
+    assert found["id"] == wire.connection.id
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_connection_that_is_gone_is_none(place, recorded):
+    here = place()
+    if recorded:
+        record("gone", here.node.id)
+    assert operations.inspect("gone") is None
+
+
+def test_connection_of_a_node_whose_lease_is_over_is_gone(place):
+    place()
+    register("dead", seconds=-1)
+    record("lost", "dead")
+    assert operations.inspect("lost") is None
+
+
+def test_connection_is_gone_where_there_are_no_nodes(place):
+    assert operations.inspect("lost") is None
+
+
+def test_node_that_does_not_answer_is_said_not_to(place):
+    place()
+    register("silent")
+    record("theirs", "silent")
+    with pytest.raises(Unavailable, match=r"^the connection's server does not answer$"):
+        operations.inspect("theirs")
+
+
+def test_layer_that_is_away_is_said_to_be(place):
+    here = place()
+    wire = here.open()
+    operations.inspect(wire.connection.id)
+    here.layer.fail("group_send", *[OSError("away")] * 100)
+    with pytest.raises(Unavailable):
+        operations.inspect(wire.connection.id)
+    here.layer.failing.clear()
+
+
+# -- many ------------------------------------------------------------------------------------------
+
+
+def test_disconnect_says_what_became_of_each(place):
+    one, two = place(), place()
+    wires = [one.open(), two.open(), two.open(recorded=False)]
+    register("silent")
+    register("dead", seconds=-1)
+    ids = [wire.connection.id for wire in wires]
+    theirs, lost, gone = (
+        record("theirs", "silent"),
+        record("lost", "dead"),
+        record("gone", one.node.id),
+    )
+    found = operations.disconnect([*ids[:2], theirs, lost, gone, ids[0]])
+    assert found == Outcome(done=tuple(ids[:2]), gone=("lost", "gone"), silent=("theirs",))
+    assert sent(one, wires[0]) == [
+        {
+            "type": "closing",
+            "payload": {
+                "code": 4403,
+                "reason": "disconnected by an administrator",
+                "reconnect": False,
+            },
+        },
+        {
+            "type": "websocket.close",
+            "code": 4403,
+            "reason": "disconnected by an administrator",
+        },
+    ]
+    assert sent(two, wires[2]) == []
+    found = operations.disconnect([ids[2], "unheard-of"])
+    # Whoever has neither been heard of may be the silent node's.
+    assert found == Outcome(done=(ids[2],), silent=("unheard-of",))
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, 5.0), (0.0, 0.0), (12.5, 12.5)])
+def test_connection_that_may_return_is_told_when(place, given, told):
+    here = place()
+    wire = here.open()
+    found = operations.disconnect([wire.connection.id], may_return=True, retry_after=given)
+    assert found.done == (wire.connection.id,)
+    closing, close = sent(here, wire)
+    assert closing["payload"] == {
+        "code": 4503,
+        "reason": "disconnected by an administrator",
+        "reconnect": True,
+        "retry_after": told,
+    }
+    assert close["code"] == 4503
+
+
+def test_silent_node_holds_nobody_else_up(place):
+    here = place()
+    wire = here.open()
+    for number in range(5):
+        register(f"silent{number}")
+    theirs = [record(f"theirs{number}", f"silent{number}") for number in range(5)]
+    start = time.monotonic()
+    closed_at = []
+
+    def note() -> None:
+        in_time(lambda: wire.connection.closed)
+        closed_at.append(time.monotonic() - start)
+
+    thread = threading.Thread(target=note)
+    thread.start()
+    found = operations.disconnect([*theirs, wire.connection.id])
+    thread.join(TIMEOUT_S)
+    assert (found.done, found.silent) == ((wire.connection.id,), tuple(theirs))
+    assert closed_at[0] < 0.5
+    assert time.monotonic() - start < 2.5
+
+
+def test_many_are_asked_in_batches(place, monkeypatch):
+    monkeypatch.setattr(operations, "BATCH", 2)
+    here = place()
+    ids = [here.open().connection.id for _ in range(5)]
+    assert operations.disconnect(iter(ids)) == Outcome(done=tuple(ids))
+
+
+def test_nobody_is_asked_for_nothing(place):
+    place()
+    assert operations.disconnect([]) == Outcome()
+
+
+def test_notice_is_sent_in_json_types(place):
+    here = place()
+    wire = here.open()
+    payload = {"until": datetime.date(2026, 1, 2), "text": "<b>\u202e"}
+    found = operations.send_notice([wire.connection.id, "gone"], payload)
+    assert found == Outcome(done=(wire.connection.id,), gone=("gone",))
+    assert sent(here, wire) == [
+        {
+            "type": "message",
+            "event": "notice",
+            "payload": {"until": "2026-01-02", "text": "<b>\u202e"},
+        }
+    ]
+    with pytest.raises(BadPayload):
+        operations.send_notice([wire.connection.id], object())
+
+
+def test_unsubscribe_counts_who_was_not_subscribed_as_gone(place):
+    here = place()
+    on_it, not_on_it = here.open("public/a"), here.open("public/b")
+    ids = [on_it.connection.id, not_on_it.connection.id]
+    assert operations.unsubscribe(ids, "public/a") == Outcome(done=(ids[0],), gone=(ids[1],))
+    (message,) = sent(here, on_it)
+    assert (message["type"], message["channel"]) == ("unsubscribed", "public/a")
+
+
+def test_credentials_are_asked_for_where_they_are_a_token(place):
+    here = place()
+    token, session = here.open(), here.open()
+    token.connection.identity = Identity(user_id="1", method="jwt", expires_at=time.time() + 3_600)
+    ids = [token.connection.id, session.connection.id]
+    found = operations.ask_for_credentials(ids, within=20.0)
+    assert found == Outcome(done=(ids[0],), gone=(ids[1],))
+    (message,) = sent(here, token)
+    assert message["type"] == "auth_expiring"
+
+
+def test_thread_of_a_serving_process_acts_on_its_own_connections(place, monkeypatch):
+    here = place()
+    wire = here.open()
+    monkeypatch.setitem(nodes._nodes, here.node.loop, here.node)
+    assert operations.disconnect([wire.connection.id]).done == (wire.connection.id,)
+    assert wire.connection.closed
+
+
+# -- users and addresses ---------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_revoked_user_has_a_row_and_is_off(place):
+    here = place()
+    wire, other = here.open(), here.open()
+
+    async def sign_in() -> None:
+        for one, user in ((wire, "7"), (other, "8")):
+            here.node.guard.dismiss(one.connection)
+            one.connection.identity = Identity(user_id=user, method="session", proven_at=1.0)
+            here.node.guard.admit(one.connection)
+
+    here.run(sign_in())
+    operations.revoke_user("7")
+    in_time(lambda: wire.connection.closed)
+    assert sent(here, wire)[-1]["code"] == 4401
+    assert not other.connection.closed
+    assert RevocationRecord.objects.filter(key="user:7").exists()
+
+
+def test_block_is_a_row_that_ends_with_its_time(
+    place, monkeypatch, django_capture_on_commit_callbacks
+):
+    place()
+    told = []
+    monkeypatch.setattr(operations, "tell_nodes", lambda message, wait: told.append(message))
+    with django_capture_on_commit_callbacks(execute=True):
+        made = operations.block(
+            user_pk="7", user_label="alice", seconds=60, reason="spam", created_by="bob"
+        )
+        assert told == []
+    assert told == [{"kind": "blocks"}]
+    found = BlockRecord.objects.get(pk=made.pk)
+    assert (found.user_pk, found.user_label, found.reason) == ("7", "alice", "spam")
+    assert found.created_by == "bob"
+    assert 55 < (found.until - timezone.now()).total_seconds() <= 60
+    with django_capture_on_commit_callbacks(execute=True):
+        assert operations.unblock([made.pk]) == 1
+        assert operations.unblock([made.pk]) == 0
+    assert BlockRecord.objects.get(pk=made.pk).until <= timezone.now()
+    assert told == [{"kind": "blocks"}] * 3
+
+
+# -- channels and nodes ----------------------------------------------------------------------------
+
+
+def test_live_channels_are_summed_over_the_nodes(place):
+    one, two = place(), place()
+    one.open("public/a", "public/b")
+    one.open("public/a")
+    two.open("public/a", "public/Other")
+    for _ in range(10):
+        two.run(two.node.publish(Publication("public/a", 1)))
+    in_time(lambda: one.node.broker.received == two.node.broker.received == 10)
+    register("silent")
+    report = operations.live_channels()
+    assert [(entry.name, entry.subscribers) for entry in report.channels] == [
+        ("public/a", 3),
+        ("public/Other", 1),
+        ("public/b", 1),
+    ]
+    assert report.channels[0].by_node == {one.node.id: 2, two.node.id: 1}
+    assert report.channels[0].rate == pytest.approx(1.0, abs=0.2)
+    assert (report.total, report.silent) == (3, ("silent",))
+    report = operations.live_channels(search="OTHER")
+    assert [entry.name for entry in report.channels] == ["public/Other"]
+    report = operations.live_channels(limit=1)
+    assert [entry.name for entry in report.channels] == ["public/a"]
+    assert report.total >= 2
+
+
+def test_nodes_say_how_they_are_and_dead_ones_are_none(place):
+    here = place()
+    here.open("public/a")
+    register("silent")
+    register("dead", seconds=-1)
+    found = {report.record.pk: report.answer for report in operations.nodes()}
+    assert set(found) == {here.node.id, "silent"}
+    assert found["silent"] is None
+    answer = found[here.node.id]
+    assert answer is not None
+    assert (answer["connections"], answer["channels"], answer["draining"]) == (1, 1, False)
+
+
+def test_node_is_drained_and_others_are_not(place):
+    one, other = place(), place()
+    assert operations.drain(one.node.id) is True
+    in_time(lambda: one.node.drain.begun)
+    assert not other.node.drain.begun
+    assert operations.drain(one.node.id) is True  # it still does
+
+
+def test_node_that_does_not_answer_is_not_said_to_drain(place, monkeypatch):
+    monkeypatch.setattr(operations, "WAIT_S", 0.1)
+    place()
+    assert operations.drain("nobody") is False
+
+
+def test_test_message_is_published_whatever_transaction_is_open(place, monkeypatch):
+    here = place()
+    wire = here.open("public/a")
+    operations.publish_test("public/a", {"n": 1}, event="test")  # this test is a transaction
+
+    async def came() -> list[Any]:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not wire.events:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return wire.take()
+
+    assert here.run(came()) == [
+        {"type": "message", "channel": "public/a", "payload": {"n": 1}, "event": "test"}
+    ]
+    with pytest.raises(UnknownChannel):
+        operations.publish_test("nowhere", 1)
+
+
+def test_trace_that_nobody_keeps_is_of_a_connection_that_is_gone(place):
+    here = place()
+    record("gone", here.node.id)
+    if "trace" in questions._handlers:
+        assert operations.read_trace("gone", viewer="v") is None
+        operations.stop_trace("gone", viewer="v")
+
+
+def test_outcome_is_what_msgpack_and_logs_can_hold():
+    assert msgspec.to_builtins(Outcome(done=("a",))) == {"done": ("a",), "gone": (), "silent": ()}

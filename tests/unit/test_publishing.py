@@ -1,0 +1,424 @@
+"""Publishing from anywhere sync, and from the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.test import override_settings
+
+from channels_realtime import (
+    apublish,
+    apublish_many,
+    apublish_to_user,
+    publish,
+    publish_many,
+    publish_to_user,
+    publishing,
+)
+from channels_realtime.broker import _decode
+from channels_realtime.errors import (
+    BadChannel,
+    BadPayload,
+    ImproperUse,
+    TooLarge,
+    Unavailable,
+    UnknownChannel,
+)
+from channels_realtime.protocol.messages import Publication
+
+
+class RecordingLayer(InMemoryChannelLayer):
+    """Notes what is sent to groups; ``failing`` makes it fail."""
+
+    sent: list[Publication] = []
+    failing: Exception | None = None
+
+    async def group_send(self, group, message):
+        if self.failing is not None:
+            raise self.failing
+        self.sent.append(_decode(message["body"]))
+
+
+@pytest.fixture
+def layer(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.RecordingLayer"}}
+    layer = get_channel_layer()
+    layer.sent = []
+    yield layer
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch):
+    """As a process that has published nothing and serves nobody."""
+    monkeypatch.setattr(publishing, "_told", False)
+    monkeypatch.setattr(publishing, "_serves", True)
+    monkeypatch.setattr(publishing, "failed_after_commit", 0)
+
+
+def payloads(layer) -> list:
+    return [publication.payload for publication in layer.sent]
+
+
+# -- what is sent ----------------------------------------------------------------------------------
+
+
+def test_publication_is_sent_at_once_outside_a_transaction(layer):
+    assert publish("public/a", {"n": 1}, event="created") is None
+    assert layer.sent == [Publication("public/a", {"n": 1}, "created")]
+
+
+def test_publication_shows_no_sender_because_the_server_sent_it(layer):
+    publish("public/a", 1)
+    assert layer.sent[0].sender is None
+
+
+def test_payload_is_written_in_json_types(layer):
+    publish("public/a", {"at": datetime.date(2026, 1, 2), "id": uuid.UUID(int=1), "raw": b"\xff"})
+    assert payloads(layer) == [
+        {"at": "2026-01-02", "id": "00000000-0000-0000-0000-000000000001", "raw": b"\xff"}
+    ]
+
+
+def test_many_are_sent_in_their_order(layer):
+    publish_many([("public/a", 1), ("stocks", 2), ("public/a", 3)], event="e")
+    assert [(p.channel, p.payload, p.event) for p in layer.sent] == [
+        ("public/a", 1, "e"),
+        ("stocks", 2, "e"),
+        ("public/a", 3, "e"),
+    ]
+
+
+def test_many_may_come_from_a_generator_and_may_be_none(layer):
+    publish_many(("public/a", n) for n in range(3))
+    publish_many([])
+    assert payloads(layer) == [0, 1, 2]
+
+
+def test_none_of_many_is_sent_when_one_of_them_is_wrong(layer):
+    with pytest.raises(BadPayload):
+        publish_many([("public/a", 1), ("public/a", object())])
+    with pytest.raises(UnknownChannel):
+        publish_many([("public/a", 1), ("nope", 2)])
+    assert layer.sent == []
+
+
+@pytest.mark.parametrize("user", [User(pk=7), 7, "7"])
+def test_user_is_published_to_on_the_users_own_channel(layer, user):
+    publish_to_user(user, "hello", event="e")
+    assert layer.sent == [Publication("users/7", "hello", "e")]
+
+
+@pytest.mark.parametrize("user", [AnonymousUser(), User(), None])
+def test_user_without_a_primary_key_has_no_channel(layer, user):
+    with pytest.raises(
+        BadPayload, match=r"^publish_to_user: a user without a primary key has no channel$"
+    ):
+        publish_to_user(user, "hello")
+
+
+# -- what is refused in the caller -----------------------------------------------------------------
+
+
+def test_unknown_channel_lists_the_routes_and_asks_for_the_app(layer):
+    with pytest.raises(UnknownChannel) as caught:
+        publish("nope/1", 1)
+    assert caught.value.reason.startswith(
+        "channel 'nope/1' matches no registered route; there are: 'public/<str:name>', "
+    )
+    assert caught.value.reason.endswith(" Is the app with its realtime.py in INSTALLED_APPS?")
+
+
+@pytest.mark.parametrize("channel", ["", "a b", "public/ä", "x" * 201, None, 7])
+def test_bad_channel_is_refused(layer, channel):
+    with pytest.raises(BadChannel, match="is not a name; expected 1 to 200 characters"):
+        publish(channel, 1)
+
+
+@pytest.mark.parametrize("payload", [object(), {1, 2}, {"a": float("nan")}, 2**70, "\ud800"])
+def test_payload_that_cannot_be_encoded_is_refused(layer, payload):
+    with pytest.raises(BadPayload, match=r"^payload"):
+        publish("public/a", payload)
+    assert layer.sent == []
+
+
+@override_settings(CHANNELS_REALTIME={"MAX_PUBLICATION_BYTES": 10})
+def test_payload_over_the_limit_is_refused(layer):
+    publish("public/a", "x" * 8)
+    with pytest.raises(TooLarge) as caught:
+        publish("public/a", "x" * 9)
+    assert caught.value.reason == (
+        "a payload of 11 bytes for 'public/a'; expected at most 10 (MAX_PUBLICATION_BYTES)"
+    )
+
+
+@override_settings(CHANNELS_REALTIME={"MAX_PAYLOAD_DEPTH": 2})
+def test_payload_too_deep_is_refused(layer):
+    publish("public/a", [[1]])
+    with pytest.raises(BadPayload, match="nested too deeply"):
+        publish("public/a", [[[1]]])
+
+
+@pytest.mark.parametrize("event", ["", "x" * 101, 7, b"e"])
+def test_event_that_is_no_name_is_refused(layer, event):
+    with pytest.raises(BadPayload, match="is not a name; expected text of 1 to 100 characters"):
+        publish("public/a", 1, event=event)
+
+
+def test_error_shows_no_payload(layer):
+    with pytest.raises(BadPayload) as caught:
+        publish("public/a", {"card": {"planted-secret"}})
+    assert "planted-secret" not in caught.value.reason
+
+
+def test_layer_that_fails_is_unavailable(layer):
+    layer.failing = ConnectionError("redis is away")
+    with pytest.raises(Unavailable) as caught:
+        publish("public/a", 1)
+    assert caught.value.reason == (
+        "the channel layer did not take the publication: ConnectionError"
+    )
+
+
+@override_settings(CHANNELS_REALTIME={"CHANNEL_LAYER": "absent"})
+def test_layer_that_is_absent_is_unavailable():
+    with pytest.raises(Unavailable, match="CHANNEL_LAYERS has no 'absent'"):
+        publish("public/a", 1)
+
+
+@override_settings(CHANNELS_REALTIME={"PUBLISH_TIMEOUT": 0.05})
+def test_layer_that_hangs_is_unavailable_in_time(layer, monkeypatch):
+    async def hang(group, message):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(layer, "group_send", hang)
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        publish("public/a", 1)
+
+
+# -- transactions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTransactions:
+    def test_publication_waits_for_the_commit(self, layer):
+        with transaction.atomic():
+            assert publish("public/a", 1) is None
+            publish_many([("public/a", 2), ("public/a", 3)])
+            assert layer.sent == []
+        assert payloads(layer) == [1, 2, 3]
+
+    def test_publication_dies_with_a_rollback(self, layer):
+        with suppress(ZeroDivisionError), transaction.atomic():
+            publish("public/a", 1)
+            raise ZeroDivisionError
+        assert layer.sent == []
+
+    def test_publication_dies_with_its_savepoint(self, layer):
+        with transaction.atomic():
+            publish("public/a", "outer")
+            with suppress(ZeroDivisionError), transaction.atomic():
+                publish("public/a", "inner")
+                raise ZeroDivisionError
+            with transaction.atomic():
+                publish("public/a", "kept")
+        assert payloads(layer) == ["outer", "kept"]
+
+    def test_publication_does_not_wait_when_told_so(self, layer):
+        with suppress(ZeroDivisionError), transaction.atomic():
+            publish("public/a", 1, on_commit=False)
+            publish_many([("public/a", 2)], on_commit=False)
+            publish_to_user(1, 3, on_commit=False)
+            assert payloads(layer) == [1, 2, 3]
+            raise ZeroDivisionError
+        assert payloads(layer) == [1, 2, 3]
+
+    def test_publication_is_of_the_moment_it_was_made(self, layer):
+        payload = {"status": "paid"}
+        with transaction.atomic():
+            publish("public/a", payload)
+            payload["status"] = "changed"
+        assert payloads(layer) == [{"status": "paid"}]
+
+    def test_mistake_is_raised_in_the_caller_though_the_commit_is_yet_to_come(self, layer):
+        with transaction.atomic():
+            with pytest.raises(UnknownChannel):
+                publish("nope", 1)
+            with pytest.raises(BadPayload):
+                publish("public/a", object())
+
+    def test_failure_after_the_commit_is_logged_and_counted_and_hurts_nobody(self, layer, caplog):
+        ran = []
+        with transaction.atomic():
+            layer.failing = ConnectionError("away")
+            publish_many([("public/a", 1), ("public/a", 2)])
+            transaction.on_commit(lambda: ran.append(True))
+        assert ran == [True]
+        assert publishing.failed_after_commit == 2
+        assert "Publishing to 'public/a' after the commit failed" in [
+            record.getMessage() for record in caplog.records
+        ]
+
+    def test_unknown_database_is_the_callers_mistake(self, layer):
+        from django.utils.connection import ConnectionDoesNotExist
+
+        with pytest.raises(ConnectionDoesNotExist):
+            publish("public/a", 1, using="nope")
+
+
+# -- threads and loops -----------------------------------------------------------------------------
+
+
+def test_publication_from_many_threads_arrives_each_once(layer):
+    def work(thread):
+        for n in range(20):
+            publish("public/a", [thread, n])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    found = payloads(layer)
+    assert len(found) == 160
+    for thread in range(8):
+        assert [p for p in found if p[0] == thread] == [[thread, n] for n in range(20)]
+
+
+def test_publications_of_a_process_that_serves_nobody_share_one_thread(layer):
+    publish("public/a", 1)
+    publish("public/a", 2)
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("realtime-publisher") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda: publish("public/a", 1),
+            "publish() would block the event loop it runs on: await apublish() instead",
+        ),
+        (
+            lambda: publish_many([("public/a", 1)]),
+            "publish_many() would block the event loop it runs on: await apublish_many() instead",
+        ),
+        (
+            lambda: publish_many([]),
+            "publish_many() would block the event loop it runs on: await apublish_many() instead",
+        ),
+    ],
+)
+async def test_publishing_on_the_event_loop_is_refused_and_names_the_remedy(layer, call, text):
+    with pytest.raises(ImproperUse) as caught:
+        call()
+    assert caught.value.reason == text
+    assert layer.sent == []
+
+
+async def test_publishing_to_a_user_on_the_event_loop_is_refused(layer):
+    with pytest.raises(ImproperUse, match="await apublish"):
+        publish_to_user(1, 1)
+
+
+async def test_async_twins_publish_from_the_loop(layer):
+    await apublish("public/a", 1, event="e")
+    await apublish_many([("public/a", 2), ("public/a", 3)], event="e")
+    await apublish_to_user(7, 4, event="e")
+    assert [(p.channel, p.payload, p.event) for p in layer.sent] == [
+        ("public/a", 1, "e"),
+        ("public/a", 2, "e"),
+        ("public/a", 3, "e"),
+        ("users/7", 4, "e"),
+    ]
+
+
+async def test_async_twin_refuses_the_same_mistakes(layer):
+    with pytest.raises(UnknownChannel):
+        await apublish("nope", 1)
+    with pytest.raises(BadPayload):
+        await apublish_many([("public/a", 1), ("public/a", object())])
+    with pytest.raises(BadPayload):
+        await apublish_to_user(None, 1)
+    assert layer.sent == []
+
+
+async def test_async_twin_is_unavailable_when_the_layer_fails(layer):
+    layer.failing = ConnectionError("away")
+    with pytest.raises(Unavailable):
+        await apublish("public/a", 1)
+
+
+async def test_sync_publish_works_in_a_thread_of_the_loop(layer):
+    await asyncio.to_thread(publish, "public/a", 1)
+    assert payloads(layer) == [1]
+
+
+# -- nobody hears ----------------------------------------------------------------------------------
+
+WARNING = "Nobody can hear this publication: the in-memory channel layer"
+
+
+def warnings_of(caplog) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.getMessage().startswith("Nobody")]
+
+
+def test_process_that_serves_nobody_is_told_once_over_the_in_memory_layer(monkeypatch, caplog):
+    monkeypatch.setattr(publishing, "_serves", False)
+    caplog.set_level(logging.WARNING)
+    publish("public/a", 1)
+    publish("public/a", 2)
+    (message,) = warnings_of(caplog)
+    assert message.startswith(WARNING)
+    assert "Use channels_redis in CHANNEL_LAYERS" in message
+
+
+def test_process_that_serves_is_not_told(caplog):
+    publish("public/a", 1)
+    assert warnings_of(caplog) == []
+
+
+def test_building_the_application_makes_it_a_process_that_serves(monkeypatch):
+    from channels_realtime.asgi import get_realtime_application
+
+    monkeypatch.setattr(publishing, "_serves", False)
+    get_realtime_application(lambda scope, receive, send: None)
+    assert publishing._serves is True
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_command_publishes_json(layer, capsys):
+    call_command("realtime_publish", "public/a", '{"a": [1, null]}', "--event", "e")
+    assert layer.sent == [Publication("public/a", {"a": [1, None]}, "e")]
+    assert capsys.readouterr().out == "Published to public/a.\n"
+
+
+def test_command_is_quiet_when_told_so(layer, capsys):
+    call_command("realtime_publish", "public/a", "1", verbosity=0)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["public/a", "hello"], "The payload is not JSON: "),
+        (["nope", "1"], "channel 'nope' matches no registered route"),
+        (["a b", "1"], "channel 'a b' is not a name"),
+        (["public/a", "NaN"], "payload: nan cannot be encoded"),
+    ],
+)
+def test_command_says_why_not(layer, arguments, message):
+    with pytest.raises(CommandError) as caught:
+        call_command("realtime_publish", *arguments)
+    assert str(caught.value).startswith(message)
+    assert layer.sent == []

@@ -1,0 +1,60 @@
+"""An event loop whose time passes only when everybody waits: hours in milliseconds, no sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Jumps to the next timer instead of waiting for it. Not for code that waits for threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._virtual_now = 1_000.0
+
+    def time(self) -> float:
+        return self._virtual_now
+
+    def _run_once(self) -> None:
+        if not self._ready:  # type: ignore[attr-defined]
+            waiting = [handle for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+            if waiting:
+                earliest = min(handle.when() for handle in waiting)
+                self._virtual_now = max(self._virtual_now, earliest)
+        super()._run_once()  # type: ignore[misc]
+
+
+class VirtualClock:
+    """The running virtual loop's time, as a ``channels_realtime.clock.Clock``."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def time(self) -> float:
+        return 1_700_000_000.0 + self.monotonic()
+
+
+def in_virtual_time(test: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
+    """Run an ``async def`` test on a loop of virtual time; nothing of it may be left afterwards."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        async def main() -> None:
+            await test(*args, **kwargs)
+            await settle()
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not left, f"tasks were left: {left}"
+
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(main())
+
+    return run
+
+
+async def settle() -> None:
+    """Let everything run that waits for nothing; no virtual time passes."""
+    for _ in range(20):
+        await asyncio.sleep(0)
