@@ -8,6 +8,10 @@ Only the layer's public API is used: ``new_channel``, ``receive``, ``group_add``
 ``group_send``. No layer promises delivery, and some lose memberships in silence (a Redis that was
 flushed, a membership that expired), so the broker sends probes to itself: one before a group counts
 as joined, and others at intervals. A probe that does not come back means joining again.
+
+Nor does a layer promise to deliver once: ``RedisChannelLayer`` puts what it handed out into its
+queue again where the connection that was to take it off breaks, and a client of Redis sends again
+what was not answered. So each message has a name, and a name that came before is dropped.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import itertools
 import logging
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -53,6 +58,9 @@ _RECEIVE_BURST = 64
 _SEND_BURST = 32
 """Publications sent before the inbox is read: an in-process layer drops beyond 100 waiting ones."""
 
+_REMEMBERED = 1_000
+"""Names of messages kept, to know a repeated one; a layer repeats within the next few."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Publication).decode
 
@@ -79,7 +87,12 @@ def envelope(publication: Publication) -> dict[str, Any]:
 
     ``at`` is when it was sent, for the latencies that operators see; machines' clocks differ.
     """
-    return {"type": "realtime.publication", "body": _encode(publication), "at": time.time()}
+    return {
+        "type": "realtime.publication",
+        "name": secrets.token_hex(8),
+        "body": _encode(publication),
+        "at": time.time(),
+    }
 
 
 async def send(layer: Any, prefix: str, publication: Publication, timeout: float) -> None:
@@ -127,7 +140,10 @@ async def send_control(
     try:
         async with asyncio.timeout(timeout):
             group = control_group(prefix) if node_id is None else node_group(prefix, node_id)
-            await layer.group_send(group, {"type": "realtime.control", "control": message})
+            await layer.group_send(
+                group,
+                {"type": "realtime.control", "name": secrets.token_hex(8), "control": message},
+            )
     except Exception as error:
         raise Unavailable(
             f"the channel layer did not take the control message: {type(error).__name__}"
@@ -194,6 +210,7 @@ class Broker:
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._unread = 0
+        self._names: OrderedDict[str, None] = OrderedDict()
         self.received = 0
         """Publications that came from the layer."""
         self.rejoined = 0
@@ -468,6 +485,9 @@ class Broker:
             if back is not None and not back.done():
                 back.set_result(None)
             return
+        name = message.get("name")
+        if isinstance(name, str) and self._came_before(name):
+            return
         control = message.get("control")
         if control is not None:
             try:
@@ -487,3 +507,12 @@ class Broker:
             logger.exception(
                 "Delivering a publication failed", extra={"channel": publication.channel}
             )
+
+    def _came_before(self, name: str) -> bool:
+        """Whether a message of this name was taken already; from now on it was."""
+        if name in self._names:
+            return True
+        self._names[name] = None
+        if len(self._names) > _REMEMBERED:
+            self._names.popitem(last=False)
+        return False

@@ -23,6 +23,7 @@ class Portal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def submit(self, coroutine: Coroutine[Any, Any, _Value]) -> concurrent.futures.Future[_Value]:
         """Run the coroutine on the background loop."""
@@ -32,21 +33,33 @@ class Portal:
         with self._lock:
             if self._loop is None or self._loop.is_closed():
                 self._loop = asyncio.new_event_loop()
-                thread = threading.Thread(
+                self._thread = threading.Thread(
                     target=self._run, args=(self._loop,), name="realtime-publisher", daemon=True
                 )
-                thread.start()
+                self._thread.start()
             return self._loop
 
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
-        loop.run_forever()
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+    def stop(self) -> None:
+        """End the loop and its thread; the next use starts others. A process need not: it may just exit."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
 
     def forget(self) -> None:
         """In a forked child: the thread of the loop stayed in the parent, so make a new one."""
         self._lock = threading.Lock()
-        self._loop = None
+        self._loop = self._thread = None
 
 
 portal = Portal()

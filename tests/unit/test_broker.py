@@ -457,6 +457,43 @@ def test_foreign_message_in_the_inbox_hurts_nobody(message):
 
 
 @in_virtual_time
+async def test_message_that_the_layer_repeats_is_taken_once():
+    async with Running() as running:
+        await running.broker.join("a")
+        inbox = running.broker.inbox
+        publications = [envelope(Publication("a", n)) for n in range(3)]
+        control = {"type": "realtime.control", "name": "of its own", "control": {"kind": "x"}}
+        for message in (*publications[:2], publications[1], publications[0], publications[2]):
+            await running.layer.send(inbox, message)
+        for message in (control, control):
+            await running.layer.send(inbox, message)
+        await settle()
+        assert running.receiver.payloads == [0, 1, 2]
+        assert running.broker.received == 3
+        assert running.receiver.controls == [{"kind": "x"}]
+
+
+@in_virtual_time
+async def test_same_payload_published_twice_is_heard_twice():
+    async with Running() as running:
+        await running.broker.join("a")
+        await running.publish("again", "again")
+        assert running.receiver.payloads == ["again", "again"]
+
+
+@in_virtual_time
+async def test_names_of_messages_are_forgotten_in_time(monkeypatch):
+    monkeypatch.setattr("channels_realtime.broker._REMEMBERED", 2)
+    async with Running() as running:
+        await running.broker.join("a")
+        first, *others = [envelope(Publication("a", n)) for n in range(3)]
+        for message in (first, *others, others[0], first):
+            await running.layer.send(running.broker.inbox, message)
+        await settle()
+        assert running.receiver.payloads == [0, 1, 2, 0]
+
+
+@in_virtual_time
 async def test_receiver_that_fails_does_not_end_the_reading(caplog):
     async with Running() as running:
         await running.broker.join("a")
@@ -608,4 +645,5 @@ def test_envelope_is_bytes_so_that_every_layer_can_carry_it():
     assert message["type"] == "realtime.publication"
     assert isinstance(message["body"], bytes)
     assert isinstance(message["at"], float)
-    assert set(message) == {"type", "body", "at"}
+    assert len(message["name"]) == 16
+    assert set(message) == {"type", "name", "body", "at"}

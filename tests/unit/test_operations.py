@@ -113,9 +113,7 @@ def place(monkeypatch) -> Iterator[Callable[[], Place]]:
     for one in made:
         one.close()
     portal.submit(questions._outsider.stop()).result(TIMEOUT_S)
-    loop = portal._loop
-    if loop is not None:
-        loop.call_soon_threadsafe(loop.stop)
+    portal.stop()
 
 
 def sent(place: Place, wire: Wire) -> list[Any]:

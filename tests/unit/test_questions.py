@@ -274,9 +274,7 @@ def outside(monkeypatch) -> Iterator[Portal]:
     monkeypatch.setattr(nodes, "_nodes", type(nodes._nodes)())
     yield portal
     portal.submit(questions._outsider.stop()).result(10)
-    loop = portal._loop
-    assert loop is not None
-    loop.call_soon_threadsafe(loop.stop)
+    portal.stop()
 
 
 def placed(portal: Portal, layer: Any) -> Node:

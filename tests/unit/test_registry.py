@@ -965,6 +965,12 @@ async def test_rows_are_written_in_the_clerks_thread(monkeypatch):
         threads.add(threading.current_thread().name)
         write(*arguments)
 
+    def read():
+        try:
+            return written(), NodeRecord.objects.count()
+        finally:
+            connections.close_all()  # of this thread, which nobody ends
+
     monkeypatch.setattr(registry, "write_rows", note)
     house = House()
     house.node.clerk = Clerk()
@@ -975,9 +981,8 @@ async def test_rows_are_written_in_the_clerks_thread(monkeypatch):
         wire = await house.open()
         async with asyncio.timeout(10):
             await told.wait()
-        assert await asyncio.to_thread(written) == {wire.connection.id}
-    assert await asyncio.to_thread(written) == set()
-    assert await asyncio.to_thread(NodeRecord.objects.count) == 0
+        assert await asyncio.to_thread(read) == ({wire.connection.id}, 1)
+    assert await asyncio.to_thread(read) == (set(), 0)
     assert threads == {"realtime-clerk_0"}
 
 
