@@ -356,8 +356,19 @@ class Connection:
 
     async def _release(self, tasks: list[asyncio.Task[None]]) -> None:
         # In a task of the node's: hooks may be slow, and a server kills an application that lingers.
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await serving.end_subscriptions(self._node, self)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await serving.end_subscriptions(self._node, self)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold nothing that holds the connection: its memory is free at once, not at some collection.
+
+        A collection of garbage stops everybody, the longer the more connections there are.
+        """
+        self._drop = None
+        self._writer.detach()
 
     # -- who it is ---------------------------------------------------------------------------------
 

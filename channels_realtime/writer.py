@@ -32,6 +32,22 @@ class Owner(Protocol):
         ...
 
 
+class _Nobody:
+    """The owner of a writer whose connection has ended."""
+
+    def overflowed(self) -> None:
+        pass
+
+    def dropped(self, count: int, policy: Policy) -> None:
+        pass
+
+    def lost(self, error: BaseException) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
 class Writer:
     """The way out of one connection.
 
@@ -58,7 +74,7 @@ class Writer:
 
     def __init__(self, send: SendEvent, owner: Owner, *, max_messages: int, max_bytes: int) -> None:
         self._send = send
-        self._owner = owner
+        self._owner: Owner = owner
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._outbox: Outbox | None = None  # most clients never need one
@@ -174,6 +190,10 @@ class Writer:
             return []
         self._drain.cancel()
         return [self._drain]
+
+    def detach(self) -> None:
+        """Tell the owner nothing more, and hold it no more: they would keep each other in memory."""
+        self._owner = _NOBODY
 
     def _box(self) -> Outbox:
         if self._outbox is None:

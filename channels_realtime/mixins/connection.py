@@ -96,6 +96,22 @@ class Manners(Protocol):
     async def send_ping(self) -> None: ...
 
 
+class _Nobody:
+    """The consumer of a connection that has ended."""
+
+    def is_heartbeat(self, text: str) -> bool:
+        return False
+
+    async def send_ping(self) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+_SILENCE = ConsumerDialect(None, frozenset(), decodes=False)
+"""The dialect of a connection that has ended."""
+
+
 class Habits(msgspec.Struct, frozen=True, kw_only=True):
     """How one consumer class uses its connections: the sum of its mixins and attributes.
 
@@ -212,6 +228,12 @@ class ConsumerConnection(Connection):
         self.read_ahead: Callable[[], None] | None = None
         """Reads an event of the client's, though the consumer is busy."""
         self._writer.hold()  # nothing may be written before the consumer has accepted
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._dialect = _SILENCE
+        self._consumer = _NOBODY
+        self.read_ahead = None
 
     # -- in ----------------------------------------------------------------------------------------
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import weakref
 
 import pytest
 from channels.auth import AuthMiddlewareStack
-from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from channels.generic.websocket import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    WebsocketConsumer,
+)
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.test import AsyncClient
@@ -450,3 +456,21 @@ async def test_consumer_stands_in_channels_own_middleware(node):
         (connection,) = node.connections.values()
         assert (connection.user_id, connection.identity.method) == (str(user.pk), "scope")
     await nothing_left(node)
+
+
+@pytest.mark.parametrize("kind", [AsyncWebsocketConsumer, AsyncJsonWebsocketConsumer])
+async def test_ended_connection_waits_for_no_collection_of_garbage(node, kind):
+    # A sync consumer stays with the traceback of Channels' StopConsumer, which is a cycle of asgiref's.
+    gc.collect()
+    gc.disable()
+    try:
+        async with AsgiSocket(made(RealtimeMixin, echoing(kind))) as socket:
+            await echoed(socket, "hello")
+            (connection,) = node.connections.values()
+            ended = weakref.ref(connection)
+            del connection
+        del socket
+        await nothing_left(node)
+        await until(lambda: ended() is None)
+    finally:
+        gc.enable()
