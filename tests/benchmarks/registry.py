@@ -16,15 +16,13 @@ import gc
 import resource
 import statistics
 import time
-import urllib.parse
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.benchmarks import postgres
 from tests.benchmarks.serving import SERVERS, serve, site
 from tests.integration.crowd import Member, join, percentile, processor_seconds, until
-from tests.integration.members_site import POSTGRES_URL
 from tests.integration.sites import Site
 from tests.servers import Server
 
@@ -154,16 +152,8 @@ def database(kind: str) -> Iterator[dict[str, str]]:
     if kind == "sqlite":
         yield {}
         return
-    import psycopg  # only where there is a PostgreSQL
-
-    name = f"registry_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(POSTGRES_URL, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        try:
-            parts = urllib.parse.urlsplit(POSTGRES_URL)
-            yield {"SITE_DATABASE_URL": parts._replace(path=f"/{name}").geturl()}
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with postgres.database() as url:
+        yield {"SITE_DATABASE_URL": url}
 
 
 def main() -> None:
