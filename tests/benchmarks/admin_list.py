@@ -14,7 +14,6 @@ import random
 import statistics
 import tempfile
 import time
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 from tests import settings as tests_settings
 from tests.benchmarks import postgres
+from tests.databases import postgres_settings
 
 CHANNELS = 3
 NODES = 10
@@ -53,15 +53,7 @@ def database(kind: str) -> Iterator[dict[str, Any]]:
     """An empty database, as Django's settings name it."""
     if kind == "postgres":
         with postgres.database() as url:
-            parts = urllib.parse.urlsplit(url)
-            yield {
-                "ENGINE": "django.db.backends.postgresql",
-                "HOST": parts.hostname,
-                "PORT": parts.port,
-                "USER": parts.username,
-                "PASSWORD": parts.password or "",
-                "NAME": parts.path.removeprefix("/"),
-            }
+            yield postgres_settings(url)
         return
     with tempfile.TemporaryDirectory(prefix="channels-realtime-benchmark-") as directory:
         yield {

@@ -96,8 +96,8 @@ async def test_nothing_is_left_of_clients_that_came_and_went(server):
 async def test_ended_connections_wait_for_no_collection_of_garbage(server):
     cookie = await asyncio.to_thread(login, server, "alice")
 
-    def in_memory(state: str = "off") -> int:
-        return json.loads(get(server, f"/collector/{state}/"))["objects"]
+    def in_memory(collector: str = "off") -> int:
+        return json.loads(get(server, f"/collector/{collector}/"))["objects"]
 
     await asyncio.to_thread(insides, server)  # collects what others left
     before = await asyncio.to_thread(in_memory)

@@ -5,6 +5,8 @@ import os
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from tests.databases import postgres_settings
+
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -54,12 +56,7 @@ def _database(url):
         }
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": parts.path, "OPTIONS": options}
     return {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": parts.hostname,
-        "PORT": parts.port,
-        "USER": parts.username,
-        "PASSWORD": parts.password or "",
-        "NAME": parts.path.removeprefix("/"),
+        **postgres_settings(url),
         "CONN_MAX_AGE": int(os.environ.get("MEMBERS_CONN_MAX_AGE", "0")),
         "OPTIONS": {"connect_timeout": 3},
     }

@@ -4,6 +4,8 @@ import json
 import os
 from urllib.parse import urlsplit
 
+from tests.databases import postgres_settings
+
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 DEBUG = False
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
@@ -38,12 +40,7 @@ def database(url):
             "OPTIONS": options,
         }
     return {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": parts.hostname,
-        "PORT": parts.port,
-        "USER": parts.username,
-        "PASSWORD": parts.password or "",
-        "NAME": parts.path.removeprefix("/"),
+        **postgres_settings(url),
         **json.loads(os.environ.get("SITE_DATABASE_OPTIONS", "{}")),
     }
 
