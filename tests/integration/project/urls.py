@@ -12,5 +12,4 @@ urlpatterns = [
     path("publish/at-once/", views.publish_at_once),
     path("state/", views.state),
     path("insides/", views.insides),
-    path("collector/<slug:state>/", views.collector),
 ]

@@ -119,9 +119,3 @@ async def insides(request):
             "statistics": dataclasses.asdict(node.statistics()),
         }
     )
-
-
-async def collector(request, state):
-    """Switch the collection of garbage; says how many connections are in memory, ended ones too."""
-    (gc.enable if state == "on" else gc.disable)()
-    return JsonResponse({"objects": sum(type(each) is Connection for each in gc.get_objects())})
