@@ -18,6 +18,7 @@ class RealtimeConfig(AppConfig):
         from . import checks  # noqa: F401  # registers itself; needs loaded apps
         from .auth import receivers  # models again
         from .channels import autodiscover  # a site's realtime.py imports models
+        from .monitoring import feed  # noqa: F401  # registers its channel
 
         autodiscover()
         receivers.connect()

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from . import publishing
-from .node import current_node
-from .origins import refuse
+from .access.origins import refuse
+from .nodes.node import current_node
 from .protocol.names import is_name
 from .servers.pings import missing_pings
 from .settings import get_config

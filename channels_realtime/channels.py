@@ -14,9 +14,9 @@ from django.utils.module_loading import autodiscover_modules
 
 from .conversation.outbox import Policy
 from .errors import BadPayload, ImproperUse, UnknownChannel
-from .hub import ALL, Selection, selection_of
 from .identity import Identity
 from .protocol.names import Route, check_name
+from .protocol.selection import ALL, Selection, selection_of
 
 USER_CHANNEL_PREFIX = "users/"
 """Reserved: ``users/<id>`` is every user's own channel."""

@@ -14,14 +14,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from . import inspection, traces  # noqa: F401  # their answers register themselves
+from .access.client_address import client_address
+from .access.origins import OriginPolicy, check_origin, refuse
 from .auth import sweep  # noqa: F401  # registers itself with the guard
 from .auth.base import Authenticated, Handshake
 from .auth.handshake import authenticate_handshake
-from .auth.middleware import foreign_user, from_scope
 from .auth.tokens import takes_tokens
-from .client_address import client_address
-from .connection import CLOSE_GRACE_S, UNAVAILABLE_RETRY_S, Connection
+from .connections.connection import CLOSE_GRACE_S, UNAVAILABLE_RETRY_S, Connection
 from .errors import (
     ConnectionClosed,
     RealtimeError,
@@ -30,16 +29,17 @@ from .errors import (
     Unauthenticated,
     Unavailable,
 )
-from .node import Node, current_node
-from .origins import OriginPolicy, check_origin, refuse
-from .protocol.bare import BareDialect
+from .middleware import foreign_user, from_scope
+from .monitoring import inspection, traces  # noqa: F401  # their answers register themselves
+from .nodes.node import Node, current_node
 from .protocol.codes import CloseCode, ErrorCode
-from .protocol.dialects import VERSION, Dialect
+from .protocol.dialects.bare import BareDialect
+from .protocol.dialects.base import VERSION, Dialect
+from .protocol.dialects.realtime import ENCODINGS, RealtimeDialect
 from .protocol.names import is_name
-from .protocol.negotiation import Negotiation, negotiate
-from .protocol.realtime import ENCODINGS, RealtimeDialect
+from .protocol.subprotocols import Negotiation, negotiate
+from .servers.abort import abort, abort_unless_taken
 from .servers.daphne import FlowControl, flow_control, offer_compression
-from .servers.ending import abort, abort_unless_taken
 
 logger = logging.getLogger(__name__)
 

@@ -20,14 +20,14 @@ from django.db import router, transaction
 from django.utils import timezone
 
 from . import publishing
+from .access.blocks import add_block
 from .auth.revoking import revoke
-from .blocks import add_block
-from .control import tell_nodes
-from .encoding import normalise_payload
 from .errors import Unavailable
 from .models import BlockRecord, ConnectionRecord, NodeRecord
+from .nodes.control import tell_nodes
+from .nodes.requests import ask
 from .protocol.codes import CloseCode
-from .questions import ask
+from .runtime.encoding import normalise_payload
 
 WAIT_S = 2.0
 """How long nodes have to answer."""

@@ -17,16 +17,16 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from . import broker
-from .capture import captures
 from .channels import OWN_CHANNELS_PREFIX, USER_CHANNEL_PREFIX, registry
 from .config import Config
-from .encoding import normalise_payload, payload_size
 from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
-from .node import Node, serving_node
-from .portal import portal
+from .nodes import broker
+from .nodes.node import Node, serving_node
 from .protocol.messages import Position, Publication
+from .runtime.encoding import normalise_payload, payload_size
+from .runtime.loops import portal
 from .settings import get_config
+from .testing import captures
 
 logger = logging.getLogger(__name__)
 

@@ -1,13 +1,121 @@
-"""For the tests of sites that use the package."""
+"""For the tests of sites that use the package: publications are captured instead of sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, overload
 
-from .capture import Captured, captures
+from django.db import connections, transaction
+
+from .protocol.messages import Publication
 
 __all__ = ["Captured", "capture_publications"]
+
+
+class Captured(Sequence[Publication]):
+    """The publications of a ``with`` block, in the order published.
+
+    One that waits for a commit is here once its transaction has been left, although the transaction
+    around a ``TestCase`` never commits; one that was rolled back, savepoints included, is not.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+        self._frozen: list[Publication] | None = None
+
+    def record(self, publications: list[Publication], using: str | None) -> None:
+        """Keep publications; ``using`` names the database whose commit they wait for."""
+        entry = _Entry(publications, using)
+        self._entries.append(entry)
+        if using is not None:
+            transaction.on_commit(entry.mark, using=using)
+
+    def freeze(self) -> None:
+        """The block has ended: what is here stays here."""
+        self._frozen = self._visible()
+
+    def _visible(self) -> list[Publication]:
+        if self._frozen is not None:
+            return self._frozen
+        found: list[Publication] = []
+        for entry in self._entries:
+            if entry.is_out():
+                found += entry.publications
+        return found
+
+    @overload
+    def __getitem__(self, index: int) -> Publication: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Publication]: ...
+    def __getitem__(self, index: int | slice) -> Publication | list[Publication]:
+        return self._visible()[index]
+
+    def __len__(self) -> int:
+        return len(self._visible())
+
+    def __iter__(self) -> Iterator[Publication]:
+        return iter(self._visible())
+
+    def __repr__(self) -> str:
+        return f"<Captured {self._visible()!r}>"
+
+    def to(self, channel: str) -> list[Publication]:
+        """The publications to one channel."""
+        return [publication for publication in self._visible() if publication.channel == channel]
+
+
+class _Entry:
+    """One call's publications and the commit they wait for."""
+
+    __slots__ = ("committed", "mark", "publications", "using")
+
+    def __init__(self, publications: list[Publication], using: str | None) -> None:
+        self.publications = publications
+        self.using = using
+        self.committed = using is None
+        self.mark = functools.partial(_Entry._commit, self)
+
+    def _commit(self) -> None:
+        self.committed = True
+
+    def is_out(self) -> bool:
+        """Whether it was sent, or would be but for the transaction around a test."""
+        if self.committed:
+            return True
+        assert self.using is not None
+        connection = connections[self.using]
+        if any(not _of_testcase(block) for block in connection.atomic_blocks):
+            return False
+        return any(entry[1] is self.mark for entry in connection.run_on_commit)
+
+
+def _of_testcase(block: Any) -> bool:
+    return bool(getattr(block, "_from_testcase", False))  # Django's own mark, as for durable=True
+
+
+class _Captures:
+    """The captures in force; the innermost takes all publications of the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stack: list[Captured] = []
+
+    def current(self) -> Captured | None:
+        return self._stack[-1] if self._stack else None
+
+    def push(self, captured: Captured) -> None:
+        with self._lock:
+            self._stack.append(captured)
+
+    def pop(self, captured: Captured) -> None:
+        with self._lock:
+            self._stack.remove(captured)
+
+
+captures = _Captures()
 
 
 @contextmanager

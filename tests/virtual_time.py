@@ -28,7 +28,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The running virtual loop's time, as a ``channels_realtime.clock.Clock``."""
+    """The running virtual loop's time, as a ``channels_realtime.runtime.clock.Clock``."""
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()

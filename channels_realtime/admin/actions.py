@@ -24,7 +24,7 @@ from ..errors import RealtimeError
 from ..models import ConnectionRecord
 from ..protocol.names import MAX_NAME_LENGTH, is_name
 from .display import visible
-from .logbook import log_block
+from .log import log_block
 
 MOST = 10_000
 """Connections that one action is for."""

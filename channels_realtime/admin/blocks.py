@@ -23,9 +23,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..blocks import check_target, normalise_address
-from ..control import tell_nodes
+from ..access.blocks import check_target, normalise_address
 from ..models import BlockRecord
+from ..nodes.control import tell_nodes
 
 WAIT_S = 1.0
 """How long a page waits for the layer to take the news; the nodes look for themselves soon after."""

@@ -28,9 +28,8 @@ from django.utils.translation import gettext_lazy
 
 from ..models import ConnectionRecord
 from . import traces
-from .acting import act_view, menu_action
+from .action_views import act_view, menu_action
 from .actions import ACTIONS, may_act
-from .counting import LastPage, alive_only, search
 from .detail import authenticated, detail_view, history_view
 from .display import browser_words, text, transport_words, visible, when
 from .filters import (
@@ -42,8 +41,9 @@ from .filters import (
     TypedFilter,
     UserFilter,
 )
-from .live import is_refresh, live_list, registry_notice
-from .surroundings import Surroundings
+from .links import Surroundings
+from .queries import LastPage, alive_only, search
+from .refresh import is_refresh, live_list, registry_notice
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[ConnectionRecord]

@@ -29,7 +29,6 @@ from ..errors import Unavailable
 from ..models import ConnectionRecord, NodeRecord, SubscriptionRecord
 from ..protocol.names import is_name
 from .actions import ACTIONS, is_id
-from .counting import alive_nodes
 from .display import (
     browser_words,
     from_epoch,
@@ -42,9 +41,10 @@ from .display import (
     when,
     whole_text,
 )
-from .live import live_detail
-from .logbook import name_of
-from .surroundings import Surroundings
+from .links import Surroundings
+from .log import name_of
+from .queries import alive_nodes
+from .refresh import live_detail
 from .traces import may_trace
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
 from ..models import ConnectionRecord
-from .counting import alive_nodes, on_channel
 from .display import METHODS, TRANSPORTS, method_words, visible
+from .queries import alive_nodes, on_channel
 
 SINCE = {
     "5m": (gettext_lazy("Last 5 minutes"), datetime.timedelta(minutes=5)),

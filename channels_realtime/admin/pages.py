@@ -33,8 +33,8 @@ from .. import operations
 from ..errors import BadChannel, BadPayload, RealtimeError, TooLarge, Unavailable, UnknownChannel
 from ..models import NodeRecord, SubscriptionRecord
 from ..protocol.names import MAX_NAME_LENGTH
-from .counting import alive_nodes
 from .display import visible
+from .queries import alive_nodes
 
 APP = "channels_realtime"
 

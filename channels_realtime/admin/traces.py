@@ -30,7 +30,7 @@ from ..errors import RealtimeError, Unavailable
 from ..settings import get_config
 from .actions import is_id
 from .display import from_epoch, visible
-from .logbook import log_connection
+from .log import log_connection
 
 if TYPE_CHECKING:
     from .connections import ConnectionAdmin

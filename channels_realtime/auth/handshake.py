@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from django.utils.module_loading import import_string
 
-from ..hooks import HookRunner
+from ..runtime.hooks import HookRunner
 from .base import Authenticated, Authenticator, Handshake
 
 

@@ -21,10 +21,10 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connections, router, transaction
 
-from ..control import atell_nodes, tell_nodes
+from ..access.revocation_list import RECHECK, TOKENS, USER, Revocation
 from ..errors import ImproperUse
 from ..models import RevocationRecord
-from ..revocation import RECHECK, TOKENS, USER, Revocation
+from ..nodes.control import atell_nodes, tell_nodes
 from .jwt_claims import FAMILY_CLAIM
 from .login_session import LOGIN, keeps_nothing, login_of, session_hash
 

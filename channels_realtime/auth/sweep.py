@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 from django.utils import timezone
 
-from ..guard import register_sweep
+from ..access.revocation import register_sweep
 from .users import has_row
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.utils.module_loading import import_string
 
-from ..origins import parse_origin
+from ..access.origins import parse_origin
 from ..settings import SETTING
 from .configuration import valid_config
 

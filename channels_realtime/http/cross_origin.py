@@ -9,7 +9,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from ..origins import check_origin
+from ..access.origins import check_origin
 
 _MAX_AGE_S = 600
 

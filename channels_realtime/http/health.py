@@ -10,7 +10,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from ..node import serving_node
+from ..nodes.node import serving_node
 
 
 @never_cache

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from ..auth.base import Authenticated
 from ..consumers import identify
-from ..node import Node
-from ..protocol.negotiation import negotiate
+from ..nodes.node import Node
+from ..protocol.subprotocols import negotiate
 from .base import ConsumerMixin, close_unauthenticated
 
 

@@ -20,9 +20,10 @@ from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.utils import await_many_dispatch
 
+from ..access.origins import refuse
 from ..auth.base import Authenticated
-from ..auth.middleware import foreign_user, from_scope
 from ..config import Config
+from ..connections.consumer import ConsumerConnection, Habits
 from ..consumers import (
     ServerTask,
     close_blocked,
@@ -32,11 +33,10 @@ from ..consumers import (
 )
 from ..conversation.throttling import Rates
 from ..errors import ConnectionClosed, ImproperUse, Unavailable
-from ..node import Node, current_node
-from ..origins import refuse
+from ..middleware import foreign_user, from_scope
+from ..nodes.node import Node, current_node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
-from .connection import ConsumerConnection, Habits
 
 DELIVERY = "realtime.delivery"
 """The type of the event that says that something waits for the consumer; it carries nothing."""

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from ..config import Config
+from ..connections.consumer import Habits
 from ..errors import ImproperUse
 from ..protocol import messages as m
 from .base import ConsumerMixin
-from .connection import Habits
 
 PING = '{"type":"ping"}'
 

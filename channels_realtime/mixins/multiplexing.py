@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 import msgspec
 from asgiref.sync import async_to_sync
 
-from .. import serving
 from ..config import Config
-from ..encoding import normalise_payload, payload_size
+from ..connections import commands
+from ..connections.consumer import ConsumerConnection, Habits
 from ..errors import ConnectionClosed, ImproperUse, RealtimeError, TooLarge
-from ..hooks import translate
-from ..node import Node
+from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
-from ..protocol.realtime import publication_object, push_object
+from ..protocol.dialects.realtime import publication_object, push_object
+from ..runtime.encoding import normalise_payload, payload_size
+from ..runtime.hooks import translate
 from .base import ConsumerMixin
-from .connection import ConsumerConnection, Habits
 
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -91,7 +91,7 @@ class ConsumerChannels:
         if self._connection.closed:
             raise ConnectionClosed
         try:
-            await serving.serve(self._node, self._connection, command)
+            await commands.serve(self._node, self._connection, command)
         except RealtimeError:
             raise
         except Exception as error:

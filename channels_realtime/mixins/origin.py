@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from ..access.origins import OriginPolicy
 from ..config import OriginRule
 from ..consumers import refuse_origin
-from ..node import Node
-from ..origins import OriginPolicy
+from ..nodes.node import Node
 from .base import ConsumerMixin, Refusal
 
 

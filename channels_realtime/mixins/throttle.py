@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from ..config import Config
+from ..connections.consumer import ConsumerConnection, Habits
 from ..conversation.throttling import Over, Rate, Rates
 from ..errors import ImproperUse
-from ..node import Node, current_node
+from ..nodes.node import Node, current_node
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
 from ..protocol.codes import ErrorCode
-from ..protocol.realtime import push_object
+from ..protocol.dialects.realtime import push_object
 from .base import ConsumerMixin
-from .connection import ConsumerConnection, Habits
 
 FROM_SETTINGS: Final = "settings"
 """A limit of the class that is what the setting of the same name in capitals says."""

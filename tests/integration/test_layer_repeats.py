@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from channels_redis.core import RedisChannelLayer
 
-from channels_realtime.broker import Broker
+from channels_realtime.nodes.broker import Broker
 from channels_realtime.protocol.messages import Publication
 
 TIMEOUT_S = 10.0

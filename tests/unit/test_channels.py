@@ -9,8 +9,8 @@ import pytest
 from channels_realtime import Channel, action, register
 from channels_realtime.channels import ChannelRegistry, UserChannel, registry
 from channels_realtime.errors import BadChannel, BadPayload, ImproperUse, UnknownChannel
-from channels_realtime.hub import ALL, selection_of
 from channels_realtime.identity import ANONYMOUS, Identity
+from channels_realtime.protocol.selection import ALL, selection_of
 
 
 class Client:

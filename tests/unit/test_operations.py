@@ -14,22 +14,18 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from channels_realtime import (
-    control,
-    inspection,
-    operations,
-    publishing,
-    questions,
-)
-from channels_realtime import node as nodes
+from channels_realtime import operations, publishing
 from channels_realtime.errors import BadPayload, Unavailable, UnknownChannel
 from channels_realtime.identity import Identity
 from channels_realtime.models import BlockRecord, ConnectionRecord, NodeRecord, RevocationRecord
+from channels_realtime.monitoring import inspection
+from channels_realtime.nodes import control, requests
+from channels_realtime.nodes import node as nodes
 from channels_realtime.operations import Outcome
-from channels_realtime.portal import Portal
 from channels_realtime.protocol.messages import Publication
+from channels_realtime.runtime.loops import Portal
 from tests.scripted_layer import ScriptedLayer
-from tests.unit.test_connection import House, Wire, subscribe
+from tests.unit.connections.test_connection import House, Wire, subscribe
 
 pytestmark = pytest.mark.django_db
 
@@ -98,10 +94,10 @@ def record(connection_id: str, node_id: str) -> str:
 def place(monkeypatch) -> Iterator[Callable[[], Place]]:
     """Makes nodes on one layer, in a thread; this process serves nobody itself."""
     portal, layer, made = Portal(), ScriptedLayer(), []
-    for module in (control, publishing, questions):
+    for module in (control, publishing, requests):
         monkeypatch.setattr(module, "portal", portal)
         monkeypatch.setattr(module, "get_channel_layer", lambda alias: layer)
-    monkeypatch.setattr(questions, "_outsider", questions._Outsider())
+    monkeypatch.setattr(requests, "_outsider", requests._Outsider())
     monkeypatch.setattr(nodes, "_nodes", type(nodes._nodes)())
     monkeypatch.setattr(operations, "WAIT_S", 1.0)
 
@@ -112,7 +108,7 @@ def place(monkeypatch) -> Iterator[Callable[[], Place]]:
     yield make
     for one in made:
         one.close()
-    portal.submit(questions._outsider.stop()).result(TIMEOUT_S)
+    portal.submit(requests._outsider.stop()).result(TIMEOUT_S)
     portal.stop()
 
 
@@ -445,7 +441,7 @@ def test_test_message_is_published_whatever_transaction_is_open(place, monkeypat
 def test_trace_that_nobody_keeps_is_of_a_connection_that_is_gone(place):
     here = place()
     record("gone", here.node.id)
-    if "trace" in questions._handlers:
+    if "trace" in requests._handlers:
         assert operations.read_trace("gone", viewer="v") is None
         operations.stop_trace("gone", viewer="v")
 

@@ -26,7 +26,6 @@ from channels_realtime import (
     publish_to_user,
     publishing,
 )
-from channels_realtime.broker import _decode
 from channels_realtime.errors import (
     BadChannel,
     BadPayload,
@@ -35,6 +34,7 @@ from channels_realtime.errors import (
     Unavailable,
     UnknownChannel,
 )
+from channels_realtime.nodes.broker import _decode
 from channels_realtime.protocol.messages import Publication
 
 

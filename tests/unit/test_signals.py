@@ -11,10 +11,10 @@ from django.test import override_settings
 
 from channels_realtime import signals
 from channels_realtime.asgi import get_realtime_application
-from channels_realtime.node import current_node
+from channels_realtime.nodes.node import current_node
 from channels_realtime.protocol.messages import Publication
 from tests.asgi_socket import AsgiSocket
-from tests.unit.test_connection import House, subscribe
+from tests.unit.connections.test_connection import House, subscribe
 from tests.virtual_time import in_virtual_time, settle
 
 NAMES = ("connected", "disconnected", "subscribed", "unsubscribed", "denied", "throttled", "slow")

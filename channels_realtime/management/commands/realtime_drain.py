@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from channels_realtime.control import tell_nodes
 from channels_realtime.errors import Unavailable
+from channels_realtime.nodes.control import tell_nodes
 from channels_realtime.operations import drain
 
 _WAIT_S = 5.0

@@ -20,7 +20,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 import channels_realtime
 from channels_realtime import operations
 from channels_realtime.models import ConnectionRecord, NodeRecord, SubscriptionRecord
-from channels_realtime.node import current_node
+from channels_realtime.nodes.node import current_node
 
 from .models import Customer, Employee, Seat
 

@@ -11,8 +11,8 @@ from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 
 from channels_realtime import apublish, publish
-from channels_realtime.connection import Connection
-from channels_realtime.node import current_node
+from channels_realtime.connections.connection import Connection
+from channels_realtime.nodes.node import current_node
 
 from .models import Note
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from channels_realtime import operations
-from channels_realtime.admin import acting, actions, logbook
+from channels_realtime.admin import action_views, actions, log
 from channels_realtime.errors import BadPayload, Unavailable
 from channels_realtime.models import BlockRecord, ConnectionRecord
 from tests.unit.admin.conftest import inspection
@@ -197,7 +197,7 @@ def test_all_pages_can_be_chosen(actor, connect, nodes):
 def test_more_than_an_action_is_for_are_left_out_and_that_is_said(
     actor, connect, nodes, monkeypatch
 ):
-    monkeypatch.setattr(acting, "MOST", 4)
+    monkeypatch.setattr(action_views, "MOST", 4)
     first = connect("user")
     for _number in range(5):
         connect("user")
@@ -411,7 +411,7 @@ def test_layer_that_is_away_is_told_and_logged(actor, connect, nodes, monkeypatc
 
 
 def test_log_is_bounded_whatever_the_outcomes(actor, connect, nodes, monkeypatch):
-    monkeypatch.setattr(logbook, "LOGGED", 3)
+    monkeypatch.setattr(log, "LOGGED", 3)
     records = [connect(f"user{number}") for number in range(6)]
     nodes.gone = {records[4].pk, records[5].pk}
     nodes.silent = {records[3].pk}

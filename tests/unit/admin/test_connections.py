@@ -15,7 +15,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 
 import channels_realtime.admin
-from channels_realtime.admin import counting, display
+from channels_realtime.admin import display, queries
 from channels_realtime.errors import Unavailable
 from channels_realtime.models import ConnectionRecord
 from tests.unit.admin.conftest import FIREFOX, inspection
@@ -247,7 +247,7 @@ def test_search_finds_a_connection_by_the_id_in_a_log(viewer, crowd):
 
 
 def test_search_that_matches_many_is_exact_too(viewer, connect, monkeypatch):
-    monkeypatch.setattr(counting, "FEW", 3)
+    monkeypatch.setattr(queries, "FEW", 3)
     for number in range(7):
         connect(f"alice{number}", "orders/1", "orders/2")
     connect("bob", "news")

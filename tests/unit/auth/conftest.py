@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from channels_realtime import node as nodes
 from channels_realtime.asgi import get_realtime_application
-from channels_realtime.node import Node
+from channels_realtime.nodes import node as nodes
+from channels_realtime.nodes.node import Node
 from channels_realtime.settings import get_config
 from tests.unit.auth import credentials
 from tests.unit.auth.credentials import FakeClock, FakeTokens, KeyPair, no_http

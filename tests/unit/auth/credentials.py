@@ -19,12 +19,12 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
-from channels_realtime import node as nodes
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.errors import TokenInvalid
 from channels_realtime.identity import Identity
-from channels_realtime.node import Node
+from channels_realtime.nodes import node as nodes
+from channels_realtime.nodes.node import Node
 from tests.asgi_socket import AsgiSocket
 
 NOBODY = 987_654

@@ -216,7 +216,7 @@ async def test_failed_refresh_leaves_the_old_deadline(socket, node, tokens, cloc
 async def test_revocation_of_any_of_its_tokens_ends_a_refreshed_connection(
     socket, node, tokens, clock
 ):
-    from channels_realtime.revocation import Revocation
+    from channels_realtime.access.revocation_list import Revocation
 
     tokens.add("second", expires_at=clock.time() + 400)
     await socket.ask({"type": "auth", "token": "second"})
@@ -227,7 +227,7 @@ async def test_revocation_of_any_of_its_tokens_ends_a_refreshed_connection(
 async def test_token_that_was_revoked_while_it_was_judged_ends_the_connection(
     socket, node, tokens, clock
 ):
-    from channels_realtime.revocation import Revocation
+    from channels_realtime.access.revocation_list import Revocation
 
     tokens.add("second", expires_at=clock.time() + 400)
     tokens.hold()
@@ -292,7 +292,7 @@ async def test_token_that_ended_while_it_was_judged_lets_nothing_go(socket, node
 
 
 async def test_revocation_while_deliveries_are_held_drops_them(socket, node, tokens, clock):
-    from channels_realtime.revocation import Revocation
+    from channels_realtime.access.revocation_list import Revocation
 
     tokens.add("second", expires_at=clock.time() + 1_000)
     await refresh_across_the_deadline(socket, node, tokens, clock, "second")
@@ -333,7 +333,7 @@ async def test_anonymous_signs_in_on_a_live_connection(anonymous, tokens, clock)
 
 
 async def test_anonymous_that_signed_in_is_announced_and_ends(anonymous, tokens, clock):
-    from channels_realtime.node import current_node
+    from channels_realtime.nodes.node import current_node
 
     tokens.add("in", user_id="7", expires_at=clock.time() + 100)
     await anonymous.ask({"type": "auth", "token": "in"})

@@ -11,21 +11,21 @@ import msgspec
 import pytest
 
 from channels_realtime import revoke
+from channels_realtime.access.revocation_list import Revocation
 from channels_realtime.auth import tickets
 from channels_realtime.auth.base import Authenticated, Handshake
 from channels_realtime.auth.jwt import verify_jwt
 from channels_realtime.auth.login_session import read_login_session
 from channels_realtime.auth.tickets import issue_ticket, redeem_ticket
 from channels_realtime.auth.tokens import verify_token
-from channels_realtime.connection import Connection
+from channels_realtime.connections.connection import Connection
 from channels_realtime.conversation.effects import Run, Send
 from channels_realtime.errors import ImproperUse, TokenExpired, TokenInvalid
 from channels_realtime.identity import Identity
 from channels_realtime.models import RevocationRecord
-from channels_realtime.node import current_node
+from channels_realtime.nodes.node import current_node
 from channels_realtime.protocol import messages as m
-from channels_realtime.protocol.negotiation import negotiate
-from channels_realtime.revocation import Revocation
+from channels_realtime.protocol.subprotocols import negotiate
 from channels_realtime.settings import get_config
 from tests.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
@@ -190,8 +190,8 @@ def test_messages_leak_nothing(all_ways, secrets, caplog):
 
 def test_trouble_of_ours_leaks_nothing(all_ways, secrets, caplog, monkeypatch):
     """The database fails, a hook fails, a proof cannot be read again."""
-    from channels_realtime import connection as connections
     from channels_realtime.auth import jwt, login_session
+    from channels_realtime.connections import connection as connections
 
     caplog.set_level(logging.DEBUG)
     alice = make_user()

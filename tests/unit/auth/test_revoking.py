@@ -312,7 +312,7 @@ async def test_recheck_takes_away_what_is_no_longer_allowed(site, monkeypatch):
 
 
 async def test_recheck_of_a_user_reads_it_again(site):
-    from channels_realtime.node import current_node
+    from channels_realtime.nodes.node import current_node
 
     given = await in_thread(people)()
     async with connected(site, **by_token(given["token"])) as socket:

@@ -4,9 +4,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework_simplejwt.tokens import RefreshToken
 
+from channels_realtime.access.revocation_list import Revocation, RevocationList
 from channels_realtime.auth.jwt import verify_jwt
 from channels_realtime.auth.simplejwt import FamilyTokenObtainPairSerializer
-from channels_realtime.revocation import Revocation, RevocationList
 
 pytestmark = pytest.mark.django_db
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from channels_realtime.auth import sweep
 from channels_realtime.auth.sweep import find_changed
 from channels_realtime.models import RevocationRecord
-from channels_realtime.node import current_node
+from channels_realtime.nodes.node import current_node
 from tests.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
     NOBODY,
@@ -252,7 +252,7 @@ class TestConnections:
     async def test_database_that_is_away_ends_nobody(self, application, monkeypatch):
         from django.db import OperationalError
 
-        from channels_realtime import connection as connections
+        from channels_realtime.connections import connection as connections
 
         def away(*args):
             raise OperationalError("away")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from channels_realtime import node as nodes
-from channels_realtime.node import Node
+from channels_realtime.nodes import node as nodes
+from channels_realtime.nodes.node import Node
 from channels_realtime.settings import get_config
 from tests.unit.auth.credentials import FakeClock
 

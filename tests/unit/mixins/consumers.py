@@ -12,7 +12,7 @@ from channels.generic.websocket import (
     WebsocketConsumer,
 )
 
-from channels_realtime.node import Node
+from channels_realtime.nodes.node import Node
 from tests.asgi_socket import TIMEOUT_S, AsgiSocket
 
 KINDS = (

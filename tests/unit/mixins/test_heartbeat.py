@@ -8,10 +8,10 @@ import threading
 import pytest
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 
+from channels_realtime.connections import consumer as connection_module
 from channels_realtime.errors import ImproperUse
 from channels_realtime.mixins import HeartbeatMixin, RealtimeMixin, ThrottleMixin
-from channels_realtime.mixins import connection as connection_module
-from channels_realtime.node import Node
+from channels_realtime.nodes.node import Node
 from tests.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import pass_by, settle
 from tests.unit.mixins.consumers import (

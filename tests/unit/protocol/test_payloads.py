@@ -17,10 +17,10 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels_realtime.encoding import normalise_payload, payload_size
 from channels_realtime.errors import BadPayload
 from channels_realtime.protocol.codecs import JSON, MSGPACK
 from channels_realtime.protocol.payloads import MAX_INTEGER, MIN_INTEGER, normalise
+from channels_realtime.runtime.encoding import normalise_payload, payload_size
 
 
 class Colour(enum.Enum):

@@ -1,0 +1,1 @@
+"""Who may be here: origins, addresses, blocks, limits and revocations."""

@@ -1,0 +1,111 @@
+"""A client's address, through proxies that may be believed and no others.
+
+Without ``TRUSTED_PROXIES`` it is the peer's, whatever the headers say: anyone can write a header.
+With it, the configured header is believed where the peer is one of them, and the address is that of
+the rightmost hop which is not: what stands further left was written by the client.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from ..config import Config
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def client_address(scope: Mapping[str, Any], config: Config) -> str | None:
+    """The client's address as text, or None where the server knows none (a Unix socket)."""
+    client = scope.get("client")
+    peer = _parse(str(client[0])) if client else None
+    header = config.client_address_header
+    networks = _networks(tuple(config.trusted_proxies))
+    if header is not None and networks and (peer is None or _is_trusted(peer, networks)):
+        hops = _hops(header, _values(scope, header.lower().encode()))
+        for text in reversed(hops):
+            hop = _parse(text)
+            if hop is None:
+                break  # "unknown" or rubbish: further left is hearsay
+            peer = hop
+            if not _is_trusted(hop, networks):
+                break
+    return None if peer is None else str(peer)
+
+
+def _values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:
+    return [
+        value.decode("latin-1")
+        for name, value in scope.get("headers", ())
+        if name.lower() == wanted
+    ]
+
+
+def _hops(header: str, values: Iterable[str]) -> list[str]:
+    """The addresses a header names, client first (RFC 7239, section 4, for ``Forwarded``)."""
+    if header != "Forwarded":
+        return [part.strip() for value in values for part in value.split(",")]
+    return [_forwarded_for(part) for value in values for part in _split(value, ",")]
+
+
+def _forwarded_for(element: str) -> str:
+    """The ``for`` of one proxy's element, or an empty text."""
+    for pair in _split(element, ";"):
+        name, _, value = pair.partition("=")
+        if name.strip().lower() == "for":
+            return value.strip().strip('"')
+    return ""
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split outside quoted strings (RFC 7230, section 3.2.6), reading from the right.
+
+    A proxy quotes what the client wrote (the host it asked for), which must not be read as an
+    element; and a quote that the client left open in its own, further left, must not swallow the
+    proxy's.
+    """
+    parts: list[str] = []
+    end, quoted = len(text), False
+    for index in range(len(text) - 1, -1, -1):
+        character = text[index]
+        if character == '"' and not _is_escaped(text, index):
+            quoted = not quoted
+        elif character == separator and not quoted:
+            parts.append(text[index + 1 : end])
+            end = index
+    parts.append(text[:end])
+    return parts[::-1]
+
+
+def _is_escaped(text: str, index: int) -> bool:
+    first = index
+    while first and text[first - 1] == "\\":
+        first -= 1
+    return (index - first) % 2 == 1
+
+
+def _parse(text: str) -> _Address | None:
+    """An address with or without a port: ``192.0.2.1:4711``, ``[2001:db8::1]:4711``."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:192.0.2.1, of a dual-stack socket
+    return mapped or address
+
+
+def _is_trusted(address: _Address, networks: Iterable[_Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
+
+
+@lru_cache(maxsize=16)
+def _networks(texts: tuple[str, ...]) -> tuple[_Network, ...]:
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)

@@ -1,0 +1,236 @@
+"""Who is let in: room in the process, and how much one user or address may take.
+
+In: handshakes, connections, failures, messages. Out: verdicts. Counts of connections are the
+node's own. Token buckets of users and addresses are the node's too, and where Django's cache is
+shared between processes each node tells the others through it, about once a second, what was used:
+a cache operation a message would cost more than the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from django.conf import settings as django_settings
+from django.core.cache import cache
+
+from ..config import Config
+from ..conversation.throttling import Over, Rate, TokenBucket
+from ..runtime.clock import Clock
+from ..runtime.hooks import HookRunner
+
+logger = logging.getLogger(__name__)
+
+MAX_BUCKETS = 20_000
+"""Users and addresses that are remembered; those not seen for longest are forgotten first."""
+
+_SHARE_INTERVAL_S = 1.0
+_SHARED_KEY_LIFETIME_S = 60
+_PRIVATE_CACHES = ("LocMemCache", "DummyCache")
+
+
+class Host(Protocol):
+    """What admission asks of its node."""
+
+    config: Config
+    clock: Clock
+    hooks: HookRunner
+
+    @property
+    def connections(self) -> Mapping[str, Any]: ...
+
+
+class _Bucket:
+    """A bucket that several processes may draw from."""
+
+    __slots__ = ("bucket", "known", "used")
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self.bucket = TokenBucket(rate, now)
+        self.used = 0.0  # here, and not told to the others yet
+        self.known: float | None = None  # the sum of all, as last read
+
+
+class Admission:
+    """The limits of one node.
+
+    Args:
+        node: whose.
+    """
+
+    def __init__(self, node: Host) -> None:
+        config = node.config
+        self._node = node
+        self._by_address: Counter[str] = Counter()
+        self._by_user: Counter[str] = Counter()
+        self._rates = {
+            "USER_MESSAGES": Rate.of(config.user_messages),
+            "ADDRESS_MESSAGES": Rate.of(config.address_messages),
+            "ADDRESS_FAILURES": Rate.of(config.address_failures),
+        }
+        self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
+        self._task: asyncio.Task[None] | None = None
+        self.refused = 0
+        """Handshakes refused for want of room."""
+
+    # -- handshakes --------------------------------------------------------------------------------
+
+    def handshake(self, address: str | None) -> tuple[int, str] | None:
+        """Whether a handshake may be accepted.
+
+        Returns:
+            None, or the HTTP status and the reason of the refusal.
+        """
+        config = self._node.config
+        refusal: tuple[int, str] | None = None
+        if (
+            config.max_connections is not None
+            and len(self._node.connections) >= config.max_connections
+        ):
+            refusal = (503, "full")
+        elif address is not None:
+            most = config.max_connections_per_address
+            if (most is not None and self._by_address[address] >= most) or self._peek(
+                "ADDRESS_FAILURES", address
+            ):
+                refusal = (429, "address")
+        if refusal is not None:
+            self.refused += 1
+        return refusal
+
+    def user_is_full(self, user_id: str | None) -> bool:
+        """Whether a user holds all the connections of this process that it may."""
+        most = self._node.config.max_connections_per_user
+        return user_id is not None and most is not None and self._by_user[user_id] >= most
+
+    def count_address(self, address: str | None, change: int) -> None:
+        """A connection of an address came (1) or went (-1)."""
+        _count(self._by_address, address, change)
+
+    def count_user(self, user_id: str | None, change: int) -> None:
+        """A connection of a user came (1) or went (-1)."""
+        _count(self._by_user, user_id, change)
+
+    # -- messages and failures ---------------------------------------------------------------------
+
+    def messages(self, user_id: str | None, address: str | None, count: int) -> Over | None:
+        """So many messages came from a user's connection."""
+        if self._rates["USER_MESSAGES"] is not None and user_id is not None:
+            over = self._take("USER_MESSAGES", user_id, count)
+            if over is not None:
+                return over
+        if self._rates["ADDRESS_MESSAGES"] is not None and address is not None:
+            return self._take("ADDRESS_MESSAGES", address, count)
+        return None
+
+    def failure(self, address: str | None) -> None:
+        """A handshake or a credential of this address was refused."""
+        if address is not None:
+            self._take("ADDRESS_FAILURES", address, 1)
+
+    def _peek(self, limit: str, key: str) -> bool:
+        """Whether nothing is left, without taking anything."""
+        entry = self._buckets.get((limit, key))
+        return entry is not None and entry.bucket.is_empty(self._node.clock.monotonic())
+
+    def _take(self, limit: str, key: str, amount: float) -> Over | None:
+        rate = self._rates[limit]
+        return None if rate is None else self.take(limit, rate, key, amount)
+
+    def take(self, limit: str, rate: Rate, key: str, amount: float) -> Over | None:
+        """Take from the bucket of a limit that is the caller's own.
+
+        Args:
+            limit: its name, by which it is reported.
+            rate: of the bucket, where there is none yet.
+            key: whose bucket; unique among those of this limit.
+            amount: of tokens.
+        """
+        now = self._node.clock.monotonic()
+        entry = self._buckets.get((limit, key))
+        if entry is None:
+            entry = self._buckets[(limit, key)] = _Bucket(rate, now)
+            if len(self._buckets) > MAX_BUCKETS:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end((limit, key))
+        retry_after = entry.bucket.take(amount, now)
+        if retry_after is not None:
+            return Over(limit, round(retry_after, 3))
+        entry.used += amount
+        self._start_sharing()
+        return None
+
+    # -- between processes -------------------------------------------------------------------------
+
+    def _start_sharing(self) -> None:
+        if self._task is None and _cache_is_shared():
+            self._task = asyncio.create_task(self._share_for_ever(), name="realtime-limits")
+
+    async def _share_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_SHARE_INTERVAL_S)
+            changed = {key: entry.used for key, entry in self._buckets.items() if entry.used}
+            if not changed:
+                continue
+            try:
+                sums = await self._node.hooks.run(self._tell, changed)
+            except Exception as error:
+                logger.debug("Limits were not shared: %s", type(error).__name__)
+                continue
+            self._learn(changed, sums)
+
+    def _tell(self, changed: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+        """Add what was used here to the sums of all processes; blocks."""
+        prefix = self._node.config.group_prefix
+        sums = {}
+        for (limit, key), used in changed.items():
+            # Hashed: a user's key may hold what a cache does not take as a name.
+            digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+            name = f"{prefix}:limit:{limit}:{digest}"
+            amount = int(used)
+            cache.add(name, 0, timeout=_SHARED_KEY_LIFETIME_S)
+            try:
+                sums[limit, key] = float(cache.incr(name, amount))
+            except ValueError:  # it expired in between; the next round begins anew
+                continue
+        return sums
+
+    def _learn(
+        self, told: dict[tuple[str, str], float], sums: dict[tuple[str, str], float]
+    ) -> None:
+        """Take out of our buckets what the others have used."""
+        now = self._node.clock.monotonic()
+        for key, total in sums.items():
+            entry = self._buckets.get(key)
+            if entry is None or entry.used < told[key]:  # forgotten meanwhile, perhaps made anew
+                continue
+            entry.used -= told[key]
+            if entry.known is not None and total > entry.known:
+                others = total - entry.known - told[key]
+                if others > 0:
+                    entry.bucket.drain(others, now)
+            entry.known = total
+
+    async def stop(self) -> None:
+        """Share no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _count(counter: Counter[str], key: str | None, change: int) -> None:
+    if key is None:
+        return
+    counter[key] += change
+    if counter[key] <= 0:
+        del counter[key]
+
+
+def _cache_is_shared() -> bool:
+    backend = django_settings.CACHES.get("default", {}).get("BACKEND", "")
+    return not backend.endswith(_PRIVATE_CACHES)

@@ -1,0 +1,303 @@
+"""Keeps whoever may not be there now off a node's connections.
+
+In: revocations, from control messages at once and from the database every few seconds; connections
+as they come. Out: connections closed with 4401, proofs read again, subscriptions taken away. The
+slow sweep finds what no signal told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from django.apps import apps
+from django.utils import timezone
+
+from ..config import Config
+from ..identity import Identity
+from ..runtime.clock import Clock
+from ..runtime.hooks import HookRunner
+from .revocation_list import RECHECK, TOKENS, USER, Revocation, RevocationList
+
+logger = logging.getLogger(__name__)
+
+_OVERLAP = datetime.timedelta(seconds=60)
+"""How far back a poll looks again: rows become visible when their transaction commits, not before."""
+
+_LATE = datetime.timedelta(seconds=600)
+"""How far back a poll looks at most, whatever it found last: a thousand revocations at once are not
+read again for ever after. More than the clocks of a site's machines differ, and than a transaction
+lasts."""
+
+_CONCURRENT_REREADS = 4
+"""Proofs read again at once, so that a sweep leaves threads for the hooks."""
+
+_CONCURRENT_RECHECKS = 4
+"""Connections whose subscriptions are judged again at once; not those above, which hooks of the
+site's own would hold up."""
+
+
+class Guarded(Protocol):
+    """What the guard asks of a connection."""
+
+    identity: Identity
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def read_at(self) -> float:
+        """When its credentials were last read, in seconds since the epoch."""
+        ...
+
+    def revoke(self, reason: str) -> None:
+        """Close it with 4401."""
+        ...
+
+    async def reread(self) -> None:
+        """Read its proof again, and close it where that no longer holds."""
+        ...
+
+    async def recheck(self, channel: str | None = None) -> None:
+        """Ask again whether it may be on its channels, or on this one."""
+        ...
+
+
+class Host(Protocol):
+    """What the guard asks of its node."""
+
+    config: Config
+    clock: Clock
+    hooks: HookRunner
+
+    @property
+    def connections(self) -> Mapping[str, Any]: ...
+
+    def spawn(self, coroutine: Any, name: str) -> None: ...
+
+
+Sweep = Callable[[list[Any]], list[Any]]
+"""Takes connections, returns those whose session or user has changed; may block."""
+
+_sweeps: list[Sweep] = []
+
+
+def register_sweep(sweep: Sweep) -> Sweep:
+    """Have every guard use this sweep; for the floor that knows sessions and users."""
+    _sweeps.append(sweep)
+    return sweep
+
+
+class Guard:
+    """One a node; the node starts it with the first connection.
+
+    Args:
+        node: whose connections it guards.
+    """
+
+    def __init__(self, node: Host) -> None:
+        self._node = node
+        self._rereads = asyncio.Semaphore(_CONCURRENT_REREADS)
+        self._rechecks = asyncio.Semaphore(_CONCURRENT_RECHECKS)
+        self._list = RevocationList()
+        self._by_key: dict[str, dict[Guarded, None]] = {}
+        self._newest: datetime.datetime | None = None
+        self._polled_at: datetime.datetime | None = None
+        self._loaded: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failing = False
+        self.revoked = 0
+        """Connections closed because their proof was over."""
+        self.rechecks = 0
+        """Times that subscriptions were judged again; a subscription that was being made meanwhile
+        by a verdict of before is judged again too."""
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Wait until the revocations in force have been read, or could not be."""
+        if self._loaded is None:
+            self._loaded = asyncio.create_task(self._poll(), name="realtime-revocations")
+            self._tasks = [
+                asyncio.create_task(self._poll_for_ever(), name="realtime-revocation-poll"),
+                asyncio.create_task(self._sweep_for_ever(), name="realtime-sweep"),
+            ]
+        if not self._loaded.done():
+            await asyncio.shield(self._loaded)
+
+    async def stop(self) -> None:
+        """End the guard's tasks."""
+        tasks = [*self._tasks, *([self._loaded] if self._loaded is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- connections -------------------------------------------------------------------------------
+
+    def admit(self, connection: Guarded) -> str | None:
+        """Take a connection in, with the identity it has now.
+
+        Returns:
+            ``"revoked"`` where its proof was revoked while it was being read, ``"recheck"`` where it
+            must be read again, else None. Nothing is awaited between this and the connection being
+            found by later revocations, which closes the race between the two.
+        """
+        identity = connection.identity
+        for key in _keys(identity):
+            self._by_key.setdefault(key, {})[connection] = None
+        if self._list.revokes(identity):
+            self.revoked += 1
+            return "revoked"
+        if self._list.rechecks(identity, connection.read_at):
+            return "recheck"
+        return None
+
+    def revokes(self, identity: Identity) -> bool:
+        """Whether the identity's proof is over; for connections that the guard does not keep."""
+        return self._list.revokes(identity)
+
+    def dismiss(self, connection: Guarded) -> None:
+        """A connection is gone, or takes another identity."""
+        for key in _keys(connection.identity):
+            members = self._by_key.get(key)
+            if members is not None:
+                members.pop(connection, None)
+                if not members:
+                    del self._by_key[key]
+
+    def connections(self, key: str) -> list[Guarded]:
+        """The connections that a key of ``revocation`` names."""
+        return list(self._by_key.get(key, ()))
+
+    # -- revocations -------------------------------------------------------------------------------
+
+    def control(self, message: dict[str, Any]) -> None:
+        """A control message from any process, this one included."""
+        if message.get("kind") == "revoke":
+            self.take(msgspec.convert(message["entries"], list[Revocation]))
+        elif message.get("kind") == "recheck":
+            self._recheck(message.get("channel"), message.get("user"))
+
+    def take(self, revocations: Iterable[Revocation]) -> None:
+        """Take revocations up and end what they end."""
+        for revocation in self._list.add(revocations):
+            key = revocation.key
+            if key.startswith(RECHECK):
+                for connection in self.connections(USER + key.removeprefix(RECHECK)):
+                    if self._list.rechecks(connection.identity, connection.read_at):
+                        self._node.spawn(self._reread(connection), "reread")
+                continue
+            if key.startswith(TOKENS):
+                key = USER + key.removeprefix(TOKENS)
+            for connection in self.connections(key):
+                if not connection.closed and self._list.revokes(connection.identity):
+                    self.revoked += 1
+                    connection.revoke("the credentials were revoked")
+
+    def _recheck(self, channel: str | None, user: str | None) -> None:
+        self.rechecks += 1
+        found: Iterable[Any] = (
+            self._node.connections.values() if user is None else self.connections(USER + user)
+        )
+        for connection in tuple(found):
+            self._node.spawn(self._recheck_one(connection, channel, user), "recheck")
+
+    async def _recheck_one(
+        self, connection: Guarded, channel: str | None, user: str | None
+    ) -> None:
+        if user is not None:
+            await self._reread(connection)
+        async with self._rechecks:
+            if not connection.closed:
+                await connection.recheck(channel)
+
+    async def _reread(self, connection: Guarded) -> None:
+        async with self._rereads:
+            if not connection.closed:
+                await connection.reread()
+
+    # -- the database ------------------------------------------------------------------------------
+
+    async def _poll_for_ever(self) -> None:
+        await self.ready()
+        while True:
+            await asyncio.sleep(self._node.config.revocation_poll_interval)
+            await self._poll()
+
+    async def _poll(self) -> None:
+        polled_at = timezone.now()
+        try:
+            found = await self._node.hooks.run(self._read_rows, self._since())
+        except Exception as error:
+            if not self._failing:
+                logger.warning("Cannot read the revocations: %s", type(error).__name__)
+            self._failing = True
+            return
+        self._failing = False
+        self._polled_at = polled_at
+        self._list.forget_expired(self._node.clock.time())
+        for _, created_at in found:
+            if self._newest is None or created_at > self._newest:
+                self._newest = created_at
+        self.take(revocation for revocation, _ in found)
+
+    def _since(self) -> datetime.datetime | None:
+        """From when on the next poll reads; None for all that is in force."""
+        if self._polled_at is None:
+            return None
+        late = self._polled_at - _LATE
+        return late if self._newest is None else max(late, self._newest - _OVERLAP)
+
+    @staticmethod
+    def _read_rows(
+        since: datetime.datetime | None,
+    ) -> list[tuple[Revocation, datetime.datetime]]:
+        # By name: this module is imported by a site's asgi.py, before the apps are loaded.
+        model = apps.get_model("channels_realtime", "RevocationRecord")
+        rows = model._default_manager.filter(expires_at__gt=timezone.now())
+        if since is not None:
+            rows = rows.filter(created_at__gt=since)
+        values = rows.order_by("created_at").values_list(
+            "key", "not_before", "expires_at", "created_at"
+        )
+        return [
+            (Revocation(key, not_before, expires_at.timestamp()), created_at)
+            for key, not_before, expires_at, created_at in values
+        ]
+
+    # -- the sweep ---------------------------------------------------------------------------------
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._node.config.sweep_interval)
+            try:
+                await self.sweep()
+            except Exception:
+                logger.exception("The sweep of login sessions and users failed")
+
+    async def sweep(self) -> None:
+        """Find login sessions that are gone and users that changed, though no signal told.
+
+        Sessions and users are each read in batches, so that the number of queries does not depend
+        on the number of connections of a batch.
+        """
+        connections = [c for c in self._node.connections.values() if not c.closed]
+        if not connections:
+            return
+        for sweep in _sweeps:
+            for connection in await self._node.hooks.run(sweep, connections):
+                self._node.spawn(self._sweep_one(connection), "sweep")
+
+    async def _sweep_one(self, connection: Guarded) -> None:
+        self.rechecks += 1
+        await self._recheck_one(connection, None, connection.identity.user_id)
+
+
+def _keys(identity: Identity) -> Iterable[str]:
+    if identity.user_id is None:
+        return identity.keys
+    return (*identity.keys, USER + identity.user_id)

@@ -1,0 +1,254 @@
+"""Writes one connection's frames to the server's ``send``, in order, waiting for nobody.
+
+``send`` is started without a task; on servers whose ``send`` does not wait, or has room, that is
+the end of it. Where it suspends, one task takes over and what follows queues in a bounded outbox,
+so that a client which does not read delays nobody and costs bounded memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from typing import Any, Protocol
+
+from ..conversation.outbox import Frame, Outbox, Policy
+
+SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Owner(Protocol):
+    """Who is told what happens to the writing."""
+
+    def overflowed(self) -> None:
+        """The outbox is full; a frame was not queued."""
+        ...
+
+    def dropped(self, count: int, policy: Policy) -> None:
+        """So many frames were dropped that their channels' policies give up for newer ones."""
+        ...
+
+    def lost(self, error: BaseException) -> None:
+        """The server could not send: the client is gone."""
+        ...
+
+
+class _Nobody:
+    """The owner of a writer whose connection has ended."""
+
+    def overflowed(self) -> None:
+        pass
+
+    def dropped(self, count: int, policy: Policy) -> None:
+        pass
+
+    def lost(self, error: BaseException) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
+class Writer:
+    """The way out of one connection.
+
+    Args:
+        send: the server's ``send``.
+        owner: who is told of trouble.
+        max_messages: frames that may wait.
+        max_bytes: their bytes in sum.
+    """
+
+    __slots__ = (
+        "_drain",
+        "_ended",
+        "_held",
+        "_max_bytes",
+        "_max_messages",
+        "_outbox",
+        "_owner",
+        "_send",
+        "_turn",
+        "sent",
+        "sent_bytes",
+    )
+
+    def __init__(self, send: SendEvent, owner: Owner, *, max_messages: int, max_bytes: int) -> None:
+        self._send = send
+        self._owner: Owner = owner
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._outbox: Outbox | None = None  # most clients never need one
+        self._held: Outbox | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._ended = False
+        self._turn: asyncio.Future[None] | None = None  # there while ``send`` writes
+        self.sent = 0
+        """Frames that were given to the server."""
+        self.sent_bytes = 0
+
+    @property
+    def queued(self) -> int:
+        """Frames that wait."""
+        return sum(len(box) for box in (self._outbox, self._held) if box is not None)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Their bytes."""
+        return sum(box.size for box in (self._outbox, self._held) if box is not None)
+
+    def deliver(self, frame: Frame) -> None:
+        """Write a publication's frame, or keep it while deliveries are held."""
+        if self._held is None:
+            self.write(frame)
+        else:
+            self._queue(self._held, frame)
+
+    def write(self, frame: Frame, *, last: bool = False) -> bool:
+        """Write a frame, after those that wait; ``last`` words find room in a full queue.
+
+        Returns:
+            False where the owner was told of trouble instead.
+        """
+        self._ended = self._ended or last
+        if self.busy:
+            return self._queue(self._box(), frame, last=last)
+        self.sent += 1
+        self.sent_bytes += frame.size
+        try:
+            step = self._send(frame.event).__await__()
+            pending = next(step)
+        except StopIteration:
+            return True
+        except (Exception, asyncio.CancelledError) as error:
+            # A server's own cancellation (its keepalive gave up), not that of the task that runs.
+            self._owner.lost(error)
+            return False
+        self._drain = asyncio.create_task(self._write_on(_Suspended(step, pending)))
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether the server has not taken yet what was written."""
+        return self._drain is not None or self._turn is not None
+
+    async def send(self, event: dict[str, Any], *, last: bool = False) -> None:
+        """Write an event after those that wait; waits and raises as the server's ``send`` does.
+
+        What comes after the ``last`` words, whose turn may have come meanwhile, is dropped.
+        """
+        while (ahead := self._drain or self._turn) is not None:
+            await asyncio.wait([ahead])
+        if self._ended:
+            return
+        self._ended = last
+        turn = self._turn = asyncio.get_running_loop().create_future()
+        try:
+            await self._send(event)
+        finally:
+            self._turn = None
+            turn.set_result(None)
+            if self._outbox:
+                self._drain = asyncio.create_task(self._write_on())
+
+    def _queue(self, box: Outbox, frame: Frame, *, last: bool = False) -> bool:
+        dropped = box.dropped
+        if not box.put(frame, last=last):
+            self._owner.overflowed()
+            return False
+        if box.dropped != dropped:
+            self._owner.dropped(box.dropped - dropped, frame.policy)
+        return True
+
+    def hold(self) -> None:
+        """Keep deliveries back from now on."""
+        if self._held is None:
+            self._held = Outbox(self._max_messages, self._max_bytes)
+
+    def release(self) -> None:
+        """Let deliveries go on, those that were held first."""
+        held, self._held = self._held, None
+        while held is not None and (frame := held.get()) is not None:
+            if not self.write(frame):
+                return  # the owner's last words are written; nothing may follow them
+
+    def discard(self, channel: str) -> None:
+        """Take back what waits of a channel."""
+        for box in (self._outbox, self._held):
+            if box is not None:
+                box.discard(channel)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        for box in (self._outbox, self._held):
+            if box is not None:
+                box.clear()
+
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Write no more; returns the task to wait for, if there is one."""
+        self.clear()
+        if self._drain is None:
+            return []
+        self._drain.cancel()
+        return [self._drain]
+
+    def detach(self) -> None:
+        """Tell the owner nothing more, and hold it no more: they would keep each other in memory."""
+        self._owner = _NOBODY
+
+    def _box(self) -> Outbox:
+        if self._outbox is None:
+            self._outbox = Outbox(self._max_messages, self._max_bytes)
+        return self._outbox
+
+    async def _write_on(self, first: _Suspended | None = None) -> None:
+        """Finish a ``send`` that suspended, then send what has queued meanwhile."""
+        try:
+            if first is not None:
+                await first
+            box = self._box()
+            while (frame := box.get()) is not None:
+                self.sent += 1
+                self.sent_bytes += frame.size
+                await self._send(frame.event)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._owner.lost(error)  # the server's own
+        except Exception as error:
+            self._owner.lost(error)
+        finally:
+            self._drain = None
+
+
+class _Suspended:
+    """The rest of an awaitable whose first step was taken outside a task."""
+
+    __slots__ = ("_pending", "_step")
+
+    def __init__(self, step: Iterator[Any], pending: Any) -> None:
+        self._step = step
+        self._pending = pending
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        # A server's awaitable need not be a generator: granian's can be iterated and no more.
+        step, pending = self._step, self._pending
+        while True:
+            try:
+                yield pending  # an event loop sends nothing back
+            except GeneratorExit:
+                if isinstance(step, Generator):
+                    step.close()
+                raise
+            except BaseException as error:
+                if not isinstance(step, Generator):
+                    raise
+                try:
+                    pending = step.throw(error)
+                except StopIteration:
+                    return
+            else:
+                try:
+                    pending = next(step)
+                except StopIteration:
+                    return

@@ -1,0 +1,1 @@
+"""What operators see: live connections, samples, traces."""

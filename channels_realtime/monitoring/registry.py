@@ -1,0 +1,301 @@
+"""Writes down who is connected, for the admin: behind the connections' back, in batches.
+
+In: ids of connections that came, went or changed, from the node. Out: rows, about once a second, by
+the node's clerk. Nothing here is in the way of a message, and a database that is slow or down is
+waited out: what has not been written stays marked, and is written as it is by then.
+
+A node's rows are true as long as its lease. It renews the lease by the database's own clock, and
+where its row is gone (the lease had run out, and another node swept it) it writes everything anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from django.db import DataError, IntegrityError
+
+from ..config import Config
+from ..runtime.clock import Clock
+from ..runtime.database import Clerk
+from .registry_rows import (
+    BATCH,
+    SLICE,
+    delete_strays,
+    forget_nodes,
+    moment_of,
+    register_node,
+    renew_lease,
+    row_of,
+    sweep_nodes,
+    write_rows,
+    write_seen,
+)
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_INTERVAL_S = 1.0
+_SEEN_INTERVAL_S = 60.0
+
+_STRAY_INTERVAL_S = 600.0
+"""How often rows are looked for whose node is not even known."""
+_RETRY_MOST_S = 30.0
+"""Longest pause after a database that failed again and again."""
+
+_STOP_TIMEOUT_S = 2.0
+"""How long a node that stops waits to take its rows away; its lease does it otherwise."""
+
+
+class Host(Protocol):
+    """What the registry asks of its node."""
+
+    id: str
+    config: Config
+    clock: Clock
+    clerk: Clerk
+    layer: Any
+
+    @property
+    def connections(self) -> Mapping[str, Any]: ...
+    @property
+    def drain(self) -> Any: ...
+    @property
+    def broker(self) -> Any: ...
+
+    def spawn(self, coroutine: Any, name: str) -> None: ...
+
+
+_listeners: list[Callable[[Any], None]] = []
+
+
+def on_written(listener: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Have ``listener(node)`` called on the event loop after rows of connections have changed."""
+    _listeners.append(listener)
+    return listener
+
+
+_StillThere = Callable[[Any, str], Awaitable[bool]]
+
+_checks: list[_StillThere] = []
+
+
+def before_forgetting(check: _StillThere) -> _StillThere:
+    """Have ``await check(node, node_id)`` asked whether a node whose lease ran out lives all the same.
+
+    It may only be without the database: then its rows go, and it keeps its places in the groups.
+    """
+    _checks.append(check)
+    return check
+
+
+class Registry:
+    """The records of one node; the node starts it with the first connection.
+
+    Args:
+        node: whose connections it writes down.
+    """
+
+    def __init__(self, node: Host) -> None:
+        self._node = node
+        share = node.config.connection_registry
+        self._share = float(share)  # of the connections: 0.0 none, 1.0 all
+        self._changed: set[str] = set()
+        self._written: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._next_strays = 0.0
+        self._failed = 0  # times since it last went well
+        self.written = 0
+        """Rows of connections written or deleted."""
+        self.failures = 0
+        """Attempts that the database did not take."""
+
+    # -- from the node -----------------------------------------------------------------------------
+
+    def changed(self, connection_id: str) -> None:
+        """A connection came, went, or is another's now, or on other channels; never waits."""
+        if self._share and (self._share >= 1.0 or _drawn(connection_id) < self._share):
+            self._changed.add(connection_id)
+
+    def start(self) -> None:
+        """Begin to write; does nothing where it has."""
+        if self._task is None and not self._stopped:
+            self._task = asyncio.create_task(self._run(), name="realtime-registry")
+
+    async def stop(self) -> None:
+        """Take this node's rows away and write no more; waits two seconds for the database."""
+        self._stopped = True
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self._node.clerk.run(forget_nodes, [self._node.id])
+        except Exception as error:  # the lease runs out, and another node sweeps
+            logger.info("The node's rows were left to its lease: %s", type(error).__name__)
+
+    # -- the task ----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        lease = self._node.config.node_lease
+        next_renewal = next_seen = 0.0
+        next_sweep = loop.time() + lease
+        while True:
+            pause = _FLUSH_INTERVAL_S
+            try:
+                now = loop.time()
+                if now >= next_renewal:
+                    await self._renew()
+                    next_renewal = now + lease / 3
+                await self._flush(next_renewal)
+                if now >= next_seen:
+                    next_seen = now + _SEEN_INTERVAL_S
+                    await self._write_seen()
+                if now >= next_sweep:
+                    next_sweep = now + lease
+                    await self._sweep()
+                if self._failed:
+                    logger.info("The registry is written again")
+                self._failed = 0
+            except Exception as error:
+                self.failures += 1
+                log = logger.debug if self._failed else logger.warning
+                log("The registry could not be written: %s", type(error).__name__)
+                pause = min(_RETRY_MOST_S, lease / 3, _FLUSH_INTERVAL_S * 2**self._failed)
+                self._failed = min(self._failed + 1, 10)
+                # The others were without the database too, perhaps, and are to renew theirs first.
+                next_sweep = max(next_sweep, loop.time() + 2 * lease)
+            await asyncio.sleep(pause)
+
+    async def _renew(self) -> None:
+        node = self._node
+        row = {
+            "connections": len(node.connections),
+            "draining": bool(node.drain.begun),
+            "inbox": node.broker.inbox or "",
+        }
+        renewed = await node.clerk.run(renew_lease, node.id, node.config.node_lease, row)
+        if not renewed:
+            # New, or swept: whatever was written, or is being deleted just now, is replaced.
+            live = self._sampled(node.connections)
+            self._written.update(live)
+            self._changed.update(live)
+            await node.clerk.run(register_node, node.id, node.config.node_lease, row)
+
+    async def _flush(self, until: float) -> None:
+        """Write what has changed by now, in batches, as it is by then; for ``until`` at most.
+
+        What changes meanwhile waits for the next time: many that come at once are one batch.
+        """
+        loop = asyncio.get_running_loop()
+        pending, self._changed = self._changed, set()
+        told = False
+        try:
+            while pending and loop.time() < until:
+                batch = [pending.pop() for _ in range(min(BATCH, len(pending)))]
+                try:
+                    told = await self._write_or_split(batch) or told
+                except BaseException:
+                    pending.update(batch)
+                    raise
+        finally:
+            self._changed |= pending
+            if told:
+                self._tell()
+
+    def _tell(self) -> None:
+        for listener in _listeners:
+            try:
+                listener(self._node)
+            except Exception:
+                logger.exception("%r failed", listener)
+
+    async def _write_or_split(self, batch: list[str]) -> bool:
+        """Write a batch; a row that the database will not have is left out alone."""
+        try:
+            return await self._write(batch)
+        except (DataError, IntegrityError) as error:
+            if len(batch) == 1:
+                self.failures += 1
+                logger.warning(
+                    "Connection %s could not be written: %s", batch[0], type(error).__name__
+                )
+                return False
+        told = False
+        for connection_id in batch:
+            told = await self._write_or_split([connection_id]) or told
+        return told
+
+    async def _write(self, batch: list[str]) -> bool:
+        rows: list[dict[str, Any]] = []
+        subscriptions: list[tuple[str, list[str]]] = []
+        gone: list[str] = []
+        most = self._node.config.registry_max_subscriptions
+        for number, connection_id in enumerate(batch, 1):
+            if not number % SLICE:
+                await asyncio.sleep(0)
+            connection = self._node.connections.get(connection_id)
+            if connection is not None:
+                rows.append(row_of(connection, self._node.id))
+                names = itertools.islice(connection.subscriptions, most)
+                subscriptions.append((connection_id, list(names)))
+            elif connection_id in self._written:
+                gone.append(connection_id)
+        if not rows and not gone:
+            return False  # came and went between two batches
+        known = self._written.intersection(row["connection_id"] for row in rows)
+        # Before the outcome is known: a transaction may have been committed though its answer was lost.
+        self._written.update(row["connection_id"] for row in rows)
+        await self._node.clerk.run(write_rows, rows, subscriptions, gone, known)
+        self._written.difference_update(gone)
+        self.written += len(rows) + len(gone)
+        return True
+
+    async def _write_seen(self) -> None:
+        """Note who was heard of since the last time; one moment for all of them."""
+        since = self._node.clock.time() - _SEEN_INTERVAL_S
+        heard = [
+            connection.id
+            for connection in self._node.connections.values()
+            if connection.id in self._written and connection.seen_at >= since
+        ]
+        at = moment_of(self._node.clock.time())
+        for start in range(0, len(heard), BATCH):
+            await self._node.clerk.run(write_seen, heard[start : start + BATCH], at)
+
+    async def _sweep(self) -> None:
+        """Forget nodes that are gone: their rows, and their places in the layer's groups."""
+        node = self._node
+        for node_id, inbox, channels in await node.clerk.run(
+            sweep_nodes, node.id, node.config.node_lease
+        ):
+            logger.info("Node %s is gone: its lease has run out", node_id)
+            if inbox:
+                node.spawn(self._forget_inbox(node_id, inbox, channels), "forgetting a node")
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_strays:
+            self._next_strays = now + _STRAY_INTERVAL_S
+            await node.clerk.run(delete_strays)
+
+    async def _forget_inbox(self, node_id: str, inbox: str, channels: list[str]) -> None:
+        for check in _checks:
+            if await check(self._node, node_id):
+                return
+        await self._node.broker.forget_inbox(node_id, inbox, channels)
+
+    def _sampled(self, ids: Iterable[str]) -> list[str]:
+        if not self._share:
+            return []
+        return [i for i in ids if self._share >= 1.0 or _drawn(i) < self._share]
+
+
+def _drawn(connection_id: str) -> float:
+    """A number from 0 to 1 that is always the same for a connection."""
+    return zlib.crc32(connection_id.encode()) / 2**32

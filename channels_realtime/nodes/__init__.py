@@ -1,0 +1,1 @@
+"""One process among others: its subscribers, its groups on the channel layer, requests between processes."""

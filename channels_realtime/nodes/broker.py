@@ -1,0 +1,518 @@
+"""Carries publications between processes over any Channels layer, through one inbox a process.
+
+In: publications of this process, and from the layer those of every process. Out: each publication
+of a joined group, once, to the receiver (the node). A publication costs one ``group_send``,
+whatever the number of subscribers; a connection costs the layer nothing.
+
+Only the layer's public API is used: ``new_channel``, ``receive``, ``group_add``, ``group_discard``,
+``group_send``. No layer promises delivery, and some lose memberships in silence (a Redis that was
+flushed, a membership that expired), so the broker sends probes to itself: one before a group counts
+as joined, and others at intervals. A probe that does not come back means joining again.
+
+Nor does a layer promise to deliver once: ``RedisChannelLayer`` puts what it handed out into its
+queue again where the connection that was to take it off breaks, and a client of Redis sends again
+what was not answered. So each message has a name, and a name that came before is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from ..errors import Unavailable
+from ..protocol.messages import Publication
+from ..protocol.names import group_name
+
+logger = logging.getLogger(__name__)
+
+_LINGER_S = 2.0
+"""How long a group without subscribers stays joined: a page that reloads comes back sooner."""
+
+_PROBE_DELAYS_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Waits between the tries of a probe; the pub/sub layer does not say when it has subscribed."""
+
+_CHECK_TIMEOUT_S = 3.0
+"""How long a check's probe may be away; of the order of a layer's longest pause."""
+
+_PROBE_TIMEOUT_S = sum(_PROBE_DELAYS_S) + _CHECK_TIMEOUT_S
+"""How long a probe waits in all."""
+
+_CHECKED_GROUPS = 25
+"""Groups that a check probes, of however many there are; a probe is a message to each process."""
+
+_REJOIN_INTERVAL_S = 3_600.0
+"""``RedisChannelLayer`` drops members a day after they joined (``group_expiry``, 86,400 s)."""
+
+_RECEIVE_BURST = 64
+"""Messages handled before the loop's other tasks get their turn."""
+
+_SEND_BURST = 32
+"""Publications sent before the inbox is read: an in-process layer drops beyond 100 waiting ones."""
+
+_REMEMBERED = 1_000
+"""Names of messages kept, to know a repeated one; a layer repeats within the next few."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Publication).decode
+
+
+class Receiver(Protocol):
+    """What the broker hands publications to."""
+
+    def receive(self, publication: Publication, sent_at: float | None = None) -> None:
+        """Take a publication; never waits.
+
+        Args:
+            publication: what came.
+            sent_at: when it was sent, in seconds since the epoch, where that is known.
+        """
+        ...
+
+    def control(self, message: dict[str, Any]) -> None:
+        """Take a control message; never waits."""
+        ...
+
+
+def envelope(publication: Publication) -> dict[str, Any]:
+    """The layer message of a publication: encoded here, because layers cannot carry every value.
+
+    ``at`` is when it was sent, for the latencies that operators see; machines' clocks differ.
+    """
+    return {
+        "type": "realtime.publication",
+        "name": secrets.token_hex(8),
+        "body": _encode(publication),
+        "at": time.time(),
+    }
+
+
+async def send(layer: Any, prefix: str, publication: Publication, timeout: float) -> None:
+    """Send a publication to every process that has a subscriber.
+
+    Raises:
+        Unavailable: the layer failed or did not take it within ``timeout`` seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            await layer.group_send(group_name(prefix, publication.channel), envelope(publication))
+    except Exception as error:
+        raise Unavailable(
+            f"the channel layer did not take the publication: {type(error).__name__}"
+        ) from error
+
+
+def control_group(prefix: str) -> str:
+    """The group of all nodes."""
+    return f"{prefix}.nodes"
+
+
+def node_group(prefix: str, node_id: str) -> str:
+    """The group of one node alone."""
+    return f"{prefix}.node.{node_id}"
+
+
+async def send_control(
+    layer: Any,
+    prefix: str,
+    message: dict[str, Any],
+    timeout: float,
+    *,
+    node_id: str | None = None,
+) -> None:
+    """Send a control message to every node, or to one.
+
+    Args:
+        message: text, bytes, numbers and lists of them only, which every layer can carry.
+        node_id: the one node; None for all.
+
+    Raises:
+        Unavailable: the layer failed or did not take it within ``timeout`` seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            group = control_group(prefix) if node_id is None else node_group(prefix, node_id)
+            await layer.group_send(
+                group,
+                {"type": "realtime.control", "name": secrets.token_hex(8), "control": message},
+            )
+    except Exception as error:
+        raise Unavailable(
+            f"the channel layer did not take the control message: {type(error).__name__}"
+        ) from error
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Look at a join's error, which was logged, though all who waited for it may have gone."""
+    if not task.cancelled():
+        task.exception()
+
+
+class _Membership:
+    """One group that this process is in, or is joining or leaving."""
+
+    __slots__ = ("group", "idle_since", "joined", "joining", "lock", "references")
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.references = 0
+        self.joined = False
+        self.joining: asyncio.Task[None] | None = None
+        self.idle_since: float | None = None
+        self.lock = asyncio.Lock()
+
+
+class Broker:
+    """The live path of one process; belongs to the event loop that it was started on.
+
+    Args:
+        layer: a Channels layer.
+        prefix: begins the name of every group.
+        node_id: names this process's own group.
+        receiver: takes what arrives.
+        subscribe_timeout: seconds that joining a group may take.
+        publish_timeout: seconds that sending may take.
+        check_interval: seconds between checks of the memberships.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        *,
+        prefix: str,
+        node_id: str,
+        receiver: Receiver,
+        subscribe_timeout: float,
+        publish_timeout: float,
+        check_interval: float,
+    ) -> None:
+        self._layer = layer
+        self._prefix = prefix
+        self._receiver = receiver
+        self._subscribe_timeout = subscribe_timeout
+        self._publish_timeout = publish_timeout
+        self._check_interval = check_interval
+        self._own = _Membership(node_group(prefix, node_id))
+        self._all = _Membership(control_group(prefix))
+        self._memberships: dict[str, _Membership] = {}
+        self._probes: dict[str, asyncio.Future[None]] = {}
+        self._probe_numbers = itertools.count()
+        self._probe_secret = secrets.token_hex(8)
+        self._inbox: str | None = None
+        self._starting = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unread = 0
+        self._names: OrderedDict[str, None] = OrderedDict()
+        self.received = 0
+        """Publications that came from the layer."""
+        self.rejoined = 0
+        """Times that a membership was found lost and taken up again."""
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the inbox; does nothing where it is open.
+
+        Raises:
+            Unavailable: the layer did not answer.
+        """
+        if self._inbox is not None:
+            return
+        async with self._starting:
+            if self._inbox is not None:
+                return
+            reader: asyncio.Task[None] | None = None
+            try:
+                async with asyncio.timeout(self._subscribe_timeout):
+                    inbox: str = await self._layer.new_channel()
+                    await self._layer.group_add(self._own.group, inbox)
+                    await self._layer.group_add(self._all.group, inbox)
+                    reader = asyncio.create_task(self._read(inbox), name="realtime-inbox")
+                    if not await self._probe(self._all.group):
+                        raise Unavailable("the channel layer does not deliver")
+            except BaseException as error:
+                if reader is not None:
+                    reader.cancel()
+                if not isinstance(error, Exception):
+                    raise
+                raise Unavailable(
+                    f"the channel layer did not open an inbox: {type(error).__name__}"
+                ) from error
+            self._inbox = inbox
+            self._own.joined = self._all.joined = True
+            tender = asyncio.create_task(self._tend(), name="realtime-groups")
+            self._tasks = [reader, tender]
+
+    @property
+    def inbox(self) -> str | None:
+        """Its channel of the layer, once it is open."""
+        return self._inbox
+
+    async def forget_inbox(self, node_id: str, inbox: str, channels: Iterable[str]) -> None:
+        """Take a process that died out of its groups, where the layer would keep it in them.
+
+        Args:
+            node_id: of its node.
+            inbox: its channel of the layer.
+            channels: that it had subscribers of, as far as is known.
+        """
+        groups = [
+            node_group(self._prefix, node_id),
+            control_group(self._prefix),
+            *(group_name(self._prefix, channel) for channel in channels),
+        ]
+        try:
+            for group in groups:
+                async with asyncio.timeout(self._publish_timeout):
+                    await self._layer.group_discard(group, inbox)
+        except Exception as error:  # a layer forgets in time by itself
+            logger.info("A dead process stays in its groups: %s", type(error).__name__)
+
+    async def stop(self) -> None:
+        """Leave every group and close the inbox."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        if self._inbox is None:
+            return
+        joined = [m for m in (self._own, self._all, *self._memberships.values()) if m.joined]
+        self._memberships.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._subscribe_timeout):
+                for membership in joined:
+                    await self._discard(membership)
+        self._inbox = None
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    async def join(self, channel: str) -> None:
+        """Be in the channel's group; each ``join`` needs its ``leave``.
+
+        Returns once a probe sent through the group has come back, so that what is published from
+        then on arrives.
+
+        Raises:
+            Unavailable: that did not happen in time.
+        """
+        await self.start()
+        group = group_name(self._prefix, channel)
+        membership = self._memberships.get(group)
+        if membership is None:
+            membership = self._memberships[group] = _Membership(group)
+        membership.references += 1
+        membership.idle_since = None
+        if membership.joined:
+            return
+        try:
+            if membership.joining is None:
+                membership.joining = asyncio.create_task(self._join(membership))
+                membership.joining.add_done_callback(_retrieve)
+            # Several may wait for one join; the one that goes away must not end it for the others.
+            await asyncio.shield(membership.joining)
+        except BaseException as error:
+            self._release(membership)
+            if isinstance(error, Unavailable) or not isinstance(error, Exception):
+                raise
+            raise Unavailable(f"could not join: {type(error).__name__}") from error
+
+    def leave(self, channel: str) -> None:
+        """Take one ``join`` back. The last one leaves the group a little later."""
+        membership = self._memberships.get(group_name(self._prefix, channel))
+        if membership is not None:
+            self._release(membership)
+
+    def _release(self, membership: _Membership) -> None:
+        membership.references -= 1
+        if membership.references <= 0:
+            membership.idle_since = asyncio.get_running_loop().time()
+
+    async def _join(self, membership: _Membership) -> None:
+        try:
+            async with asyncio.timeout(self._subscribe_timeout), membership.lock:
+                await self._layer.group_add(membership.group, self._inbox)
+                if not await self._probe(membership.group):
+                    raise Unavailable("the channel layer does not deliver")
+            membership.joined = True
+        except Unavailable:
+            raise
+        except Exception as error:
+            logger.warning("Cannot join a group of the channel layer: %s", error)
+            raise Unavailable(
+                f"the channel layer did not answer: {type(error).__name__}"
+            ) from error
+        finally:
+            membership.joining = None
+
+    async def _part(self, membership: _Membership) -> None:
+        """Leave a group that has been idle, unless somebody came back."""
+        async with membership.lock:
+            if membership.references > 0:
+                return
+            membership.joined = False
+            if not await self._discard(membership):
+                membership.joined = True  # still in it as far as anyone knows; tried again later
+                return
+        if membership.references <= 0:
+            self._memberships.pop(membership.group, None)
+
+    async def _discard(self, membership: _Membership) -> bool:
+        try:
+            await self._layer.group_discard(membership.group, self._inbox)
+        except Exception as error:
+            logger.warning("Cannot leave a group of the channel layer: %s", error)
+            return False
+        return True
+
+    # -- probes ------------------------------------------------------------------------------------
+
+    async def _probe(self, group: str) -> bool:
+        """Whether what is sent to the group comes back."""
+        nonce = f"{self._probe_secret}.{next(self._probe_numbers)}"
+        back = self._probes[nonce] = asyncio.get_running_loop().create_future()
+        try:
+            for delay in _PROBE_DELAYS_S:
+                await self._layer.group_send(group, {"type": "realtime.probe", "nonce": nonce})
+                done, _ = await asyncio.wait([back], timeout=delay)
+                if done:
+                    return True
+            done, _ = await asyncio.wait([back], timeout=_CHECK_TIMEOUT_S)
+            return bool(done)
+        finally:
+            del self._probes[nonce]
+
+    async def _tend(self) -> None:
+        """Leave idle groups, check memberships, renew them; once a second, for ever."""
+        loop = asyncio.get_running_loop()
+        next_check = loop.time() + self._check_interval
+        next_renewal = loop.time() + _REJOIN_INTERVAL_S
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                now = loop.time()
+                for membership in tuple(self._memberships.values()):
+                    idle = membership.idle_since
+                    if membership.references <= 0 and idle is not None and now - idle > _LINGER_S:
+                        await self._part(membership)
+                if now >= next_check:
+                    next_check = now + self._check_interval
+                    await self._check()
+                if now >= next_renewal:
+                    next_renewal = now + _REJOIN_INTERVAL_S
+                    await self._join_again(force=False)
+            except Exception:
+                logger.exception("Tending the groups of the channel layer failed")
+
+    async def _check(self) -> None:
+        """Probe this process's own groups and some of the others, in turn; join again where lost."""
+        checked = [self._own, self._all]
+        used = (m for m in self._memberships.values() if m.joined and m.references > 0)
+        checked += itertools.islice(used, _CHECKED_GROUPS)
+        try:
+            # Longer than a probe waits for its return: what runs out here is a layer that hangs,
+            # and one that does not bring the probe back has lost the group.
+            async with asyncio.timeout(_PROBE_TIMEOUT_S + self._publish_timeout):
+                alive = await asyncio.gather(*(self._probe(m.group) for m in checked))
+        except Exception as error:
+            logger.warning("The channel layer does not answer: %s", error)
+            return  # nothing to join while it is away; the next check sees what it lost
+        if not all(alive):
+            logger.warning("The channel layer lost this process's groups; joining them again")
+            await self._join_again(force=True)
+            return
+        for membership in checked[2:]:  # to the end of the queue
+            if self._memberships.get(membership.group) is membership:
+                self._memberships[membership.group] = self._memberships.pop(membership.group)
+
+    async def _join_again(self, *, force: bool) -> None:
+        """Join every group anew; ``force`` for layers that believe they are in them."""
+        for membership in (self._own, self._all, *tuple(self._memberships.values())):
+            async with asyncio.timeout(self._subscribe_timeout), membership.lock:
+                if membership.joined:
+                    if force:
+                        await self._layer.group_discard(membership.group, self._inbox)
+                    await self._layer.group_add(membership.group, self._inbox)
+        if force:
+            self.rejoined += 1
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    async def publish(self, publication: Publication) -> None:
+        """Send a publication to every process that has a subscriber, this one included.
+
+        Raises:
+            Unavailable: the layer failed or did not take it in time.
+        """
+        await send(self._layer, self._prefix, publication, self._publish_timeout)
+        self._unread += 1
+        if self._unread >= _SEND_BURST:
+            self._unread = 0
+            await asyncio.sleep(0)
+
+    async def _read(self, inbox: str) -> None:
+        """Take what comes to the inbox, for ever; a layer's error is waited out."""
+        failures = 0
+        burst = 0
+        while True:
+            try:
+                message = await self._layer.receive(inbox)
+            except Exception as error:
+                failures += 1
+                log = logger.warning if failures == 1 else logger.debug
+                log("Reading from the channel layer failed: %s: %s", type(error).__name__, error)
+                await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)))
+                continue
+            failures = 0
+            self._unread = 0
+            self._take(message)
+            burst += 1
+            if burst >= _RECEIVE_BURST:
+                burst = 0
+                await asyncio.sleep(0)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        nonce = message.get("nonce")
+        if nonce is not None:
+            back = self._probes.get(nonce) if isinstance(nonce, str) else None
+            if back is not None and not back.done():
+                back.set_result(None)
+            return
+        name = message.get("name")
+        if isinstance(name, str) and self._came_before(name):
+            return
+        control = message.get("control")
+        if control is not None:
+            try:
+                self._receiver.control(control)
+            except Exception:
+                logger.exception("A control message failed")
+            return
+        try:
+            publication = _decode(message["body"])
+        except (KeyError, TypeError, ValueError, msgspec.MsgspecError):
+            logger.warning("The inbox got a message that is not ours; another GROUP_PREFIX helps")
+            return
+        self.received += 1
+        try:
+            self._receiver.receive(publication, message.get("at"))
+        except Exception:
+            logger.exception(
+                "Delivering a publication failed", extra={"channel": publication.channel}
+            )
+
+    def _came_before(self, name: str) -> bool:
+        """Whether a message of this name was taken already; from now on it was."""
+        if name in self._names:
+            return True
+        self._names[name] = None
+        if len(self._names) > _REMEMBERED:
+            self._names.popitem(last=False)
+        return False

@@ -1,0 +1,91 @@
+"""Leaving well: a node that goes away sends its connections elsewhere, a few at a time.
+
+In: a signal of the server's, or ``manage.py realtime_drain``. From then on no connection is let in
+and readiness says so; every client is told ``closing`` 4503 with a ``retry_after`` of its own, so
+that thousands do not come back in the same second. It ends when all are gone or the grace is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..config import Config
+from ..protocol.codes import CloseCode
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 0.02
+"""How often it is looked whether the last connection has gone."""
+
+
+class Leaver(Protocol):
+    """What draining asks of a connection."""
+
+    closed: bool
+
+    def close(self, code: CloseCode, reason: str, *, retry_after: float | None = None) -> None: ...
+
+    def drop(self) -> None: ...
+
+
+class Drain:
+    """The leaving of one node; begins at most once.
+
+    Args:
+        config: the settings.
+        connections: the node's, by id; shrinks as they go.
+    """
+
+    def __init__(self, config: Config, connections: Mapping[str, Any]) -> None:
+        self._config = config
+        self._connections = connections
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._task is not None
+
+    def begin(self) -> asyncio.Task[None]:
+        """Start leaving; returns the task that ends when it is over."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="realtime-drain")
+        return self._task
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._config.drain_grace
+        count = len(self._connections)
+        logger.info("Draining: %d connections are sent elsewhere", count)
+        leaving = list(self._connections.values())
+        batch = self._config.drain_batch
+        # However many there are, all are told in half the grace, and have the rest to go.
+        pause = min(
+            self._config.drain_batch_interval,
+            self._config.drain_grace / 2 / max(1, math.ceil(count / batch)),
+        )
+        for start in range(0, count, batch):
+            for connection in leaving[start : start + batch]:
+                self._send_away(connection)
+            await asyncio.sleep(pause)
+        while self._connections and loop.time() < deadline:
+            for connection in list(self._connections.values()):
+                if not connection.closed:  # it was between its handshake and its registration
+                    self._send_away(connection)
+            await asyncio.sleep(_LOOK_S)
+        left = list(self._connections.values())
+        for connection in left:
+            connection.drop()
+        logger.info("Drained: %d connections left, %d were dropped", count - len(left), len(left))
+
+    def _send_away(self, connection: Leaver) -> None:
+        connection.close(
+            CloseCode.GOING_AWAY,
+            "going away",
+            retry_after=round(random.uniform(0.0, self._config.drain_retry_window), 3),
+        )

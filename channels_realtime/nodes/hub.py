@@ -1,0 +1,215 @@
+"""Fan-out in one process: channel to local subscribers.
+
+In: a publication from the broker. Out: one encoded frame for each encoding, handed to every
+subscriber that takes it. This is the hot path: no container is made for a delivery, and a
+subscriber's ``deliver`` never waits.
+
+A subscriber is indexed under one selection or several (``Channel.select``). ``ALL`` covers the
+others: a subscriber under ``ALL`` is under nothing else, so nobody is handed a frame twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from ..conversation.outbox import Frame, Policy
+from ..protocol.dialects.base import Encoding, frame_size
+from ..protocol.messages import Publication
+from ..protocol.selection import ALL, Selection
+
+
+class Subscriber(Protocol):
+    """What the hub delivers to."""
+
+    @property
+    def encoding(self) -> Encoding:
+        """How it is written to; shared by all that are written to alike."""
+        ...
+
+    def deliver(self, frame: Frame) -> None:
+        """Take a frame; never waits, never raises."""
+        ...
+
+
+def make_frame(
+    data: str | bytes, channel: str | None = None, policy: Policy = Policy.CLOSE
+) -> Frame:
+    """The frame of encoded data, as an ASGI ``websocket.send`` event."""
+    key = "bytes" if isinstance(data, bytes) else "text"
+    return Frame({"type": "websocket.send", key: data}, frame_size(data), channel, policy)
+
+
+RATE_WINDOW_S = 10.0
+"""Over how long the rate of a channel's publications is told."""
+
+
+class _Topic:
+    """One channel's subscribers, by selection, then by encoding."""
+
+    __slots__ = ("earlier", "recent", "selections", "selections_of", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now  # when the running window began
+        self.recent = 0  # publications in it
+        self.earlier = 0  # in the window before it
+        self.selections: dict[Selection, dict[Encoding, dict[Subscriber, None]]] = {}
+        self.selections_of: dict[Subscriber, set[Selection]] = {}
+
+    def turn(self, now: float) -> None:
+        """Begin a new window where the running one is over."""
+        windows = int((now - self.since) / RATE_WINDOW_S)
+        if windows > 0:
+            self.earlier = self.recent if windows == 1 else 0
+            self.recent = 0
+            self.since += windows * RATE_WINDOW_S
+
+    def index(self, subscriber: Subscriber, selection: Selection) -> None:
+        encodings = self.selections.setdefault(selection, {})
+        encodings.setdefault(subscriber.encoding, {})[subscriber] = None
+
+    def unindex(self, subscriber: Subscriber, selection: Selection) -> None:
+        encodings = self.selections[selection]
+        subscribers = encodings[subscriber.encoding]
+        del subscribers[subscriber]
+        if not subscribers:
+            del encodings[subscriber.encoding]
+            if not encodings:
+                del self.selections[selection]
+
+
+class Hub:
+    """The local subscribers of one process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._topics: dict[str, _Topic] = {}
+        self.delivered = 0
+        """Frames handed to subscribers since the start."""
+
+    def __contains__(self, channel: str) -> bool:
+        return channel in self._topics
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    def channels(self) -> Iterator[str]:
+        """The channels that have a subscriber here."""
+        return iter(tuple(self._topics))
+
+    def count(self, channel: str) -> int:
+        """How many subscribers the channel has here."""
+        topic = self._topics.get(channel)
+        return 0 if topic is None else len(topic.selections_of)
+
+    def rate(self, channel: str) -> float:
+        """Publications a second that have come to the channel of late."""
+        topic = self._topics.get(channel)
+        if topic is None:
+            return 0.0
+        now = self._clock()
+        topic.turn(now)
+        passed = (now - topic.since) / RATE_WINDOW_S
+        return (topic.earlier * (1.0 - passed) + topic.recent) / RATE_WINDOW_S
+
+    def add(self, channel: str, subscriber: Subscriber, selection: Selection = ALL) -> bool:
+        """Subscribe; False where the subscriber has this selection already."""
+        topic = self._topics.get(channel)
+        if topic is None:
+            topic = self._topics[channel] = _Topic(self._clock())
+        held = topic.selections_of.setdefault(subscriber, set())
+        if selection in held:
+            return False
+        if selection is ALL:
+            for covered in held:
+                topic.unindex(subscriber, covered)
+            topic.index(subscriber, ALL)
+        elif ALL not in held:
+            topic.index(subscriber, selection)
+        held.add(selection)
+        return True
+
+    def selections(self, channel: str, subscriber: Subscriber) -> frozenset[Selection]:
+        """What the subscriber has selected of the channel; empty where it is not on it."""
+        topic = self._topics.get(channel)
+        return frozenset() if topic is None else frozenset(topic.selections_of.get(subscriber, ()))
+
+    def remove_selection(self, channel: str, subscriber: Subscriber, selection: Selection) -> bool:
+        """Take one selection back; True where that was the subscriber's last on the channel."""
+        topic = self._topics[channel]
+        held = topic.selections_of[subscriber]
+        held.remove(selection)
+        if selection is ALL:
+            topic.unindex(subscriber, ALL)
+            for uncovered in held:
+                topic.index(subscriber, uncovered)
+        elif ALL not in held:
+            topic.unindex(subscriber, selection)
+        if held:
+            return False
+        self._forget(channel, topic, subscriber)
+        return True
+
+    def remove(self, channel: str, subscriber: Subscriber) -> bool:
+        """Unsubscribe wholly; False where it was not subscribed."""
+        topic = self._topics.get(channel)
+        held = None if topic is None else topic.selections_of.get(subscriber)
+        if topic is None or held is None:
+            return False
+        for selection in (ALL,) if ALL in held else held:
+            topic.unindex(subscriber, selection)
+        self._forget(channel, topic, subscriber)
+        return True
+
+    def _forget(self, channel: str, topic: _Topic, subscriber: Subscriber) -> None:
+        del topic.selections_of[subscriber]
+        if not topic.selections_of:
+            del self._topics[channel]
+
+    def deliver(
+        self,
+        publication: Publication,
+        selection: Selection = ALL,
+        policy: Policy = Policy.CLOSE,
+    ) -> int:
+        """Hand a publication to whoever wants it; returns to how many.
+
+        Args:
+            publication: what came from the broker.
+            selection: the value that its payload has for the channel's ``select``, ALL without one.
+            policy: what happens to it where a client is slow.
+        """
+        topic = self._topics.get(publication.channel)
+        if topic is None:
+            return 0
+        topic.turn(self._clock())
+        topic.recent += 1
+        frames: dict[str, Frame] = {}
+        handed = self._hand_out(topic.selections.get(ALL), publication, policy, frames)
+        if selection is not ALL:
+            chosen = topic.selections.get(selection)
+            handed += self._hand_out(chosen, publication, policy, frames)
+        self.delivered += handed
+        return handed
+
+    def _hand_out(
+        self,
+        encodings: dict[Encoding, dict[Subscriber, None]] | None,
+        publication: Publication,
+        policy: Policy,
+        frames: dict[str, Frame],
+    ) -> int:
+        if not encodings:
+            return 0
+        handed = 0
+        # Snapshots: a delivery that fails removes its subscriber while this loop runs.
+        for encoding, subscribers in tuple(encodings.items()):
+            frame = frames.get(encoding.name)
+            if frame is None:
+                data = encoding.encode_publication(publication)
+                frame = frames[encoding.name] = make_frame(data, publication.channel, policy)
+            for subscriber in tuple(subscribers):
+                subscriber.deliver(frame)
+            handed += len(subscribers)
+        return handed

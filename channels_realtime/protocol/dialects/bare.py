@@ -1,0 +1,78 @@
+"""The bare dialect: one channel, and frames are payloads.
+
+For devices, htmx and pages with no protocol at all: ``ws.send("hello")`` publishes ``"hello"``.
+"""
+
+from __future__ import annotations
+
+from ...errors import BadPayload
+from .. import messages as m
+from ..codecs import JSON
+from ..codes import ErrorCode
+from ..limits import Limits
+from ..payloads import normalise
+from .base import frame_size
+
+
+class BareEncoding:
+    """Publications as their payload alone: text and bytes as they are, the rest as JSON text."""
+
+    __slots__ = ()
+
+    name = "bare"
+
+    def encode_publication(self, publication: m.Publication) -> str | bytes:
+        """The frame: the payload and nothing else."""
+        payload = publication.payload
+        # Daphne sends no empty text frame; there is no other way to write empty text, so it is lost.
+        return payload if isinstance(payload, (str, bytes)) else JSON.encode(payload)
+
+
+BARE_ENCODING = BareEncoding()
+
+
+class BareDialect:
+    """Reads each frame as a publish to the one channel, writes publications only.
+
+    Args:
+        channel: the channel of the endpoint's path.
+        limits: what this client may send.
+    """
+
+    __slots__ = ("_channel", "_limits", "encoding")
+
+    name = "bare"
+    heartbeat = False
+
+    def __init__(self, channel: str, limits: Limits) -> None:
+        self._channel = channel
+        self._limits = limits
+        self.encoding = BARE_ENCODING
+
+    def decode(self, frame: str | bytes) -> list[m.Command]:
+        """A publish of the frame as it is."""
+        size = frame_size(frame)
+        if size > self._limits.max_payload:
+            return [
+                m.Malformed(
+                    code=ErrorCode.TOO_LARGE,
+                    reason=f"a payload of {size} bytes; expected at most {self._limits.max_payload}",
+                    about="publish",
+                    channel=self._channel,
+                )
+            ]
+        try:
+            payload = normalise(frame)
+        except BadPayload as error:
+            return [
+                m.Malformed(
+                    code=error.code, reason=error.reason, about="publish", channel=self._channel
+                )
+            ]
+        return [m.Publish(channel=self._channel, payload=payload)]
+
+    def encode(self, push: m.Push) -> str | bytes | None:
+        """Only publications have a form here."""
+        if isinstance(push, m.Message):
+            return self.encoding.encode_publication(push.publication)
+        return None

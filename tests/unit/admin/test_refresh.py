@@ -1,0 +1,254 @@
+"""The list that follows what happens: the channel, who is told, and what the page hands to its script."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.messages import get_messages
+from django.contrib.staticfiles import finders
+from django.test import RequestFactory
+from django.urls import reverse, set_script_prefix
+
+from channels_realtime.channels import registry as routes
+from channels_realtime.errors import Unavailable
+from channels_realtime.monitoring import feed, registry
+from tests.unit.admin.conftest import inspection
+from tests.unit.admin.pages_read import read, tags
+
+LIST = reverse("admin:channels_realtime_connectionrecord_changelist")
+
+
+# -- who may hear ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def channel():
+    return routes.resolve("realtime/admin/connections")
+
+
+def test_channel_is_found_like_any_apps_own(channel):
+    assert isinstance(channel, feed.ConnectionsChanged)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("permissions", "changes", "allowed"),
+    [
+        (("view_connectionrecord",), {}, True),
+        ((None,), {}, True),
+        ((), {}, False),
+        (("act_on_connection", "trace_connection"), {}, False),
+        (("view_connectionrecord",), {"is_staff": False}, False),
+        (("view_connectionrecord",), {"is_active": False}, False),
+        ((None,), {"is_active": False}, False),
+    ],
+)
+def test_channel_is_for_staff_who_may_see_the_list(channel, staff, permissions, changes, allowed):
+    user = staff(*permissions).user
+    for name, value in changes.items():
+        setattr(user, name, value)
+    assert channel.can_subscribe(SimpleNamespace(user=user)) is allowed
+
+
+def test_channel_is_not_for_the_anonymous(channel):
+    assert channel.can_subscribe(SimpleNamespace(user=AnonymousUser())) is False
+    assert channel.can_publish(SimpleNamespace(user=AnonymousUser())) is False
+
+
+# -- what is told ----------------------------------------------------------------------------------
+
+
+class Node:
+    """Notes what is published, and owns its tasks."""
+
+    def __init__(self) -> None:
+        self.published: list = []
+        self.tasks: list[asyncio.Task] = []
+        self.error: Exception | None = None
+
+    async def publish(self, publication):
+        self.published.append((publication.channel, publication.payload))
+        if self.error is not None:
+            raise self.error
+
+    def spawn(self, coroutine, name):
+        self.tasks.append(asyncio.create_task(coroutine, name=name))
+
+    def written(self):
+        """What the registry does after it has written rows."""
+        for listener in registry._listeners:
+            listener(self)
+
+
+@pytest.fixture
+async def clock(monkeypatch):
+    """Lets a test say when a second has passed."""
+    passed: asyncio.Queue[None] = asyncio.Queue()
+    waits: list[float] = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+        await passed.get()
+
+    monkeypatch.setattr(feed.asyncio, "sleep", sleep)
+    return SimpleNamespace(pass_on=lambda: passed.put_nowait(None), waits=waits)
+
+
+async def settle():
+    """Let the tasks run until they wait."""
+    for _turn in range(5):
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_result, None)
+        await future
+
+
+async def test_change_is_told_at_once_and_then_once_a_second(clock):
+    node = Node()
+    told = ("realtime/admin/connections", {"changed": True})
+    node.written()
+    await settle()
+    assert node.published == [told]
+    node.written()
+    node.written()
+    await settle()
+    assert node.published == [told]
+    clock.pass_on()
+    await settle()
+    assert node.published == [told, told]  # the two that came meanwhile, in one
+    clock.pass_on()
+    await settle()
+    assert node.published == [told, told]
+    assert all(task.done() for task in node.tasks)
+    node.written()
+    await settle()
+    assert node.published == [told] * 3
+    assert clock.waits == [1.0, 1.0, 1.0]
+    clock.pass_on()
+    await asyncio.gather(*node.tasks)
+
+
+async def test_each_node_tells_for_itself(clock):
+    nodes = [Node(), Node()]
+    for node in nodes:
+        node.written()
+    await settle()
+    assert [len(node.published) for node in nodes] == [1, 1]
+    for _node in nodes:
+        clock.pass_on()
+    await asyncio.gather(*(task for node in nodes for task in node.tasks))
+
+
+async def test_layer_that_is_away_is_no_error(clock):
+    node = Node()
+    node.error = Unavailable("no layer")
+    node.written()
+    clock.pass_on()
+    await asyncio.gather(*node.tasks)
+    assert len(node.published) == 1
+
+
+async def test_node_that_stops_is_forgotten(clock):
+    node = Node()
+    node.written()
+    await settle()
+    node.tasks[0].cancel()
+    await asyncio.gather(*node.tasks, return_exceptions=True)
+    assert node not in feed._again
+
+
+# -- what the page hands to its script -------------------------------------------------------------
+
+
+def live(page):
+    [bar] = [tag for tag in tags(page, "div") if tag.get("id") == "realtime-live"]
+    return bar
+
+
+@pytest.mark.django_db
+def test_list_says_where_to_hear_of_changes(viewer):
+    bar = live(viewer.get(LIST))
+    assert (bar["data-kind"], bar["data-path"]) == ("list", "/ws/")
+    assert bar["data-channel"] == "realtime/admin/connections"
+    assert bar["data-client"].endswith("channels_realtime/realtime.js")
+    assert (bar["data-interval"], bar["data-idle"]) == ("5", "10")
+    assert bar["data-words-polling"] == (
+        "Not live: no WebSocket opens. The page asks every 5 seconds."
+    )
+
+
+@pytest.mark.django_db
+def test_list_knows_the_path_that_the_site_is_under(viewer, settings):
+    settings.CHANNELS_REALTIME = {"WEBSOCKET_PATH": "live/socket/"}
+    set_script_prefix("/site/")  # as a server's handler does
+    try:
+        bar = live(viewer.get(LIST))
+    finally:
+        set_script_prefix("/")
+    assert bar["data-path"] == "/site/live/socket/"
+
+
+@pytest.mark.django_db
+def test_list_says_without_a_script_what_to_do(viewer):
+    page = viewer.get(LIST)
+    assert "Reload the page to see what has changed." in read(page)
+    [state] = [tag for tag in tags(page, "span") if tag.get("id") == "realtime-live-state"]
+    assert (state["role"], state["aria-live"]) == ("status", "polite")
+    [pause] = [tag for tag in tags(page, "button") if tag.get("id") == "realtime-live-pause"]
+    assert "hidden" in pause
+
+
+@pytest.mark.django_db
+def test_detail_asks_by_the_clock(viewer, connect, nodes):
+    record = connect("alice")
+    nodes.inspections[record.pk] = inspection(record)
+    bar = live(viewer.get(f"{LIST}{record.pk}/change/"))
+    assert (bar["data-kind"], bar["data-channel"], bar["data-interval"]) == ("detail", "", "2")
+    assert bar["data-words-live"] == "Live. The page asks every 2 seconds."
+
+
+@pytest.mark.django_db
+def test_pages_have_no_script_and_no_style_of_their_own(viewer, actor, tracer, connect, nodes):
+    record = connect("alice", "orders/1")
+    nodes.inspections[record.pk] = inspection(record)
+    for client, page in (
+        (viewer, LIST),
+        (actor, LIST),
+        (viewer, f"{LIST}{record.pk}/change/"),
+        (viewer, f"{LIST}nothing/change/"),
+        (viewer, f"{LIST}{record.pk}/history/"),
+        (actor, f"{LIST}act/block/?connection={record.pk}"),
+        (tracer, f"{LIST}{record.pk}/trace/"),
+    ):
+        response = client.get(page)
+        assert all(tag.get("src") for tag in tags(response, "script"))
+        for name in ("div", "span", "p", "td", "table", "svg", "a", "button", "form", "input"):
+            for tag in tags(response, name):
+                assert not [attribute for attribute in tag if attribute.startswith("on")]
+                assert "style" not in tag
+
+
+@pytest.mark.django_db
+def test_scripts_and_styles_are_there():
+    for name in ("admin.css", "pages.css", "connections.js", "trace.js"):
+        assert finders.find(f"channels_realtime/admin/{name}")
+
+
+@pytest.mark.django_db
+def test_page_that_asks_by_itself_leaves_the_messages_to_people(actor, connect, nodes):
+    record = connect("alice")
+    nodes.inspections[record.pk] = inspection(record)
+    act = reverse("admin:channels_realtime_connectionrecord_act", args=["credentials"])
+    actor.post(act, {"connections": record.pk})
+    by_itself = {"X-Realtime-Refresh": "1"}
+    for page in (LIST, f"{LIST}{record.pk}/change/"):
+        assert "fresh credentials." not in read(actor.get(page, headers=by_itself))
+    assert "1 connection was asked for fresh credentials." in read(actor.get(LIST))
+    assert "1 connection was asked" not in read(actor.get(LIST))
+
+
+def test_messages_of_a_request_are_not_read_by_looking():
+    # The reason for the test above: a template that loops over them uses them up.
+    assert list(get_messages(RequestFactory().get("/"))) == []

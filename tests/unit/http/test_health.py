@@ -1,0 +1,68 @@
+"""The views that load balancers and Kubernetes ask."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from django.http import HttpRequest
+from django.test import RequestFactory, override_settings
+from django.urls import include, path, reverse
+
+from channels_realtime.http.health import health, ready
+from channels_realtime.nodes.node import current_node
+
+urlpatterns = [path("realtime/", include("channels_realtime.urls"))]
+
+
+@pytest.fixture
+async def node():
+    yield current_node()
+    await current_node().stop()
+
+
+def request(method: str = "GET") -> HttpRequest:
+    return RequestFactory().generic(method, "/")
+
+
+def body(response) -> dict:
+    return json.loads(response.content)
+
+
+def test_process_without_a_node_is_healthy_and_ready():
+    assert body(health(request())) == {"status": "ok", "node": None}
+    answer = ready(request())
+    assert (answer.status_code, body(answer)) == (200, {"status": "ready"})
+
+
+async def test_health_names_the_node(node):
+    assert body(health(request())) == {"status": "ok", "node": node.id}
+
+
+async def test_views_find_the_node_from_the_thread_of_a_request(node):
+    answer = await asyncio.to_thread(health, request())
+    assert body(answer)["node"] == node.id
+
+
+async def test_readiness_is_503_from_the_moment_the_drain_begins(node):
+    assert ready(request()).status_code == 200
+    task = node.drain.begin()
+    answer = ready(request())
+    assert (answer.status_code, body(answer)) == (503, {"status": "draining"})
+    assert health(request()).status_code == 200  # it lives: nobody should kill it for leaving
+    await task
+    assert ready(request()).status_code == 503
+
+
+@pytest.mark.parametrize("view", [health, ready])
+def test_answers_are_never_cached_and_nothing_is_posted(view):
+    assert "no-store" in view(request())["Cache-Control"]
+    assert view(request("HEAD")).status_code == 200
+    assert view(request("POST")).status_code == 405
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_views_have_urls():
+    assert reverse("channels_realtime:health") == "/realtime/health/"
+    assert reverse("channels_realtime:ready") == "/realtime/ready/"

@@ -1,0 +1,191 @@
+"""Leaving: in batches, within the grace, whatever the clients do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from channels_realtime.config import Config
+from channels_realtime.nodes.drain import Drain
+from channels_realtime.protocol.codes import CloseCode
+from tests.unit.connections.test_connection import House, subscribe
+from tests.virtual_time import in_virtual_time, settle
+
+
+class Leaver:
+    """A connection that goes ``after`` seconds after it was told, or never."""
+
+    def __init__(self, connections: dict, name: str, after: float | None = 0.1) -> None:
+        self._connections = connections
+        self._after = after
+        self.name = name
+        self.closed = False
+        self.told_at: float | None = None
+        self.dropped_at: float | None = None
+        self.retry_after: float | None = None
+        connections[name] = self
+
+    def close(self, code: CloseCode, reason: str, *, retry_after: float | None = None) -> None:
+        if self.closed:
+            return
+        assert (code, reason) == (CloseCode.GOING_AWAY, "going away")
+        loop = asyncio.get_running_loop()
+        self.closed, self.told_at, self.retry_after = True, loop.time(), retry_after
+        if self._after is not None:
+            loop.call_later(self._after, self._connections.pop, self.name)
+
+    def drop(self) -> None:
+        self.dropped_at = asyncio.get_running_loop().time()
+        self._connections.pop(self.name)
+
+
+def crowd(count: int, **options) -> tuple[dict, list[Leaver]]:
+    connections: dict = {}
+    return connections, [Leaver(connections, str(n), **options) for n in range(count)]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@in_virtual_time
+async def test_drain_of_nobody_is_over_at_once():
+    drain, start = Drain(Config(), {}), now()
+    assert not drain.begun
+    await drain.begin()
+    assert drain.begun
+    assert now() - start < 0.1
+
+
+@in_virtual_time
+async def test_drain_begins_once():
+    connections, _ = crowd(3)
+    drain = Drain(Config(), connections)
+    task = drain.begin()
+    assert drain.begin() is task
+    await task
+    assert drain.begin() is task
+
+
+@in_virtual_time
+async def test_everybody_is_told_in_batches_with_a_wait_of_their_own():
+    connections, leavers = crowd(250)
+    start = now()
+    config = Config(drain_batch=100, drain_batch_interval=0.5, drain_retry_window=5.0)
+    await Drain(config, connections).begin()
+    assert connections == {}
+    told = [leaver.told_at - start for leaver in leavers]
+    assert [told.count(at) for at in sorted(set(told))] == [100, 100, 50]
+    assert sorted(set(told)) == [0.0, 0.5, 1.0]
+    waits = [leaver.retry_after for leaver in leavers]
+    assert 0.0 <= min(waits) < 1.0
+    assert 4.0 < max(waits) <= 5.0
+    assert len(set(waits)) > 200
+    assert not any(leaver.dropped_at for leaver in leavers)
+
+
+@in_virtual_time
+async def test_client_that_never_goes_is_dropped_when_the_grace_is_over():
+    connections, leavers = crowd(5)
+    stubborn = Leaver(connections, "stubborn", after=None)
+    start = now()
+    await Drain(Config(drain_grace=20.0), connections).begin()
+    assert stubborn.dropped_at - start == pytest.approx(20.0, abs=0.05)
+    assert now() - start == pytest.approx(20.0, abs=0.05)
+    assert connections == {}
+    assert not any(leaver.dropped_at for leaver in leavers)
+
+
+@in_virtual_time
+async def test_drain_is_over_in_its_grace_however_many_batches_there_are():
+    connections, leavers = crowd(1_000)
+    start = now()
+    config = Config(drain_batch=1, drain_batch_interval=1.0, drain_grace=4.0)
+    await Drain(config, connections).begin()
+    assert now() - start <= 4.05
+    told = [leaver.told_at - start for leaver in leavers]
+    assert max(told) <= 2.01  # the rest of the grace is for going
+    assert not any(leaver.dropped_at for leaver in leavers)
+
+
+@in_virtual_time
+async def test_connection_that_was_let_in_before_the_drain_and_registers_during_it_is_told():
+    connections, _ = crowd(1, after=1.0)
+    task = Drain(Config(), connections).begin()
+    await asyncio.sleep(0.5)
+    late = Leaver(connections, "late")
+    await task
+    assert late.told_at is not None
+    assert late.dropped_at is None
+
+
+@in_virtual_time
+async def test_drain_goes_on_though_who_waits_for_it_is_cancelled():
+    connections, leavers = crowd(1, after=1.0)
+    drain = Drain(Config(), connections)
+
+    async def wait() -> None:
+        await asyncio.shield(drain.begin())
+
+    waiter = asyncio.create_task(wait())
+    await settle()
+    waiter.cancel()
+    await drain.begin()
+    assert leavers[0].told_at is not None
+
+
+# -- with the node ---------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_connections_are_told_and_their_subscriptions_are_left():
+    async with House(drain_retry_window=0.0) as house:
+        wires = [await house.open() for _ in range(3)]
+        for wire in wires:
+            await wire.ask(subscribe())
+        task = house.node.drain.begin()
+        await settle()
+        for wire in wires:
+            assert wire.take() == [
+                {
+                    "type": "closing",
+                    "payload": {
+                        "code": 4503,
+                        "reason": "going away",
+                        "reconnect": True,
+                        "retry_after": 0.0,
+                    },
+                },
+                {"type": "websocket.close", "code": 4503, "reason": "going away"},
+            ]
+            wire.connection.finish()
+        await task
+        assert house.node.statistics().draining
+        assert (len(house.node.hub), house.node.connections) == (0, {})
+        await asyncio.sleep(10)
+        assert [group for group in house.layer.groups if ".n." in group] == []
+
+
+@in_virtual_time
+async def test_clients_that_do_not_read_do_not_hold_the_drain():
+    async with House(drain_grace=3.0, outbox_max_messages=1) as house:
+        wire = await house.open()
+        wire.gate.clear()
+        await wire.ask({"type": "ping"}, {"type": "ping"})
+        start = now()
+        await house.node.drain.begin()
+        assert wire.dropped == [pytest.approx(start + 3.0, abs=0.05)]
+
+
+@pytest.mark.parametrize(("node", "drains"), [("own", True), ("all", True), ("other", False)])
+def test_control_message_drains_the_node_that_it_names(node, drains):
+    @in_virtual_time
+    async def scenario():
+        async with House() as house:
+            house.node.control({"kind": "drain", "node": house.node.id if node == "own" else node})
+            assert house.node.drain.begun is drains
+            if drains:
+                await house.node.drain.begin()
+
+    scenario()
