@@ -29,7 +29,7 @@ from .errors import (
     Unauthenticated,
     Unavailable,
 )
-from .middleware import foreign_user, from_scope
+from .middleware import from_scope, user_from_scope
 from .monitoring import inspection, traces  # noqa: F401  # their answers register themselves
 from .nodes.node import Node, current_node
 from .protocol.codes import CloseCode, ErrorCode
@@ -113,7 +113,7 @@ class RealtimeConsumer:
         return (
             refuse_origin(node, scope)
             or refuse_blocked(node, scope)
-            or refuse_for_want_of_room(node, scope)
+            or refuse_over_capacity(node, scope)
         )
 
     def dialect(
@@ -236,7 +236,7 @@ def close_blocked(node: Node, connection: Connection) -> bool:
     return connection.closed
 
 
-def refuse_for_want_of_room(node: Node, scope: Mapping[str, Any]) -> tuple[int, str, str] | None:
+def refuse_over_capacity(node: Node, scope: Mapping[str, Any]) -> tuple[int, str, str] | None:
     """Why a node that is full or going away does not accept a handshake, as ``refuse_origin``."""
     if node.drain.begun:
         return 503, "draining", "This server is going away.\n"
@@ -260,7 +260,7 @@ async def identify(
         return known
     read_at = node.clock.time()
     found = await authenticate_handshake(Handshake(scope, node.config, token), node.hooks)
-    return (foreign_user(scope) if found is None else found), read_at
+    return (user_from_scope(scope) if found is None else found), read_at
 
 
 @contextlib.contextmanager
@@ -308,7 +308,7 @@ class ServerTask:
         else:
             abort_unless_taken(self._send, CLOSE_GRACE_S)
 
-    def go_on_or_raise(self) -> None:
+    def resume_if_draining(self) -> None:
         """A server that cancels while the node drains is let wait for the drain.
 
         Daphne cancels its applications on SIGTERM, before their clients could be told.
@@ -332,7 +332,7 @@ class _Reader(ServerTask):
         try:
             await self._unread(opening)
         except asyncio.CancelledError:
-            self.go_on_or_raise()
+            self.resume_if_draining()
 
     async def read(self, connection: Connection, receive: Receive) -> None:
         while True:
@@ -341,7 +341,7 @@ class _Reader(ServerTask):
                     await self._unread(connection.readable())
                 event = await receive()
             except asyncio.CancelledError:
-                self.go_on_or_raise()
+                self.resume_if_draining()
                 continue
             kind = event["type"]
             if kind == "websocket.receive":

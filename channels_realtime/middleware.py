@@ -106,7 +106,7 @@ def from_scope(scope: Mapping[str, Any]) -> tuple[Authenticated | None, float] |
     return found
 
 
-def foreign_user(scope: Mapping[str, Any]) -> Authenticated | None:
+def user_from_scope(scope: Mapping[str, Any]) -> Authenticated | None:
     """The user that another middleware put into the scope, such as Channels' own."""
     user = scope.get("user")
     try:

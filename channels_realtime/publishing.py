@@ -24,7 +24,7 @@ from .nodes import broker
 from .nodes.node import Node, serving_node
 from .protocol.messages import Position, Publication
 from .runtime.encoding import normalise_payload, payload_size
-from .runtime.loops import portal
+from .runtime.loops import background_loop
 from .settings import get_config
 from .testing import captures
 
@@ -248,7 +248,7 @@ def _submit(publications: list[Publication]) -> concurrent.futures.Future[None]:
     node = serving_node()
     if node is not None:
         return asyncio.run_coroutine_threadsafe(_send_by_node(node, publications), node.loop)
-    return portal.submit(_send_without_node(get_config(), publications))
+    return background_loop.submit(_send_without_node(get_config(), publications))
 
 
 async def _send_by_node(node: Node, publications: list[Publication]) -> None:

@@ -48,7 +48,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": ":memory:",
-        # Tests have threads (hooks, the clerk), and those of an in-memory database do not wait for
+        # Tests have threads (hooks, the database), and those of an in-memory database do not wait for
         # each other's locks: they fail at once.
         "TEST": {
             "NAME": str(Path(tempfile.gettempdir(), f"channels-realtime-{os.getpid()}.sqlite3"))

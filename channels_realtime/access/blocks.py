@@ -24,7 +24,7 @@ from django.utils.translation import gettext as _
 from ..config import Config
 from ..protocol.codes import CloseCode
 from ..runtime.clock import Clock
-from ..runtime.database import Clerk
+from ..runtime.database import DatabaseThread
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Host(Protocol):
 
     config: Config
     clock: Clock
-    clerk: Clerk
+    database: DatabaseThread
 
     @property
     def connections(self) -> Mapping[str, Any]: ...
@@ -139,11 +139,11 @@ class Blocks:
 
     async def _read(self) -> None:
         try:
-            rows = await self._node.clerk.run(_read_rows)
+            rows = await self._node.database.run(_read_rows)
             if rows == self._rows:
                 self._failing = False
                 return
-            table = await self._node.clerk.run(_read_table, rows)
+            table = await self._node.database.run(_read_table, rows)
         except Exception as error:
             if not self._failing:
                 logger.warning("Cannot read the blocks: %s", type(error).__name__)
@@ -175,7 +175,7 @@ class Blocks:
 
     async def _forget(self) -> None:
         try:
-            await self._node.clerk.run(_forget_rows)
+            await self._node.database.run(_forget_rows)
         except Exception as error:  # they do nothing any more, and are deleted another time
             logger.info("Blocks of the past were not deleted: %s", type(error).__name__)
 
@@ -229,7 +229,7 @@ def _keep(entries: dict[Any, float], key: Any, until: float) -> None:
     entries[key] = max(until, entries.get(key, 0.0))
 
 
-# -- in the clerk's thread -------------------------------------------------------------------------
+# -- in the database's thread -------------------------------------------------------------------------
 # The model by name: this module is imported by a site's asgi.py, before the apps are loaded.
 
 

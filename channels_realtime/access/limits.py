@@ -19,7 +19,7 @@ from django.conf import settings as django_settings
 from django.core.cache import cache
 
 from ..config import Config
-from ..conversation.throttling import Over, Rate, TokenBucket
+from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
 from ..runtime.clock import Clock
 from ..runtime.hooks import HookRunner
 
@@ -55,7 +55,7 @@ class _Bucket:
         self.known: float | None = None  # the sum of all, as last read
 
 
-class Admission:
+class AccessLimits:
     """The limits of one node.
 
     Args:
@@ -117,7 +117,9 @@ class Admission:
 
     # -- messages and failures ---------------------------------------------------------------------
 
-    def messages(self, user_id: str | None, address: str | None, count: int) -> Over | None:
+    def messages(
+        self, user_id: str | None, address: str | None, count: int
+    ) -> LimitExceeded | None:
         """So many messages came from a user's connection."""
         if self._rates["USER_MESSAGES"] is not None and user_id is not None:
             over = self._take("USER_MESSAGES", user_id, count)
@@ -137,11 +139,11 @@ class Admission:
         entry = self._buckets.get((limit, key))
         return entry is not None and entry.bucket.is_empty(self._node.clock.monotonic())
 
-    def _take(self, limit: str, key: str, amount: float) -> Over | None:
+    def _take(self, limit: str, key: str, amount: float) -> LimitExceeded | None:
         rate = self._rates[limit]
         return None if rate is None else self.take(limit, rate, key, amount)
 
-    def take(self, limit: str, rate: Rate, key: str, amount: float) -> Over | None:
+    def take(self, limit: str, rate: Rate, key: str, amount: float) -> LimitExceeded | None:
         """Take from the bucket of a limit that is the caller's own.
 
         Args:
@@ -160,7 +162,7 @@ class Admission:
             self._buckets.move_to_end((limit, key))
         retry_after = entry.bucket.take(amount, now)
         if retry_after is not None:
-            return Over(limit, round(retry_after, 3))
+            return LimitExceeded(limit, round(retry_after, 3))
         entry.used += amount
         self._start_sharing()
         return None

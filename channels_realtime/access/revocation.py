@@ -92,7 +92,7 @@ def register_sweep(sweep: Sweep) -> Sweep:
     return sweep
 
 
-class Guard:
+class Revocations:
     """One a node; the node starts it with the first connection.
 
     Args:

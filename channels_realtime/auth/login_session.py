@@ -55,7 +55,7 @@ def has_login_sessions() -> bool:
     return not needs_app or apps.is_installed("django.contrib.sessions")
 
 
-def keeps_nothing() -> bool:
+def uses_signed_cookies() -> bool:
     """Whether sessions are signed cookies: no server knows them, and none can delete one."""
     engine: str = django_settings.SESSION_ENGINE
     return engine.endswith("signed_cookies")
@@ -104,7 +104,7 @@ def read_login_session(key: str) -> Authenticated | None:
     if user is None or not getattr(user, "is_active", True) or not password_matches(data, user):
         return None
     keys = {session_hash(key)}
-    if keeps_nothing() and isinstance(data.get(LOGIN_ID), str):
+    if uses_signed_cookies() and isinstance(data.get(LOGIN_ID), str):
         keys.add(LOGIN + data[LOGIN_ID])
     identity = Identity(
         user_id=str(user.pk),

@@ -22,7 +22,7 @@ from django.utils import timezone
 from ..errors import ImproperUse
 from . import revoking
 from .jwt_claims import FAMILY_CLAIM
-from .login_session import LOGGED_IN_AT, LOGIN_ID, keeps_nothing, session_model
+from .login_session import LOGGED_IN_AT, LOGIN_ID, session_model, uses_signed_cookies
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def stamp_login(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if session is not None:
         session[LOGGED_IN_AT] = time.time()
-        if keeps_nothing():
+        if uses_signed_cookies():
             session[LOGIN_ID] = secrets.token_hex(8)
 
 

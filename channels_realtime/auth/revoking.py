@@ -26,7 +26,7 @@ from ..errors import ImproperUse
 from ..models import RevocationRecord
 from ..nodes.control import atell_nodes, tell_nodes
 from .jwt_claims import FAMILY_CLAIM
-from .login_session import LOGIN, keeps_nothing, login_of, session_hash
+from .login_session import LOGIN, login_of, session_hash, uses_signed_cookies
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def of_session(key: str, *, deleted: bool, login: str | None = None) -> list[Rev
             again until it ends, as a signed cookie always can.
         login: its ``LOGIN_ID``, where that is known.
     """
-    stateless = keeps_nothing()
+    stateless = uses_signed_cookies()
     lifetime = _SHORT_S if deleted and not stateless else _session_lifetime_s()
     found = [_now(session_hash(key), lifetime)]
     if stateless:

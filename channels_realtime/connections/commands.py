@@ -88,7 +88,7 @@ async def subscribe_automatically(
         return {}
     name = USER_CHANNEL_PREFIX + connection.user_id
     try:
-        channel = node.registry.resolve(name)
+        channel = node.routes.resolve(name)
     except RealtimeError:  # a primary key that no channel name can hold
         return {}
     await _join(node, connection, channel, hooks=False)
@@ -111,7 +111,7 @@ async def end_subscriptions(node: Node, connection: Requester) -> None:
 
 
 async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
-    channel = node.registry.resolve(command.channel, command.parameters)
+    channel = node.routes.resolve(command.channel, command.parameters)
     selection = channel.subscriber_selection()
     if selection in node.hub.selections(channel.name, connection):
         if command.since is None:
@@ -163,7 +163,7 @@ async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: b
     node.hub.add(name, connection, selection)
     if first:
         connection.subscriptions[name] = channel
-        node.records.changed(connection.id)
+        node.registry.changed(connection.id)
         node.announce(signals.subscribed, connection=connection, channel=name)
         if channel.recheck_interval is not None:
             at = node.clock.monotonic() + channel.recheck_interval
@@ -197,7 +197,7 @@ async def _unsubscribe(node: Node, connection: Requester, command: m.Unsubscribe
     if channel is None:
         raise NotSubscribed(f"not subscribed to {name!r}")
     if command.parameters is not None and channel.select is not None:
-        selection = node.registry.resolve(name, command.parameters).subscriber_selection()
+        selection = node.routes.resolve(name, command.parameters).subscriber_selection()
         if selection not in node.hub.selections(name, connection):
             raise NotSubscribed(f"not subscribed to {name!r} with these parameters")
         last = node.hub.remove_selection(name, connection, selection)
@@ -256,7 +256,7 @@ def take_away(node: Node, connection: Requester, channel: Channel, refusal: Real
 
 def _forget_subscription(node: Node, connection: Requester, channel: Channel) -> None:
     del connection.subscriptions[channel.name]
-    node.records.changed(connection.id)
+    node.registry.changed(connection.id)
     connection.set_flow(channel.name, paused=False)
     connection.discard_queued(channel.name)
     node.left(channel.name)
@@ -295,7 +295,7 @@ async def _flow(node: Node, connection: Requester, command: m.Flow) -> m.Push:
 
 
 async def _publish(node: Node, connection: Requester, command: m.Publish) -> m.Push | None:
-    channel = node.registry.resolve(command.channel)
+    channel = node.routes.resolve(command.channel)
     event = command.event
     if not await allowed(node, channel, "can_publish", connection):
         raise Forbidden(f"not allowed to publish to {channel.name!r}")
@@ -337,7 +337,7 @@ def _limit_publish(node: Node, connection: Requester, channel: Channel, payload:
 async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
     if command.channel is None:
         raise UnknownMethod(f"no method {command.method!r} without a channel")
-    channel = node.registry.resolve(command.channel)
+    channel = node.routes.resolve(command.channel)
     if channel.can_call is None:
         may = await allowed(node, channel, "can_subscribe", connection)
     else:
@@ -363,13 +363,13 @@ def _encodable(returned: Any) -> Any:
 
 
 async def _history(node: Node, connection: Requester, command: m.GetHistory) -> m.Push:
-    channel = node.registry.resolve(command.channel)
+    channel = node.routes.resolve(command.channel)
     await _may_look(node, channel, connection)
     raise Unsupported(f"{channel.name!r} keeps no history")
 
 
 async def _presence(node: Node, connection: Requester, command: m.GetPresence) -> m.Push:
-    channel = node.registry.resolve(command.channel)
+    channel = node.routes.resolve(command.channel)
     await _may_look(node, channel, connection)
     raise Unsupported(f"{channel.name!r} has no presence")
 

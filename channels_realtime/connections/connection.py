@@ -27,7 +27,7 @@ from ..conversation.effects import Close, Effect, Hold, Reread, Run, Send
 from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation, Phase
 from ..conversation.outbox import Frame, Policy
-from ..conversation.throttling import Over, Rate, TokenBucket
+from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
 from ..errors import ConnectionClosed, Forbidden, RealtimeError, Unavailable, Unsupported
 from ..identity import ANONYMOUS, Identity
 from ..nodes.hub import make_frame
@@ -319,7 +319,7 @@ class Connection:
         try:
             await commands.serve(self._node, self, command)
         except RealtimeError as error:
-            resolved = self._node.registry.resolve(channel)
+            resolved = self._node.routes.resolve(channel)
             if error.code != ErrorCode.FORBIDDEN or not await commands.allowed(
                 self._node, resolved, "can_publish", self
             ):
@@ -411,7 +411,7 @@ class Connection:
             self._node.denied(self.scope, "blocked")
             self.close(CloseCode.BLOCKED, "blocked")
             return False
-        self._node.records.changed(self.id)
+        self._node.registry.changed(self.id)
         if verdict == "recheck":
             self._node.spawn(self.reread(), "reread")
         self._set_expiry()
@@ -546,7 +546,7 @@ class Connection:
         over = self._node.admission.messages(self.user_id, self.client_address, count)
         self._perform(self._conversation.receive(commands, self._now(), size=size, over=over))
 
-    def _report_throttling(self, over: Over) -> None:
+    def _report_throttling(self, over: LimitExceeded) -> None:
         """Count a limit that was exceeded, and announce it where that is news."""
         self._node.throttled += 1
         self.throttled += 1
@@ -739,7 +739,7 @@ class Connection:
             self.log_exception(f"{command.request!r} failed")
             known = RealtimeError()
         if known.code == ErrorCode.RATE_LIMITED:
-            self._report_throttling(Over("publish_rate", known.retry_after or 0.0))
+            self._report_throttling(LimitExceeded("publish_rate", known.retry_after or 0.0))
         return m.Error(
             id=command.id,
             request=command.request,

@@ -19,7 +19,7 @@ from ..conversation.effects import Close, Run
 from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation
 from ..conversation.outbox import Frame, Outbox
-from ..conversation.throttling import Over, Rates
+from ..conversation.throttling import LimitExceeded, Rates
 from ..nodes.hub import make_frame
 from ..nodes.node import Node
 from ..protocol import messages as m
@@ -37,7 +37,7 @@ _HEARTBEAT_LENGTH = 256
 
 _WIRE = RealtimeDialect(ENCODINGS["json"], Limits(), batches=False, heartbeat=True)
 
-LimitSharedWithOthers = Callable[["ConsumerConnection"], Over | None]
+LimitSharedWithOthers = Callable[["ConsumerConnection"], LimitExceeded | None]
 
 
 class ForeignFrame(m.Command, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class ConsumerDialect:
         return _WIRE.encode(push) if type(push) in self._says else None
 
 
-class Manners(Protocol):
+class ConsumerHooks(Protocol):
     """What a connection asks of the consumer it belongs to."""
 
     def is_heartbeat(self, text: str) -> bool: ...
@@ -112,7 +112,7 @@ _SILENCE = ConsumerDialect(None, frozenset(), decodes=False)
 """The dialect of a connection that has ended."""
 
 
-class Habits(msgspec.Struct, frozen=True, kw_only=True):
+class ConsumerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How one consumer class uses its connections: the sum of its mixins and attributes.
 
     Args:
@@ -190,7 +190,12 @@ class ConsumerConnection(Connection):
     scope: dict[str, Any]
 
     def __init__(
-        self, node: Node, scope: dict[str, Any], send: SendEvent, consumer: Any, habits: Habits
+        self,
+        node: Node,
+        scope: dict[str, Any],
+        send: SendEvent,
+        consumer: Any,
+        habits: ConsumerOptions,
     ) -> None:
         now = node.clock.monotonic()
         beats = habits.heartbeat is not None
@@ -211,7 +216,7 @@ class ConsumerConnection(Connection):
             ),
         )
         self._outlet = outlet
-        self._consumer: Manners = consumer
+        self._consumer: ConsumerHooks = consumer
         self._habits = habits
         self._accepted = False
         self._held = False
@@ -220,7 +225,7 @@ class ConsumerConnection(Connection):
             config = node.config
             self._deliveries = Outbox(config.outbox_max_messages, config.outbox_max_bytes)
         self._news: asyncio.Future[None] | None = None
-        self._over: Over | None = None
+        self._over: LimitExceeded | None = None
         self._passed = False
         self._sending = 0
         self._stopped_at: float | None = None
@@ -237,7 +242,7 @@ class ConsumerConnection(Connection):
 
     # -- in ----------------------------------------------------------------------------------------
 
-    def take(self, frame: str | bytes) -> Over | None:
+    def take(self, frame: str | bytes) -> LimitExceeded | None:
         """Judge a frame of the client's; ``passed`` says whether the consumer is to have it.
 
         Returns:
@@ -290,7 +295,7 @@ class ConsumerConnection(Connection):
         self._passed = True
         self._perform(self._conversation.complete(run.ticket, None, self._now()))
 
-    def _report_throttling(self, over: Over) -> None:
+    def _report_throttling(self, over: LimitExceeded) -> None:
         super()._report_throttling(over)
         self._over = over
 

@@ -21,7 +21,7 @@ from ..protocol.limits import Limits
 from .effects import Close, Effect, Hold, Reread, Run, Send
 from .expiry import Due, Expiry
 from .heartbeat import Beat, Heartbeat
-from .throttling import Over, Rates, Throttle
+from .throttling import LimitExceeded, Rates, Throttle
 
 _BAD_MESSAGE_REFILL_S = 2.0
 """Seconds after which one bad message is forgiven."""
@@ -101,7 +101,7 @@ class Conversation:
         self._unanswered: set[str | int] = set()
         self._throttle = Throttle(Rates() if rates is None else rates)
         self.expiry = Expiry()
-        self.over: Over | None = None
+        self.over: LimitExceeded | None = None
         """The last limit that was exceeded, for whoever reports it."""
 
     # -- what the shell asks -----------------------------------------------------------------------
@@ -201,7 +201,7 @@ class Conversation:
         now: float,
         *,
         size: int = 0,
-        over: Over | None = None,
+        over: LimitExceeded | None = None,
     ) -> list[Effect]:
         """What a frame's commands lead to.
 
@@ -376,7 +376,7 @@ class Conversation:
             return [Send(error), *self.close(CloseCode.BAD_MESSAGES, "too many bad messages")]
         return [Send(error), *self._count_failure(now)]
 
-    def _refuse_excess(self, command: m.Command, over: Over, now: float) -> list[Effect]:
+    def _refuse_excess(self, command: m.Command, over: LimitExceeded, now: float) -> list[Effect]:
         """Answer a command that is over a limit; close where that goes on."""
         self.over = over
         if self._throttle.refused(now):
@@ -401,7 +401,7 @@ class Conversation:
         self.over = over
         return self._close_throttled(over)
 
-    def _close_throttled(self, over: Over) -> list[Effect]:
+    def _close_throttled(self, over: LimitExceeded) -> list[Effect]:
         return self.close(
             CloseCode.RATE_LIMITED, f"too fast: {over.limit}", retry_after=over.retry_after
         )

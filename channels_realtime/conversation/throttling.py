@@ -82,7 +82,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     """Refusals within ten seconds or so after which the connection is closed with 4429."""
 
 
-class Over(msgspec.Struct, frozen=True):
+class LimitExceeded(msgspec.Struct, frozen=True):
     """A limit that is exceeded.
 
     Args:
@@ -107,17 +107,17 @@ class Throttle:
         self._buckets: dict[str, TokenBucket] = {}
         self._patience: TokenBucket | None = None
 
-    def message(self, size: float, now: float) -> Over | None:
+    def message(self, size: float, now: float) -> LimitExceeded | None:
         """One message came that took ``size`` bytes on the wire."""
         return self._take("CONNECTION_MESSAGES", self._rates.messages, 1.0, now) or self._take(
             "CONNECTION_BYTES", self._rates.bytes, size, now
         )
 
-    def publish(self, now: float) -> Over | None:
+    def publish(self, now: float) -> LimitExceeded | None:
         """One publish is asked for."""
         return self._take("CONNECTION_PUBLISHES", self._rates.publishes, 1.0, now)
 
-    def failure(self, now: float) -> Over | None:
+    def failure(self, now: float) -> LimitExceeded | None:
         """One request failed; what exceeds this limit ends the connection."""
         return self._take("CONNECTION_FAILURES", self._rates.failures, 1.0, now)
 
@@ -128,11 +128,13 @@ class Throttle:
             self._patience = TokenBucket(Rate(burst / _PATIENCE_S, burst), now)
         return self._patience.take(1.0, now) is not None
 
-    def _take(self, limit: str, rate: Rate | None, amount: float, now: float) -> Over | None:
+    def _take(
+        self, limit: str, rate: Rate | None, amount: float, now: float
+    ) -> LimitExceeded | None:
         if rate is None:
             return None
         bucket = self._buckets.get(limit)
         if bucket is None:
             bucket = self._buckets[limit] = TokenBucket(rate, now)
         retry_after = bucket.take(amount, now)
-        return None if retry_after is None else Over(limit, round(retry_after, 3))
+        return None if retry_after is None else LimitExceeded(limit, round(retry_after, 3))

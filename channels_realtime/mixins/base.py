@@ -23,17 +23,17 @@ from channels.utils import await_many_dispatch
 from ..access.origins import refuse
 from ..auth.base import Authenticated
 from ..config import Config
-from ..connections.consumer import ConsumerConnection, Habits
+from ..connections.consumer import ConsumerConnection, ConsumerOptions
 from ..consumers import (
     ServerTask,
     close_blocked,
     opening,
     refuse_blocked,
-    refuse_for_want_of_room,
+    refuse_over_capacity,
 )
 from ..conversation.throttling import Rates
 from ..errors import ConnectionClosed, ImproperUse, Unavailable
-from ..middleware import foreign_user, from_scope
+from ..middleware import from_scope, user_from_scope
 from ..nodes.node import Node, current_node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
@@ -129,7 +129,7 @@ class ConsumerMixin:
         except asyncio.CancelledError:
             if stream.disconnected:
                 raise
-            task.go_on_or_raise()
+            task.resume_if_draining()
         # Daphne cancelled it on SIGTERM, and the drain has not come to it yet: what Channels does.
         sources = [stream.receive]
         if hasattr(self, "channel_receive"):
@@ -193,12 +193,12 @@ class ConsumerMixin:
 
     def _realtime_refusal(self, node: Node, scope: dict[str, Any]) -> Refusal | None:
         """Why the handshake is not accepted: HTTP status, reason, body."""
-        return refuse_blocked(node, scope) or refuse_for_want_of_room(node, scope)
+        return refuse_blocked(node, scope) or refuse_over_capacity(node, scope)
 
-    def _realtime_habits(self, config: Config) -> Habits:
+    def _realtime_habits(self, config: Config) -> ConsumerOptions:
         """How the connections of this class are used."""
         says = frozenset({m.Closing}) if self.says_closing else frozenset()
-        return Habits(says=says, rates=Rates())
+        return ConsumerOptions(says=says, rates=Rates())
 
     async def _realtime_identify(self, node: Node) -> tuple[Authenticated | None, float]:
         """Whose connection it is, and when that was read: here what a middleware has found."""
@@ -207,7 +207,7 @@ class ConsumerMixin:
         if known is not None:
             return known
         read_at = node.clock.time()
-        found = foreign_user(scope)
+        found = user_from_scope(scope)
         if found is None:
             return None, read_at
         # The site's middleware has looked at its proof just now; what was revoked before is its say.

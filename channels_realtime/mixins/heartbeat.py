@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from ..config import Config
-from ..connections.consumer import Habits
+from ..connections.consumer import ConsumerOptions
 from ..errors import ImproperUse
 from ..protocol import messages as m
 from .base import ConsumerMixin
@@ -61,7 +61,7 @@ class HeartbeatMixin(ConsumerMixin):
         """
         return True
 
-    def _realtime_habits(self, config: Config) -> Habits:
+    def _realtime_habits(self, config: Config) -> ConsumerOptions:
         habits = super()._realtime_habits(config)
         interval, timeout = self.heartbeat_interval, self.heartbeat_timeout
         return msgspec.structs.replace(

@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 
 from ..config import Config
 from ..connections import commands
-from ..connections.consumer import ConsumerConnection, Habits
+from ..connections.consumer import ConsumerConnection, ConsumerOptions
 from ..errors import ConnectionClosed, ImproperUse, RealtimeError, TooLarge
 from ..nodes.node import Node
 from ..protocol import messages as m
@@ -179,7 +179,7 @@ class ChannelsMixin(ConsumerMixin):
         push = m.Unsubscribed(channel=channel, code=code, reason=reason)
         await self.send(text_data=JSON.encode(push_object(push)))  # type: ignore[attr-defined]
 
-    def _realtime_habits(self, config: Config) -> Habits:
+    def _realtime_habits(self, config: Config) -> ConsumerOptions:
         habits = super()._realtime_habits(config)
         own_ends = self._realtime_overrides(ChannelsMixin, "channel_ended")
         return msgspec.structs.replace(

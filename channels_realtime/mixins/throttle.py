@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from ..config import Config
-from ..connections.consumer import ConsumerConnection, Habits
-from ..conversation.throttling import Over, Rate, Rates
+from ..connections.consumer import ConsumerConnection, ConsumerOptions
+from ..conversation.throttling import LimitExceeded, Rate, Rates
 from ..errors import ImproperUse
 from ..nodes.node import Node, current_node
 from ..protocol import messages as m
@@ -72,7 +72,7 @@ class ThrottleMixin(ConsumerMixin):
     async def _realtime_throttled(self, limit: str, retry_after: float) -> None:
         await self._realtime_run(self.on_throttled, limit, retry_after)
 
-    def _realtime_habits(self, config: Config) -> Habits:
+    def _realtime_habits(self, config: Config) -> ConsumerOptions:
         habits = super()._realtime_habits(config)
         own = self._realtime_overrides(ThrottleMixin, "on_throttled")
         patience = self.throttle_patience
@@ -92,7 +92,9 @@ class ThrottleMixin(ConsumerMixin):
         value = getattr(self, name)
         return Rate.of(getattr(config, name) if value == FROM_SETTINGS else value)
 
-    def _realtime_shared_limits(self, node: Node) -> Callable[[ConsumerConnection], Over | None]:
+    def _realtime_shared_limits(
+        self, node: Node
+    ) -> Callable[[ConsumerConnection], LimitExceeded | None]:
         """What looks at the buckets of a connection's user and address."""
         admission = node.admission
         cls = type(self)
@@ -108,7 +110,7 @@ class ThrottleMixin(ConsumerMixin):
         ]
         in_force = [(name, prefix, rate, by) for name, prefix, rate, by in shared if rate]
 
-        def look(connection: ConsumerConnection) -> Over | None:
+        def look(connection: ConsumerConnection) -> LimitExceeded | None:
             for limit, prefix, rate, by in in_force:
                 whose = getattr(connection, by)
                 if whose is not None:

@@ -176,7 +176,7 @@ async def _credentials(node: Node, arguments: dict[str, Any]) -> list[str]:
 # -- a node ----------------------------------------------------------------------------------------
 
 
-class Pulse:
+class LoadMonitor:
     """What changes all the time in a node: rates and the loop's lag, over the last ten seconds.
 
     Args:
@@ -221,7 +221,7 @@ class Pulse:
 
 @at_start
 def _measure(node: Node) -> None:
-    node.pulse = Pulse(node)
+    node.pulse = LoadMonitor(node)
     node.pulse.beat()
 
 
@@ -244,7 +244,7 @@ def _node(node: Node, arguments: dict[str, Any]) -> dict[str, Any]:
         "slow": statistics.slow,
         "throttled": statistics.throttled,
         "dropped": statistics.dropped,
-        "failures": node.records.failures,
+        "failures": node.registry.failures,
     }
 
 

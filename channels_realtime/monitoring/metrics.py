@@ -1,7 +1,7 @@
 """Counts what a node does and writes it down once a minute, for the admin's overview.
 
 In: the node's counters, the ends of its connections, refusals, and how late publications come. Out:
-one ``SampleRecord`` a node and interval, by the node's clerk, behind everybody's back. A database
+one ``SampleRecord`` a node and interval, by the node's database, behind everybody's back. A database
 that is down is waited out: the next sample is the longer.
 """
 
@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from ..config import Config
 from ..runtime.clock import Clock
-from ..runtime.database import Clerk
+from ..runtime.database import DatabaseThread
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Host(Protocol):
     id: str
     config: Config
     clock: Clock
-    clerk: Clerk
+    database: DatabaseThread
     connected_total: int
     messages_in: int
     throttled: int
@@ -106,7 +106,7 @@ def _count(counts: dict[str, int], key: str, more: int = 1) -> None:
     counts[key] = counts.get(key, 0) + more
 
 
-class Sampler:
+class MetricsRecorder:
     """The samples of one node; the node starts it with the first connection.
 
     Args:
@@ -183,7 +183,7 @@ class Sampler:
         row = _row(node, tally, counters, now)
         self._tally = _Tally(now, counters)
         try:
-            await node.clerk.run(_insert, row)
+            await node.database.run(_insert, row)
         except Exception as error:
             self._tally.take_in(tally)
             self._failed(error)
@@ -199,7 +199,7 @@ class Sampler:
         self._next_prune = now + _PRUNE_INTERVAL_S
         before = _moment(self._node.clock.time() - self._node.config.sample_retention)
         try:
-            await self._node.clerk.run(_delete_before, before)
+            await self._node.database.run(_delete_before, before)
         except Exception as error:
             self._failed(error)
 
@@ -234,7 +234,7 @@ def _moment(timestamp: float) -> datetime.datetime:
     return moment if settings.USE_TZ else timezone.make_naive(moment)
 
 
-# -- in the clerk's thread -------------------------------------------------------------------------
+# -- in the database's thread -------------------------------------------------------------------------
 # The model by name: this module is imported by a site's asgi.py, before the apps are loaded.
 
 

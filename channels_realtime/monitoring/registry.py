@@ -1,7 +1,7 @@
 """Writes down who is connected, for the admin: behind the connections' back, in batches.
 
 In: ids of connections that came, went or changed, from the node. Out: rows, about once a second, by
-the node's clerk. Nothing here is in the way of a message, and a database that is slow or down is
+the node's database. Nothing here is in the way of a message, and a database that is slow or down is
 waited out: what has not been written stays marked, and is written as it is by then.
 
 A node's rows are true as long as its lease. It renews the lease by the database's own clock, and
@@ -21,7 +21,7 @@ from django.db import DataError, IntegrityError
 
 from ..config import Config
 from ..runtime.clock import Clock
-from ..runtime.database import Clerk
+from ..runtime.database import DatabaseThread
 from .registry_rows import (
     BATCH,
     SLICE,
@@ -56,7 +56,7 @@ class Host(Protocol):
     id: str
     config: Config
     clock: Clock
-    clerk: Clerk
+    database: DatabaseThread
     layer: Any
 
     @property
@@ -136,7 +136,7 @@ class Registry:
         await asyncio.gather(task, return_exceptions=True)
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self._node.clerk.run(forget_nodes, [self._node.id])
+                await self._node.database.run(forget_nodes, [self._node.id])
         except Exception as error:  # the lease runs out, and another node sweeps
             logger.info("The node's rows were left to its lease: %s", type(error).__name__)
 
@@ -181,13 +181,13 @@ class Registry:
             "draining": bool(node.drain.begun),
             "inbox": node.broker.inbox or "",
         }
-        renewed = await node.clerk.run(renew_lease, node.id, node.config.node_lease, row)
+        renewed = await node.database.run(renew_lease, node.id, node.config.node_lease, row)
         if not renewed:
             # New, or swept: whatever was written, or is being deleted just now, is replaced.
             live = self._sampled(node.connections)
             self._written.update(live)
             self._changed.update(live)
-            await node.clerk.run(register_node, node.id, node.config.node_lease, row)
+            await node.database.run(register_node, node.id, node.config.node_lease, row)
 
     async def _flush(self, until: float) -> None:
         """Write what has changed by now, in batches, as it is by then; for ``until`` at most.
@@ -253,7 +253,7 @@ class Registry:
         known = self._written.intersection(row["connection_id"] for row in rows)
         # Before the outcome is known: a transaction may have been committed though its answer was lost.
         self._written.update(row["connection_id"] for row in rows)
-        await self._node.clerk.run(write_rows, rows, subscriptions, gone, known)
+        await self._node.database.run(write_rows, rows, subscriptions, gone, known)
         self._written.difference_update(gone)
         self.written += len(rows) + len(gone)
         return True
@@ -268,12 +268,12 @@ class Registry:
         ]
         at = moment_of(self._node.clock.time())
         for start in range(0, len(heard), BATCH):
-            await self._node.clerk.run(write_seen, heard[start : start + BATCH], at)
+            await self._node.database.run(write_seen, heard[start : start + BATCH], at)
 
     async def _sweep(self) -> None:
         """Forget nodes that are gone: their rows, and their places in the layer's groups."""
         node = self._node
-        for node_id, inbox, channels in await node.clerk.run(
+        for node_id, inbox, channels in await node.database.run(
             sweep_nodes, node.id, node.config.node_lease
         ):
             logger.info("Node %s is gone: its lease has run out", node_id)
@@ -282,7 +282,7 @@ class Registry:
         now = asyncio.get_running_loop().time()
         if now >= self._next_strays:
             self._next_strays = now + _STRAY_INTERVAL_S
-            await node.clerk.run(delete_strays)
+            await node.database.run(delete_strays)
 
     async def _forget_inbox(self, node_id: str, inbox: str, channels: list[str]) -> None:
         for check in _checks:

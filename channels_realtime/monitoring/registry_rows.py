@@ -1,6 +1,6 @@
 """The rows of the registry: what is written of a connection, and the statements that do it.
 
-In: connections and ids, from the registry. Out: rows. All but ``row_of`` runs in the clerk's thread,
+In: connections and ids, from the registry. Out: rows. All but ``row_of`` runs in the database's thread,
 and may block there. Models are found by name: a site's ``asgi.py`` imports this before the apps are
 loaded.
 """
@@ -113,7 +113,7 @@ def moment_of(timestamp: float) -> datetime.datetime:
     return moment if settings.USE_TZ else timezone.make_naive(moment)
 
 
-# -- in the clerk's thread -------------------------------------------------------------------------
+# -- in the database's thread -------------------------------------------------------------------------
 # Models by name: this module is imported by a site's asgi.py, before the apps are loaded.
 
 

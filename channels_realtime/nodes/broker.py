@@ -486,7 +486,7 @@ class Broker:
                 back.set_result(None)
             return
         name = message.get("name")
-        if isinstance(name, str) and self._came_before(name):
+        if isinstance(name, str) and self._is_duplicate(name):
             return
         control = message.get("control")
         if control is not None:
@@ -508,7 +508,7 @@ class Broker:
                 "Delivering a publication failed", extra={"channel": publication.channel}
             )
 
-    def _came_before(self, name: str) -> bool:
+    def _is_duplicate(self, name: str) -> bool:
         """Whether a message of this name was taken already; from now on it was."""
         if name in self._names:
             return True

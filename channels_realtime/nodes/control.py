@@ -16,7 +16,7 @@ from channels.layers import get_channel_layer
 
 from ..config import Config
 from ..errors import Unavailable
-from ..runtime.loops import portal
+from ..runtime.loops import background_loop
 from ..settings import get_config
 from . import broker
 from .node import Node, serving_node
@@ -65,7 +65,7 @@ def _submit(message: dict[str, Any]) -> concurrent.futures.Future[None]:
         return contextvars.Context().run(
             asyncio.run_coroutine_threadsafe, _send_by_node(node, message), node.loop
         )
-    return portal.submit(_send_without_node(get_config(), message))
+    return background_loop.submit(_send_without_node(get_config(), message))
 
 
 async def _send_by_node(node: Node, message: dict[str, Any]) -> None:

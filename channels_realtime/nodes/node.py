@@ -23,19 +23,19 @@ from django.dispatch import Signal
 
 from .. import signals
 from ..access.blocks import Blocks
-from ..access.limits import Admission
-from ..access.revocation import Guard
+from ..access.limits import AccessLimits
+from ..access.revocation import Revocations
 from ..channels import Channel, ChannelRegistry
 from ..channels import registry as default_registry
 from ..config import Config
 from ..conversation.outbox import Policy
-from ..monitoring.metrics import Sampler
+from ..monitoring.metrics import MetricsRecorder
 from ..monitoring.registry import Registry
 from ..protocol.codes import CloseCode
 from ..protocol.messages import Publication
 from ..protocol.selection import ALL
 from ..runtime.clock import Clock, SystemClock
-from ..runtime.database import Clerk
+from ..runtime.database import DatabaseThread
 from ..runtime.hooks import HookRunner
 from ..runtime.timers import Timers
 from ..servers.shutdown import on_stop
@@ -111,7 +111,7 @@ class Node:
     Args:
         config: the settings in force when the node was made.
         layer: the Channels layer.
-        registry: the routes to channel classes.
+        routes: to channel classes.
         clock: where the time comes from.
     """
 
@@ -120,14 +120,14 @@ class Node:
         config: Config,
         layer: Any,
         *,
-        registry: ChannelRegistry | None = None,
+        routes: ChannelRegistry | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.config = config
         self.layer = layer
         self.loop = asyncio.get_running_loop()
-        self.registry = default_registry if registry is None else registry
+        self.routes = default_registry if routes is None else routes
         self.clock = SystemClock() if clock is None else clock
         self.hub = Hub(self.clock.monotonic)
         self.timers = Timers(self.clock)
@@ -146,13 +146,13 @@ class Node:
             check_interval=config.layer_check_interval,
         )
         self.connections: dict[str, Member] = {}
-        self.guard = Guard(self)
-        self.admission = Admission(self)
+        self.guard = Revocations(self)
+        self.admission = AccessLimits(self)
         self.drain = Drain(config, self.connections)
-        self.clerk = Clerk(own_thread=config.hook_threads > 0)
+        self.database = DatabaseThread(own_thread=config.hook_threads > 0)
         self.blocks = Blocks(self)
-        self.records = Registry(self)
-        self.samples = Sampler(self)
+        self.registry = Registry(self)
+        self.samples = MetricsRecorder(self)
         self._started = False
         self._forget_stop: Callable[[], None] | None = None
         self.published = 0
@@ -186,7 +186,7 @@ class Node:
                 hook(self)
         await self.guard.ready()
         await self.blocks.ready()
-        self.records.start()
+        self.registry.start()
         self.samples.start()
 
     def _begin_leaving(self) -> asyncio.Task[None]:
@@ -196,7 +196,7 @@ class Node:
 
     async def _leave(self, drained: asyncio.Task[None]) -> None:
         await drained
-        await self.records.stop()
+        await self.registry.stop()
         await self.samples.stop()
 
     # -- connections -------------------------------------------------------------------------------
@@ -205,12 +205,12 @@ class Node:
         """A connection was accepted."""
         self.connections[connection.id] = connection
         self.connected_total += 1
-        self.records.changed(connection.id)
+        self.registry.changed(connection.id)
 
     def remove(self, connection: Member) -> None:
         """A connection is gone."""
         self.connections.pop(connection.id, None)
-        self.records.changed(connection.id)
+        self.registry.changed(connection.id)
 
     def denied(self, scope: Any, reason: str) -> None:
         """A handshake or a credential was refused; ``reason`` as the signal has it."""
@@ -315,7 +315,7 @@ class Node:
         self.stopped = True
         if self._forget_stop is not None:
             self._forget_stop()
-        await self.records.stop()
+        await self.registry.stop()
         await self.samples.stop()
         await self.blocks.stop()
         await self.guard.stop()
@@ -326,7 +326,7 @@ class Node:
         self.timers.close()
         await self.broker.stop()
         self.hooks.close()
-        self.clerk.close()
+        self.database.close()
         _nodes.pop(self.loop, None)
 
 

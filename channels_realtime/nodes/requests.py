@@ -26,7 +26,7 @@ from channels.layers import get_channel_layer
 from ..errors import Unavailable
 from ..monitoring.registry import before_forgetting
 from ..protocol.messages import Publication
-from ..runtime.loops import portal
+from ..runtime.loops import background_loop
 from ..settings import get_config
 from .broker import Broker, send_control
 from .node import Node, serving_node, takes_control
@@ -205,7 +205,7 @@ def ask(kind: str, arguments: Mapping[str, Any], nodes: Collection[str], *, wait
             node.loop,
         )
     else:
-        future = portal.submit(_ask_from_outside(kind, arguments, wanted, wait))
+        future = background_loop.submit(_ask_from_outside(kind, arguments, wanted, wait))
     try:
         return future.result(wait + 5.0)
     except (TimeoutError, CancelledError):  # it is busy, or ending
@@ -318,7 +318,7 @@ def _leave() -> None:
     """Take the inbox out of its groups, where a layer would keep it for a day."""
     if _outsider.opened:
         try:
-            portal.submit(_outsider.stop()).result(_LEAVE_WAIT_S)
+            background_loop.submit(_outsider.stop()).result(_LEAVE_WAIT_S)
         except Exception as error:
             logger.debug("The inbox stays in its groups: %s", type(error).__name__)
 

@@ -1,7 +1,7 @@
 """Does a node's own database work in one thread of its own, a piece at a time.
 
 The hooks' threads are for the site's hooks: a database that is slow or down must hold up neither
-them nor a connection. Nobody on the way of a message waits for the clerk.
+them nor a connection. Nobody on the way of a message waits for the database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _Value = TypeVar("_Value")
 _Arguments = TypeVarTuple("_Arguments")
 
 
-class Clerk:
+class DatabaseThread:
     """One thread, and at most one database connection an alias.
 
     Args:
@@ -28,7 +28,7 @@ class Clerk:
 
     def __init__(self, *, own_thread: bool = True) -> None:
         self._pool = (
-            ThreadPoolExecutor(1, thread_name_prefix="realtime-clerk") if own_thread else None
+            ThreadPoolExecutor(1, thread_name_prefix="realtime-database") if own_thread else None
         )
         self._closed = False
 

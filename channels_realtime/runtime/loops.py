@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 _Value = TypeVar("_Value")
 
 
-class Portal:
+class BackgroundLoop:
     """Runs coroutines on one background loop, started at the first use; one a process."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Portal:
         self._loop = self._thread = None
 
 
-portal = Portal()
+background_loop = BackgroundLoop()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=portal.forget)
+    os.register_at_fork(after_in_child=background_loop.forget)

@@ -96,7 +96,7 @@ def postgres_site(site: Site, database: Database) -> Site:
 # Connections of one use on one server, persistent ones on the other.
 @pytest.fixture(scope="module", params=["daphne, one use", "uvicorn, persistent"])
 def kept(request: pytest.FixtureRequest) -> int:
-    """How many idle connections hooks and the node's clerk may leave behind."""
+    """How many idle connections hooks and the node's database may leave behind."""
     return HOOK_THREADS + CLERK if "persistent" in request.param else 0
 
 
@@ -111,7 +111,7 @@ def assert_settled(database: Database, kept: int) -> None:
     """No transaction is open, and no more connections than the pool's threads keep."""
     wait_until(
         lambda: database.connections() <= kept and not database.connections("idle in tr%"),
-        f"hooks and the clerk leave at most {kept} connections, none in a transaction",
+        f"hooks and the database leave at most {kept} connections, none in a transaction",
     )
 
 

@@ -23,7 +23,7 @@ from channels_realtime.nodes import control, requests
 from channels_realtime.nodes import node as nodes
 from channels_realtime.operations import Outcome
 from channels_realtime.protocol.messages import Publication
-from channels_realtime.runtime.loops import Portal
+from channels_realtime.runtime.loops import BackgroundLoop
 from tests.scripted_layer import ScriptedLayer
 from tests.unit.connections.test_connection import House, Wire, subscribe
 
@@ -35,8 +35,8 @@ TIMEOUT_S = 10.0
 class Place:
     """A house in another thread, and its rows in the database."""
 
-    def __init__(self, portal: Portal, layer: ScriptedLayer) -> None:
-        self._portal = portal
+    def __init__(self, background_loop: BackgroundLoop, layer: ScriptedLayer) -> None:
+        self._portal = background_loop
         self.layer = layer
         self.house: House = self.run(self._build())
         self.node = self.house.node
@@ -93,23 +93,23 @@ def record(connection_id: str, node_id: str) -> str:
 @pytest.fixture
 def place(monkeypatch) -> Iterator[Callable[[], Place]]:
     """Makes nodes on one layer, in a thread; this process serves nobody itself."""
-    portal, layer, made = Portal(), ScriptedLayer(), []
+    background_loop, layer, made = BackgroundLoop(), ScriptedLayer(), []
     for module in (control, publishing, requests):
-        monkeypatch.setattr(module, "portal", portal)
+        monkeypatch.setattr(module, "background_loop", background_loop)
         monkeypatch.setattr(module, "get_channel_layer", lambda alias: layer)
     monkeypatch.setattr(requests, "_outsider", requests._Outsider())
     monkeypatch.setattr(nodes, "_nodes", type(nodes._nodes)())
     monkeypatch.setattr(operations, "WAIT_S", 1.0)
 
     def make() -> Place:
-        made.append(Place(portal, layer))
+        made.append(Place(background_loop, layer))
         return made[-1]
 
     yield make
     for one in made:
         one.close()
-    portal.submit(requests._outsider.stop()).result(TIMEOUT_S)
-    portal.stop()
+    background_loop.submit(requests._outsider.stop()).result(TIMEOUT_S)
+    background_loop.stop()
 
 
 def sent(place: Place, wire: Wire) -> list[Any]:

@@ -46,7 +46,7 @@ class Somebody:
 
 
 class Shelf:
-    """The rows, and the clerk who fetches them: at once, late, or not at all."""
+    """The rows, and the database who fetches them: at once, late, or not at all."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: list[tuple[str, str, float]] = []
@@ -79,7 +79,7 @@ class House:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.config = Config(revocation_poll_interval=POLL_S)
         self.clock = VirtualClock()
-        self.clerk = Shelf(monkeypatch)
+        self.database = Shelf(monkeypatch)
         self.connections: dict[str, Somebody] = {}
         self.blocks = Blocks(self)
 
@@ -95,7 +95,7 @@ class House:
         return made
 
     def block(self, *, user: str = "", address: str = "", seconds: float = 600.0) -> None:
-        self.clerk.rows.append((user, address, self.clock.time() + seconds))
+        self.database.rows.append((user, address, self.clock.time() + seconds))
 
 
 def now() -> float:
@@ -229,14 +229,14 @@ def test_too_many_blocks_are_logged_once(monkeypatch, caplog):
 
 @in_house
 async def test_blocks_are_read_once_for_many_handshakes(house):
-    house.clerk.gate.clear()
+    house.database.gate.clear()
     waiting = [asyncio.create_task(house.blocks.ready()) for _ in range(5)]
     await settle()
     assert not any(task.done() for task in waiting)
-    house.clerk.gate.set()
+    house.database.gate.set()
     await asyncio.gather(*waiting)
     await house.blocks.ready()
-    assert house.clerk.looks == 1
+    assert house.database.looks == 1
     assert now() == 1_000.0
 
 
@@ -249,7 +249,7 @@ async def test_poll_finds_what_no_message_told(house):
     assert not guest.closed
     await asyncio.sleep(0.2)
     assert guest.closed
-    house.clerk.rows.clear()
+    house.database.rows.clear()
     await asyncio.sleep(POLL_S)
     assert not house.blocks.blocks("1", None)
     assert house.blocks.empty
@@ -263,7 +263,7 @@ async def test_reload_reads_at_once(house):
     house.blocks.reload()
     await settle()
     assert guest.closed
-    house.clerk.rows.clear()
+    house.database.rows.clear()
     house.blocks.reload()
     await settle()
     assert not house.blocks.blocks(None, "192.0.2.7")
@@ -273,14 +273,14 @@ async def test_reload_reads_at_once(house):
 @in_house
 async def test_reload_while_the_database_is_read_reads_again(house):
     await house.blocks.ready()
-    house.clerk.gate.clear()
+    house.database.gate.clear()
     house.blocks.reload()
     await settle()
     house.blocks.reload()
     house.blocks.reload()
-    house.clerk.gate.set()
+    house.database.gate.set()
     await settle()
-    assert house.clerk.looks == 3
+    assert house.database.looks == 3
     assert now() == 1_000.0
 
 
@@ -288,7 +288,7 @@ async def test_reload_while_the_database_is_read_reads_again(house):
 async def test_reload_before_the_first_handshake_does_nothing(house):
     house.blocks.reload()
     await settle()
-    assert house.clerk.looks == 0
+    assert house.database.looks == 0
 
 
 def test_database_that_is_down_keeps_nobody_waiting_and_is_logged_once(monkeypatch, caplog):
@@ -296,14 +296,14 @@ def test_database_that_is_down_keeps_nobody_waiting_and_is_logged_once(monkeypat
     async def scenario(house):
         guest = house.seat("1")
         house.block(user="1")
-        house.clerk.error = DatabaseError("secret of the database")
+        house.database.error = DatabaseError("secret of the database")
         await house.blocks.ready()
         assert not house.blocks.blocks("1", None)
         await asyncio.sleep(3 * POLL_S)
-        house.clerk.error = None
+        house.database.error = None
         await asyncio.sleep(POLL_S)
         assert guest.closed
-        house.clerk.error = DatabaseError("again")
+        house.database.error = DatabaseError("again")
         await asyncio.sleep(2 * POLL_S)
         assert house.blocks.blocks("1", None)  # what is known stays
         await asyncio.sleep(600)
@@ -320,12 +320,12 @@ def test_database_that_is_down_keeps_nobody_waiting_and_is_logged_once(monkeypat
 async def test_database_that_hangs_keeps_nobody_waiting_for_long(house):
     guest = house.seat("1")
     house.block(user="1")
-    house.clerk.gate.clear()
+    house.database.gate.clear()
     await house.blocks.ready()
     assert now() == 1_000.0 + PATIENCE_S
     await house.blocks.ready()
     assert now() == 1_000.0 + PATIENCE_S
-    house.clerk.gate.set()
+    house.database.gate.set()
     await settle()
     assert guest.closed
 
@@ -334,11 +334,11 @@ async def test_database_that_hangs_keeps_nobody_waiting_for_long(house):
 async def test_past_is_forgotten_at_the_start_and_every_hour(house):
     await house.blocks.ready()
     await settle()
-    assert house.clerk.forgettings == 1
+    assert house.database.forgettings == 1
     await asyncio.sleep(3_590)
-    assert house.clerk.forgettings == 1
+    assert house.database.forgettings == 1
     await asyncio.sleep(20)
-    assert house.clerk.forgettings == 2
+    assert house.database.forgettings == 2
 
 
 @in_house
@@ -355,7 +355,7 @@ async def test_past_that_cannot_be_forgotten_stops_nothing(house):
 
 @in_house
 async def test_stop_ends_the_task_and_lets_waiting_handshakes_go(house):
-    house.clerk.gate.clear()
+    house.database.gate.clear()
     waiting = asyncio.create_task(house.blocks.ready())
     await settle()
     await house.blocks.stop()
@@ -396,7 +396,7 @@ async def test_block_that_is_made_longer_ends_who_came_in_between(house):
     await house.blocks.ready()
     await asyncio.sleep(POLL_S)
     guest = house.seat("1")
-    house.clerk.rows.clear()
+    house.database.rows.clear()
     house.block(user="1", seconds=60)
     house.blocks.reload()
     await settle()
@@ -412,7 +412,7 @@ async def test_connections_are_not_looked_at_where_nothing_is_new(house):
     unseen = house.seat("1")  # it got past the handshake, which never happens
     house.blocks.reload()
     await settle()
-    house.clerk.rows.pop()  # less is nothing new either
+    house.database.rows.pop()  # less is nothing new either
     house.blocks.reload()
     await settle()
     assert not unseen.closed
@@ -445,7 +445,7 @@ def test_connection_that_cannot_be_closed_is_logged_and_the_others_end(monkeypat
         house.blocks.reload()
         await settle()
         assert guest.closed
-        house.clerk.rows.clear()
+        house.database.rows.clear()
         house.blocks.reload()
         await settle()
         assert house.blocks.empty

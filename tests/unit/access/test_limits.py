@@ -8,9 +8,9 @@ import pytest
 from django.core.cache import cache
 
 from channels_realtime.access import limits as admission_module
-from channels_realtime.access.limits import Admission
+from channels_realtime.access.limits import AccessLimits
 from channels_realtime.config import Config
-from channels_realtime.conversation.throttling import Over
+from channels_realtime.conversation.throttling import LimitExceeded
 from tests.virtual_time import VirtualClock, in_virtual_time
 
 
@@ -36,9 +36,9 @@ class Host:
         self.connections: dict[str, object] = {}
 
 
-def make(**config) -> tuple[Admission, Host]:
+def make(**config) -> tuple[AccessLimits, Host]:
     host = Host(**config)
-    return Admission(host), host
+    return AccessLimits(host), host
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +148,7 @@ async def test_messages_of_a_user_are_counted_over_all_its_connections():
     admission, _ = make(user_messages=(2.0, 3.0))
     assert admission.messages("7", "10.0.0.1", 2) is None
     assert admission.messages("7", "10.0.0.2", 1) is None
-    assert admission.messages("7", "10.0.0.3", 1) == Over("USER_MESSAGES", 0.5)
+    assert admission.messages("7", "10.0.0.3", 1) == LimitExceeded("USER_MESSAGES", 0.5)
     assert admission.messages("8", "10.0.0.1", 3) is None
     assert admission.messages(None, "10.0.0.1", 100) is None
 
@@ -158,7 +158,7 @@ async def test_messages_of_an_address_are_counted_over_all_its_users():
     admission, _ = make(address_messages=(1.0, 2.0))
     assert admission.messages("7", "10.0.0.1", 1) is None
     assert admission.messages(None, "10.0.0.1", 1) is None
-    assert admission.messages("8", "10.0.0.1", 1) == Over("ADDRESS_MESSAGES", 1.0)
+    assert admission.messages("8", "10.0.0.1", 1) == LimitExceeded("ADDRESS_MESSAGES", 1.0)
     assert admission.messages("8", None, 100) is None
 
 
@@ -197,7 +197,7 @@ def test_nothing_is_shared_over_a_cache_that_is_the_processs_own():
     scenario()
 
 
-def use(admission: Admission, count: int) -> int:
+def use(admission: AccessLimits, count: int) -> int:
     """Send messages of a user one by one; returns how many were let through."""
     return sum(admission.messages("7", None, 1) is None for _ in range(count))
 

@@ -129,7 +129,7 @@ class House:
         registry.register("public/<str:x>", Public)
         self.layer = ScriptedLayer()
         self.node = Node(
-            Config(**(values | config)), self.layer, registry=registry, clock=VirtualClock()
+            Config(**(values | config)), self.layer, routes=registry, clock=VirtualClock()
         )
         self.wires: list[Wire] = []
 

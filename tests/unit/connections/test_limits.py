@@ -41,7 +41,7 @@ def house_with(**config) -> House:
         "newest/<str:x>": Newest,
         "lossy/<str:x>": Lossy,
     }.items():
-        house.node.registry.register(route, channel)
+        house.node.routes.register(route, channel)
     return house
 
 

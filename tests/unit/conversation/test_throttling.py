@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from channels_realtime.conversation.effects import Close, Effect, Run, Send
 from channels_realtime.conversation.heartbeat import Heartbeat
 from channels_realtime.conversation.machine import Conversation, Phase
-from channels_realtime.conversation.throttling import Over, Rate, Rates, Throttle, TokenBucket
+from channels_realtime.conversation.throttling import (
+    LimitExceeded,
+    Rate,
+    Rates,
+    Throttle,
+    TokenBucket,
+)
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import CloseCode, ErrorCode
 from channels_realtime.protocol.limits import Limits
@@ -113,15 +119,15 @@ def test_throttle_names_the_setting_that_was_exceeded():
         None,
         None,
     )
-    assert throttle.message(9, START) == Over("CONNECTION_MESSAGES", 1.0)
-    assert throttle.publish(START) == Over("CONNECTION_PUBLISHES", 1.0)
-    assert throttle.failure(START) == Over("CONNECTION_FAILURES", 1.0)
+    assert throttle.message(9, START) == LimitExceeded("CONNECTION_MESSAGES", 1.0)
+    assert throttle.publish(START) == LimitExceeded("CONNECTION_PUBLISHES", 1.0)
+    assert throttle.failure(START) == LimitExceeded("CONNECTION_FAILURES", 1.0)
 
 
 def test_throttle_counts_bytes():
     throttle = Throttle(Rates(bytes=Rate(100.0, 1_000.0)))
     assert throttle.message(900, START) is None
-    assert throttle.message(150, START) == Over("CONNECTION_BYTES", 0.5)
+    assert throttle.message(150, START) == LimitExceeded("CONNECTION_BYTES", 0.5)
     assert throttle.message(100, START) is None
 
 
@@ -147,7 +153,9 @@ class Talk:
         )
         self.conversation.welcome(welcome, START)
 
-    def say(self, *commands: m.Command, size: int = 0, over: Over | None = None) -> list[Effect]:
+    def say(
+        self, *commands: m.Command, size: int = 0, over: LimitExceeded | None = None
+    ) -> list[Effect]:
         return self.conversation.receive(commands, self.now, size=size, over=over)
 
 
@@ -185,7 +193,7 @@ def test_message_over_the_limit_is_answered_with_its_request_id_and_channel():
         refusal("CONNECTION_MESSAGES", 2.0, "subscribe", id="a", channel="rooms/1")
     ]
     assert talk.say(m.Ping(id=7)) == [refusal("CONNECTION_MESSAGES", 2.0, "ping", id=7)]
-    assert talk.conversation.over == Over("CONNECTION_MESSAGES", 2.0)
+    assert talk.conversation.over == LimitExceeded("CONNECTION_MESSAGES", 2.0)
 
 
 def test_request_that_was_refused_may_come_again_with_the_same_id():
@@ -214,7 +222,7 @@ def test_bytes_of_a_batch_are_shared_among_its_messages():
 
 
 def test_message_of_a_user_or_address_over_its_limit_is_refused():
-    over = Over("USER_MESSAGES", 3.0)
+    over = LimitExceeded("USER_MESSAGES", 3.0)
     assert Talk().say(m.Call(id=1, channel="a", method="x"), over=over) == [
         refusal("USER_MESSAGES", 3.0, "call", id=1, channel="a")
     ]
@@ -224,7 +232,7 @@ def test_malformed_message_over_the_limit_is_refused_as_what_it_seems_to_be():
     malformed = m.Malformed(
         code=ErrorCode.BAD_PAYLOAD, reason="odd", about="publish", id=4, channel="a"
     )
-    assert Talk().say(malformed, over=Over("CONNECTION_MESSAGES", 1.0)) == [
+    assert Talk().say(malformed, over=LimitExceeded("CONNECTION_MESSAGES", 1.0)) == [
         refusal("CONNECTION_MESSAGES", 1.0, "publish", id=4, channel="a")
     ]
 
@@ -278,7 +286,7 @@ def test_client_whose_requests_fail_too_often_is_closed_with_4429():
         Send(error),
         *ends_4429("CONNECTION_FAILURES", 2.0),
     ]
-    assert talk.conversation.over == Over("CONNECTION_FAILURES", 2.0)
+    assert talk.conversation.over == LimitExceeded("CONNECTION_FAILURES", 2.0)
 
 
 @pytest.mark.parametrize("code", [ErrorCode.BAD_MESSAGE, ErrorCode.BAD_PAYLOAD])

@@ -10,7 +10,7 @@ import pytest
 
 from channels_realtime.identity import Identity
 from channels_realtime.monitoring import inspection
-from channels_realtime.monitoring.inspection import Pulse
+from channels_realtime.monitoring.inspection import LoadMonitor
 from channels_realtime.nodes import requests
 from channels_realtime.nodes.hub import RATE_WINDOW_S, Hub
 from channels_realtime.protocol.dialects.bare import BARE_ENCODING
@@ -405,7 +405,7 @@ async def test_node_tells_how_it_is():
 
 
 def test_rates_are_nothing_before_there_is_anything_to_compare():
-    pulse = Pulse(SimpleNamespace())  # type: ignore[arg-type]
+    pulse = LoadMonitor(SimpleNamespace())  # type: ignore[arg-type]
     assert (pulse.rates(), pulse.loop_lag) == ((0.0, 0.0, 0.0), 0.0)
 
 

@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from channels_realtime.config import Config
 from channels_realtime.models import SampleRecord
-from channels_realtime.monitoring.metrics import LATENCY_BOUNDS_S, MAX_KEYS, OTHER, Sampler
+from channels_realtime.monitoring.metrics import LATENCY_BOUNDS_S, MAX_KEYS, OTHER, MetricsRecorder
 from tests.unit.connections.test_connection import House, subscribe
 from tests.virtual_time import VirtualClock, in_virtual_time, settle
 
@@ -32,7 +32,7 @@ def no_loop():
         asyncio._set_running_loop(loop)
 
 
-class InlineClerk:
+class InlineDatabase:
     """Works in the loop's own thread: virtual time waits for no other. May be down, or not answer."""
 
     def __init__(self) -> None:
@@ -60,11 +60,11 @@ class Host:
         self.id = "a" * 32
         self.config = Config(**config)
         self.clock = VirtualClock()
-        self.clerk = InlineClerk()
+        self.database = InlineDatabase()
         self.connections: dict = {}
         self.connected_total = self.messages_in = self.throttled = 0
         self.hub = SimpleNamespace(delivered=0)
-        self.samples = Sampler(self)
+        self.samples = MetricsRecorder(self)
 
     def work(self, *, connected=0, messages_in=0, messages_out=0, throttled=0) -> None:
         self.connected_total += connected
@@ -132,7 +132,7 @@ async def test_sample_says_what_was_counted_since_the_one_before():
 @in_virtual_time
 async def test_sample_counts_what_a_real_node_does():
     async with House(sample_interval=60.0, heartbeat_interval=1_000.0) as house:
-        house.node.clerk = InlineClerk()
+        house.node.database = InlineDatabase()
         house.node.samples.start()
         leaver, stayer = [await house.open() for _ in range(2)]
         await stayer.ask(subscribe(), subscribe("public/b"))
@@ -219,7 +219,7 @@ async def test_what_the_database_did_not_take_is_in_the_next_sample(caplog):
     caplog.set_level(logging.INFO, "channels_realtime.monitoring.metrics")
     node = Host(sample_interval=60.0)
     node.samples.start()
-    node.clerk.down = True
+    node.database.down = True
     for _ in range(3):
         node.work(connected=1, messages_in=10, messages_out=100, throttled=1)
         node.samples.count_disconnect("lost")
@@ -228,7 +228,7 @@ async def test_what_the_database_did_not_take_is_in_the_next_sample(caplog):
         await asyncio.sleep(60)
     await asyncio.sleep(1)
     assert (node.samples.failures >= 3, rows("pk")) == (True, [])
-    node.clerk.down = False
+    node.database.down = False
     await asyncio.sleep(60)
     assert rows("seconds", "connected", "messages_in", "messages_out", "throttled") == [
         (pytest.approx(240.0), 3, 30, 300, 3)
@@ -251,15 +251,15 @@ async def test_what_happens_while_the_database_is_asked_is_counted_once():
     node.samples.start()
     node.samples.count_disconnect("client")
     node.work(connected=1)
-    node.clerk.answers.clear()
-    node.clerk.down = True
+    node.database.answers.clear()
+    node.database.down = True
     await asyncio.sleep(70)
     node.samples.count_disconnect("client")
     node.samples.count_disconnect("4503")
     node.work(connected=1)
-    node.clerk.answers.set()  # and says no
+    node.database.answers.set()  # and says no
     await asyncio.sleep(1)
-    node.clerk.down = False
+    node.database.down = False
     await asyncio.sleep(60)
     assert rows("connected", "disconnects") == [(2, {"client": 2, "4503": 1})]
     await node.samples.stop()
@@ -269,12 +269,12 @@ async def test_what_happens_while_the_database_is_asked_is_counted_once():
 async def test_reasons_are_bounded_however_many_there_are():
     node = Host(sample_interval=60.0)
     node.samples.start()
-    node.clerk.down = True
+    node.database.down = True
     for code in range(4_000, 4_500):
         node.samples.count_disconnect(str(code))
         node.samples.count_denial(f"reason {code}")
     await asyncio.sleep(60.5)
-    node.clerk.down = False
+    node.database.down = False
     for code in range(4_500, 5_000):
         node.samples.count_disconnect(str(code))
         node.samples.count_denial(f"reason {code}")
@@ -315,7 +315,7 @@ async def test_stop_waits_a_second_for_the_database_and_no_longer(caplog):
     caplog.set_level(logging.INFO, "channels_realtime.monitoring.metrics")
     node = Host(sample_interval=60.0)
     node.samples.start()
-    node.clerk.answers.clear()
+    node.database.answers.clear()
     await settle()
     begin = node.clock.monotonic()
     await node.samples.stop()
@@ -327,9 +327,9 @@ async def test_stop_waits_a_second_for_the_database_and_no_longer(caplog):
 async def test_stop_is_quiet_where_the_database_is_down():
     node = Host()
     node.samples.start()
-    node.clerk.down = True
+    node.database.down = True
     await node.samples.stop()
-    assert node.clerk.tried == 1
+    assert node.database.tried == 1
 
 
 @in_virtual_time
@@ -339,7 +339,7 @@ async def test_nothing_is_written_before_the_start_or_after_the_stop():
     await node.samples.stop()
     node.samples.start()
     await asyncio.sleep(1_000)
-    assert (rows("pk"), node.clerk.tried) == ([], 0)
+    assert (rows("pk"), node.database.tried) == ([], 0)
 
 
 @in_virtual_time
@@ -379,9 +379,9 @@ async def test_samples_of_any_node_are_deleted_when_their_time_is_over():
     node.samples.start()
     await asyncio.sleep(60.5)
     assert others() == 2
-    tried = node.clerk.tried
+    tried = node.database.tried
     await asyncio.sleep(540)  # nine samples, and no deletion
-    assert (others(), node.clerk.tried - tried) == (2, 9)
+    assert (others(), node.database.tried - tried) == (2, 9)
     await asyncio.sleep(60)  # 660 s after the beginning
     assert others() == 1
     await node.samples.stop()
@@ -389,14 +389,14 @@ async def test_samples_of_any_node_are_deleted_when_their_time_is_over():
 
 @in_virtual_time
 async def test_deletion_that_fails_takes_no_sample_with_it(caplog):
-    class Forgetful(InlineClerk):
+    class Forgetful(InlineDatabase):
         async def run(self, work, *arguments):
             if work.__name__ == "_delete_before":
                 raise OperationalError("locked")
             return await super().run(work, *arguments)
 
     node = Host(sample_interval=60.0)
-    node.clerk = Forgetful()
+    node.database = Forgetful()
     node.samples.start()
     await asyncio.sleep(120.5)
     assert rows("seconds") == [(pytest.approx(60.0),)] * 2

@@ -27,7 +27,7 @@ from channels_realtime.monitoring import registry, registry_rows
 from channels_realtime.nodes import requests
 from channels_realtime.nodes.broker import control_group, node_group
 from channels_realtime.protocol.names import group_name
-from channels_realtime.runtime.database import Clerk
+from channels_realtime.runtime.database import DatabaseThread
 from tests import virtual_time
 from tests.unit.connections.test_connection import House, subscribe
 from tests.virtual_time import settle
@@ -45,7 +45,7 @@ def no_other_listeners(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def on_the_loop(monkeypatch):
-    """``InlineClerk`` works where Django would not have it."""
+    """``InlineDatabase`` works where Django would not have it."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 
 
@@ -66,7 +66,7 @@ def in_virtual_time(test):
     return run
 
 
-class InlineClerk:
+class InlineDatabase:
     """Works at once and inside the test's transaction; fails, loses answers and takes its time."""
 
     def __init__(self) -> None:
@@ -104,11 +104,11 @@ class Inn(House):
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**{"node_lease": LEASE_S, **config})
-        self.clerk = self.node.clerk = InlineClerk()  # type: ignore[assignment]
+        self.database = self.node.database = InlineDatabase()  # type: ignore[assignment]
 
     @property
     def records(self) -> registry.Registry:
-        return self.node.records
+        return self.node.registry
 
     async def __aenter__(self) -> Inn:
         self.records.start()
@@ -253,7 +253,7 @@ async def test_what_comes_at_once_is_written_in_batches():
         inn.admit(*(f"c{n}" for n in range(1_201)))
         await asyncio.sleep(1.1)
         assert len(written()) == inn.records.written == 1_201
-        assert inn.clerk.calls["write_rows"] == 3
+        assert inn.database.calls["write_rows"] == 3
 
 
 @in_virtual_time
@@ -263,7 +263,7 @@ async def test_changes_of_a_second_are_one_row():
         for _ in range(5):
             await wire.ask(subscribe(), {"type": "unsubscribe", "channel": "public/a"})
         await asyncio.sleep(1.1)
-        assert (inn.records.written, inn.clerk.calls["write_rows"]) == (1, 1)
+        assert (inn.records.written, inn.database.calls["write_rows"]) == (1, 1)
 
 
 @in_virtual_time
@@ -271,7 +271,7 @@ async def test_connection_that_came_and_went_meanwhile_is_never_written():
     async with Inn() as inn:
         inn.dismiss(*inn.admit("a", "b"))
         await asyncio.sleep(3)
-        assert (inn.records.written, inn.clerk.calls["write_rows"]) == (0, 0)
+        assert (inn.records.written, inn.database.calls["write_rows"]) == (0, 0)
 
 
 @in_virtual_time
@@ -279,14 +279,14 @@ async def test_nothing_is_written_where_nothing_changes():
     async with Inn() as inn:
         inn.admit("a")
         await asyncio.sleep(30)
-        assert inn.clerk.calls["write_rows"] == 1
+        assert inn.database.calls["write_rows"] == 1
 
 
 @in_virtual_time
 async def test_what_changes_while_rows_are_written_waits_for_the_next_second():
     """Else arrivals that never stop would be written one by one, for ever."""
     async with Inn() as inn:
-        inn.clerk.seconds = 0.05
+        inn.database.seconds = 0.05
 
         async def arrive() -> None:
             for number in range(100):
@@ -296,7 +296,7 @@ async def test_what_changes_while_rows_are_written_waits_for_the_next_second():
         await arrive()
         await asyncio.sleep(2)
         assert len(written()) == 100
-        assert inn.clerk.calls["write_rows"] <= 6
+        assert inn.database.calls["write_rows"] <= 6
 
 
 @in_virtual_time
@@ -520,7 +520,7 @@ async def test_last_seen_is_written_once_a_minute_for_those_who_were_heard():
         for _ in range(61):
             await asyncio.sleep(1)
             lively.seen_at = inn.node.clock.time()
-        assert inn.clerk.calls["write_seen"] == 1
+        assert inn.database.calls["write_seen"] == 1
         assert row("silent").seen_at == before
         age = inn.node.clock.time() - row("lively").seen_at.timestamp()
         assert 0 <= age < 3
@@ -548,7 +548,7 @@ async def test_lease_is_renewed_three_times_as_often_as_it_runs_out():
         start = now()
         inn.admit("a")
         await asyncio.sleep(3 * LEASE_S)
-        renewals = [at - start for at in inn.clerk.at("renew_lease")]
+        renewals = [at - start for at in inn.database.at("renew_lease")]
         assert 8 <= len(renewals) <= 10
         assert NodeRecord.objects.get().connections == 1
 
@@ -565,11 +565,11 @@ async def test_node_that_drains_says_so_with_its_next_renewal():
 @in_virtual_time
 async def test_lease_is_renewed_though_a_slow_database_has_much_to_write():
     async with Inn() as inn:
-        inn.clerk.seconds = 2.0
+        inn.database.seconds = 2.0
         inn.admit(*(f"c{n}" for n in range(10_000)))  # 20 batches: twice as long as the lease
         await asyncio.sleep(90)
         assert len(written()) == 10_000
-        times = inn.clerk.at("renew_lease")
+        times = inn.database.at("renew_lease")
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert max(gaps) < LEASE_S * 0.7
 
@@ -611,7 +611,7 @@ async def test_database_that_is_away_touches_no_connection_and_is_caught_up_with
     async with Inn(heartbeat_interval=1_000.0) as inn:
         staying, leaving = await inn.open(), await inn.open()
         await asyncio.sleep(1.1)
-        inn.clerk.down = True
+        inn.database.down = True
         coming = await inn.open()
         assert (await coming.ask(subscribe(id=1)))[0]["type"] == "subscribed"
         await staying.ask(subscribe())
@@ -622,13 +622,13 @@ async def test_database_that_is_away_touches_no_connection_and_is_caught_up_with
         assert await coming.ask({"type": "ping", "id": 2}) == [{"type": "pong", "id": 2}]
         assert inn.records.failures > 10
         assert messages(caplog) == ["The registry could not be written: OperationalError"]
-        inn.clerk.down = False
+        inn.database.down = False
         await asyncio.sleep(LEASE_S / 3 + 1)
         assert written() == {staying.connection.id, coming.connection.id}
         assert channels_of(staying.connection.id) == ["public/a"]
         assert messages(caplog) == ["The registry could not be written: OperationalError"]
         assert "The registry is written again" in caplog.messages
-        inn.clerk.down = True
+        inn.database.down = True
         await asyncio.sleep(LEASE_S)
         assert len(messages(caplog)) == 2
 
@@ -636,11 +636,11 @@ async def test_database_that_is_away_touches_no_connection_and_is_caught_up_with
 @in_virtual_time
 async def test_database_that_was_away_from_the_beginning_is_caught_up_with():
     inn = Inn()
-    inn.clerk.down = True
+    inn.database.down = True
     async with inn:
         wire = await inn.open()
         await asyncio.sleep(LEASE_S)
-        inn.clerk.down = False
+        inn.database.down = False
         await asyncio.sleep(LEASE_S / 3 + 1)
         assert written() == {wire.connection.id}
         assert NodeRecord.objects.alive().count() == 1
@@ -651,7 +651,7 @@ async def test_write_whose_answer_was_lost_after_its_commit_is_written_again():
     async with Inn() as inn:
         inn.admit("staying", subscriptions={"public/a": None})
         (leaving,) = inn.admit("leaving", subscriptions={"public/a": None})
-        inn.clerk.losing_answers.append(OperationalError(AWAY))
+        inn.database.losing_answers.append(OperationalError(AWAY))
         await asyncio.sleep(1.1)
         assert written() == {"staying", "leaving"}
         inn.dismiss(leaving)
@@ -670,11 +670,11 @@ async def test_registration_whose_answer_was_lost_after_its_commit_is_no_trouble
     async def lose(work, *arguments):
         value = work(*arguments)
         if work.__name__ == "register_node":
-            inn.clerk.run = run  # type: ignore[method-assign]
+            inn.database.run = run  # type: ignore[method-assign]
             raise OperationalError(AWAY)
         return value
 
-    run, inn.clerk.run = inn.clerk.run, lose  # type: ignore[method-assign]
+    run, inn.database.run = inn.database.run, lose  # type: ignore[method-assign]
     async with inn:
         await asyncio.sleep(LEASE_S / 3 + 2)
         assert written() == {"a"}
@@ -687,7 +687,7 @@ async def test_deletion_that_failed_is_made_up_for():
         (guest,) = inn.admit("a")
         await asyncio.sleep(1.1)
         inn.dismiss(guest)
-        inn.clerk.failing.append(OperationalError(AWAY))
+        inn.database.failing.append(OperationalError(AWAY))
         await asyncio.sleep(1.1)
         assert written() == {"a"}
         await asyncio.sleep(LEASE_S / 3 + 1)
@@ -698,9 +698,9 @@ async def test_deletion_that_failed_is_made_up_for():
 async def test_retries_keep_the_lease_where_the_database_fails_once():
     async with Inn() as inn:
         for _ in range(10):
-            inn.clerk.failing.append(OperationalError(AWAY))
+            inn.database.failing.append(OperationalError(AWAY))
             await asyncio.sleep(LEASE_S)
-        times = inn.clerk.at("renew_lease")
+        times = inn.database.at("renew_lease")
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert max(gaps) <= LEASE_S * 2 / 3 + 2
 
@@ -730,21 +730,21 @@ async def test_node_that_stops_waits_two_seconds_for_a_database_that_hangs(caplo
     caplog.set_level(logging.INFO)
     async with Inn() as inn:
         await asyncio.sleep(1.1)
-        inn.clerk.seconds = 1_000
+        inn.database.seconds = 1_000
         start = now()
         await inn.records.stop()
         assert now() - start == pytest.approx(2.0)
         assert "The node's rows were left to its lease: TimeoutError" in caplog.messages
-        inn.clerk.seconds = 0
+        inn.database.seconds = 0
 
 
 @in_virtual_time
 async def test_node_that_never_served_stops_without_the_database():
     house = House()
-    clerk = house.node.clerk = InlineClerk()  # type: ignore[assignment]
+    database = house.node.database = InlineDatabase()  # type: ignore[assignment]
     async with house:
         pass
-    assert clerk.calls == {}
+    assert database.calls == {}
 
 
 # -- the sweep -------------------------------------------------------------------------------------
@@ -820,16 +820,16 @@ async def test_nobody_is_taken_out_of_groups_while_the_layer_is_away():
 async def test_after_a_failure_nobody_is_swept_before_all_could_renew():
     async with Inn() as inn:
         await asyncio.sleep(1.1)
-        inn.clerk.down = True
+        inn.database.down = True
         await asyncio.sleep(100)
         other_node(lapsed=60)
-        inn.clerk.down = False
+        inn.database.down = False
         back_at = now()
         await asyncio.sleep(LEASE_S)
         assert NodeRecord.objects.filter(pk="other").exists()
         await asyncio.sleep(2 * LEASE_S)
         assert not NodeRecord.objects.filter(pk="other").exists()
-        assert min(at for at in inn.clerk.at("sweep_nodes") if at > back_at) - back_at > LEASE_S
+        assert min(at for at in inn.database.at("sweep_nodes") if at > back_at) - back_at > LEASE_S
 
 
 def test_of_two_that_sweep_at_once_one_finds_the_dead_node():
@@ -900,15 +900,15 @@ async def test_listeners_are_told_of_what_was_written_before_a_failure():
     registry.on_written(told.append)
     async with Inn() as inn:
         inn.admit(*(f"c{n}" for n in range(600)))
-        inn.clerk.calls.clear()
-        run, calls = inn.clerk.run, iter(range(100))
+        inn.database.calls.clear()
+        run, calls = inn.database.run, iter(range(100))
 
         async def second_fails(work, *arguments):
             if work.__name__ == "write_rows" and next(calls) == 1:
                 raise OperationalError(AWAY)
             return await run(work, *arguments)
 
-        inn.clerk.run = second_fails  # type: ignore[method-assign]
+        inn.database.run = second_fails  # type: ignore[method-assign]
         await asyncio.sleep(1.1)
         assert (len(written()), len(told)) == (500, 1)
         await asyncio.sleep(LEASE_S)
@@ -975,17 +975,17 @@ async def test_rows_are_written_in_the_clerks_thread(monkeypatch):
 
     monkeypatch.setattr(registry, "write_rows", note)
     house = House()
-    house.node.clerk = Clerk()
+    house.node.database = DatabaseThread()
     told = asyncio.Event()
     registry.on_written(lambda node: told.set())
     async with house:
-        house.node.records.start()
+        house.node.registry.start()
         wire = await house.open()
         async with asyncio.timeout(10):
             await told.wait()
         assert await asyncio.to_thread(read) == ({wire.connection.id}, 1)
     assert await asyncio.to_thread(read) == (set(), 0)
-    assert threads == {"realtime-clerk_0"}
+    assert threads == {"realtime-database_0"}
 
 
 def test_checks_of_higher_floors_are_known():

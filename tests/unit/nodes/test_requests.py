@@ -19,7 +19,7 @@ from channels_realtime.nodes import node as nodes
 from channels_realtime.nodes import requests
 from channels_realtime.nodes.node import Node
 from channels_realtime.nodes.requests import answers, ask
-from channels_realtime.runtime.loops import Portal
+from channels_realtime.runtime.loops import BackgroundLoop
 from tests.scripted_layer import ScriptedLayer
 from tests.virtual_time import VirtualClock, in_virtual_time, settle
 
@@ -264,26 +264,26 @@ def test_nobody_is_asked_where_nobody_is_named():
 
 
 @pytest.fixture
-def outside(monkeypatch) -> Iterator[Portal]:
+def outside(monkeypatch) -> Iterator[BackgroundLoop]:
     """A process that serves nobody, and a loop on which a node may be put all the same."""
-    portal = Portal()
-    monkeypatch.setattr(requests, "portal", portal)
+    background_loop = BackgroundLoop()
+    monkeypatch.setattr(requests, "background_loop", background_loop)
     monkeypatch.setattr(requests, "_outsider", requests._Outsider())
     monkeypatch.setattr(nodes, "_nodes", type(nodes._nodes)())
-    yield portal
-    portal.submit(requests._outsider.stop()).result(10)
-    portal.stop()
+    yield background_loop
+    background_loop.submit(requests._outsider.stop()).result(10)
+    background_loop.stop()
 
 
-def placed(portal: Portal, layer: Any) -> Node:
-    """A node on the portal's loop, unknown to this process."""
+def placed(background_loop: BackgroundLoop, layer: Any) -> Node:
+    """A node on the background_loop's loop, unknown to this process."""
 
     async def make() -> Node:
         node = Node(Config(), layer)
         await node.broker.start()
         return node
 
-    return portal.submit(make()).result(10)
+    return background_loop.submit(make()).result(10)
 
 
 async def test_thread_asks_while_the_nodes_loop_serves(monkeypatch):
@@ -367,9 +367,9 @@ def test_child_asks_though_its_parents_loop_is_not_its_own(outside):
     if child == 0:
         status = 1
         try:
-            requests.portal.forget()  # as the process's own does by itself
+            requests.background_loop.forget()  # as the process's own does by itself
             fresh = requests._outsider
-            known = placed(requests.portal, ScriptedLayer())
+            known = placed(requests.background_loop, ScriptedLayer())
             requests.get_channel_layer = lambda alias: known.layer
             found = ask("echo", {"n": 1}, [known.id], wait=WAIT_S)
             status = 0 if found.by_node == {known.id: {"n": 1}} and fresh.opened else 2

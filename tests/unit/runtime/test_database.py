@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connections
 
-from channels_realtime.runtime.database import Clerk
+from channels_realtime.runtime.database import DatabaseThread
 
 
 def where() -> str:
@@ -17,35 +17,35 @@ def where() -> str:
 
 
 async def test_work_is_done_in_a_thread_of_its_own_and_returns():
-    clerk = Clerk()
-    assert await clerk.run(divmod, 7, 2) == (3, 1)
-    assert {await clerk.run(where) for _ in range(5)} == {"realtime-clerk_0"}
-    clerk.close()
+    database = DatabaseThread()
+    assert await database.run(divmod, 7, 2) == (3, 1)
+    assert {await database.run(where) for _ in range(5)} == {"realtime-database_0"}
+    database.close()
 
 
 async def test_work_is_done_in_its_order_though_it_is_given_at_once():
-    clerk, done = Clerk(), []
+    database, done = DatabaseThread(), []
     gate = threading.Event()
-    first = asyncio.create_task(clerk.run(gate.wait, 10))
-    others = [asyncio.create_task(clerk.run(done.append, n)) for n in range(20)]
+    first = asyncio.create_task(database.run(gate.wait, 10))
+    others = [asyncio.create_task(database.run(done.append, n)) for n in range(20)]
     await asyncio.sleep(0)
     assert done == []
     gate.set()
     await asyncio.gather(first, *others)
     assert done == list(range(20))
-    clerk.close()
+    database.close()
 
 
 async def test_failure_is_the_callers_and_the_clerk_goes_on():
-    clerk = Clerk()
+    database = DatabaseThread()
     with pytest.raises(ZeroDivisionError):
-        await clerk.run(divmod, 1, 0)
-    assert await clerk.run(divmod, 1, 1) == (1, 0)
-    clerk.close()
+        await database.run(divmod, 1, 0)
+    assert await database.run(divmod, 1, 1) == (1, 0)
+    database.close()
 
 
 async def test_work_in_progress_is_done_though_nobody_waits_for_it_any_more():
-    clerk, done = Clerk(), []
+    database, done = DatabaseThread(), []
     gate, begun = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -53,49 +53,49 @@ async def test_work_in_progress_is_done_though_nobody_waits_for_it_any_more():
         gate.wait(10)
         done.append("first")
 
-    task = asyncio.create_task(clerk.run(work))
+    task = asyncio.create_task(database.run(work))
     await asyncio.to_thread(begun.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     gate.set()
-    await clerk.run(done.append, "second")
+    await database.run(done.append, "second")
     assert done == ["first", "second"]
-    clerk.close()
+    database.close()
 
 
 async def test_clerk_that_is_closed_ends_its_connections_and_its_thread():
-    clerk = Clerk()
+    database = DatabaseThread()
     closed, threads = threading.Event(), []
 
     def work() -> None:
         threads.append(threading.current_thread())
         connections["default"].close = closed.set  # type: ignore[method-assign]
 
-    await clerk.run(work)
+    await database.run(work)
     closed.clear()  # one of no age is closed after each piece of work
-    clerk.close()
-    clerk.close()
+    database.close()
+    database.close()
     await asyncio.to_thread(threads[0].join, 10)
     assert not threads[0].is_alive()
     assert closed.is_set()
     with pytest.raises(RuntimeError):
-        await clerk.run(where)
+        await database.run(where)
 
 
 def test_clerk_without_a_thread_works_in_the_callers():
-    clerk = Clerk(own_thread=False)
+    database = DatabaseThread(own_thread=False)
 
     async def run() -> str:
-        return await clerk.run(where)
+        return await database.run(where)
 
     assert async_to_sync(run)() == where()
-    clerk.close()
+    database.close()
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_connection_is_closed_after_each_piece_of_work():
-    clerk = Clerk()
+    database = DatabaseThread()
     found = []
 
     def work() -> None:
@@ -104,6 +104,6 @@ async def test_connection_is_closed_after_each_piece_of_work():
             cursor.execute("SELECT 1")
         found.append(database)
 
-    await clerk.run(work)
+    await database.run(work)
     assert found[0].connection is None
-    clerk.close()
+    database.close()
