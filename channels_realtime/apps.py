@@ -17,8 +17,9 @@ class RealtimeConfig(AppConfig):
         """Called by Django when all models are loaded."""
         from . import checks  # noqa: F401  # registers itself; needs loaded apps
         from .auth import receivers  # models again
-        from .channels import autodiscover  # a site's realtime.py imports models
-        from .monitoring import feed  # noqa: F401  # registers its channel
+        from .channels import autodiscover, registry  # a site's realtime.py imports models
+        from .monitoring import feed  # with them
 
+        registry.register(feed.CHANNEL, feed.ConnectionsChanged)
         autodiscover()
         receivers.connect()

@@ -12,16 +12,17 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from . import publishing
-from .access.origins import refuse
-from .nodes.node import current_node
+from .consumers import BareConsumer, RealtimeConsumer
+from .endpoints.handshake import Receive, Refusal, SendEvent, refuse
 from .protocol.names import is_name
 from .servers.pings import missing_pings
+from .services import current_node
 from .settings import get_config
 
 logger = logging.getLogger(__name__)
 
-Receive = Callable[[], Awaitable[Any]]
-SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
+_NOTHING_HERE = Refusal(404, "", "Nothing is served here.\n")
+
 Application = Callable[[Any, Receive, SendEvent], Awaitable[Any]]
 
 
@@ -34,14 +35,9 @@ class RealtimeApplication:
     """
 
     def __init__(self, http: Application, websocket: Application | None = None) -> None:
-        # A site's asgi.py imports this module before get_asgi_application() has loaded the apps,
-        # and the consumers import models; when this runs, the apps are there.
-        from .consumers import BareConsumer, RealtimeConsumer
-
         self._http = http
         self._websocket = websocket
         self._realtime = RealtimeConsumer.as_asgi()
-        self._bare_consumer = BareConsumer
 
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
@@ -65,11 +61,11 @@ class RealtimeApplication:
             await self._realtime(scope, receive, send)
         elif path.startswith(bare_root) and is_name(path.removeprefix(bare_root)):
             channel = path.removeprefix(bare_root)
-            await self._bare_consumer(channel=channel)(scope, receive, send)
+            await BareConsumer(channel=channel)(scope, receive, send)
         elif self._websocket is not None:
             await self._websocket(scope, receive, send)
         else:
-            await refuse(scope, receive, send, 404, "Nothing is served here.\n")
+            await refuse(None, scope, receive, send, _NOTHING_HERE)
 
 
 async def _serve_lifespan(receive: Receive, send: SendEvent) -> None:

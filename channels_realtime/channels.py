@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Protocol, TypeVar, overload
 from django.urls.converters import get_converters
 from django.utils.module_loading import autodiscover_modules
 
-from .conversation.outbox import Policy
 from .errors import BadPayload, ImproperUse, UnknownChannel
 from .identity import Identity
+from .protocol.frames import Policy
 from .protocol.names import Route, check_name
 from .protocol.selection import ALL, Selection, selection_of
 

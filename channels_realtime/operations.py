@@ -24,13 +24,15 @@ from .access.blocks import add_block
 from .auth.revoking import revoke
 from .errors import Unavailable
 from .models import BlockRecord, ConnectionRecord, NodeRecord
-from .nodes.control import tell_nodes
-from .nodes.requests import ask
+from .nodes.requests import notify, request
 from .protocol.codes import CloseCode
 from .runtime.encoding import normalise_payload
 
 WAIT_S = 2.0
 """How long nodes have to answer."""
+
+DRAIN_WAIT_S = 5.0
+"""How long the channel layer has to take the message that drains all nodes."""
 
 BATCH = 500
 """Connections named in one question, and in one query."""
@@ -111,7 +113,7 @@ def inspect(connection_id: str) -> dict[str, Any] | None:
     Raises:
         Unavailable: its node does not answer.
     """
-    found: dict[str, Any] | None = _ask_owner("inspect", connection_id, {})
+    found: dict[str, Any] | None = _request_of_owner("inspect", connection_id, {})
     return found
 
 
@@ -134,7 +136,7 @@ def read_trace(
     Raises:
         Unavailable: its node does not answer.
     """
-    answer = _ask_owner(
+    answer = _request_of_owner(
         "trace", connection_id, {"viewer": viewer, "after": after, "payloads": payloads}
     )
     return None if answer is None else TracePart(**answer)
@@ -142,12 +144,12 @@ def read_trace(
 
 def stop_trace(connection_id: str, *, viewer: str) -> None:
     """Watch no longer; the trace ends with its last viewer."""
-    _ask_owner("trace_stop", connection_id, {"viewer": viewer})
+    _request_of_owner("trace_stop", connection_id, {"viewer": viewer})
 
 
-def _ask_owner(kind: str, connection_id: str, arguments: dict[str, Any]) -> Any:
+def _request_of_owner(kind: str, connection_id: str, arguments: dict[str, Any]) -> Any:
     nodes = _owners([connection_id]).get(connection_id) or _alive()
-    found = ask(kind, {"connection": connection_id, **arguments}, nodes, wait=WAIT_S)
+    found = request(kind, {"connection": connection_id, **arguments}, nodes, wait=WAIT_S)
     for answer in found.by_node.values():
         if answer is not None:
             return answer
@@ -211,7 +213,7 @@ def _act(ids: Iterable[str], kind: str, arguments: dict[str, Any]) -> Outcome:
         # What the registry does not know (it is off, sampled, or a second behind) is asked of all.
         alive = frozenset() if len(owners) == len(batch) else _alive()
         nodes = alive.union(*owners.values())
-        found = ask(kind, {"connections": batch, **arguments}, nodes, wait=WAIT_S)
+        found = request(kind, {"connections": batch, **arguments}, nodes, wait=WAIT_S)
         for answer in found.by_node.values():
             done.update(answer)
         if found.silent:
@@ -269,7 +271,7 @@ def block(
         reason=reason,
         created_by=created_by,
     )
-    _tell_of_blocks()
+    _notify_of_blocks()
     return record
 
 
@@ -277,14 +279,14 @@ def unblock(pks: Iterable[Any]) -> int:
     """End blocks now; returns how many were in force."""
     now = timezone.now()
     ended = BlockRecord._default_manager.filter(pk__in=list(pks), until__gt=now).update(until=now)
-    _tell_of_blocks()
+    _notify_of_blocks()
     return ended
 
 
-def _tell_of_blocks() -> None:
+def _notify_of_blocks() -> None:
     """Have the nodes read the blocks, once the transaction that wrote them is committed."""
     using = router.db_for_write(BlockRecord)
-    tell = functools.partial(tell_nodes, {"kind": "blocks"}, wait=WAIT_S)
+    tell = functools.partial(notify, "blocks", {}, wait=WAIT_S)
     transaction.on_commit(tell, using=using, robust=True)
 
 
@@ -298,7 +300,7 @@ def live_channels(*, search: str = "", limit: int = 200) -> ChannelsReport:
         search: a part of the name, in any case.
         limit: channels to tell, those with most subscribers first.
     """
-    found = ask("channels", {"search": search.lower(), "limit": limit}, _alive(), wait=WAIT_S)
+    found = request("channels", {"search": search.lower(), "limit": limit}, _alive(), wait=WAIT_S)
     by_name: defaultdict[str, dict[str, int]] = defaultdict(dict)
     rates: dict[str, float] = {}
     for node_id, answer in found.by_node.items():
@@ -321,8 +323,17 @@ def live_channels(*, search: str = "", limit: int = 200) -> ChannelsReport:
 def nodes() -> list[NodeReport]:
     """The nodes whose lease holds, by host and process, and what they say now."""
     records = list(NodeRecord.objects.alive().order_by("host", "pid"))
-    found = ask("node", {}, [record.pk for record in records], wait=WAIT_S)
+    found = request("node", {}, [record.pk for record in records], wait=WAIT_S)
     return [NodeReport(record=record, answer=found.by_node.get(record.pk)) for record in records]
+
+
+def drain_all() -> bool:
+    """Have every node send its connections elsewhere and accept no new ones.
+
+    Returns:
+        whether the channel layer has taken the message.
+    """
+    return notify("drain", {}, wait=DRAIN_WAIT_S)
 
 
 def drain(node_id: str) -> bool:
@@ -331,7 +342,7 @@ def drain(node_id: str) -> bool:
     Returns:
         whether the node says that it does; one that does not answer may or may not.
     """
-    return node_id in ask("drain", {}, {node_id}, wait=WAIT_S).by_node
+    return node_id in request("drain", {}, {node_id}, wait=WAIT_S).by_node
 
 
 def publish_test(channel: str, payload: Any, *, event: str | None = None) -> None:

@@ -18,20 +18,19 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from .channels import OWN_CHANNELS_PREFIX, USER_CHANNEL_PREFIX, registry
-from .config import Config
 from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
-from .nodes import broker
-from .nodes.node import Node, serving_node
+from .nodes import envelope
+from .nodes.node import running_node
 from .protocol.messages import Position, Publication
+from .runtime import loops
 from .runtime.encoding import normalise_payload, payload_size
-from .runtime.loops import background_loop
 from .settings import get_config
 from .testing import captures
 
 logger = logging.getLogger(__name__)
 
 _serves = False
-_told = False
+_warned = False
 
 failed_after_commit = 0
 """Publications of this process that were lost after their commit because the layer was away."""
@@ -236,41 +235,38 @@ async def _apublish_all(publications: list[Publication]) -> None:
     capture = captures.current()
     if capture is not None:
         capture.record(publications, None)
-        return
-    node = serving_node()
-    if node is not None and node.loop is asyncio.get_running_loop():
-        await _send_by_node(node, publications)
-        return
-    await asyncio.wrap_future(_submit(publications))
+    elif running_node() is not None:
+        await _send_here(publications)
+    else:
+        await asyncio.wrap_future(_submit(publications))
 
 
 def _submit(publications: list[Publication]) -> concurrent.futures.Future[None]:
-    node = serving_node()
+    return loops.submit(_send_here(publications))
+
+
+async def _send_here(publications: list[Publication]) -> None:
+    """Send from the loop that this runs on: by its node, where it has one."""
+    node = running_node()
     if node is not None:
-        return asyncio.run_coroutine_threadsafe(_send_by_node(node, publications), node.loop)
-    return background_loop.submit(_send_without_node(get_config(), publications))
-
-
-async def _send_by_node(node: Node, publications: list[Publication]) -> None:
-    for publication in publications:
-        await node.publish(publication)
-
-
-async def _send_without_node(config: Config, publications: list[Publication]) -> None:
+        for publication in publications:
+            await node.publish(publication)
+        return
+    config = get_config()
     layer = get_channel_layer(config.channel_layer)
     if layer is None:
         raise Unavailable(f"CHANNEL_LAYERS has no {config.channel_layer!r}")
     if isinstance(layer, InMemoryChannelLayer):
-        _tell_nobody_hears()
+        _warn_once_that_nothing_hears()
     for publication in publications:
-        await broker.send(layer, config.group_prefix, publication, config.publish_timeout)
+        await envelope.send(layer, config.group_prefix, publication, config.publish_timeout)
 
 
-def _tell_nobody_hears() -> None:
-    global _told
-    if _told or _serves:
+def _warn_once_that_nothing_hears() -> None:
+    global _warned
+    if _warned or _serves:
         return
-    _told = True
+    _warned = True
     logger.warning(
         "Nobody can hear this publication: the in-memory channel layer reaches the connections of"
         " its own process only, and this process serves none. Use channels_redis in CHANNEL_LAYERS"

@@ -16,8 +16,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .config import FIELDS, Config
-from .conversation.outbox import Policy
 from .protocol.codecs import CODECS
+from .protocol.frames import Policy
 
 SETTING = "CHANNELS_REALTIME"
 

@@ -14,17 +14,15 @@ import datetime
 import ipaddress
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ..config import Config
+from ..nodes.node import Node, Service
 from ..protocol.codes import CloseCode
-from ..runtime.clock import Clock
-from ..runtime.database import DatabaseThread
 
 logger = logging.getLogger(__name__)
 
@@ -48,26 +46,11 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Row = tuple[str, str, datetime.datetime]
 
 
-class Host(Protocol):
-    """What the blocks ask of their node."""
+class Blocks(Service):
+    """The users and addresses that may not connect to one node for a time."""
 
-    config: Config
-    clock: Clock
-    database: DatabaseThread
-
-    @property
-    def connections(self) -> Mapping[str, Any]: ...
-
-
-class Blocks:
-    """Who may not connect for a time, on one node; the node starts it with the first connection.
-
-    Args:
-        node: whose connections it ends.
-    """
-
-    def __init__(self, node: Host) -> None:
-        self._node = node
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
         self._rows: list[_Row] = []
         self._table = _Table()
         self._opened = asyncio.Event()
@@ -76,12 +59,10 @@ class Blocks:
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._failing = False
-        self.ended = 0
-        """Connections closed because a block came into force."""
 
     # -- life --------------------------------------------------------------------------------------
 
-    async def ready(self) -> None:
+    async def start(self) -> None:
         """Wait until the blocks in force have been read, or could not be."""
         if self._task is None and not self._stopped:
             loop = asyncio.get_running_loop()
@@ -168,7 +149,7 @@ class Blocks:
                     connection.close(CloseCode.BLOCKED, "blocked")
                 except Exception:  # the others are to end, and the next block is to be read
                     logger.exception("Connection %s was not closed", connection.id)
-                self.ended += 1
+                self._node.metrics.blocked += 1
                 closed += 1
                 if closed % _CLOSED_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -227,6 +208,11 @@ def _adds(new: Mapping[Any, float], old: Mapping[Any, float]) -> bool:
 
 def _keep(entries: dict[Any, float], key: Any, until: float) -> None:
     entries[key] = max(until, entries.get(key, 0.0))
+
+
+def reload(node: Node, arguments: dict[str, Any]) -> None:
+    """Read the blocks at once: another process has changed them."""
+    node.service(Blocks).reload()
 
 
 # -- in the database's thread -------------------------------------------------------------------------

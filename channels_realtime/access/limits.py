@@ -12,16 +12,12 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
-from typing import Any, Protocol
 
 from django.conf import settings as django_settings
 from django.core.cache import cache
 
-from ..config import Config
 from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
-from ..runtime.clock import Clock
-from ..runtime.hooks import HookRunner
+from ..nodes.node import Node, Service
 
 logger = logging.getLogger(__name__)
 
@@ -31,17 +27,6 @@ MAX_BUCKETS = 20_000
 _SHARE_INTERVAL_S = 1.0
 _SHARED_KEY_LIFETIME_S = 60
 _PRIVATE_CACHES = ("LocMemCache", "DummyCache")
-
-
-class Host(Protocol):
-    """What admission asks of its node."""
-
-    config: Config
-    clock: Clock
-    hooks: HookRunner
-
-    @property
-    def connections(self) -> Mapping[str, Any]: ...
 
 
 class _Bucket:
@@ -55,16 +40,12 @@ class _Bucket:
         self.known: float | None = None  # the sum of all, as last read
 
 
-class AccessLimits:
-    """The limits of one node.
+class AccessLimits(Service):
+    """The limits of one node."""
 
-    Args:
-        node: whose.
-    """
-
-    def __init__(self, node: Host) -> None:
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
         config = node.config
-        self._node = node
         self._by_address: Counter[str] = Counter()
         self._by_user: Counter[str] = Counter()
         self._rates = {
@@ -74,8 +55,6 @@ class AccessLimits:
         }
         self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
-        self.refused = 0
-        """Handshakes refused for want of room."""
 
     # -- handshakes --------------------------------------------------------------------------------
 
@@ -99,7 +78,7 @@ class AccessLimits:
             ):
                 refusal = (429, "address")
         if refusal is not None:
-            self.refused += 1
+            self._node.metrics.refused += 1
         return refusal
 
     def user_is_full(self, user_id: str | None) -> bool:
@@ -180,7 +159,7 @@ class AccessLimits:
             if not changed:
                 continue
             try:
-                sums = await self._node.hooks.run(self._tell, changed)
+                sums = await self._node.database.run(self._tell, changed)
             except Exception as error:
                 logger.debug("Limits were not shared: %s", type(error).__name__)
                 continue

@@ -16,7 +16,7 @@ import ipaddress
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.conf import settings as django_settings
@@ -28,9 +28,6 @@ from ..runtime.clock import Clock, SystemClock
 from ..settings import get_config
 
 logger = logging.getLogger(__name__)
-
-CHECKED = "channels_realtime.origin_checked"
-"""The scope key that says a middleware has checked the origin already."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HTTP_OF = {"ws": "http", "wss": "https"}
@@ -247,23 +244,19 @@ denials = DenialLog()
 """The process's refused handshakes."""
 
 
-def check_origin(scope: MutableMapping[str, Any], policy: OriginPolicy | None = None) -> bool:
-    """Whether a handshake may go on; refusals are counted and logged.
+def check_origin(scope: Mapping[str, Any], policy: OriginPolicy | None = None) -> bool:
+    """Whether a handshake of this origin may go on; refusals are logged.
 
     Args:
-        scope: of the handshake; marked, so that it is judged once.
+        scope: of the handshake.
         policy: by default that of the settings.
     """
-    if scope.get(CHECKED):
-        return True
     try:
         allowed = (policy or _policy()).allows(scope)
     except Exception:
         logger.exception("The rule for origins failed; the connection is refused")
         allowed = False
-    if allowed:
-        scope[CHECKED] = True
-    else:
+    if not allowed:
         denials.deny(scope)
     return allowed
 
@@ -278,71 +271,3 @@ def _policy() -> OriginPolicy:
 
 
 _last_policy: tuple[Config, tuple[str, ...], OriginPolicy] | None = None
-
-Application = Callable[
-    [
-        MutableMapping[str, Any],
-        Callable[[], Awaitable[Any]],
-        Callable[[dict[str, Any]], Awaitable[None]],
-    ],
-    Awaitable[None],
-]
-
-
-async def refuse(
-    scope: Mapping[str, Any],
-    receive: Callable[[], Awaitable[Any]],
-    send: Callable[[dict[str, Any]], Awaitable[None]],
-    status: int = 403,
-    body: str = "",
-) -> None:
-    """Refuse a handshake before it is accepted: 403, or ``status`` with a body where the server can."""
-    event = await receive()
-    if event["type"] != "websocket.connect":
-        return
-    if "websocket.http.response" in scope.get("extensions", {}):
-        data = body.encode()
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", str(len(data)).encode()),
-        ]
-        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": data})
-    else:
-        await send({"type": "websocket.close"})
-
-
-class OriginMiddleware:
-    """Refuses handshakes from foreign pages; for any Channels consumer.
-
-    Args:
-        application: what it protects.
-        allowed: as for ``OriginPolicy``, by default what the settings say.
-        allow_missing: whether a handshake without ``Origin`` passes; only with ``allowed``.
-    """
-
-    def __init__(
-        self,
-        application: Application,
-        allowed: Iterable[str] | OriginRule | None = None,
-        *,
-        allow_missing: bool = True,
-    ) -> None:
-        self._application = application
-        self._policy = (
-            None if allowed is None else OriginPolicy(allowed, allow_missing=allow_missing)
-        )
-
-    async def __call__(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Callable[[], Awaitable[Any]],
-        send: Callable[[dict[str, Any]], Awaitable[None]],
-    ) -> None:
-        """The ASGI application."""
-        if scope["type"] == "websocket":
-            scope = dict(scope)
-            if not check_origin(scope, self._policy):
-                await refuse(scope, receive, send, body="This origin may not connect.\n")
-                return
-        await self._application(scope, receive, send)

@@ -1,8 +1,7 @@
-"""Keeps whoever may not be there now off a node's connections.
+"""Closes connections whose credentials were revoked.
 
-In: revocations, from control messages at once and from the database every few seconds; connections
-as they come. Out: connections closed with 4401, proofs read again, subscriptions taken away. The
-slow sweep finds what no signal told.
+In: revocations, from other processes at once and from the database every few seconds; connections as
+they come. Out: connections closed with 4401, credentials read again, subscriptions taken away.
 """
 
 from __future__ import annotations
@@ -10,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from django.apps import apps
 from django.utils import timezone
 
-from ..config import Config
 from ..identity import Identity
-from ..runtime.clock import Clock
-from ..runtime.hooks import HookRunner
+from ..nodes.member import Member
+from ..nodes.node import Node, Service
 from .revocation_list import RECHECK, TOKENS, USER, Revocation, RevocationList
 
 logger = logging.getLogger(__name__)
@@ -41,104 +39,46 @@ _CONCURRENT_RECHECKS = 4
 site's own would hold up."""
 
 
-class Guarded(Protocol):
-    """What the guard asks of a connection."""
+class Revocations(Service):
+    """The revocations in force on one node, and the connections by what can revoke them."""
 
-    identity: Identity
-
-    @property
-    def closed(self) -> bool: ...
-
-    @property
-    def read_at(self) -> float:
-        """When its credentials were last read, in seconds since the epoch."""
-        ...
-
-    def revoke(self, reason: str) -> None:
-        """Close it with 4401."""
-        ...
-
-    async def reread(self) -> None:
-        """Read its proof again, and close it where that no longer holds."""
-        ...
-
-    async def recheck(self, channel: str | None = None) -> None:
-        """Ask again whether it may be on its channels, or on this one."""
-        ...
-
-
-class Host(Protocol):
-    """What the guard asks of its node."""
-
-    config: Config
-    clock: Clock
-    hooks: HookRunner
-
-    @property
-    def connections(self) -> Mapping[str, Any]: ...
-
-    def spawn(self, coroutine: Any, name: str) -> None: ...
-
-
-Sweep = Callable[[list[Any]], list[Any]]
-"""Takes connections, returns those whose session or user has changed; may block."""
-
-_sweeps: list[Sweep] = []
-
-
-def register_sweep(sweep: Sweep) -> Sweep:
-    """Have every guard use this sweep; for the floor that knows sessions and users."""
-    _sweeps.append(sweep)
-    return sweep
-
-
-class Revocations:
-    """One a node; the node starts it with the first connection.
-
-    Args:
-        node: whose connections it guards.
-    """
-
-    def __init__(self, node: Host) -> None:
-        self._node = node
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
         self._rereads = asyncio.Semaphore(_CONCURRENT_REREADS)
         self._rechecks = asyncio.Semaphore(_CONCURRENT_RECHECKS)
         self._list = RevocationList()
-        self._by_key: dict[str, dict[Guarded, None]] = {}
+        self._by_key: dict[str, dict[Member, None]] = {}
         self._newest: datetime.datetime | None = None
         self._polled_at: datetime.datetime | None = None
         self._loaded: asyncio.Task[None] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._polling: asyncio.Task[None] | None = None
         self._failing = False
-        self.revoked = 0
-        """Connections closed because their proof was over."""
         self.rechecks = 0
         """Times that subscriptions were judged again; a subscription that was being made meanwhile
-        by a verdict of before is judged again too."""
+        on an earlier answer is judged again too."""
 
     # -- life --------------------------------------------------------------------------------------
 
-    async def ready(self) -> None:
+    async def start(self) -> None:
         """Wait until the revocations in force have been read, or could not be."""
         if self._loaded is None:
             self._loaded = asyncio.create_task(self._poll(), name="realtime-revocations")
-            self._tasks = [
-                asyncio.create_task(self._poll_for_ever(), name="realtime-revocation-poll"),
-                asyncio.create_task(self._sweep_for_ever(), name="realtime-sweep"),
-            ]
+            self._polling = asyncio.create_task(
+                self._poll_for_ever(), name="realtime-revocation-poll"
+            )
         if not self._loaded.done():
             await asyncio.shield(self._loaded)
 
     async def stop(self) -> None:
-        """End the guard's tasks."""
-        tasks = [*self._tasks, *([self._loaded] if self._loaded is not None else [])]
+        """End the polling."""
+        tasks = [task for task in (self._polling, self._loaded) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- connections -------------------------------------------------------------------------------
 
-    def admit(self, connection: Guarded) -> str | None:
+    def admit(self, connection: Member) -> str | None:
         """Take a connection in, with the identity it has now.
 
         Returns:
@@ -150,7 +90,7 @@ class Revocations:
         for key in _keys(identity):
             self._by_key.setdefault(key, {})[connection] = None
         if self._list.revokes(identity):
-            self.revoked += 1
+            self._node.metrics.revoked += 1
             return "revoked"
         if self._list.rechecks(identity, connection.read_at):
             return "recheck"
@@ -160,7 +100,7 @@ class Revocations:
         """Whether the identity's proof is over; for connections that the guard does not keep."""
         return self._list.revokes(identity)
 
-    def dismiss(self, connection: Guarded) -> None:
+    def dismiss(self, connection: Member) -> None:
         """A connection is gone, or takes another identity."""
         for key in _keys(connection.identity):
             members = self._by_key.get(key)
@@ -169,18 +109,11 @@ class Revocations:
                 if not members:
                     del self._by_key[key]
 
-    def connections(self, key: str) -> list[Guarded]:
+    def connections(self, key: str) -> list[Member]:
         """The connections that a key of ``revocation`` names."""
         return list(self._by_key.get(key, ()))
 
     # -- revocations -------------------------------------------------------------------------------
-
-    def control(self, message: dict[str, Any]) -> None:
-        """A control message from any process, this one included."""
-        if message.get("kind") == "revoke":
-            self.take(msgspec.convert(message["entries"], list[Revocation]))
-        elif message.get("kind") == "recheck":
-            self._recheck(message.get("channel"), message.get("user"))
 
     def take(self, revocations: Iterable[Revocation]) -> None:
         """Take revocations up and end what they end."""
@@ -195,27 +128,31 @@ class Revocations:
                 key = USER + key.removeprefix(TOKENS)
             for connection in self.connections(key):
                 if not connection.closed and self._list.revokes(connection.identity):
-                    self.revoked += 1
+                    self._node.metrics.revoked += 1
                     connection.revoke("the credentials were revoked")
 
-    def _recheck(self, channel: str | None, user: str | None) -> None:
+    def recheck(self, channel: str | None, user: str | None) -> None:
+        """Judge subscriptions again: of a channel, of a user's connections, or both."""
         self.rechecks += 1
-        found: Iterable[Any] = (
+        found: Iterable[Member] = (
             self._node.connections.values() if user is None else self.connections(USER + user)
         )
         for connection in tuple(found):
-            self._node.spawn(self._recheck_one(connection, channel, user), "recheck")
+            self._node.spawn(self._recheck(connection, channel, user), "recheck")
 
-    async def _recheck_one(
-        self, connection: Guarded, channel: str | None, user: str | None
-    ) -> None:
+    async def recheck_connection(self, connection: Member) -> None:
+        """Read a connection's credentials again and judge its subscriptions again."""
+        self.rechecks += 1
+        await self._recheck(connection, None, connection.identity.user_id)
+
+    async def _recheck(self, connection: Member, channel: str | None, user: str | None) -> None:
         if user is not None:
             await self._reread(connection)
         async with self._rechecks:
             if not connection.closed:
                 await connection.recheck(channel)
 
-    async def _reread(self, connection: Guarded) -> None:
+    async def _reread(self, connection: Member) -> None:
         async with self._rereads:
             if not connection.closed:
                 await connection.reread()
@@ -223,7 +160,7 @@ class Revocations:
     # -- the database ------------------------------------------------------------------------------
 
     async def _poll_for_ever(self) -> None:
-        await self.ready()
+        await self.start()
         while True:
             await asyncio.sleep(self._node.config.revocation_poll_interval)
             await self._poll()
@@ -231,7 +168,7 @@ class Revocations:
     async def _poll(self) -> None:
         polled_at = timezone.now()
         try:
-            found = await self._node.hooks.run(self._read_rows, self._since())
+            found = await self._node.database.run(self._read_rows, self._since())
         except Exception as error:
             if not self._failing:
                 logger.warning("Cannot read the revocations: %s", type(error).__name__)
@@ -269,35 +206,21 @@ class Revocations:
             for key, not_before, expires_at, created_at in values
         ]
 
-    # -- the sweep ---------------------------------------------------------------------------------
-
-    async def _sweep_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._node.config.sweep_interval)
-            try:
-                await self.sweep()
-            except Exception:
-                logger.exception("The sweep of login sessions and users failed")
-
-    async def sweep(self) -> None:
-        """Find login sessions that are gone and users that changed, though no signal told.
-
-        Sessions and users are each read in batches, so that the number of queries does not depend
-        on the number of connections of a batch.
-        """
-        connections = [c for c in self._node.connections.values() if not c.closed]
-        if not connections:
-            return
-        for sweep in _sweeps:
-            for connection in await self._node.hooks.run(sweep, connections):
-                self._node.spawn(self._sweep_one(connection), "sweep")
-
-    async def _sweep_one(self, connection: Guarded) -> None:
-        self.rechecks += 1
-        await self._recheck_one(connection, None, connection.identity.user_id)
-
 
 def _keys(identity: Identity) -> Iterable[str]:
     if identity.user_id is None:
         return identity.keys
     return (*identity.keys, USER + identity.user_id)
+
+
+# -- requests of other processes -------------------------------------------------------------------
+
+
+def revoke(node: Node, arguments: dict[str, Any]) -> None:
+    """End credentials: ``entries`` of ``Revocation``."""
+    node.service(Revocations).take(msgspec.convert(arguments["entries"], list[Revocation]))
+
+
+def recheck(node: Node, arguments: dict[str, Any]) -> None:
+    """Judge subscriptions again: those of ``channel``, or of ``user``."""
+    node.service(Revocations).recheck(arguments.get("channel"), arguments.get("user"))

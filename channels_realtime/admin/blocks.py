@@ -25,7 +25,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..access.blocks import check_target, normalise_address
 from ..models import BlockRecord
-from ..nodes.control import tell_nodes
+from ..nodes.requests import notify
 
 WAIT_S = 1.0
 """How long a page waits for the layer to take the news; the nodes look for themselves soon after."""
@@ -200,5 +200,5 @@ class BlockRecordAdmin(_Admin):
 
 
 def _tell_nodes() -> None:
-    tell = functools.partial(tell_nodes, {"kind": "blocks"}, wait=WAIT_S)
+    tell = functools.partial(notify, "blocks", {}, wait=WAIT_S)
     transaction.on_commit(tell, using=router.db_for_write(BlockRecord), robust=True)

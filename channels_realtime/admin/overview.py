@@ -27,7 +27,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import SampleRecord
-from ..monitoring.metrics import LATENCY_BOUNDS_S, OTHER
+from ..nodes.metrics import LATENCY_BOUNDS_S, OTHER
 from ..settings import get_config
 from . import plots
 from .display import visible

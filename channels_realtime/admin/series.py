@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from ..monitoring.metrics import LATENCY_BOUNDS_S, LATENCY_BUCKETS
+from ..nodes.metrics import LATENCY_BOUNDS_S, LATENCY_BUCKETS
 
 
 class Sample(NamedTuple):

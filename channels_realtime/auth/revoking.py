@@ -24,7 +24,7 @@ from django.db import DatabaseError, connections, router, transaction
 from ..access.revocation_list import RECHECK, TOKENS, USER, Revocation
 from ..errors import ImproperUse
 from ..models import RevocationRecord
-from ..nodes.control import atell_nodes, tell_nodes
+from ..nodes.requests import anotify, notify
 from .jwt_claims import FAMILY_CLAIM
 from .login_session import LOGIN, login_of, session_hash, uses_signed_cookies
 
@@ -82,24 +82,22 @@ def recheck(*, channel: str | None = None, user: Any = None) -> None:
     Raises:
         ImproperUse: neither is given.
     """
-    message = _recheck_message(channel, user)
-    transaction.on_commit(functools.partial(tell_nodes, message, wait=5.0), robust=True)
+    arguments = _recheck_arguments(channel, user)
+    transaction.on_commit(functools.partial(notify, "recheck", arguments, wait=5.0), robust=True)
 
 
 async def arecheck(*, channel: str | None = None, user: Any = None) -> None:
     """Ask again whether subscribers may be where they are; from async code."""
-    await atell_nodes(_recheck_message(channel, user))
+    await anotify("recheck", _recheck_arguments(channel, user))
 
 
-def _recheck_message(channel: str | None, user: Any) -> dict[str, Any]:
+def _recheck_arguments(channel: str | None, user: Any) -> dict[str, Any]:
     if channel is None and user is None:
         raise ImproperUse("recheck() needs channel=… or user=…")
-    message = {"kind": "recheck"}
-    if channel is not None:
-        message["channel"] = channel
-    if user is not None:
-        message["user"] = str(getattr(user, "pk", user))
-    return message
+    return {
+        "channel": channel,
+        "user": None if user is None else str(getattr(user, "pk", user)),
+    }
 
 
 # -- what can be revoked ---------------------------------------------------------------------------
@@ -256,11 +254,8 @@ def _committed(entries: list[Revocation], *, deferred: bool, wait: float) -> Non
         if moved:
             _write(moved)
         entries = fresh
-    message = {
-        "kind": "revoke",
-        "entries": [[entry.key, entry.not_before, entry.expires_at] for entry in entries],
-    }
-    tell_nodes(message, wait=wait)
+    rows = [[entry.key, entry.not_before, entry.expires_at] for entry in entries]
+    notify("revoke", {"entries": rows}, wait=wait)
 
 
 def _moved_to(entry: Revocation, now: float) -> Revocation:

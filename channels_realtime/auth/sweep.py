@@ -1,7 +1,8 @@
-"""What no signal told: login sessions that are gone and users that were changed by SQL."""
+"""Finds login sessions that are gone and users that were changed by SQL, which no signal tells."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -13,7 +14,8 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 from django.utils import timezone
 
-from ..access.revocation import register_sweep
+from ..access.revocation import Revocations
+from ..nodes.node import Service
 from .users import has_row
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,40 @@ _WATCHED = ("password", "is_active", "is_staff", "is_superuser")
 """The fields of a user that decide who they are and what they may."""
 
 
-@register_sweep
+class CredentialSweep(Service):
+    """Looks for changed credentials at intervals."""
+
+    _task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="realtime-sweep")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._node.config.sweep_interval)
+            try:
+                await self.sweep()
+            except Exception:
+                logger.exception("The sweep of login sessions and users failed")
+
+    async def sweep(self) -> None:
+        """Read the credentials of changed sessions and users again, and judge what they may."""
+        connections = [c for c in self._node.connections.values() if not c.closed]
+        if not connections:
+            return
+        revocations = self._node.service(Revocations)
+        for connection in await self._node.database.run(find_changed, connections):
+            self._node.spawn(revocations.recheck_connection(connection), "sweep")
+
+
 def find_changed(connections: list[Any]) -> list[Any]:
     """The connections whose login session is gone or whose user has changed. Blocks.
 

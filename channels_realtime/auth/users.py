@@ -11,6 +11,13 @@ from django.db.models import Model
 from ..identity import Identity
 
 
+def anonymous_user() -> Any:
+    """The user of a connection without credentials."""
+    from django.contrib.auth.models import AnonymousUser  # a model's module: it needs loaded apps
+
+    return AnonymousUser()
+
+
 def has_row(user: Any) -> bool:
     """Whether the database knows this user; it does not know simplejwt's ``TokenUser``.
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from .. import signals
+from ..access.revocation import Revocations
 from ..channels import RESERVED_EVENT_PREFIX, USER_CHANNEL_PREFIX, Channel, Client, UserChannel
 from ..conversation.throttling import TokenBucket
 from ..errors import (
@@ -117,10 +118,10 @@ async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) ->
         if command.since is None:
             raise AlreadySubscribed(f"already subscribed to {channel.name!r}")
     else:
-        rechecks = node.guard.rechecks
+        rechecks = node.service(Revocations).rechecks
         await _require_subscribe(node, connection, channel)
         await _join(node, connection, channel, hooks=True)
-        if rechecks != node.guard.rechecks:
+        if rechecks != node.service(Revocations).rechecks:
             # Rights may have changed between the question and the subscription being found.
             node.spawn(recheck(node, connection, channel.name), "recheck")
     return m.Subscribed(
@@ -163,7 +164,7 @@ async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: b
     node.hub.add(name, connection, selection)
     if first:
         connection.subscriptions[name] = channel
-        node.registry.changed(connection.id)
+        node.connection_changed(connection.id)
         node.announce(signals.subscribed, connection=connection, channel=name)
         if channel.recheck_interval is not None:
             at = node.clock.monotonic() + channel.recheck_interval
@@ -256,7 +257,7 @@ def take_away(node: Node, connection: Requester, channel: Channel, refusal: Real
 
 def _forget_subscription(node: Node, connection: Requester, channel: Channel) -> None:
     del connection.subscriptions[channel.name]
-    node.registry.changed(connection.id)
+    node.connection_changed(connection.id)
     connection.set_flow(channel.name, paused=False)
     connection.discard_queued(channel.name)
     node.left(channel.name)

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, Protocol
 
-from ..conversation.outbox import Frame, Outbox, Policy
+from ..conversation.outbox import Outbox
+from ..protocol.frames import Frame, Policy
 
-SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
+Write = Callable[[Any], Awaitable[None]]
 
 
 class Owner(Protocol):
@@ -72,7 +73,7 @@ class Writer:
         "sent_bytes",
     )
 
-    def __init__(self, send: SendEvent, owner: Owner, *, max_messages: int, max_bytes: int) -> None:
+    def __init__(self, send: Write, owner: Owner, *, max_messages: int, max_bytes: int) -> None:
         self._send = send
         self._owner: Owner = owner
         self._max_messages = max_messages
@@ -115,7 +116,7 @@ class Writer:
         self.sent += 1
         self.sent_bytes += frame.size
         try:
-            step = self._send(frame.event).__await__()
+            step = self._send(frame.content).__await__()
             pending = next(step)
         except StopIteration:
             return True
@@ -209,7 +210,7 @@ class Writer:
             while (frame := box.get()) is not None:
                 self.sent += 1
                 self.sent_bytes += frame.size
-                await self._send(frame.event)
+                await self._send(frame.content)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

@@ -13,32 +13,9 @@ connection whose channels put up with losses.
 
 from __future__ import annotations
 
-import enum
 from collections import deque
-from typing import Any
 
-import msgspec
-
-
-class Policy(enum.StrEnum):
-    """What happens to a frame that a slow client has no room for."""
-
-    CLOSE = "close"
-    DROP_OLDEST = "drop_oldest"
-    LATEST = "latest"
-
-
-class Frame(msgspec.Struct, frozen=True):
-    """One encoded frame; the same object goes to every connection that shares it.
-
-    ``event`` is what the transport's ``send`` takes, ``size`` its payload in bytes, ``channel`` the
-    channel of a publication, so that what waits can be taken back when the subscription ends.
-    """
-
-    event: dict[str, Any]
-    size: int
-    channel: str | None = None
-    policy: Policy = Policy.CLOSE
+from ..protocol.frames import Frame, Policy
 
 
 class Outbox:

@@ -1,11 +1,11 @@
-"""Whose a consumer's connection is, and for how long."""
+"""Authentication of a consumer's clients."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from ..auth.base import Authenticated
-from ..consumers import identify
+from ..endpoints.handshake import identify
 from ..nodes.node import Node
 from ..protocol.subprotocols import negotiate
 from .base import ConsumerMixin, close_unauthenticated
@@ -30,8 +30,9 @@ class AuthenticationMixin(ConsumerMixin):
 
     def _realtime_identified(self, node: Node) -> None:
         connection = self.realtime
-        connection.scope["user"] = connection.user
-        connection.scope["identity"] = connection.identity
+        scope = connection.scope
+        scope["user"] = connection.user
+        scope["identity"] = connection.identity
         allowed = self.allow_anonymous
         if allowed is None:
             allowed = node.config.allow_anonymous

@@ -10,40 +10,40 @@ it, a cancellation by the server included.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
 from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.utils import await_many_dispatch
 
-from ..access.origins import refuse
 from ..auth.base import Authenticated
 from ..config import Config
-from ..connections.consumer import ConsumerConnection, ConsumerOptions
-from ..consumers import (
-    ServerTask,
-    close_blocked,
-    opening,
-    refuse_blocked,
-    refuse_over_capacity,
-)
+from ..connections.connection import Connection
 from ..conversation.throttling import Rates
+from ..endpoints.handshake import (
+    Receive,
+    Refusal,
+    Scope,
+    SendEvent,
+    close_if_blocked,
+    identified_outside,
+    opening,
+    refusal,
+    refuse,
+)
+from ..endpoints.websocket import ServerTask
 from ..errors import ConnectionClosed, ImproperUse, Unavailable
-from ..middleware import from_scope, user_from_scope
-from ..nodes.node import Node, current_node
+from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
+from ..services import current_node
+from .transport import ConsumerHooks, ConsumerOptions, ConsumerTransport
 
 DELIVERY = "realtime.delivery"
 """The type of the event that says that something waits for the consumer; it carries nothing."""
-
-Receive = Callable[[], Awaitable[Any]]
-SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
-Refusal = tuple[int, str, str]
 
 
 class ConsumerMixin:
@@ -54,7 +54,7 @@ class ConsumerMixin:
     is looked at, credentials come before ``connect()``, limits before ``receive()``.
     """
 
-    realtime: ConsumerConnection
+    realtime: Connection
     """The connection as the node knows it: ``id``, ``user``, ``identity``, ``close(…)`` and more."""
 
     says_closing: ClassVar[bool] = False
@@ -62,6 +62,7 @@ class ConsumerMixin:
 
     _realtime_needs_layer: ClassVar[bool] = False
     _realtime_stream: _Stream
+    _realtime_transport: ConsumerTransport
     _realtime_connected = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -76,9 +77,7 @@ class ConsumerMixin:
 
     # -- ASGI --------------------------------------------------------------------------------------
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
         """Serve one WebSocket from its handshake to its end.
 
         Raises:
@@ -91,25 +90,30 @@ class ConsumerMixin:
             raise ImproperUse(f"the mixins of {name} serve websocket, got {scope['type']!r}")
         node = current_node()
         own_scope = dict(scope)
-        refusal = self._realtime_refusal(node, own_scope)
-        if refusal is not None:
-            status, reason, body = refusal
-            node.denied(own_scope, reason)
-            await refuse(own_scope, receive, send, status, body)
+        refused = self._realtime_refusal(node, own_scope)
+        if refused is not None:
+            await refuse(node, own_scope, receive, send, refused)
             return
-        connection = ConsumerConnection(
-            node, own_scope, send, self, self._realtime_habits(node.config)
-        )
         current = asyncio.current_task()
         assert current is not None
         task = ServerTask(node, current, send)
-        stream = _Stream(receive, connection)
-        connection.read_ahead = stream.read_ahead
+        transport = ConsumerTransport(
+            node,
+            own_scope,
+            send,
+            task,
+            cast(ConsumerHooks, self),  # HeartbeatMixin has them, and alone asks for them
+            self._realtime_options(node.config),
+        )
+        connection = transport.connect(own_scope)
+        stream = _Stream(receive, transport)
+        transport.read_ahead = stream.read_ahead
         self.realtime = connection
+        self._realtime_transport = transport
         self._realtime_stream = stream
-        connection.begin(task.drop)
+        connection.begin()
         try:
-            await self._realtime_serve(own_scope, task, connection.send)
+            await self._realtime_serve(own_scope, task, transport.send)
         except asyncio.CancelledError:
             if not task.dropped:
                 raise
@@ -141,8 +145,8 @@ class ConsumerMixin:
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Channels' dispatch of one event to its handler, where the event is the consumer's."""
-        connection = self.realtime
-        connection.stop_clock()
+        connection, transport = self.realtime, self._realtime_transport
+        transport.stop_clock()
         try:
             kind = message["type"]
             if kind == DELIVERY:
@@ -153,7 +157,7 @@ class ConsumerMixin:
             if not connection.closed:
                 raise
         finally:
-            connection.start_clock()
+            transport.start_clock()
 
     async def _realtime_judge(self, kind: str, message: dict[str, Any]) -> bool:
         """Whether the consumer is to have this event."""
@@ -165,16 +169,17 @@ class ConsumerMixin:
             if connection.closed:
                 return False
             text = message.get("text")
-            over = connection.take(message["bytes"] if text is None else text)
-            if over is not None:
-                await self._realtime_throttled(over.limit, over.retry_after)
-            return connection.passed
+            transport = self._realtime_transport
+            exceeded = transport.take(message["bytes"] if text is None else text)
+            if exceeded is not None:
+                await self._realtime_throttled(exceeded.limit, exceeded.retry_after)
+            return transport.passed
         if kind == "websocket.disconnect" and not self._realtime_connected:
             raise StopConsumer  # its connect() was never called
         return True
 
     async def _realtime_open(self) -> bool:
-        """Find out whose the connection is; False where it was closed for that."""
+        """Identify the connection; False where it was closed for that."""
         connection = self.realtime
         node = current_node()
         if not self._realtime_needs_layer:
@@ -182,7 +187,7 @@ class ConsumerMixin:
         with opening(node, connection):
             if self._realtime_needs_layer:
                 await node.ready()
-            if close_blocked(node, connection):
+            if close_if_blocked(node, connection):
                 return False
             found, read_at = await self._realtime_identify(node)
             if found is None or connection.authenticated(found, read_at):
@@ -191,31 +196,21 @@ class ConsumerMixin:
 
     # -- what the mixins decide --------------------------------------------------------------------
 
-    def _realtime_refusal(self, node: Node, scope: dict[str, Any]) -> Refusal | None:
-        """Why the handshake is not accepted: HTTP status, reason, body."""
-        return refuse_blocked(node, scope) or refuse_over_capacity(node, scope)
+    def _realtime_refusal(self, node: Node, scope: Scope) -> Refusal | None:
+        """Why the handshake is not accepted."""
+        return refusal(node, scope)
 
-    def _realtime_habits(self, config: Config) -> ConsumerOptions:
+    def _realtime_options(self, config: Config) -> ConsumerOptions:
         """How the connections of this class are used."""
         says = frozenset({m.Closing}) if self.says_closing else frozenset()
         return ConsumerOptions(says=says, rates=Rates())
 
     async def _realtime_identify(self, node: Node) -> tuple[Authenticated | None, float]:
         """Whose connection it is, and when that was read: here what a middleware has found."""
-        scope: Mapping[str, Any] = self.realtime.scope
-        known = from_scope(scope)
-        if known is not None:
-            return known
-        read_at = node.clock.time()
-        found = user_from_scope(scope)
-        if found is None:
-            return None, read_at
-        # The site's middleware has looked at its proof just now; what was revoked before is its say.
-        identity = dataclasses.replace(found.identity, proven_at=read_at)
-        return dataclasses.replace(found, identity=identity), read_at
+        return identified_outside(node, self.realtime.scope)
 
     def _realtime_identified(self, node: Node) -> None:
-        """It is known whose the connection is; closing it is still possible."""
+        """The connection is identified; closing it is still possible."""
 
     async def _realtime_throttled(self, limit: str, retry_after: float) -> None:
         """A frame was over a limit, and the class answers that itself."""
@@ -250,16 +245,16 @@ class _Stream:
     do: a consumer's handlers never run at the same time. Both sides get their turns.
     """
 
-    def __init__(self, receive: Receive, connection: ConsumerConnection) -> None:
+    def __init__(self, receive: Receive, transport: ConsumerTransport) -> None:
         self._receive = receive
-        self._connection = connection
+        self._transport = transport
         self._reading: asyncio.Future[Any] | None = None
         self._clients_turn = False
         self.disconnected = False
 
     async def receive(self) -> Any:
         """The next event."""
-        either = self._connection.takes_deliveries or self._reading is not None
+        either = self._transport.takes_deliveries or self._reading is not None
         event = await (self._either() if either else self._receive())
         if event["type"] == "websocket.disconnect":
             self.disconnected = True
@@ -276,7 +271,7 @@ class _Stream:
         if reading.cancelled() or reading.exception() is not None:
             return
         if reading.result()["type"] == "websocket.receive":
-            self._connection.arrived()
+            self._transport.arrived()
 
     def _read(self) -> asyncio.Future[Any]:
         if self._reading is None:
@@ -285,10 +280,10 @@ class _Stream:
         return self._reading
 
     async def _either(self) -> Any:
-        connection = self._connection
+        transport = self._transport
         reading = self._read()
         while True:
-            delivery = connection.has_delivery
+            delivery = transport.has_delivery
             if reading.done() and (self._clients_turn or not delivery):
                 self._clients_turn = False
                 self._reading = None
@@ -296,7 +291,7 @@ class _Stream:
             if delivery:
                 self._clients_turn = True
                 return {"type": DELIVERY}
-            await asyncio.wait([reading, connection.news()], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([reading, transport.news()], return_when=asyncio.FIRST_COMPLETED)
 
     def stop(self) -> None:
         """Read no more."""
@@ -305,7 +300,7 @@ class _Stream:
 
 
 def _retrieve(reading: asyncio.Future[Any]) -> None:
-    """Look at a read's error, though the consumer may have gone before it could."""
+    """Retrieve the exception so that asyncio does not warn about it."""
     if not reading.cancelled():
         reading.exception()
 
@@ -318,6 +313,6 @@ async def _start(node: Node) -> None:
         return  # the broker has logged it, and tries again with the next connection
 
 
-def close_unauthenticated(connection: ConsumerConnection) -> None:
-    """Nobody is proven, and that is not enough."""
+def close_unauthenticated(connection: Connection) -> None:
+    """The connection is anonymous and may not be."""
     connection.close(CloseCode.UNAUTHENTICATED, "credentials are needed")

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from ..config import Config
-from ..connections.consumer import ConsumerOptions
 from ..errors import ImproperUse
 from ..protocol import messages as m
 from .base import ConsumerMixin
+from .transport import ConsumerOptions
 
 PING = '{"type":"ping"}'
 
@@ -61,12 +61,12 @@ class HeartbeatMixin(ConsumerMixin):
         """
         return True
 
-    def _realtime_habits(self, config: Config) -> ConsumerOptions:
-        habits = super()._realtime_habits(config)
+    def _realtime_options(self, config: Config) -> ConsumerOptions:
+        options = super()._realtime_options(config)
         interval, timeout = self.heartbeat_interval, self.heartbeat_timeout
         return msgspec.structs.replace(
-            habits,
-            says=habits.says | {m.PingPush, m.PongReply},
+            options,
+            says=options.says | {m.PingPush, m.PongReply},
             heartbeat=(
                 config.heartbeat_interval if interval is None else interval,
                 config.heartbeat_timeout if timeout is None else timeout,

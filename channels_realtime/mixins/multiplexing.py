@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 
 from ..config import Config
 from ..connections import commands
-from ..connections.consumer import ConsumerConnection, ConsumerOptions
+from ..connections.connection import Connection
 from ..errors import ConnectionClosed, ImproperUse, RealtimeError, TooLarge
 from ..nodes.node import Node
 from ..protocol import messages as m
@@ -20,6 +20,7 @@ from ..protocol.dialects.realtime import publication_object, push_object
 from ..runtime.encoding import normalise_payload, payload_size
 from ..runtime.hooks import translate
 from .base import ConsumerMixin
+from .transport import ConsumerOptions
 
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -30,7 +31,7 @@ class ConsumerChannels:
     Subscribing and publishing ask the channel class for the right, as if the client had asked.
     """
 
-    def __init__(self, node: Node, connection: ConsumerConnection) -> None:
+    def __init__(self, node: Node, connection: Connection) -> None:
         self._node = node
         self._connection = connection
         self._turn = asyncio.Lock()
@@ -179,12 +180,12 @@ class ChannelsMixin(ConsumerMixin):
         push = m.Unsubscribed(channel=channel, code=code, reason=reason)
         await self.send(text_data=JSON.encode(push_object(push)))  # type: ignore[attr-defined]
 
-    def _realtime_habits(self, config: Config) -> ConsumerOptions:
-        habits = super()._realtime_habits(config)
+    def _realtime_options(self, config: Config) -> ConsumerOptions:
+        options = super()._realtime_options(config)
         own_ends = self._realtime_overrides(ChannelsMixin, "channel_ended")
         return msgspec.structs.replace(
-            habits,
-            says=habits.says if own_ends else habits.says | {m.Unsubscribed},
+            options,
+            says=options.says if own_ends else options.says | {m.Unsubscribed},
             own_messages=self._realtime_overrides(ChannelsMixin, "channel_message"),
             own_ends=own_ends,
         )
@@ -200,14 +201,14 @@ class ChannelsMixin(ConsumerMixin):
 
     async def _realtime_deliver(self) -> None:
         # Not through Channels' dispatch: that crosses to the one shared thread for every message.
-        frame = self.realtime.next_delivery()
+        frame = self._realtime_transport.next_delivery()
         if frame is None:  # taken back since
             return
-        ended = frame.event.get("ended")
+        ended = frame.content.get("ended")
         if ended is not None:
             await self.channel_ended(ended.channel, str(ended.code), ended.reason)
             return
-        message = _decode(frame.event["bytes"])
+        message = _decode(frame.content["bytes"])
         await self.channel_message(
             message["channel"], message["payload"], message.get("event"), message.get("sender")
         )

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from ..access.origins import OriginPolicy
 from ..config import OriginRule
-from ..consumers import refuse_origin
+from ..endpoints.handshake import Refusal, Scope, origin_refusal
 from ..nodes.node import Node
-from .base import ConsumerMixin, Refusal
+from .base import ConsumerMixin
 
 
 class OriginMixin(ConsumerMixin):
@@ -34,6 +34,6 @@ class OriginMixin(ConsumerMixin):
             else OriginPolicy(allowed, allow_missing=cls.allow_missing_origin)
         )
 
-    def _realtime_refusal(self, node: Node, scope: dict[str, Any]) -> Refusal | None:
-        refused = refuse_origin(node, scope, self._realtime_origins)
+    def _realtime_refusal(self, node: Node, scope: Scope) -> Refusal | None:
+        refused = origin_refusal(node, scope, self._realtime_origins)
         return refused or super()._realtime_refusal(node, scope)

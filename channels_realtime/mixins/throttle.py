@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 
+from ..access.limits import AccessLimits
 from ..config import Config
-from ..connections.consumer import ConsumerConnection, ConsumerOptions
 from ..conversation.throttling import LimitExceeded, Rate, Rates
 from ..errors import ImproperUse
-from ..nodes.node import Node, current_node
+from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
 from ..protocol.codes import ErrorCode
 from ..protocol.dialects.realtime import push_object
+from ..services import current_node
 from .base import ConsumerMixin
+from .transport import ConsumerOptions
 
 FROM_SETTINGS: Final = "settings"
 """A limit of the class that is what the setting of the same name in capitals says."""
@@ -72,19 +73,19 @@ class ThrottleMixin(ConsumerMixin):
     async def _realtime_throttled(self, limit: str, retry_after: float) -> None:
         await self._realtime_run(self.on_throttled, limit, retry_after)
 
-    def _realtime_habits(self, config: Config) -> ConsumerOptions:
-        habits = super()._realtime_habits(config)
+    def _realtime_options(self, config: Config) -> ConsumerOptions:
+        options = super()._realtime_options(config)
         own = self._realtime_overrides(ThrottleMixin, "on_throttled")
         patience = self.throttle_patience
         return msgspec.structs.replace(
-            habits,
-            says=habits.says if own else habits.says | {m.Error},
+            options,
+            says=options.says if own else options.says | {m.Error},
             rates=Rates(
                 messages=self._realtime_rate("connection_messages", config),
                 bytes=self._realtime_rate("connection_bytes", config),
                 patience=float(config.throttle_patience if patience is None else patience),
             ),
-            shared_limits=self._realtime_shared_limits(current_node()),
+            limits=self._realtime_limits(current_node()),
             own_refusals=own,
         )
 
@@ -92,34 +93,45 @@ class ThrottleMixin(ConsumerMixin):
         value = getattr(self, name)
         return Rate.of(getattr(config, name) if value == FROM_SETTINGS else value)
 
-    def _realtime_shared_limits(
-        self, node: Node
-    ) -> Callable[[ConsumerConnection], LimitExceeded | None]:
-        """What looks at the buckets of a connection's user and address."""
-        admission = node.admission
+    def _realtime_limits(self, node: Node) -> _ClassLimits:
         cls = type(self)
-        owner = f"{cls.__module__}.{cls.__qualname__}"
-        shared = [
+        owner = f"{cls.__module__}.{cls.__qualname__}:"
+        user, address = (
             (
-                name.upper(),
-                "" if getattr(cls, name) == FROM_SETTINGS else f"{owner}:",
                 self._realtime_rate(name, node.config),
-                by,
+                "" if getattr(cls, name) == FROM_SETTINGS else owner,
             )
-            for name, by in (("user_messages", "user_id"), ("address_messages", "client_address"))
-        ]
-        in_force = [(name, prefix, rate, by) for name, prefix, rate, by in shared if rate]
+            for name in ("user_messages", "address_messages")
+        )
+        return _ClassLimits(node.service(AccessLimits), user, address)
 
-        def look(connection: ConsumerConnection) -> LimitExceeded | None:
-            for limit, prefix, rate, by in in_force:
-                whose = getattr(connection, by)
-                if whose is not None:
-                    over = admission.take(limit, rate, prefix + whose, 1)
-                    if over is not None:
-                        return over
+
+class _ClassLimits(NamedTuple):
+    """What the users and addresses of a class's connections may send, in the node's buckets.
+
+    Each limit is a rate and what the names of its buckets begin with: a limit of the class has
+    buckets of its own.
+    """
+
+    node_limits: AccessLimits
+    user: tuple[Rate | None, str]
+    address: tuple[Rate | None, str]
+
+    def messages(
+        self, user_id: str | None, address: str | None, count: int
+    ) -> LimitExceeded | None:
+        """As ``AccessLimits.messages``."""
+        return self._take("USER_MESSAGES", self.user, user_id, count) or self._take(
+            "ADDRESS_MESSAGES", self.address, address, count
+        )
+
+    def _take(
+        self, limit: str, bound: tuple[Rate | None, str], key: str | None, count: int
+    ) -> LimitExceeded | None:
+        rate, prefix = bound
+        if rate is None or key is None:
             return None
-
-        return look
+        return self.node_limits.take(limit, rate, prefix + key, count)
 
 
 def _check(cls: type, name: str) -> None:

@@ -1,30 +1,28 @@
-"""The package's own channel: it tells the admin's list of connections that rows have changed.
+"""Tells the admin's list of connections that rows have changed, over a channel of the package's own.
 
-In: word from the registry of each node, after it has written. Out: ``{"changed": true}``, at most
-once a second a node, and no more than that: what changed is read by whoever may read it.
+In: the registry of a node has written rows. Out: ``{"changed": true}``, at most once a second for each
+node, and no more than that: what changed is read by those who may read it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..channels import Channel, Client, register
+from ..channels import Channel, Client
 from ..errors import Unavailable
+from ..nodes.node import Node, Service
 from ..protocol.messages import Publication
-from . import registry
 
 logger = logging.getLogger(__name__)
 
 CHANNEL = "realtime/admin/connections"
 
 INTERVAL_S = 1.0
-"""From one word to the next of the same node."""
+"""Between two publications of the same node."""
 
 
-@register(CHANNEL)
 class ConnectionsChanged(Channel):
     """For staff who may see the list of connections; asked again while they watch."""
 
@@ -40,29 +38,31 @@ class ConnectionsChanged(Channel):
         )
 
 
-_again: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
-"""The nodes that said it less than a second ago, and whether more has changed since."""
+class Feed(Service):
+    """Publishes a node's changes."""
 
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._publishing = False
+        self._changed = False
 
-@registry.on_written
-def _tell(node: Any) -> None:
-    if node in _again:
-        _again[node] = True
-        return
-    _again[node] = False
-    node.spawn(_publish(node), "telling the admin that connections changed")
+    def rows_changed(self) -> None:
+        """The registry has written rows; never waits."""
+        self._changed = True
+        if not self._publishing:
+            self._publishing = True
+            self._node.spawn(self._publish(), "telling the admin that connections changed")
 
-
-async def _publish(node: Any) -> None:
-    try:
-        while True:
-            try:
-                await node.publish(Publication(channel=CHANNEL, payload={"changed": True}))
-            except Unavailable as error:  # the page looks for itself now and then
-                logger.debug("The admin was not told of changes: %s", error.reason)
-            await asyncio.sleep(INTERVAL_S)
-            if not _again[node]:
-                return
-            _again[node] = False
-    finally:
-        _again.pop(node, None)
+    async def _publish(self) -> None:
+        try:
+            while self._changed:
+                self._changed = False
+                try:
+                    await self._node.publish(
+                        Publication(channel=CHANNEL, payload={"changed": True})
+                    )
+                except Unavailable as error:  # the page looks for itself at intervals
+                    logger.debug("The admin was not told of changes: %s", error.reason)
+                await asyncio.sleep(INTERVAL_S)
+        finally:
+            self._publishing = False

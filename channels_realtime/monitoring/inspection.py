@@ -9,48 +9,49 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import sys
-from collections import deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..connections import commands
+from ..connections.connection import Connection, live_connections
 from ..errors import Forbidden
-from ..nodes.node import Node, at_start
-from ..nodes.requests import answers
+from ..nodes.node import Handler, Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
 from ..protocol.subprotocols import SERVED, TOKEN_MARKER
+from .load import LoadMonitor
+from .registry import Registry
 from .registry_rows import user_label
+from .traces import Traces
 
-_LEFT_OUT = "(left out)"
+_HIDDEN = "(hidden)"
 
 _OFFER = "sec-websocket-protocol"
-"""May hold a token: only the names that a token cannot be are shown of it."""
+"""May hold a token: of it the names are shown that this server knows."""
 
-_SECRET_WORDS = (
-    *("auth", "cookie", "token", "secret", "key", "password", "passwd", "session", "ticket"),
-    *("csrf", "xsrf", "jwt", "oidc", "saml", "assertion", "credential", "signature"),
+_SHOWN_HEADERS = frozenset(
+    {
+        *("host", "origin", "user-agent", "x-client-id", "x-request-id", "traceparent"),
+        *("accept", "accept-encoding", "accept-language", "cache-control", "pragma", "dnt"),
+        *("connection", "upgrade", "sec-websocket-version", "sec-websocket-extensions"),
+        *("sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user"),
+        *("sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform", "sec-gpc"),
+        *("forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-host"),
+        *("x-forwarded-port", "x-forwarded-proto", "cf-connecting-ip", "true-client-ip"),
+    }
 )
-"""A header whose name has one of these is taken for a credential."""
-
-_SECRET_VALUE = re.compile(r"(?i)(bearer|basic|digest|token|negotiate)\s|.*eyJ[\w-]+\.", re.DOTALL)
-"""A value that begins as ``Authorization`` does, or has a JWT in it."""
+"""Headers of a handshake whose values are shown; any other may hold credentials."""
 
 MAX_SUBSCRIPTIONS = 500
 """Subscriptions of a connection, and headers, that are shown."""
-
-_RATE_WINDOW_S = 10.0
-_LAG_INTERVAL_S = 0.5
 
 
 # -- one connection --------------------------------------------------------------------------------
 
 
-@answers("inspect")
 def _inspect(node: Node, arguments: dict[str, Any]) -> dict[str, Any] | None:
-    connection: Any = node.connections.get(arguments["connection"])
+    connection = live_connections(node).get(arguments["connection"])
     if connection is None:
         return None
     identity = connection.identity
@@ -96,22 +97,22 @@ def _inspect(node: Node, arguments: dict[str, Any]) -> dict[str, Any] | None:
         "errors": connection.errors,
         "throttled": connection.throttled,
         "headers": list(_headers(connection.scope.get("headers", ()), _names(node))),
-        "traced": connection.id in node.traces,
+        "traced": connection.id in node.service(Traces),
     }
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]], names: Container[str]) -> Iterator[list[str]]:
-    """The handshake's headers, credentials left out; ``names`` are subprotocols that are none."""
+    """The handshake's headers; ``names`` are the subprotocols that hold no credentials."""
     for raw_name, raw_value in itertools.islice(headers, MAX_SUBSCRIPTIONS):
         name = raw_name.decode("latin-1").lower()
         value = raw_value.decode("latin-1")
         if name == _OFFER:
             offered = [part.strip() for part in value.split(",")]
-            value = ", ".join(part if part in names else _LEFT_OUT for part in offered)
-        elif any(word in name for word in _SECRET_WORDS) or _SECRET_VALUE.match(value):
-            value = _LEFT_OUT
+            value = ", ".join(part if part in names else _HIDDEN for part in offered)
         elif name == "referer":
             value = value.partition("?")[0]
+        elif name not in _SHOWN_HEADERS:
+            value = _HIDDEN
         yield [name, value]
 
 
@@ -122,14 +123,13 @@ def _names(node: Node) -> Container[str]:
 # -- acting ----------------------------------------------------------------------------------------
 
 
-def _named(node: Node, arguments: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+def _named(node: Node, arguments: dict[str, Any]) -> Iterator[tuple[str, Connection]]:
     for connection_id in arguments["connections"]:
-        connection: Any = node.connections.get(connection_id)
+        connection = live_connections(node).get(connection_id)
         if connection is not None:
             yield connection_id, connection
 
 
-@answers("disconnect")
 def _disconnect(node: Node, arguments: dict[str, Any]) -> list[str]:
     code = CloseCode(arguments["code"])
     done = []
@@ -140,7 +140,6 @@ def _disconnect(node: Node, arguments: dict[str, Any]) -> list[str]:
     return done
 
 
-@answers("notice")
 def _notice(node: Node, arguments: dict[str, Any]) -> list[str]:
     notice = m.Notice(payload=arguments["payload"])
     done = []
@@ -150,7 +149,6 @@ def _notice(node: Node, arguments: dict[str, Any]) -> list[str]:
     return done
 
 
-@answers("unsubscribe")
 def _unsubscribe(node: Node, arguments: dict[str, Any]) -> list[str]:
     refusal = Forbidden("ended by an administrator")
     done = []
@@ -162,7 +160,6 @@ def _unsubscribe(node: Node, arguments: dict[str, Any]) -> list[str]:
     return done
 
 
-@answers("credentials")
 async def _credentials(node: Node, arguments: dict[str, Any]) -> list[str]:
     done = []
     for connection_id, connection in _named(node, arguments):
@@ -176,79 +173,28 @@ async def _credentials(node: Node, arguments: dict[str, Any]) -> list[str]:
 # -- a node ----------------------------------------------------------------------------------------
 
 
-class LoadMonitor:
-    """What changes all the time in a node: rates and the loop's lag, over the last ten seconds.
-
-    Args:
-        node: that it measures.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._due: float | None = None
-        self._lags: deque[float] = deque(maxlen=int(_RATE_WINDOW_S / _LAG_INTERVAL_S))
-        self._counts: deque[tuple[float, int, int, int]] = deque(maxlen=self._lags.maxlen)
-
-    def beat(self) -> None:
-        """Look at the clock, and again in half a second, while the node lives."""
-        if self._node.stopped:
-            return
-        now = self._node.loop.time()
-        if self._due is not None:
-            self._lags.append(max(0.0, now - self._due))
-        node = self._node
-        self._counts.append((now, node.messages_in, node.hub.delivered, node.connected_total))
-        self._due = now + _LAG_INTERVAL_S
-        self._node.loop.call_at(self._due, self.beat)
-
-    @property
-    def loop_lag(self) -> float:
-        """The longest time that the loop was late of late, in seconds."""
-        return max(self._lags, default=0.0)
-
-    def rates(self) -> tuple[float, float, float]:
-        """Messages in, deliveries and connections a second."""
-        if len(self._counts) < 2:
-            return 0.0, 0.0, 0.0
-        first, last = self._counts[0], self._counts[-1]
-        seconds = max(0.001, last[0] - first[0])
-        return (
-            (last[1] - first[1]) / seconds,
-            (last[2] - first[2]) / seconds,
-            (last[3] - first[3]) / seconds,
-        )
-
-
-@at_start
-def _measure(node: Node) -> None:
-    node.pulse = LoadMonitor(node)
-    node.pulse.beat()
-
-
-@answers("node")
 def _node(node: Node, arguments: dict[str, Any]) -> dict[str, Any]:
-    statistics = node.statistics()
-    messages_in, messages_out, connects = node.pulse.rates()
+    metrics, load = node.metrics, node.service(LoadMonitor)
+    rates = load.rates()
     return {
-        "connections": statistics.connections,
-        "channels": statistics.channels,
-        "draining": statistics.draining,
+        "connections": len(node.connections),
+        "channels": len(node.hub),
+        "draining": node.drain.begun,
         "uptime": node.clock.monotonic() - node.started_at,
-        "messages_in_rate": messages_in,
-        "messages_out_rate": messages_out,
-        "connect_rate": connects,
-        "loop_lag": node.pulse.loop_lag,
+        "messages_in_rate": rates.messages_in,
+        "messages_out_rate": rates.delivered,
+        "connect_rate": rates.connected,
+        "loop_lag": load.loop_lag,
         "memory": _memory(),
-        "refused": statistics.refused,
-        "revoked": statistics.revoked,
-        "slow": statistics.slow,
-        "throttled": statistics.throttled,
-        "dropped": statistics.dropped,
-        "failures": node.registry.failures,
+        "refused": metrics.refused,
+        "revoked": metrics.revoked,
+        "slow": metrics.slow,
+        "throttled": metrics.throttled,
+        "dropped": metrics.dropped,
+        "failures": node.service(Registry).failures,
     }
 
 
-@answers("drain")
 def _drain(node: Node, arguments: dict[str, Any]) -> bool:
     node.drain.begin()
     return True
@@ -272,7 +218,6 @@ def _memory() -> int | None:
 # -- channels --------------------------------------------------------------------------------------
 
 
-@answers("channels")
 def _channels(node: Node, arguments: dict[str, Any]) -> dict[str, Any]:
     """The channels with subscribers here, most of them first: ``[name, subscribers, rate]``."""
     search, limit = arguments["search"], arguments["limit"]
@@ -283,3 +228,16 @@ def _channels(node: Node, arguments: dict[str, Any]) -> dict[str, Any]:
     ]
     found.sort(key=lambda entry: (-entry[1], entry[0]))
     return {"total": len(found), "channels": [list(entry) for entry in found[:limit]]}
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "inspect": _inspect,
+    "disconnect": _disconnect,
+    "notice": _notice,
+    "unsubscribe": _unsubscribe,
+    "credentials": _credentials,
+    "node": _node,
+    "drain": _drain,
+    "channels": _channels,
+}
+"""What a node answers, by the kind of request."""

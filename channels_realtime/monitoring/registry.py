@@ -1,8 +1,8 @@
-"""Writes down who is connected, for the admin: behind the connections' back, in batches.
+"""Persists live connections in batches, off the message path, for the admin.
 
-In: ids of connections that came, went or changed, from the node. Out: rows, about once a second, by
-the node's database. Nothing here is in the way of a message, and a database that is slow or down is
-waited out: what has not been written stays marked, and is written as it is by then.
+In: ids of connections that came, went or changed, from the node. Out: rows, about once a second, in
+the node's database thread. While the database is slow or down, what has not been written stays
+marked, and is written later as it is then.
 
 A node's rows are true as long as its lease. It renews the lease by the database's own clock, and
 where its row is gone (the lease had run out, and another node swept it) it writes everything anew.
@@ -14,14 +14,14 @@ import asyncio
 import itertools
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 from django.db import DataError, IntegrityError
 
-from ..config import Config
-from ..runtime.clock import Clock
-from ..runtime.database import DatabaseThread
+from ..connections.connection import live_connections
+from ..nodes.node import Node, Service
+from .feed import Feed
 from .registry_rows import (
     BATCH,
     SLICE,
@@ -50,59 +50,12 @@ _STOP_TIMEOUT_S = 2.0
 """How long a node that stops waits to take its rows away; its lease does it otherwise."""
 
 
-class Host(Protocol):
-    """What the registry asks of its node."""
+class Registry(Service):
+    """Persists the live connections of one node."""
 
-    id: str
-    config: Config
-    clock: Clock
-    database: DatabaseThread
-    layer: Any
-
-    @property
-    def connections(self) -> Mapping[str, Any]: ...
-    @property
-    def drain(self) -> Any: ...
-    @property
-    def broker(self) -> Any: ...
-
-    def spawn(self, coroutine: Any, name: str) -> None: ...
-
-
-_listeners: list[Callable[[Any], None]] = []
-
-
-def on_written(listener: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Have ``listener(node)`` called on the event loop after rows of connections have changed."""
-    _listeners.append(listener)
-    return listener
-
-
-_StillThere = Callable[[Any, str], Awaitable[bool]]
-
-_checks: list[_StillThere] = []
-
-
-def before_forgetting(check: _StillThere) -> _StillThere:
-    """Have ``await check(node, node_id)`` asked whether a node whose lease ran out lives all the same.
-
-    It may only be without the database: then its rows go, and it keeps its places in the groups.
-    """
-    _checks.append(check)
-    return check
-
-
-class Registry:
-    """The records of one node; the node starts it with the first connection.
-
-    Args:
-        node: whose connections it writes down.
-    """
-
-    def __init__(self, node: Host) -> None:
-        self._node = node
-        share = node.config.connection_registry
-        self._share = float(share)  # of the connections: 0.0 none, 1.0 all
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._share = float(node.config.connection_registry)  # of the connections: 0.0 to 1.0
         self._changed: set[str] = set()
         self._written: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -116,13 +69,13 @@ class Registry:
 
     # -- from the node -----------------------------------------------------------------------------
 
-    def changed(self, connection_id: str) -> None:
-        """A connection came, went, or is another's now, or on other channels; never waits."""
+    def connection_changed(self, connection_id: str) -> None:
+        """Mark a connection to be written; see ``Service``."""
         if self._share and (self._share >= 1.0 or _drawn(connection_id) < self._share):
             self._changed.add(connection_id)
 
-    def start(self) -> None:
-        """Begin to write; does nothing where it has."""
+    async def start(self) -> None:
+        """Begin to write."""
         if self._task is None and not self._stopped:
             self._task = asyncio.create_task(self._run(), name="realtime-registry")
 
@@ -208,14 +161,7 @@ class Registry:
         finally:
             self._changed |= pending
             if told:
-                self._tell()
-
-    def _tell(self) -> None:
-        for listener in _listeners:
-            try:
-                listener(self._node)
-            except Exception:
-                logger.exception("%r failed", listener)
+                self._node.service(Feed).rows_changed()
 
     async def _write_or_split(self, batch: list[str]) -> bool:
         """Write a batch; a row that the database will not have is left out alone."""
@@ -241,7 +187,7 @@ class Registry:
         for number, connection_id in enumerate(batch, 1):
             if not number % SLICE:
                 await asyncio.sleep(0)
-            connection = self._node.connections.get(connection_id)
+            connection = live_connections(self._node).get(connection_id)
             if connection is not None:
                 rows.append(row_of(connection, self._node.id))
                 names = itertools.islice(connection.subscriptions, most)
@@ -263,7 +209,7 @@ class Registry:
         since = self._node.clock.time() - _SEEN_INTERVAL_S
         heard = [
             connection.id
-            for connection in self._node.connections.values()
+            for connection in live_connections(self._node).values()
             if connection.id in self._written and connection.seen_at >= since
         ]
         at = moment_of(self._node.clock.time())
@@ -285,10 +231,9 @@ class Registry:
             await node.database.run(delete_strays)
 
     async def _forget_inbox(self, node_id: str, inbox: str, channels: list[str]) -> None:
-        for check in _checks:
-            if await check(self._node, node_id):
-                return
-        await self._node.broker.forget_inbox(node_id, inbox, channels)
+        # It may only be without the database: then its rows go, and it keeps its groups.
+        if not await self._node.requests.is_alive(node_id):
+            await self._node.broker.forget_inbox(node_id, inbox, channels)
 
     def _sampled(self, ids: Iterable[str]) -> list[str]:
         if not self._share:

@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
@@ -22,6 +22,8 @@ from django.db import connections, router, transaction
 from django.db.models import DateTimeField
 from django.db.models.functions import Now
 from django.utils import timezone
+
+from ..connections.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -34,30 +36,7 @@ SLICE = 50
 _BREATH_S = 0.002
 
 
-class Recorded(Protocol):
-    """What the registry writes down of a connection."""
-
-    id: str
-    transport: str
-    client_address: str | None
-    user: Any
-    identity: Any
-    connected_at: float
-    subscriptions: dict[str, Any]
-
-    @property
-    def origin(self) -> str | None: ...
-    @property
-    def user_agent(self) -> str | None: ...
-    @property
-    def client_id(self) -> str | None: ...
-    @property
-    def seen_at(self) -> float:
-        """When the client was last heard of, in seconds since the epoch."""
-        ...
-
-
-def row_of(connection: Recorded, node_id: str) -> dict[str, Any]:
+def row_of(connection: Connection, node_id: str) -> dict[str, Any]:
     identity = connection.identity
     expires_at = identity.expires_at
     return {

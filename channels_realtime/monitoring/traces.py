@@ -1,12 +1,12 @@
-"""Watching what one connection sends and receives, for as long as somebody looks.
+"""Watching what one connection sends and receives, for as long as an operator looks.
 
-In: frames, from a connection's tap; viewers' questions (``operations.read_trace``). Out: events, by
-which a viewer sees what was said and nothing that proves who said it: no token, ticket or session
-id, whatever the viewer may see otherwise. A connection that nobody watches has no tap and costs
-nothing.
+In: commands and pushes, from a connection's tap, before they are encoded; viewers' requests
+(``operations.read_trace``). Out: events, by which a viewer sees what was said and no credentials: no
+token, ticket or session id, whatever the viewer may see otherwise. A connection without a viewer has
+no tap and costs nothing.
 
-A trace is kept by being read: it ends ten seconds after its last viewer's last question, and with
-its connection, whose last words can still be read until then.
+A trace is kept by being read: it ends ten seconds after its last viewer's last request, and with its
+connection, whose last messages can still be read until then.
 """
 
 from __future__ import annotations
@@ -14,18 +14,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import deque
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from ..errors import BadMessage
-from ..nodes.node import Node
-from ..nodes.requests import answers
-from ..protocol.codecs import Codec
-from ..protocol.dialects.base import Encoding, frame_size
-from ..protocol.dialects.realtime import MAX_EVENT_LENGTH, RealtimeEncoding
-from ..protocol.messages import MAX_ID_INTEGER, MAX_ID_LENGTH
-from ..protocol.names import MAX_NAME_LENGTH
+from ..connections.connection import Connection, live_connections
+from ..nodes.node import Handler, Node, Service
+from ..protocol import messages as m
+from ..protocol.dialects.realtime import MAX_EVENT_LENGTH, publication_object, push_object
 
 logger = logging.getLogger(__name__)
 
@@ -47,37 +44,25 @@ MAX_VIEWERS = 20
 MAX_TRACES = 50
 """Traces of one node, likewise; about 25 MB."""
 
-_MAX_WORD = 64
-
-_SECRET = frozenset({"auth", "auth_ok", "welcome", "resume", "resumed"})
-"""Messages whose payloads hold credentials, session ids or what else is between the two."""
-
-_SHOWN_OF_CLIENT = frozenset(
-    {"subscribe", "unsubscribe", "publish", "call", "presence", "history", "flow"}
+_SHOWN_COMMANDS = (
+    m.Subscribe,
+    m.Unsubscribe,
+    m.Publish,
+    m.Call,
+    m.GetPresence,
+    m.GetHistory,
+    m.Flow,
 )
-"""Messages of a client of which more than the type is shown; in any other may be anything."""
+"""Commands that hold no credentials; of others the type and the id are shown."""
 
-_WITH_CODE = frozenset({"error", "closing", "unsubscribed"})
+_SECRET_PUSHES = (m.AuthOk, m.AuthRequired)
+"""Pushes about credentials; of these the type and the id are shown. ``Welcome`` is shown in part."""
 
 _NOTHING: Any = msgspec.UNSET
 """There is no payload."""
 
 _HIDDEN: Any = object()
-"""There is one that is nobody's to see."""
-
-
-class Traced(Protocol):
-    """What a trace asks of its connection."""
-
-    id: str
-    closed: bool
-    end: str
-    encoding: Encoding
-
-    @property
-    def dialect_name(self) -> str: ...
-
-    def tap(self, tap: Any) -> None: ...
+"""The message has a payload that must not be shown."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,8 +73,7 @@ class _Event:
         number: from 1 in each trace.
         fields: what every viewer sees.
         payload: as MessagePack; None without one.
-        withheld: why there is none though there was one to keep: ``"secret"``, ``"size"`` or
-            ``"unreadable"``.
+        withheld: why a payload is not kept: ``"secret"``, ``"size"`` or ``"unreadable"``.
     """
 
     number: int
@@ -108,7 +92,7 @@ class _Event:
 
 @dataclasses.dataclass(slots=True)
 class _Viewer:
-    """Somebody who watches.
+    """An operator who watches.
 
     Args:
         start: the number before the first event that was there to be read.
@@ -122,41 +106,38 @@ class _Viewer:
 
 
 class Trace:
-    """What one connection has sent and received lately; a tap of the connection's, and a timer's.
+    """What one connection has sent and received lately; its tap, and called by the node's timers.
 
     Args:
-        node: the connection's.
+        traces: of the connection's node.
         connection: tapped from now on.
     """
 
     __slots__ = (
         "__weakref__",
         "_bytes",
-        "_codec",
         "_connection",
         "_events",
-        "_is_bare",
         "_keeps_payloads",
         "_node",
         "_number",
         "_saw_end",
+        "_traces",
         "_viewers",
     )
 
-    def __init__(self, node: Node, connection: Traced) -> None:
-        self._node = node
+    def __init__(self, traces: Traces, connection: Connection) -> None:
+        self._traces = traces
+        self._node = traces.node
         self._connection = connection
-        self._codec = _codec_of(connection)
-        self._is_bare = connection.dialect_name == "bare"
         self._events: deque[_Event] = deque()
         self._bytes = 0
         self._number = 0
         self._viewers: dict[str, _Viewer] = {}
         self._keeps_payloads = False
         self._saw_end = False
-        node.traces[connection.id] = self
         connection.tap(self)
-        node.timers.set(self, node.clock.monotonic() + IDLE_S)
+        self._node.timers.set(self, self._node.clock.monotonic() + IDLE_S)
 
     # -- viewers -----------------------------------------------------------------------------------
 
@@ -233,9 +214,8 @@ class Trace:
 
     def end(self, why: str) -> None:
         """Take the tap away and forget everything; does nothing on a trace that has ended."""
-        if self._node.traces.get(self._connection.id) is not self:
+        if not self._traces.forget(self._connection.id, self):
             return
-        del self._node.traces[self._connection.id]
         self._node.timers.remove(self)
         self._connection.tap(None)
         self._viewers.clear()
@@ -245,72 +225,56 @@ class Trace:
 
     # -- the tap -----------------------------------------------------------------------------------
 
-    def received(self, frame: str | bytes) -> None:
+    def received(self, command: m.Command, size: int) -> None:
         """The client sent this."""
-        self._take("in", frame)
-
-    def sent(self, event: dict[str, Any]) -> None:
-        """This ASGI event goes to the client."""
-        frame = event.get("text")
-        if frame is None:
-            frame = event.get("bytes")
-        if frame is not None:
-            self._take("out", frame)
-
-    def _take(self, direction: str, frame: str | bytes) -> None:
-        try:
-            self._read_frame(direction, frame)
-        except Exception as error:  # our own fault, which is not to be the connection's
-            # The type alone: what failed may hold what was sent.
-            logger.error(
-                "The trace of connection %s failed: %s",
-                self._connection.id,
-                type(error).__name__,
-                extra={"connection_id": self._connection.id},
+        if isinstance(command, m.Malformed):
+            self._keep(
+                "in", command.about or "unreadable", size, channel=command.channel, id=command.id
             )
-            self.end("it failed")
-
-    def _read_frame(self, direction: str, frame: str | bytes) -> None:
-        size = frame_size(frame)
-        codec = self._codec
-        if codec is None:  # of a consumer that is not ours a frame may be anything, and nobody's
-            payload = frame if self._is_bare else _NOTHING
-            self._keep(direction, "frame", size, payload=payload)
             return
-        try:
-            if isinstance(frame, bytes) is not codec.binary:
-                raise BadMessage
-            value = codec.decode(frame)
-        except BadMessage:
-            self._keep(direction, "unreadable", size)
-            return
-        if not isinstance(value, list):
-            self._keep_message(direction, value, size)
-        elif 1 <= len(value) <= self._node.config.max_batch:
-            for item in value:
-                self._keep_message(direction, item, _size_of(codec, item))
-        else:
-            self._keep(direction, "unreadable", size)
-
-    def _keep_message(self, direction: str, message: Any, size: int) -> None:
-        kind = message.get("type") if isinstance(message, dict) else None
-        if not isinstance(kind, str):
-            self._keep(direction, "unreadable", size)
-            return
-        request_id = _word(message.get("id"), MAX_ID_LENGTH)
-        payload = _payload_shown(direction, kind, message)
-        if kind in _SECRET or (direction == "in" and kind not in _SHOWN_OF_CLIENT):
-            self._keep(direction, kind[:_MAX_WORD], size, id=request_id, payload=payload)
-            return
-        event = message.get("event")
+        shown = isinstance(command, _SHOWN_COMMANDS)
+        payload = _payload_of(command)
+        if not shown and payload is not _NOTHING:
+            payload = _HIDDEN
         self._keep(
-            direction,
-            kind[:_MAX_WORD],
+            "in",
+            command.request,
             size,
-            channel=_text(message.get("channel"), MAX_NAME_LENGTH),
-            event=_text(message.get("method") if event is None else event, MAX_EVENT_LENGTH),
-            id=request_id,
-            code=_code(kind, message.get("payload")) if direction == "out" else None,
+            channel=getattr(command, "channel", None),
+            event=getattr(command, "method", None) or getattr(command, "event", None),
+            id=command.id,
+            payload=payload,
+        )
+
+    def sent(self, push: m.Push, size: int) -> None:
+        """This goes to the client, in whatever form its dialect gives it."""
+        message = push_object(push)
+        payload = message.get("payload", _NOTHING)
+        if isinstance(push, m.Welcome):
+            payload = {"user": push.user, "channels": sorted(push.channels)}
+        elif isinstance(push, _SECRET_PUSHES):
+            payload = _HIDDEN
+        self._keep_object(message, size, payload, code=getattr(push, "code", None))
+
+    def delivered(self, publication: m.Publication, size: int) -> None:
+        """This publication goes to the client."""
+        self._keep_object(publication_object(publication), size, publication.payload)
+
+    def sent_frame(self, size: int) -> None:
+        """A frame of the site's own consumer, which may hold anything, goes to the client."""
+        self._keep("out", "frame", size)
+
+    def _keep_object(
+        self, message: dict[str, Any], size: int, payload: Any, code: str | int | None = None
+    ) -> None:
+        self._keep(
+            "out",
+            message["type"],
+            size,
+            channel=message.get("channel"),
+            event=message.get("event"),
+            id=message.get("id"),
+            code=code,
             payload=payload,
         )
 
@@ -334,7 +298,7 @@ class Trace:
                 "direction": direction,
                 "type": kind,
                 "channel": channel,
-                "event": event,
+                "event": None if event is None else event[:MAX_EVENT_LENGTH],
                 "id": id,
                 "code": code,
                 "size": size,
@@ -353,31 +317,15 @@ class Trace:
         logger.info("Trace of connection %s: %s", connection_id, text, extra=extra)
 
 
-def _codec_of(connection: Traced) -> Codec | None:
-    """How a connection's messages are written; None where its frames are none of our messages."""
-    encoding = connection.encoding
-    # A consumer that is not ours has an encoding too, for what the hub delivers.
-    if isinstance(encoding, RealtimeEncoding) and encoding.name == connection.dialect_name:
-        return encoding.codec
-    return None
-
-
-def _payload_shown(direction: str, kind: str, message: dict[str, Any]) -> Any:
-    """What may be seen of a message's payload."""
-    payload = message.get("payload", _NOTHING)
-    if direction == "in":
-        hidden = kind in _SECRET or (payload is not _NOTHING and kind not in _SHOWN_OF_CLIENT)
-    elif kind == "welcome":
-        return {"user": payload["user"], "channels": sorted(payload["channels"])}
-    else:
-        hidden = kind in _SECRET or message.get("request") in _SECRET
-    return _HIDDEN if hidden else payload
-
-
-def _code(kind: str, payload: Any) -> str | int | None:
-    if kind in _WITH_CODE and isinstance(payload, dict):
-        return _word(payload.get("code"), _MAX_WORD)
-    return None
+def _payload_of(command: m.Command) -> Any:
+    """A command's payload, its parameters, or all that it has beside the common fields."""
+    if isinstance(command, (m.Subscribe, m.Unsubscribe)):
+        return _NOTHING if command.parameters is None else command.parameters
+    if isinstance(command, m.Flow):
+        return {"paused": command.paused}
+    if isinstance(command, (m.Authenticate, m.Resume)):
+        return _HIDDEN
+    return getattr(command, "payload", _NOTHING)
 
 
 def _put_payload(event: _Event, payload: Any) -> None:
@@ -408,51 +356,71 @@ def _length(event: _Event) -> int:
     return 0 if event.payload is None else len(event.payload)
 
 
-def _size_of(codec: Codec, item: Any) -> int:
-    """The bytes of one message of a batch, as the server would write it."""
-    try:
-        return frame_size(codec.encode(item))
-    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
-        return 0
+# -- requests of viewers ---------------------------------------------------------------------------
 
 
-def _text(value: Any, longest: int) -> str | None:
-    """What a client may have written, cut; None where it is no text."""
-    return value[:longest] if isinstance(value, str) else None
+class Traces(Service):
+    """The traces of one node."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._by_connection: dict[str, Trace] = {}
+
+    @property
+    def node(self) -> Node:
+        """The node that runs it."""
+        return self._node
+
+    def __contains__(self, connection_id: object) -> bool:
+        return connection_id in self._by_connection
+
+    def __len__(self) -> int:
+        return len(self._by_connection)
+
+    def get(self, connection_id: str) -> Trace | None:
+        """The trace of a connection, where there is one."""
+        return self._by_connection.get(connection_id)
+
+    def begin(self, connection: Connection) -> Trace:
+        """Trace a connection; where there are too many traces, the longest unread one ends."""
+        if len(self) >= MAX_TRACES:
+            min(self._by_connection.values(), key=lambda trace: trace.read_at).end(
+                "too many others"
+            )
+        trace = self._by_connection[connection.id] = Trace(self, connection)
+        return trace
+
+    def forget(self, connection_id: str, trace: Trace) -> bool:
+        """A trace ends; False where it has ended before."""
+        if self._by_connection.get(connection_id) is not trace:
+            return False
+        del self._by_connection[connection_id]
+        return True
 
 
-def _word(value: Any, longest: int) -> str | int | None:
-    if type(value) is int:
-        return value if abs(value) <= MAX_ID_INTEGER else None
-    return _text(value, longest)
-
-
-# -- questions -------------------------------------------------------------------------------------
-
-
-@answers("trace")
 def _read_trace(node: Node, arguments: dict[str, Any]) -> dict[str, Any] | None:
     connection_id, viewer = arguments["connection"], arguments["viewer"]
-    connection: Any = node.connections.get(connection_id)
-    trace: Trace | None = node.traces.get(connection_id)
-    if connection is None and (trace is None or not trace.is_watched_by(viewer)):
-        return None
-    if trace is None:
-        if len(node.traces) >= MAX_TRACES:
-            min(node.traces.values(), key=lambda trace: trace.read_at).end("too many others")
-        trace = Trace(node, connection)
+    connection, traces = live_connections(node).get(connection_id), node.service(Traces)
+    trace = traces.get(connection_id)
+    if trace is None or (connection is None and not trace.is_watched_by(viewer)):
+        if connection is None:
+            return None
+        trace = traces.begin(connection)
     payloads = arguments["payloads"] and node.config.trace_payloads
     part = trace.read(viewer, arguments["after"], payloads=payloads)
     if connection is None and not part["events"]:
-        trace.leave(viewer)  # it has had the last words
+        trace.leave(viewer)  # it has had the last messages
         return None
     return part
 
 
-@answers("trace_stop")
 def _stop_trace(node: Node, arguments: dict[str, Any]) -> bool | None:
-    trace: Trace | None = node.traces.get(arguments["connection"])
+    trace = node.service(Traces).get(arguments["connection"])
     if trace is None:
         return None
     trace.leave(arguments["viewer"])
     return True
+
+
+HANDLERS: Mapping[str, Handler] = {"trace": _read_trace, "trace_stop": _stop_trace}
+"""What a node answers, by the kind of request."""

@@ -21,16 +21,15 @@ import contextlib
 import itertools
 import logging
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-import msgspec
-
 from ..errors import Unavailable
 from ..protocol.messages import Publication
-from ..protocol.names import group_name
+from .envelope import send, unwrap
+from .groups import control_group, group_name, node_group
+from .metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +60,6 @@ _SEND_BURST = 32
 _REMEMBERED = 1_000
 """Names of messages kept, to know a repeated one; a layer repeats within the next few."""
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Publication).decode
-
 
 class Receiver(Protocol):
     """What the broker hands publications to."""
@@ -82,76 +78,8 @@ class Receiver(Protocol):
         ...
 
 
-def envelope(publication: Publication) -> dict[str, Any]:
-    """The layer message of a publication: encoded here, because layers cannot carry every value.
-
-    ``at`` is when it was sent, for the latencies that operators see; machines' clocks differ.
-    """
-    return {
-        "type": "realtime.publication",
-        "name": secrets.token_hex(8),
-        "body": _encode(publication),
-        "at": time.time(),
-    }
-
-
-async def send(layer: Any, prefix: str, publication: Publication, timeout: float) -> None:
-    """Send a publication to every process that has a subscriber.
-
-    Raises:
-        Unavailable: the layer failed or did not take it within ``timeout`` seconds.
-    """
-    try:
-        async with asyncio.timeout(timeout):
-            await layer.group_send(group_name(prefix, publication.channel), envelope(publication))
-    except Exception as error:
-        raise Unavailable(
-            f"the channel layer did not take the publication: {type(error).__name__}"
-        ) from error
-
-
-def control_group(prefix: str) -> str:
-    """The group of all nodes."""
-    return f"{prefix}.nodes"
-
-
-def node_group(prefix: str, node_id: str) -> str:
-    """The group of one node alone."""
-    return f"{prefix}.node.{node_id}"
-
-
-async def send_control(
-    layer: Any,
-    prefix: str,
-    message: dict[str, Any],
-    timeout: float,
-    *,
-    node_id: str | None = None,
-) -> None:
-    """Send a control message to every node, or to one.
-
-    Args:
-        message: text, bytes, numbers and lists of them only, which every layer can carry.
-        node_id: the one node; None for all.
-
-    Raises:
-        Unavailable: the layer failed or did not take it within ``timeout`` seconds.
-    """
-    try:
-        async with asyncio.timeout(timeout):
-            group = control_group(prefix) if node_id is None else node_group(prefix, node_id)
-            await layer.group_send(
-                group,
-                {"type": "realtime.control", "name": secrets.token_hex(8), "control": message},
-            )
-    except Exception as error:
-        raise Unavailable(
-            f"the channel layer did not take the control message: {type(error).__name__}"
-        ) from error
-
-
 def _retrieve(task: asyncio.Task[None]) -> None:
-    """Look at a join's error, which was logged, though all who waited for it may have gone."""
+    """Retrieve the exception, which was logged, so that asyncio does not warn about it."""
     if not task.cancelled():
         task.exception()
 
@@ -178,6 +106,7 @@ class Broker:
         prefix: begins the name of every group.
         node_id: names this process's own group.
         receiver: takes what arrives.
+        metrics: counts publications received and memberships taken up again.
         subscribe_timeout: seconds that joining a group may take.
         publish_timeout: seconds that sending may take.
         check_interval: seconds between checks of the memberships.
@@ -190,6 +119,7 @@ class Broker:
         prefix: str,
         node_id: str,
         receiver: Receiver,
+        metrics: Metrics,
         subscribe_timeout: float,
         publish_timeout: float,
         check_interval: float,
@@ -197,6 +127,7 @@ class Broker:
         self._layer = layer
         self._prefix = prefix
         self._receiver = receiver
+        self._metrics = metrics
         self._subscribe_timeout = subscribe_timeout
         self._publish_timeout = publish_timeout
         self._check_interval = check_interval
@@ -211,10 +142,6 @@ class Broker:
         self._tasks: list[asyncio.Task[None]] = []
         self._unread = 0
         self._names: OrderedDict[str, None] = OrderedDict()
-        self.received = 0
-        """Publications that came from the layer."""
-        self.rejoined = 0
-        """Times that a membership was found lost and taken up again."""
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -441,7 +368,7 @@ class Broker:
                         await self._layer.group_discard(membership.group, self._inbox)
                     await self._layer.group_add(membership.group, self._inbox)
         if force:
-            self.rejoined += 1
+            self._metrics.rejoined += 1
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -495,12 +422,13 @@ class Broker:
             except Exception:
                 logger.exception("A control message failed")
             return
-        try:
-            publication = _decode(message["body"])
-        except (KeyError, TypeError, ValueError, msgspec.MsgspecError):
-            logger.warning("The inbox got a message that is not ours; another GROUP_PREFIX helps")
+        publication = unwrap(message)
+        if publication is None:
+            logger.warning(
+                "The inbox got a message of another sender; use another GROUP_PREFIX there or here"
+            )
             return
-        self.received += 1
+        self._metrics.received += 1
         try:
             self._receiver.receive(publication, message.get("at"))
         except Exception:

@@ -12,25 +12,15 @@ import logging
 import math
 import random
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 from ..config import Config
 from ..protocol.codes import CloseCode
+from .member import Member
 
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.02
 """How often it is looked whether the last connection has gone."""
-
-
-class Leaver(Protocol):
-    """What draining asks of a connection."""
-
-    closed: bool
-
-    def close(self, code: CloseCode, reason: str, *, retry_after: float | None = None) -> None: ...
-
-    def drop(self) -> None: ...
 
 
 class Drain:
@@ -41,7 +31,7 @@ class Drain:
         connections: the node's, by id; shrinks as they go.
     """
 
-    def __init__(self, config: Config, connections: Mapping[str, Any]) -> None:
+    def __init__(self, config: Config, connections: Mapping[str, Member]) -> None:
         self._config = config
         self._connections = connections
         self._task: asyncio.Task[None] | None = None
@@ -83,7 +73,7 @@ class Drain:
             connection.drop()
         logger.info("Drained: %d connections left, %d were dropped", count - len(left), len(left))
 
-    def _send_away(self, connection: Leaver) -> None:
+    def _send_away(self, connection: Member) -> None:
         connection.close(
             CloseCode.GOING_AWAY,
             "going away",

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from ..conversation.outbox import Frame, Policy
-from ..protocol.dialects.base import Encoding, frame_size
+from ..protocol.dialects.base import Encoding
+from ..protocol.frames import Frame, Policy
 from ..protocol.messages import Publication
 from ..protocol.selection import ALL, Selection
+from .metrics import Metrics
 
 
 class Subscriber(Protocol):
@@ -25,20 +26,12 @@ class Subscriber(Protocol):
 
     @property
     def encoding(self) -> Encoding:
-        """How it is written to; shared by all that are written to alike."""
+        """How it is written to; shared by all that get the same frame."""
         ...
 
-    def deliver(self, frame: Frame) -> None:
-        """Take a frame; never waits, never raises."""
+    def deliver(self, frame: Frame, publication: Publication) -> None:
+        """Take a publication's frame; never waits, never raises."""
         ...
-
-
-def make_frame(
-    data: str | bytes, channel: str | None = None, policy: Policy = Policy.CLOSE
-) -> Frame:
-    """The frame of encoded data, as an ASGI ``websocket.send`` event."""
-    key = "bytes" if isinstance(data, bytes) else "text"
-    return Frame({"type": "websocket.send", key: data}, frame_size(data), channel, policy)
 
 
 RATE_WINDOW_S = 10.0
@@ -80,13 +73,17 @@ class _Topic:
 
 
 class Hub:
-    """The local subscribers of one process."""
+    """The local subscribers of one process.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        metrics: counts what is delivered.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._metrics = metrics
         self._clock = clock
         self._topics: dict[str, _Topic] = {}
-        self.delivered = 0
-        """Frames handed to subscribers since the start."""
 
     def __contains__(self, channel: str) -> bool:
         return channel in self._topics
@@ -185,12 +182,12 @@ class Hub:
             return 0
         topic.turn(self._clock())
         topic.recent += 1
-        frames: dict[str, Frame] = {}
+        frames: dict[Encoding, Frame] = {}
         handed = self._hand_out(topic.selections.get(ALL), publication, policy, frames)
         if selection is not ALL:
             chosen = topic.selections.get(selection)
             handed += self._hand_out(chosen, publication, policy, frames)
-        self.delivered += handed
+        self._metrics.delivered += handed
         return handed
 
     def _hand_out(
@@ -198,18 +195,17 @@ class Hub:
         encodings: dict[Encoding, dict[Subscriber, None]] | None,
         publication: Publication,
         policy: Policy,
-        frames: dict[str, Frame],
+        frames: dict[Encoding, Frame],
     ) -> int:
         if not encodings:
             return 0
         handed = 0
         # Snapshots: a delivery that fails removes its subscriber while this loop runs.
         for encoding, subscribers in tuple(encodings.items()):
-            frame = frames.get(encoding.name)
+            frame = frames.get(encoding)
             if frame is None:
-                data = encoding.encode_publication(publication)
-                frame = frames[encoding.name] = make_frame(data, publication.channel, policy)
+                frame = frames[encoding] = encoding.publication_frame(publication, policy)
             for subscriber in tuple(subscribers):
-                subscriber.deliver(frame)
+                subscriber.deliver(frame, publication)
             handed += len(subscribers)
         return handed

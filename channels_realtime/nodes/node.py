@@ -1,108 +1,87 @@
 """The runtime of one process's event loop: hub, broker, hooks, timers and the connections.
 
-In: connections that come and go, publications from the broker. Out: deliveries. There is one node a
-loop, made when the first connection arrives and found by ``current_node``; code in other threads
-finds it by ``serving_node``.
+In: connections that come and go, publications from the broker. Out: deliveries. There is one node for
+each loop; ``services`` makes it when the first connection arrives and lists the parts that it runs.
+Code in other threads finds it by ``serving_node``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import os
-import threading
 import uuid
 import weakref
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
 
-from channels.layers import get_channel_layer
-from django.core.exceptions import ImproperlyConfigured
 from django.dispatch import Signal
 
 from .. import signals
-from ..access.blocks import Blocks
-from ..access.limits import AccessLimits
-from ..access.revocation import Revocations
 from ..channels import Channel, ChannelRegistry
-from ..channels import registry as default_registry
+from ..channels import registry as default_routes
 from ..config import Config
-from ..conversation.outbox import Policy
-from ..monitoring.metrics import MetricsRecorder
-from ..monitoring.registry import Registry
-from ..protocol.codes import CloseCode
+from ..protocol.frames import Policy
 from ..protocol.messages import Publication
 from ..protocol.selection import ALL
+from ..runtime import loops
 from ..runtime.clock import Clock, SystemClock
 from ..runtime.database import DatabaseThread
 from ..runtime.hooks import HookRunner
 from ..runtime.timers import Timers
 from ..servers.shutdown import on_stop
-from ..settings import get_config
 from .broker import Broker
 from .drain import Drain
 from .hub import Hub
+from .member import Member
+from .metrics import Metrics
+from .requests import Requests
 
 logger = logging.getLogger(__name__)
 
 
-class Member(Protocol):
-    """What the node knows of a connection."""
+class Service:
+    """A part that a node runs; ``services.SERVICES`` lists them in the order of their start.
 
-    id: str
-    closed: bool
+    A service is made with its node, started before the first connection is let in, and stopped with
+    the node, after a drain or for a test. Its database work runs in ``node.database``.
 
-    def close(self, code: CloseCode, reason: str, *, retry_after: float | None = None) -> None: ...
+    Args:
+        node: the node that runs it.
+    """
 
-    def drop(self) -> None: ...
+    def __init__(self, node: Node) -> None:
+        self._node = node
 
+    async def start(self) -> None:
+        """Begin; connections wait for it. Does nothing where it has begun; raises nothing."""
 
-ControlTaker = Callable[["Node", dict[str, Any]], None]
-"""Takes the control messages of one kind that a node gets; must not block."""
+    async def stop(self) -> None:
+        """End its tasks. Does nothing where it was stopped or never started; raises nothing."""
 
-_control_takers: dict[str, ControlTaker] = {}
-
-
-_start_hooks: list[Callable[[Node], None]] = []
-
-
-def at_start(hook: Callable[[Node], None]) -> Callable[[Node], None]:
-    """Have ``hook(node)`` called when a node begins its work; for higher floors."""
-    _start_hooks.append(hook)
-    return hook
+    def connection_changed(self, connection_id: str) -> None:
+        """A connection came, went, has another identity or other channels. Never waits."""
 
 
-def takes_control(kind: str) -> Callable[[ControlTaker], ControlTaker]:
-    """Have control messages of this kind taken by the decorated function; for higher floors."""
+_Service = TypeVar("_Service", bound=Service)
 
-    def register(taker: ControlTaker) -> ControlTaker:
-        _control_takers[kind] = taker
-        return taker
-
-    return register
+Handler = Callable[["Node", dict[str, Any]], Any]
+"""Serves one kind of request between nodes, on the node's loop: takes the node and the arguments,
+returns what MessagePack can hold. A request may come twice, so doing it twice must do it once. A
+normal function must not block; a coroutine function is awaited."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """A node's counters at one moment."""
+    """A node's state and counters at one moment."""
 
     node_id: str
     connections: int
     channels: int
-    published: int
-    received: int
-    delivered: int
-    messages_in: int
-    connected_total: int
-    denied_origins: int
-    rejoined: int
-    refused: int
-    revoked: int
-    dropped: int
-    slow: int
-    throttled: int
     draining: bool
+    metrics: Metrics
 
 
 class Node:
@@ -111,7 +90,9 @@ class Node:
     Args:
         config: the settings in force when the node was made.
         layer: the Channels layer.
-        routes: to channel classes.
+        services: the classes of the parts that it runs, in the order of their start.
+        handlers: what it does when another process requests it, by the request's kind.
+        routes: to channel classes; by default those that the apps registered.
         clock: where the time comes from.
     """
 
@@ -120,6 +101,8 @@ class Node:
         config: Config,
         layer: Any,
         *,
+        services: Iterable[type[Service]] = (),
+        handlers: Mapping[str, Handler] | None = None,
         routes: ChannelRegistry | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -127,52 +110,67 @@ class Node:
         self.config = config
         self.layer = layer
         self.loop = asyncio.get_running_loop()
-        self.routes = default_registry if routes is None else routes
+        self.routes = default_routes if routes is None else routes
         self.clock = SystemClock() if clock is None else clock
-        self.hub = Hub(self.clock.monotonic)
+        self.metrics = Metrics()
+        self.hub = Hub(self.metrics, self.clock.monotonic)
         self.timers = Timers(self.clock)
         self.hooks = HookRunner(
             threads=config.hook_threads,
             timeout=config.hook_timeout,
             max_concurrent=config.max_concurrent_hooks,
         )
+        # Of the same size and apart: hooks that are slow must not keep clients from being let in.
+        self.authentication = HookRunner(
+            threads=config.hook_threads,
+            timeout=config.hook_timeout,
+            max_concurrent=config.max_concurrent_hooks,
+            name="authentication",
+        )
+        self.database = DatabaseThread(own_thread=config.hook_threads > 0)
         self.broker = Broker(
             layer,
             prefix=config.group_prefix,
             node_id=self.id,
             receiver=self,
+            metrics=self.metrics,
             subscribe_timeout=config.subscribe_timeout,
             publish_timeout=config.publish_timeout,
             check_interval=config.layer_check_interval,
         )
         self.connections: dict[str, Member] = {}
-        self.guard = Revocations(self)
-        self.admission = AccessLimits(self)
         self.drain = Drain(config, self.connections)
-        self.database = DatabaseThread(own_thread=config.hook_threads > 0)
-        self.blocks = Blocks(self)
-        self.registry = Registry(self)
-        self.samples = MetricsRecorder(self)
-        self._started = False
-        self._forget_stop: Callable[[], None] | None = None
-        self.published = 0
-        self.connected_total = 0
-        self.denied_origins = 0
-        self.dropped = 0
-        self.slow = 0
-        self.throttled = 0
-        self.messages_in = 0
+        self.requests = Requests(
+            {kind: functools.partial(handler, self) for kind, handler in (handlers or {}).items()},
+            node_id=self.id,
+            layer=layer,
+            config=config,
+            spawn=self.spawn,
+        )
         self.stopped = False
         self.started_at = self.clock.monotonic()
-        self.pulse: Any = None  # of ``inspection``
-        self.answerer: Any = None  # of ``questions``, once there is one
-        self.traces: dict[str, Any] = {}  # of ``traces``, by connection
         self._special: dict[str, type[Channel]] = {}
         self._policy = Policy(config.slow_policy)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._starting: asyncio.Task[None] | None = None
+        self._forget_stop: Any = None
+        self._services: dict[type[Service], Service] = {kind: kind(self) for kind in services}
+        self._observers = [
+            service
+            for kind, service in self._services.items()
+            if kind.connection_changed is not Service.connection_changed
+        ]
+
+    def service(self, kind: type[_Service]) -> _Service:
+        """The node's one instance of a service class.
+
+        Raises:
+            KeyError: the node does not run it.
+        """
+        return cast(_Service, self._services[kind])
 
     async def ready(self) -> None:
-        """Be on the layer, with the revocations in force, before the first connection is let in.
+        """Be on the layer, with every service started, before the first connection is let in.
 
         Raises:
             Unavailable: the layer did not answer.
@@ -180,45 +178,53 @@ class Node:
         if self._forget_stop is None and self.config.drain_on_stop:
             self._forget_stop = on_stop(self._begin_leaving)
         await self.broker.start()
-        if not self._started:
-            self._started = True
-            for hook in _start_hooks:
-                hook(self)
-        await self.guard.ready()
-        await self.blocks.ready()
-        self.registry.start()
-        self.samples.start()
+        if self._starting is None:
+            self._starting = self.loop.create_task(self._start(), name="realtime-start")
+        if not self._starting.done():
+            await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        for service in self._services.values():
+            await service.start()
 
     def _begin_leaving(self) -> asyncio.Task[None]:
-        """The server is to stop: drain, and take the node's rows out of the registry."""
+        """The server is to stop: drain, then end the services, which clear what they wrote."""
         # Begun at once: Daphne cancels its applications before a task would have its turn.
         return self.loop.create_task(self._leave(self.drain.begin()), name="realtime-leave")
 
     async def _leave(self, drained: asyncio.Task[None]) -> None:
         await drained
-        await self.registry.stop()
-        await self.samples.stop()
+        await self._stop_services()
+
+    async def _stop_services(self) -> None:
+        for service in reversed(self._services.values()):
+            await service.stop()
 
     # -- connections -------------------------------------------------------------------------------
 
     def add(self, connection: Member) -> None:
         """A connection was accepted."""
         self.connections[connection.id] = connection
-        self.connected_total += 1
-        self.registry.changed(connection.id)
+        self.metrics.connected += 1
+        self.connection_changed(connection.id)
 
     def remove(self, connection: Member) -> None:
         """A connection is gone."""
         self.connections.pop(connection.id, None)
-        self.registry.changed(connection.id)
+        self.connection_changed(connection.id)
+
+    def connection_changed(self, connection_id: str) -> None:
+        """Tell the services that a connection came, went, or is different now."""
+        for service in self._observers:
+            service.connection_changed(connection_id)
 
     def denied(self, scope: Any, reason: str) -> None:
-        """A handshake or a credential was refused; ``reason`` as the signal has it."""
-        self.samples.count_denial(reason)
+        """A handshake or credentials were refused; ``reason`` as the signal has it."""
+        self.metrics.count_denial(reason)
         self.announce(signals.denied, scope=scope, reason=reason)
 
     def announce(self, signal: Signal, **arguments: Any) -> None:
-        """Send one of ``signals`` to whoever listens, apart from the connection."""
+        """Send one of ``signals`` to its receivers, in a task of the node's."""
         if signal.receivers:
             self.spawn(self._announce(signal, arguments), "a signal's receivers")
 
@@ -247,13 +253,13 @@ class Node:
             Unavailable: the layer failed or did not take it in time.
         """
         await self.broker.publish(publication)
-        self.published += 1
+        self.metrics.published += 1
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         """The broker's publications go to the local subscribers."""
         self._deliver(publication)
         if isinstance(sent_at, float):
-            self.samples.observe_latency(max(0.0, self.clock.time() - sent_at))
+            self.metrics.observe_latency(max(0.0, self.clock.time() - sent_at))
 
     def _deliver(self, publication: Publication) -> None:
         special = self._special.get(publication.channel)
@@ -264,17 +270,8 @@ class Node:
         self.hub.deliver(publication, special.publication_selection(publication.payload), policy)
 
     def control(self, message: dict[str, Any]) -> None:
-        """The broker's control messages, from any process."""
-        kind = message.get("kind")
-        if kind == "drain":
-            if message.get("node") in (self.id, "all"):
-                self.drain.begin()
-        elif kind == "blocks":
-            self.blocks.reload()
-        elif kind in _control_takers:
-            _control_takers[kind](self, message)
-        else:
-            self.guard.control(message)
+        """The broker's requests and answers, from any process."""
+        self.requests.take(message)
 
     def delivers(self, name: str, channel_class: type[Channel]) -> None:
         """Remember what is special about delivering the channel ``name``."""
@@ -282,7 +279,7 @@ class Node:
             self._special[name] = channel_class
 
     def left(self, name: str) -> None:
-        """A subscription of the channel ``name`` ended; forget what nobody needs."""
+        """A subscription of the channel ``name`` ended; forget what is not needed any more."""
         if name not in self.hub:
             self._special.pop(name, None)
         self.broker.leave(name)
@@ -290,24 +287,13 @@ class Node:
     # -- state and end -----------------------------------------------------------------------------
 
     def statistics(self) -> Statistics:
-        """The counters now."""
+        """The state and the counters now."""
         return Statistics(
             node_id=self.id,
             connections=len(self.connections),
             channels=len(self.hub),
-            published=self.published,
-            received=self.broker.received,
-            delivered=self.hub.delivered,
-            messages_in=self.messages_in,
-            connected_total=self.connected_total,
-            denied_origins=self.denied_origins,
-            rejoined=self.broker.rejoined,
-            refused=self.admission.refused,
-            revoked=self.guard.revoked,
-            dropped=self.dropped,
-            slow=self.slow,
-            throttled=self.throttled,
             draining=self.drain.begun,
+            metrics=self.metrics.copy(),
         )
 
     async def stop(self) -> None:
@@ -315,60 +301,43 @@ class Node:
         self.stopped = True
         if self._forget_stop is not None:
             self._forget_stop()
-        await self.registry.stop()
-        await self.samples.stop()
-        await self.blocks.stop()
-        await self.guard.stop()
-        await self.admission.stop()
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        await self._stop_services()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.timers.close()
         await self.broker.stop()
         self.hooks.close()
+        self.authentication.close()
         self.database.close()
+        self.requests.remove()
+        loops.remove_serving_loop(self.loop)
         _nodes.pop(self.loop, None)
 
 
 _nodes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Node] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
 
 
-def current_node() -> Node:
-    """The node of the running event loop, made at its first use.
+def place(node: Node) -> None:
+    """Make this the node of its loop: publications and requests of this process go through it."""
+    _nodes[node.loop] = node
+    node.requests.place()
+    loops.add_serving_loop(node.loop)
 
-    Raises:
-        ImproperlyConfigured: there is no such channel layer, or the settings are wrong.
-    """
-    loop = asyncio.get_running_loop()
-    node = _nodes.get(loop)
-    if node is None:
-        config = get_config()
-        layer = get_channel_layer(config.channel_layer)
-        if layer is None:
-            raise ImproperlyConfigured(
-                f"CHANNEL_LAYERS has no {config.channel_layer!r}; events need a channel layer."
-            )
-        node = Node(config, layer)
-        with _lock:
-            _nodes[loop] = node
-    return node
+
+def running_node() -> Node | None:
+    """The node of the running event loop; None on a loop that serves no connections."""
+    return _nodes.get(asyncio.get_running_loop())
 
 
 def serving_node() -> Node | None:
-    """The node of a running loop of this process, from any thread; None where nothing is served."""
-    with _lock:
-        for loop, node in _nodes.items():
-            if loop.is_running():
-                return node
-    return None
-
-
-def _forget_nodes() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _nodes.clear()
+    """The node of this process, from any thread; None where nothing is served."""
+    loop = loops.serving_loop()
+    return None if loop is None else _nodes.get(loop)
 
 
 if hasattr(os, "register_at_fork"):  # a child's event loops are not its parent's
-    os.register_at_fork(after_in_child=_forget_nodes)
+    os.register_at_fork(after_in_child=_nodes.clear)

@@ -1,160 +1,71 @@
-"""Asking nodes and being answered, from any process: what a control message alone cannot do.
+"""Requests between processes: to one node, to some or to all, answered or not.
 
-A question goes to one node or to all, is sent again until it is answered or its time is over, and is
-answered once: a node that gets it again repeats its answer. Whoever asks needs an inbox of its own: a
-process that serves has its node's, any other opens one at its first question.
+A request goes to nodes over the channel layer, is sent again until it is answered or its time is
+over, and is served once: a node that gets it again repeats its answer. A notification is a request
+that is not answered: it goes to all nodes once, this process's own first. ``services.HANDLERS``
+lists what nodes serve. The sender of a request needs an inbox: a process that serves has its node's,
+any other opens one at its first request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import contextvars
+import concurrent.futures
 import dataclasses
 import inspect
 import logging
 import os
 import secrets
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import CancelledError
 from typing import Any
 
 import msgspec
 from channels.layers import get_channel_layer
 
+from ..config import Config
 from ..errors import Unavailable
-from ..monitoring.registry import before_forgetting
 from ..protocol.messages import Publication
-from ..runtime.loops import background_loop
+from ..runtime import loops
 from ..settings import get_config
-from .broker import Broker, send_control
-from .node import Node, serving_node, takes_control
+from .broker import Broker
+from .envelope import send_control
+from .metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-_AGAIN_S = 0.4
-"""After how long an unanswered question is sent again; a layer may drop a message in silence."""
+_RETRY_S = 0.4
+"""After how long an unanswered request is sent again; a layer may drop a message silently."""
 
 _REMEMBERED = 500
 """Answers that a node can repeat; the oldest is forgotten first."""
 
-_THERE_WAIT_S = 2.0
-"""How long a node whose lease has run out may take to say that it lives."""
+_ALIVE_WAIT_S = 2.0
+"""How long a node whose lease has run out may take to answer."""
 
 _LEAVE_WAIT_S = 1.0
 
 _encode = msgspec.msgpack.Encoder(enc_hook=str).encode
 _decode = msgspec.msgpack.Decoder().decode
 
-Handler = Callable[[Node, dict[str, Any]], Any]
-"""Answers one kind of question, on the node's loop: takes the node and the question's arguments,
-returns what msgpack can hold. Sync handlers must not block; async ones are awaited."""
+BoundHandler = Callable[[dict[str, Any]], Any]
+"""Serves one kind of request: takes its arguments, returns what MessagePack can hold."""
+
+Spawn = Callable[[Any, str], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What came back: the answers by node id, and the nodes that kept silent."""
+    """What came back: the answers by node id, and the nodes that did not answer."""
 
     by_node: Mapping[str, Any]
     silent: frozenset[str]
 
 
-_handlers: dict[str, Handler] = {}
-
-
-def answers(kind: str) -> Callable[[Handler], Handler]:
-    """Register the decorated function as the handler of one kind of question."""
-
-    def register(handler: Handler) -> Handler:
-        _handlers[kind] = handler
-        return handler
-
-    return register
-
-
-# -- answering -------------------------------------------------------------------------------------
-
-
-class _Answerer:
-    """The questions that one node has been asked."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._given: OrderedDict[str, bytes | None] = OrderedDict()
-
-    def take(self, message: Mapping[str, Any]) -> None:
-        """A question has come, perhaps again."""
-        number = message["number"]
-        wanted = message.get("nodes")
-        if wanted is not None and self._node.id not in wanted:
-            return
-        if number in self._given:
-            known = self._given[number]
-            if known is not None:
-                self._node.spawn(self._reply(message, known), "answer")
-            return  # else: it is being worked on
-        self._given[number] = None
-        while len(self._given) > _REMEMBERED:
-            self._given.popitem(last=False)
-        self._node.spawn(self._answer(message), "answer")
-
-    async def _answer(self, message: Mapping[str, Any]) -> None:
-        kind = message["question"]
-        handler = _handlers.get(kind)
-        if handler is None:
-            logger.warning("This node knows no question %r", kind)
-            data = _encode({"error": "unknown"})
-        else:
-            try:
-                value = handler(self._node, _decode(message["body"]))
-                if inspect.isawaitable(value):
-                    value = await value
-                data = _encode({"value": value})
-            except Exception as error:
-                logger.exception("A question %r failed", kind)
-                data = _encode({"error": type(error).__name__})
-        self._given[message["number"]] = data
-        await self._reply(message, data)
-
-    async def _reply(self, message: Mapping[str, Any], data: bytes) -> None:
-        reply = {
-            "kind": "answer",
-            "number": message["number"],
-            "node": self._node.id,
-            "body": data,
-        }
-        asker = message["asker"]
-        if asker == self._node.id:
-            _take_answer(reply)
-            return
-        config = self._node.config
-        try:
-            await send_control(
-                self._node.layer, config.group_prefix, reply, config.publish_timeout, node_id=asker
-            )
-        except Unavailable as error:
-            logger.info("An answer was not sent: %s", error.reason)  # it is asked again
-
-
-@takes_control("question")
-def _take_question(node: Node, message: dict[str, Any]) -> None:
-    answerer = node.answerer
-    if answerer is None:
-        answerer = node.answerer = _Answerer(node)
-    answerer.take(message)
-
-
-@takes_control("answer")
-def _take_answer_of(node: Node, message: dict[str, Any]) -> None:
-    _take_answer(message)
-
-
-# -- asking ----------------------------------------------------------------------------------------
-
-
-class _Waiting:
-    """A question that is on its way."""
+class _Pending:
+    """A request that was sent and waits for answers."""
 
     def __init__(self, wanted: frozenset[str]) -> None:
         self.wanted = wanted
@@ -169,21 +80,191 @@ class _Waiting:
             self.done.set_result(None)
 
 
-_waiting: dict[str, _Waiting] = {}
-
-
-def _take_answer(message: Mapping[str, Any]) -> None:
-    waiting = _waiting.get(message["number"])
-    if waiting is not None:
-        waiting.take(message["node"], _decode(message["body"]))
-
-
-def ask(kind: str, arguments: Mapping[str, Any], nodes: Collection[str], *, wait: float) -> Answers:
-    """Ask nodes something; from sync code.
+class Requests:
+    """The requests that one inbox sends and serves.
 
     Args:
-        kind: of question, as a handler was registered for it.
-        arguments: what msgpack can hold.
+        handlers: what is served, by kind; "alive" is always served by a node.
+        node_id: names the inbox.
+        layer: the Channels layer.
+        config: the settings.
+        spawn: runs a coroutine that outlives its caller.
+        serves: False for the inbox of a process that serves no connections.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, BoundHandler],
+        *,
+        node_id: str,
+        layer: Any,
+        config: Config,
+        spawn: Spawn,
+        serves: bool = True,
+    ) -> None:
+        self._handlers = {"alive": _alive, **handlers}
+        self._id = node_id
+        self._layer = layer
+        self._config = config
+        self._spawn = spawn
+        self._serves = serves
+        self._pending: dict[str, _Pending] = {}
+        self._given: OrderedDict[str, bytes | None] = OrderedDict()
+
+    def place(self) -> None:
+        """Send the requests of this loop from here."""
+        _by_loop[asyncio.get_running_loop()] = self
+
+    def remove(self) -> None:
+        """Send the requests of this loop from here no more."""
+        if _by_loop.get(asyncio.get_running_loop()) is self:
+            del _by_loop[asyncio.get_running_loop()]
+
+    # -- serving -----------------------------------------------------------------------------------
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """A message of another inbox, or of this one; never waits."""
+        kind = message.get("kind")
+        if kind == "answer":
+            pending = self._pending.get(message["number"])
+            if pending is not None:
+                pending.take(message["node"], _decode(message["body"]))
+        elif kind == "notification" and self._serves:
+            self._serve_notification(message)
+        elif kind == "request" and self._serves and self._id in message["nodes"]:
+            self._serve(message)
+
+    def _serve_notification(self, message: Mapping[str, Any]) -> None:
+        handler = self._handlers.get(message["request"])
+        if handler is None:
+            logger.warning("This node does not know the request %r", message["request"])
+            return
+        try:
+            result = handler(_decode(message["body"]))
+        except Exception:
+            logger.exception("A request %r failed", message["request"])
+            return
+        if inspect.isawaitable(result):
+            self._spawn(result, message["request"])
+
+    def _serve(self, message: Mapping[str, Any]) -> None:
+        number = message["number"]
+        if number in self._given:
+            known = self._given[number]
+            if known is not None:
+                self._spawn(self._reply(message, known), "answer")
+            return  # else: it is being served
+        self._given[number] = None
+        while len(self._given) > _REMEMBERED:
+            self._given.popitem(last=False)
+        self._spawn(self._answer(message), "answer")
+
+    async def _answer(self, message: Mapping[str, Any]) -> None:
+        kind = message["request"]
+        handler = self._handlers.get(kind)
+        if handler is None:
+            logger.warning("This node does not know the request %r", kind)
+            data = _encode({"error": "unknown"})
+        else:
+            try:
+                value = handler(_decode(message["body"]))
+                if inspect.isawaitable(value):
+                    value = await value
+                data = _encode({"value": value})
+            except Exception as error:
+                logger.exception("A request %r failed", kind)
+                data = _encode({"error": type(error).__name__})
+        self._given[message["number"]] = data
+        await self._reply(message, data)
+
+    async def _reply(self, message: Mapping[str, Any], data: bytes) -> None:
+        reply = {"kind": "answer", "number": message["number"], "node": self._id, "body": data}
+        sender = message["sender"]
+        if sender == self._id:
+            self.take(reply)
+            return
+        try:
+            await self._send(reply, frozenset({sender}))
+        except Unavailable as error:
+            logger.info("An answer was not sent: %s", error.reason)  # the request comes again
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    async def request(
+        self, kind: str, arguments: Mapping[str, Any], nodes: Collection[str], *, wait: float
+    ) -> Answers:
+        """Request something of nodes; as the function ``request``, on this inbox's loop."""
+        wanted = frozenset(nodes)
+        number = secrets.token_hex(8)
+        pending = self._pending[number] = _Pending(wanted)
+        message: dict[str, Any] = {
+            "kind": "request",
+            "request": kind,
+            "number": number,
+            "sender": self._id,
+            "nodes": sorted(wanted),
+            "body": _encode(dict(arguments)),
+        }
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        try:
+            self.take(message)
+            while (left := deadline - loop.time()) > 0:
+                await self._send(message, wanted - pending.answers.keys() - {self._id})
+                await asyncio.wait([pending.done], timeout=min(_RETRY_S, left))
+                if pending.done.done():
+                    break
+        finally:
+            del self._pending[number]
+        good = {node: body["value"] for node, body in pending.answers.items() if "value" in body}
+        return Answers(by_node=good, silent=wanted - good.keys())
+
+    async def notify(self, kind: str, arguments: Mapping[str, Any]) -> None:
+        """Notify all nodes; as the function ``notify``, on this inbox's loop."""
+        message = _notification(kind, arguments)
+        self.take(message)  # what ends here does not wait for the layer
+        config = self._config
+        await send_control(self._layer, config.group_prefix, message, config.publish_timeout)
+
+    async def is_alive(self, node_id: str) -> bool:
+        """Whether a node answers; True where nothing can be said because the layer is away."""
+        try:
+            found = await self.request("alive", {}, {node_id}, wait=_ALIVE_WAIT_S)
+        except Unavailable:
+            return True
+        return node_id in found.by_node
+
+    async def _send(self, message: dict[str, Any], nodes: frozenset[str]) -> None:
+        config = self._config
+        if nodes:
+            await send_control(
+                self._layer,
+                config.group_prefix,
+                message,
+                config.publish_timeout,
+                node_id=next(iter(nodes)) if len(nodes) == 1 else None,
+            )
+
+
+def _alive(arguments: dict[str, Any]) -> bool:
+    return True
+
+
+def _notification(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": "notification", "request": kind, "body": _encode(dict(arguments))}
+
+
+# -- from anywhere ---------------------------------------------------------------------------------
+
+
+def request(
+    kind: str, arguments: Mapping[str, Any], nodes: Collection[str], *, wait: float
+) -> Answers:
+    """Request something of nodes; from sync code.
+
+    Args:
+        kind: a key of ``services.HANDLERS``.
+        arguments: what MessagePack can hold.
         nodes: the ids of the nodes whose answers are waited for.
         wait: seconds to wait for all of them.
 
@@ -193,160 +274,145 @@ def ask(kind: str, arguments: Mapping[str, Any], nodes: Collection[str], *, wait
     Raises:
         Unavailable: the channel layer cannot be reached.
     """
-    wanted = frozenset(nodes)
-    if not wanted:
+    if not nodes:
         return Answers(by_node={}, silent=frozenset())
-    node = serving_node()
-    if node is not None:
-        # In a context of its own: see ``control``.
-        future = contextvars.Context().run(
-            asyncio.run_coroutine_threadsafe,
-            _ask(node.layer, node.id, node, kind, arguments, wanted, wait),
-            node.loop,
-        )
-    else:
-        future = background_loop.submit(_ask_from_outside(kind, arguments, wanted, wait))
+    future = loops.submit(_request(kind, arguments, nodes, wait))
     try:
         return future.result(wait + 5.0)
-    except (TimeoutError, CancelledError):  # it is busy, or ending
+    except (TimeoutError, concurrent.futures.CancelledError):  # the loop is busy, or ending
         future.cancel()
         raise Unavailable("the event loop did not answer") from None
 
 
-async def _ask(
-    layer: Any,
-    asker: str,
-    own: Node | None,
-    kind: str,
-    arguments: Mapping[str, Any],
-    wanted: frozenset[str],
-    wait: float,
+async def _request(
+    kind: str, arguments: Mapping[str, Any], nodes: Collection[str], wait: float
 ) -> Answers:
-    config = get_config() if own is None else own.config
-    number = secrets.token_hex(8)
-    waiting = _waiting[number] = _Waiting(wanted)
-    message: dict[str, Any] = {
-        "kind": "question",
-        "question": kind,
-        "number": number,
-        "asker": asker,
-        "nodes": sorted(wanted),
-        "body": _encode(dict(arguments)),
-    }
-    deadline = asyncio.get_running_loop().time() + wait
+    requests = _by_loop.get(asyncio.get_running_loop())
+    if requests is None:
+        requests = await _outside.ready()
+    return await requests.request(kind, arguments, nodes, wait=wait)
+
+
+def notify(kind: str, arguments: Mapping[str, Any], *, wait: float) -> bool:
+    """Notify all nodes; from sync code.
+
+    Args:
+        kind: a key of ``services.HANDLERS``.
+        arguments: what MessagePack can hold.
+        wait: seconds to wait until the layer has taken it.
+
+    Returns:
+        whether it has. What is not delivered is logged.
+    """
     try:
-        if own is not None and own.id in wanted:
-            _take_question(own, message)
-        while (left := deadline - asyncio.get_running_loop().time()) > 0:
-            silent = wanted - waiting.answers.keys()
-            if own is not None:
-                silent -= {own.id}
-            await _send(layer, config.group_prefix, message, silent, config.publish_timeout)
-            await asyncio.wait([waiting.done], timeout=min(_AGAIN_S, left))
-            if waiting.done.done():
-                break
-    finally:
-        del _waiting[number]
-    good = {node: body["value"] for node, body in waiting.answers.items() if "value" in body}
-    return Answers(by_node=good, silent=wanted - good.keys())
+        loops.submit(_notify(kind, arguments)).result(wait)
+    except concurrent.futures.TimeoutError:
+        # It may still go out.
+        logger.warning("The layer did not take %r within %g seconds", kind, wait)
+        return False
+    except Unavailable as error:
+        logger.warning("The nodes were not told %r: %s", kind, error.reason)
+        return False
+    return True
 
 
-async def _send(
-    layer: Any, prefix: str, message: dict[str, Any], nodes: frozenset[str], timeout: float
-) -> None:
-    if len(nodes) == 1:
-        await send_control(layer, prefix, message, timeout, node_id=next(iter(nodes)))
-    elif nodes:
-        await send_control(layer, prefix, message, timeout)
+async def anotify(kind: str, arguments: Mapping[str, Any]) -> bool:
+    """Notify all nodes; from async code."""
+    try:
+        await asyncio.wrap_future(loops.submit(_notify(kind, arguments)))
+    except Unavailable as error:
+        logger.warning("The nodes were not told %r: %s", kind, error.reason)
+        return False
+    return True
 
 
-class _Outsider:
-    """The inbox of a process that serves nobody: a broker that takes answers and nothing else."""
+async def _notify(kind: str, arguments: Mapping[str, Any]) -> None:
+    requests = _by_loop.get(asyncio.get_running_loop())
+    if requests is not None:
+        await requests.notify(kind, arguments)
+        return
+    config = get_config()
+    message = _notification(kind, arguments)
+    await send_control(_layer(config), config.group_prefix, message, config.publish_timeout)
+
+
+def _layer(config: Config) -> Any:
+    layer = get_channel_layer(config.channel_layer)
+    if layer is None:
+        raise Unavailable(f"CHANNEL_LAYERS has no {config.channel_layer!r}")
+    return layer
+
+
+class _Outside:
+    """The inbox of a process that serves no connections: a broker that takes answers only."""
 
     def __init__(self) -> None:
+        self._id = secrets.token_hex(16)
         self._broker: Broker | None = None
-        self.layer: Any = None
-        self.id = secrets.token_hex(16)
+        self._requests: Requests | None = None
 
-    @property
-    def opened(self) -> bool:
-        return self._broker is not None and self._broker.inbox is not None
+    async def ready(self) -> Requests:
+        """Open the inbox, at the first use.
 
-    async def ready(self) -> None:
-        if self._broker is None:
+        Raises:
+            Unavailable: the settings name no such channel layer, or it does not answer.
+        """
+        if self._requests is None or self._broker is None:
             config = get_config()
-            self.layer = get_channel_layer(config.channel_layer)
-            if self.layer is None:
-                raise Unavailable(f"CHANNEL_LAYERS has no {config.channel_layer!r}")
+            layer = _layer(config)
+            self._requests = Requests(
+                {}, node_id=self._id, layer=layer, config=config, spawn=_ignore, serves=False
+            )
             self._broker = Broker(
-                self.layer,
+                layer,
                 prefix=config.group_prefix,
-                node_id=self.id,
+                node_id=self._id,
                 receiver=self,
+                metrics=Metrics(),
                 subscribe_timeout=config.subscribe_timeout,
                 publish_timeout=config.publish_timeout,
                 check_interval=config.layer_check_interval,
             )
         await self._broker.start()
+        return self._requests
 
-    async def stop(self) -> None:
-        if self._broker is not None:
-            await self._broker.stop()
+    def stop(self) -> None:
+        """Take the inbox out of its groups, where a layer would keep it for a day."""
+        if self._broker is not None and self._broker.inbox is not None:
+            try:
+                loops.background_loop.submit(self._broker.stop()).result(_LEAVE_WAIT_S)
+            except Exception as error:
+                logger.debug("The inbox stays in its groups: %s", type(error).__name__)
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         """Nothing is published to the groups that it is in."""
 
     def control(self, message: dict[str, Any]) -> None:
-        """An answer; questions and the like are for nodes."""
-        if message.get("kind") == "answer":
-            _take_answer(message)
+        """Answers come here; requests are for nodes."""
+        if self._requests is not None:
+            self._requests.take(message)
 
 
-_outsider = _Outsider()
+def _ignore(coroutine: Any, name: str) -> None:
+    raise AssertionError("an inbox that serves nothing has nothing to run")
 
 
-async def _ask_from_outside(
-    kind: str, arguments: Mapping[str, Any], wanted: frozenset[str], wait: float
-) -> Answers:
-    outsider = _outsider
-    await outsider.ready()
-    return await _ask(outsider.layer, outsider.id, None, kind, arguments, wanted, wait)
+_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = (
+    weakref.WeakKeyDictionary()
+)
+_outside = _Outside()
 
 
 @atexit.register
 def _leave() -> None:
-    """Take the inbox out of its groups, where a layer would keep it for a day."""
-    if _outsider.opened:
-        try:
-            background_loop.submit(_outsider.stop()).result(_LEAVE_WAIT_S)
-        except Exception as error:
-            logger.debug("The inbox stays in its groups: %s", type(error).__name__)
+    _outside.stop()
 
 
 def _forget() -> None:
-    global _outsider
-    _outsider = _Outsider()
-    _waiting.clear()
+    global _outside
+    _outside = _Outside()
+    _by_loop.clear()
 
 
 if hasattr(os, "register_at_fork"):  # the loop that the inbox was opened on stayed in the parent
     os.register_at_fork(after_in_child=_forget)
-
-
-# -- whether a node lives --------------------------------------------------------------------------
-
-
-@answers("there")
-def _there(node: Node, arguments: dict[str, Any]) -> bool:
-    return True
-
-
-@before_forgetting
-async def _lives(node: Node, node_id: str) -> bool:
-    """Whether a node answers though the database has not heard of it."""
-    wanted = frozenset({node_id})
-    try:
-        found = await _ask(node.layer, node.id, node, "there", {}, wanted, _THERE_WAIT_S)
-    except Unavailable:
-        return True  # nothing can be said, and nothing could be forgotten
-    return node_id in found.by_node

@@ -1,11 +1,10 @@
-"""Channel names: their grammar, the routes that match them, the layer groups that carry them.
+"""Channel names: their grammar and the routes that match them.
 
-Who calls: the dialects (grammar of what a client sent), ``channels`` (routes), ``broker`` (groups).
+Who calls: the dialects (grammar of what a client sent) and ``channels`` (routes).
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -17,11 +16,6 @@ MAX_NAME_LENGTH = 200
 
 _NAME = re.compile(r"[A-Za-z0-9_\-.:/@=]{1,200}", re.ASCII)
 _PARAMETER = re.compile(r"<(?:(?P<converter>[^>:]+):)?(?P<parameter>[^>]+)>")
-
-_GROUP_ESCAPES = {"-": "--", "/": "-s", ":": "-c", "@": "-a", "=": "-e"}
-_GROUP_UNSAFE = re.compile(r"[-/:@=]")
-_GROUP_LIMIT = 99
-"""Channel layers take group names of fewer than 100 characters (``BaseChannelLayer``)."""
 
 
 def is_name(name: object) -> bool:
@@ -42,19 +36,6 @@ def check_name(name: object) -> str:
         f"channel {got} is not a name; expected 1 to {MAX_NAME_LENGTH} characters"
         " of A-Z a-z 0-9 _ - . : / @ ="
     )
-
-
-def group_name(prefix: str, channel: str) -> str:
-    """The layer group that carries ``channel``.
-
-    Layers allow fewer than 100 characters of ``[A-Za-z0-9_.-]``. Names that fit are escaped
-    (injective: every ``-`` begins an escape), longer ones become a BLAKE2b hash of 160 bits.
-    """
-    escaped = _GROUP_UNSAFE.sub(lambda match: _GROUP_ESCAPES[match.group()], channel)
-    name = f"{prefix}.n.{escaped}"
-    if len(name) <= _GROUP_LIMIT:
-        return name
-    return f"{prefix}.h.{hashlib.blake2b(channel.encode(), digest_size=20).hexdigest()}"
 
 
 class Converter(Protocol):

@@ -38,6 +38,10 @@ class Negotiation(msgspec.Struct, frozen=True, kw_only=True):
     served: bool = True
     token: str | None = None
 
+    def answer_or_any(self, offered: Sequence[str]) -> str | None:
+        """The answer, else any offered name: without one a browser sees no close code."""
+        return self.answer or next(iter(offered), None)
+
     def __repr__(self) -> str:  # a token must not reach a log line; the answer may be one
         return f"<Negotiation {self.codec.name} served={self.served}>"
 

@@ -53,13 +53,16 @@ class HookRunner:
             which under ``async_to_sync`` is the caller's own (for tests inside a transaction).
         timeout: seconds a hook may take.
         max_concurrent: async hooks that may run at once; others wait.
+        name: of its threads, for whoever looks at a stack.
     """
 
-    def __init__(self, *, threads: int, timeout: float, max_concurrent: int) -> None:
+    def __init__(
+        self, *, threads: int, timeout: float, max_concurrent: int, name: str = "hook"
+    ) -> None:
         self._timeout = timeout
         self._async_hooks = asyncio.Semaphore(max_concurrent)
         self._pool = (
-            ThreadPoolExecutor(threads, thread_name_prefix="realtime-hook") if threads else None
+            ThreadPoolExecutor(threads, thread_name_prefix=f"realtime-{name}") if threads else None
         )
 
     async def run(self, hook: Callable[..., Any], *args: Any) -> Any:

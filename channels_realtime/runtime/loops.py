@@ -1,16 +1,19 @@
-"""From any thread to the event loop that sends.
+"""From any thread to an event loop that sends.
 
 In a process that serves connections that is the server's loop: the in-memory layer is not safe from
 another thread, and reaches nobody from another loop. In any other process (WSGI, Celery, the shell)
-it is one background loop, kept warm: a new loop a call would open a Redis connection a call.
+it is one background loop, kept running: a new loop for each call would open a Redis connection for
+each call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import os
 import threading
+import weakref
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -18,7 +21,7 @@ _Value = TypeVar("_Value")
 
 
 class BackgroundLoop:
-    """Runs coroutines on one background loop, started at the first use; one a process."""
+    """Runs coroutines on one event loop in a thread, started at the first use; one a process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,7 +51,7 @@ class BackgroundLoop:
             loop.close()
 
     def stop(self) -> None:
-        """End the loop and its thread; the next use starts others. A process need not: it may just exit."""
+        """End the loop and its thread; the next use starts others. A process that exits need not."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -57,12 +60,53 @@ class BackgroundLoop:
             thread.join()
 
     def forget(self) -> None:
-        """In a forked child: the thread of the loop stayed in the parent, so make a new one."""
+        """Make a new loop at the next use: after a fork the thread stayed in the parent."""
         self._lock = threading.Lock()
         self._loop = self._thread = None
 
 
 background_loop = BackgroundLoop()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=background_loop.forget)
+_serving: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def add_serving_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """From now on ``submit`` runs coroutines on this loop, as long as it runs."""
+    with _lock:
+        _serving.add(loop)
+
+
+def remove_serving_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop serves no connections any more."""
+    with _lock:
+        _serving.discard(loop)
+
+
+def serving_loop() -> asyncio.AbstractEventLoop | None:
+    """The running loop of this process that serves connections; None where nothing is served."""
+    with _lock:
+        return next((loop for loop in _serving if loop.is_running()), None)
+
+
+def submit(coroutine: Coroutine[Any, Any, _Value]) -> concurrent.futures.Future[_Value]:
+    """Run a coroutine on the loop that serves, else on the background loop; from any thread.
+
+    It runs in a context of its own: what it starts outlives the caller's request, and asgiref would
+    run it in that request's thread, or refuse to.
+    """
+    loop = serving_loop()
+    if loop is None:
+        return contextvars.Context().run(background_loop.submit, coroutine)
+    return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, loop)
+
+
+def _forget() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _serving.clear()
+    background_loop.forget()
+
+
+if hasattr(os, "register_at_fork"):  # a child's event loops are not its parent's
+    os.register_at_fork(after_in_child=_forget)

@@ -13,7 +13,7 @@ import pytest
 import redis
 from websockets.asyncio.client import ClientConnection, connect
 
-from channels_realtime.protocol.names import group_name
+from channels_realtime.nodes.groups import group_name
 from tests.integration.clients import TIMEOUT_S, wait_until
 from tests.integration.sites import SERVERS, Site, publish, state
 from tests.redis_server import private_redis_server

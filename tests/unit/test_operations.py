@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from channels_realtime import operations, publishing
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.errors import BadPayload, Unavailable, UnknownChannel
 from channels_realtime.identity import Identity
 from channels_realtime.models import BlockRecord, ConnectionRecord, NodeRecord, RevocationRecord
@@ -25,7 +26,7 @@ from channels_realtime.operations import Outcome
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.runtime.loops import BackgroundLoop
 from tests.scripted_layer import ScriptedLayer
-from tests.unit.connections.test_connection import House, Wire, subscribe
+from tests.support.nodes import FakeClient, NodeHarness, subscribe
 
 pytestmark = pytest.mark.django_db
 
@@ -33,39 +34,39 @@ TIMEOUT_S = 10.0
 
 
 class Place:
-    """A house in another thread, and its rows in the database."""
+    """A harness in another thread, and its rows in the database."""
 
     def __init__(self, background_loop: BackgroundLoop, layer: ScriptedLayer) -> None:
         self._portal = background_loop
         self.layer = layer
-        self.house: House = self.run(self._build())
-        self.node = self.house.node
+        self.harness: NodeHarness = self.run(self._build())
+        self.node = self.harness.node
         self.row = register(self.node.id)
 
-    async def _build(self) -> House:
-        house = House()
-        house.layer = house.node.layer = house.node.broker._layer = self.layer
-        await house.node.broker.start()
-        inspection._measure(house.node)
-        return house
+    async def _build(self) -> NodeHarness:
+        harness = NodeHarness()
+        harness.layer = harness.node.layer = harness.node.broker._layer = self.layer
+        await harness.node.broker.start()
+        inspection._measure(harness.node)
+        return harness
 
     def run(self, coroutine: Any) -> Any:
         return self._portal.submit(coroutine).result(TIMEOUT_S)
 
-    def open(self, *channels: str, recorded: bool = True, **scope: Any) -> Wire:
-        async def open_one() -> Wire:
-            wire = await self.house.open(scope=scope or None)
+    def open(self, *channels: str, recorded: bool = True, **scope: Any) -> FakeClient:
+        async def open_one() -> FakeClient:
+            client = await self.harness.open(scope=scope or None)
             if channels:
-                await wire.ask(*(subscribe(channel) for channel in channels))
-            return wire
+                await client.ask(*(subscribe(channel) for channel in channels))
+            return client
 
-        wire: Wire = self.run(open_one())
+        client: FakeClient = self.run(open_one())
         if recorded:
-            record(wire.connection.id, self.node.id)
-        return wire
+            record(client.connection.id, self.node.id)
+        return client
 
     def close(self) -> None:
-        self.run(self.house.__aexit__())
+        self.run(self.harness.__aexit__())
 
 
 def register(node_id: str, seconds: float = 60.0) -> NodeRecord:
@@ -112,10 +113,10 @@ def place(monkeypatch) -> Iterator[Callable[[], Place]]:
     background_loop.stop()
 
 
-def sent(place: Place, wire: Wire) -> list[Any]:
+def sent(place: Place, client: FakeClient) -> list[Any]:
     async def take() -> list[Any]:
         await asyncio.sleep(0)
-        return wire.take()
+        return client.take()
 
     found: list[Any] = place.run(take())
     return found
@@ -134,21 +135,21 @@ def in_time(condition: Callable[[], Any]) -> Any:
 
 def test_connection_is_asked_of_its_own_node(place):
     one, other = place(), place()
-    wire = one.open("public/a")
+    client = one.open("public/a")
     operations.inspect(other.open().connection.id)  # from now on this process has its inbox
     other.layer.deaf_groups.add("realtime.nodes")
-    found = operations.inspect(wire.connection.id)
+    found = operations.inspect(client.connection.id)
     assert found is not None
-    assert found["id"] == wire.connection.id
+    assert found["id"] == client.connection.id
     assert [entry["channel"] for entry in found["subscriptions"]] == ["public/a"]
 
 
 def test_connection_that_the_registry_does_not_know_is_asked_of_all(place):
     places = [place() for _ in range(3)]
-    wire = places[2].open(recorded=False)
-    found = operations.inspect(wire.connection.id)
+    client = places[2].open(recorded=False)
+    found = operations.inspect(client.connection.id)
     assert found is not None
-    assert found["id"] == wire.connection.id
+    assert found["id"] == client.connection.id
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -180,11 +181,11 @@ def test_node_that_does_not_answer_is_said_not_to(place):
 
 def test_layer_that_is_away_is_said_to_be(place):
     here = place()
-    wire = here.open()
-    operations.inspect(wire.connection.id)
+    client = here.open()
+    operations.inspect(client.connection.id)
     here.layer.fail("group_send", *[OSError("away")] * 100)
     with pytest.raises(Unavailable):
-        operations.inspect(wire.connection.id)
+        operations.inspect(client.connection.id)
     here.layer.failing.clear()
 
 
@@ -193,10 +194,10 @@ def test_layer_that_is_away_is_said_to_be(place):
 
 def test_disconnect_says_what_became_of_each(place):
     one, two = place(), place()
-    wires = [one.open(), two.open(), two.open(recorded=False)]
+    clients = [one.open(), two.open(), two.open(recorded=False)]
     register("silent")
     register("dead", seconds=-1)
-    ids = [wire.connection.id for wire in wires]
+    ids = [client.connection.id for client in clients]
     theirs, lost, gone = (
         record("theirs", "silent"),
         record("lost", "dead"),
@@ -204,7 +205,7 @@ def test_disconnect_says_what_became_of_each(place):
     )
     found = operations.disconnect([*ids[:2], theirs, lost, gone, ids[0]])
     assert found == Outcome(done=tuple(ids[:2]), gone=("lost", "gone"), silent=("theirs",))
-    assert sent(one, wires[0]) == [
+    assert sent(one, clients[0]) == [
         {
             "type": "closing",
             "payload": {
@@ -219,7 +220,7 @@ def test_disconnect_says_what_became_of_each(place):
             "reason": "disconnected by an administrator",
         },
     ]
-    assert sent(two, wires[2]) == []
+    assert sent(two, clients[2]) == []
     found = operations.disconnect([ids[2], "unheard-of"])
     # Whoever has neither been heard of may be the silent node's.
     assert found == Outcome(done=(ids[2],), silent=("unheard-of",))
@@ -228,10 +229,10 @@ def test_disconnect_says_what_became_of_each(place):
 @pytest.mark.parametrize(("given", "told"), [(None, 5.0), (0.0, 0.0), (12.5, 12.5)])
 def test_connection_that_may_return_is_told_when(place, given, told):
     here = place()
-    wire = here.open()
-    found = operations.disconnect([wire.connection.id], may_return=True, retry_after=given)
-    assert found.done == (wire.connection.id,)
-    closing, close = sent(here, wire)
+    client = here.open()
+    found = operations.disconnect([client.connection.id], may_return=True, retry_after=given)
+    assert found.done == (client.connection.id,)
+    closing, close = sent(here, client)
     assert closing["payload"] == {
         "code": 4503,
         "reason": "disconnected by an administrator",
@@ -243,7 +244,7 @@ def test_connection_that_may_return_is_told_when(place, given, told):
 
 def test_silent_node_holds_nobody_else_up(place):
     here = place()
-    wire = here.open()
+    client = here.open()
     for number in range(5):
         register(f"silent{number}")
     theirs = [record(f"theirs{number}", f"silent{number}") for number in range(5)]
@@ -251,14 +252,14 @@ def test_silent_node_holds_nobody_else_up(place):
     closed_at = []
 
     def note() -> None:
-        in_time(lambda: wire.connection.closed)
+        in_time(lambda: client.connection.closed)
         closed_at.append(time.monotonic() - start)
 
     thread = threading.Thread(target=note)
     thread.start()
-    found = operations.disconnect([*theirs, wire.connection.id])
+    found = operations.disconnect([*theirs, client.connection.id])
     thread.join(TIMEOUT_S)
-    assert (found.done, found.silent) == ((wire.connection.id,), tuple(theirs))
+    assert (found.done, found.silent) == ((client.connection.id,), tuple(theirs))
     assert closed_at[0] < 0.5
     assert time.monotonic() - start < 2.5
 
@@ -277,11 +278,11 @@ def test_nobody_is_asked_for_nothing(place):
 
 def test_notice_is_sent_in_json_types(place):
     here = place()
-    wire = here.open()
+    client = here.open()
     payload = {"until": datetime.date(2026, 1, 2), "text": "<b>\u202e"}
-    found = operations.send_notice([wire.connection.id, "gone"], payload)
-    assert found == Outcome(done=(wire.connection.id,), gone=("gone",))
-    assert sent(here, wire) == [
+    found = operations.send_notice([client.connection.id, "gone"], payload)
+    assert found == Outcome(done=(client.connection.id,), gone=("gone",))
+    assert sent(here, client) == [
         {
             "type": "message",
             "event": "notice",
@@ -289,7 +290,7 @@ def test_notice_is_sent_in_json_types(place):
         }
     ]
     with pytest.raises(BadPayload):
-        operations.send_notice([wire.connection.id], object())
+        operations.send_notice([client.connection.id], object())
 
 
 def test_unsubscribe_counts_who_was_not_subscribed_as_gone(place):
@@ -314,10 +315,10 @@ def test_credentials_are_asked_for_where_they_are_a_token(place):
 
 def test_thread_of_a_serving_process_acts_on_its_own_connections(place, monkeypatch):
     here = place()
-    wire = here.open()
+    client = here.open()
     monkeypatch.setitem(nodes._nodes, here.node.loop, here.node)
-    assert operations.disconnect([wire.connection.id]).done == (wire.connection.id,)
-    assert wire.connection.closed
+    assert operations.disconnect([client.connection.id]).done == (client.connection.id,)
+    assert client.connection.closed
 
 
 # -- users and addresses ---------------------------------------------------------------------------
@@ -326,18 +327,18 @@ def test_thread_of_a_serving_process_acts_on_its_own_connections(place, monkeypa
 @pytest.mark.django_db(transaction=True)
 def test_revoked_user_has_a_row_and_is_off(place):
     here = place()
-    wire, other = here.open(), here.open()
+    client, other = here.open(), here.open()
 
     async def sign_in() -> None:
-        for one, user in ((wire, "7"), (other, "8")):
-            here.node.guard.dismiss(one.connection)
+        for one, user in ((client, "7"), (other, "8")):
+            here.node.service(Revocations).dismiss(one.connection)
             one.connection.identity = Identity(user_id=user, method="session", proven_at=1.0)
-            here.node.guard.admit(one.connection)
+            here.node.service(Revocations).admit(one.connection)
 
     here.run(sign_in())
     operations.revoke_user("7")
-    in_time(lambda: wire.connection.closed)
-    assert sent(here, wire)[-1]["code"] == 4401
+    in_time(lambda: client.connection.closed)
+    assert sent(here, client)[-1]["code"] == 4401
     assert not other.connection.closed
     assert RevocationRecord.objects.filter(key="user:7").exists()
 
@@ -375,7 +376,7 @@ def test_live_channels_are_summed_over_the_nodes(place):
     two.open("public/a", "public/Other")
     for _ in range(10):
         two.run(two.node.publish(Publication("public/a", 1)))
-    in_time(lambda: one.node.broker.received == two.node.broker.received == 10)
+    in_time(lambda: one.node.metrics.received == two.node.metrics.received == 10)
     register("silent")
     report = operations.live_channels()
     assert [(entry.name, entry.subscribers) for entry in report.channels] == [
@@ -422,14 +423,14 @@ def test_node_that_does_not_answer_is_not_said_to_drain(place, monkeypatch):
 
 def test_test_message_is_published_whatever_transaction_is_open(place, monkeypatch):
     here = place()
-    wire = here.open("public/a")
+    client = here.open("public/a")
     operations.publish_test("public/a", {"n": 1}, event="test")  # this test is a transaction
 
     async def came() -> list[Any]:
         async with asyncio.timeout(TIMEOUT_S):
-            while not wire.events:  # noqa: ASYNC110
+            while not client.events:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        return wire.take()
+        return client.take()
 
     assert here.run(came()) == [
         {"type": "message", "channel": "public/a", "payload": {"n": 1}, "event": "test"}

@@ -10,11 +10,12 @@ import pytest
 from django.test import override_settings
 
 from channels_realtime import signals
+from channels_realtime.access.limits import AccessLimits
 from channels_realtime.asgi import get_realtime_application
-from channels_realtime.nodes.node import current_node
 from channels_realtime.protocol.messages import Publication
+from channels_realtime.services import current_node
 from tests.asgi_socket import AsgiSocket
-from tests.unit.connections.test_connection import House, subscribe
+from tests.support.nodes import NodeHarness, subscribe
 from tests.virtual_time import in_virtual_time, settle
 
 NAMES = ("connected", "disconnected", "subscribed", "unsubscribed", "denied", "throttled", "slow")
@@ -59,14 +60,14 @@ def log():
 def test_connection_is_announced_from_its_welcome_to_its_end(log):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire = await house.open()
+        async with NodeHarness() as harness:
+            client = await harness.open()
             await settle()
-            assert log.entries == [("connected", {"connection": wire.connection})]
-            wire.connection.finish()
+            assert log.entries == [("connected", {"connection": client.connection})]
+            client.connection.finish()
             await settle()
             assert log.entries[1:] == [
-                ("disconnected", {"connection": wire.connection, "code": None})
+                ("disconnected", {"connection": client.connection, "code": None})
             ]
 
     scenario()
@@ -75,11 +76,11 @@ def test_connection_is_announced_from_its_welcome_to_its_end(log):
 def test_code_of_a_close_of_the_servers_is_told(log):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire = await house.open()
-            drain = house.node.drain.begin()
+        async with NodeHarness() as harness:
+            client = await harness.open()
+            drain = harness.node.drain.begin()
             await settle()
-            wire.connection.finish()
+            client.connection.finish()
             await drain
             (arguments,) = log.of("disconnected")
             assert arguments["code"] == 4503
@@ -90,13 +91,13 @@ def test_code_of_a_close_of_the_servers_is_told(log):
 def test_subscriptions_are_announced_when_made_left_and_ended(log):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire = await house.open()
-            await wire.ask(subscribe("public/a"), subscribe("public/b"), subscribe("nothing"))
-            await wire.ask({"type": "unsubscribe", "channel": "public/a"})
-            wire.connection.finish()
+        async with NodeHarness() as harness:
+            client = await harness.open()
+            await client.ask(subscribe("public/a"), subscribe("public/b"), subscribe("nothing"))
+            await client.ask({"type": "unsubscribe", "channel": "public/a"})
+            client.connection.finish()
             await settle()
-            c = wire.connection
+            c = client.connection
             assert log.of("subscribed") == [
                 {"connection": c, "channel": "public/a"},
                 {"connection": c, "channel": "public/b"},
@@ -112,14 +113,14 @@ def test_subscriptions_are_announced_when_made_left_and_ended(log):
 def test_nothing_is_sent_for_a_message(log):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire = await house.open()
-            await wire.ask(subscribe())
+        async with NodeHarness() as harness:
+            client = await harness.open()
+            await client.ask(subscribe())
             await settle()
             before = len(log.entries)
             for n in range(50):
-                await house.node.publish(Publication("public/a", n))
-                await wire.ask(
+                await harness.node.publish(Publication("public/a", n))
+                await client.ask(
                     {"type": "ping"}, {"type": "publish", "channel": "public/a", "payload": n}
                 )
             assert len(log.entries) == before
@@ -131,18 +132,18 @@ def test_throttled_is_news_once_in_a_while(log):
     @in_virtual_time
     async def scenario():
         config = {"connection_messages": (1.0, 1.0), "throttle_patience": 10_000}
-        async with House(**config, heartbeat_interval=1e6) as house:
-            wire = await house.open()
-            await wire.ask(*[{"type": "ping"}] * 20)
+        async with NodeHarness(**config, heartbeat_interval=1e6) as harness:
+            client = await harness.open()
+            await client.ask(*[{"type": "ping"}] * 20)
             await settle()
             assert log.of("throttled") == [
-                {"connection": wire.connection, "limit": "CONNECTION_MESSAGES"}
+                {"connection": client.connection, "limit": "CONNECTION_MESSAGES"}
             ]
             await asyncio.sleep(61)
-            await wire.ask(*[{"type": "ping"}] * 3)
+            await client.ask(*[{"type": "ping"}] * 3)
             await settle()
             assert len(log.of("throttled")) == 2
-            assert house.node.statistics().throttled == 21
+            assert harness.node.statistics().metrics.throttled == 21
 
     scenario()
 
@@ -150,22 +151,22 @@ def test_throttled_is_news_once_in_a_while(log):
 def test_throttled_names_failures_that_come_from_handlers(log):
     @in_virtual_time
     async def scenario():
-        async with House(connection_failures=(1.0, 1.0)) as house:
-            wire = await house.open()
-            await wire.ask(subscribe("nothing/a"), subscribe("nothing/b"), subscribe("nothing/c"))
+        async with NodeHarness(connection_failures=(1.0, 1.0)) as harness:
+            client = await harness.open()
+            await client.ask(subscribe("nothing/a"), subscribe("nothing/b"), subscribe("nothing/c"))
             await settle()
-            assert wire.connection.close_code == 4429
+            assert client.connection.close_code == 4429
             assert log.of("throttled") == [
-                {"connection": wire.connection, "limit": "CONNECTION_FAILURES"}
+                {"connection": client.connection, "limit": "CONNECTION_FAILURES"}
             ]
-            assert house.node.statistics().throttled == 1
+            assert harness.node.statistics().metrics.throttled == 1
 
     scenario()
 
 
-async def flood(house: House, count: int) -> None:
+async def flood(harness: NodeHarness, count: int) -> None:
     for n in range(count):
-        await house.node.publish(Publication("public/a", n))
+        await harness.node.publish(Publication("public/a", n))
     await settle()
 
 
@@ -176,14 +177,14 @@ async def flood(house: House, count: int) -> None:
 def test_slow_client_is_announced_once_whatever_its_policy(log, policy, dropped, closed):
     @in_virtual_time
     async def scenario():
-        async with House(slow_policy=policy, outbox_max_messages=12) as house:
-            wire = await house.open()
-            await wire.ask(subscribe())
-            wire.gate.clear()
-            await flood(house, 100)
-            assert log.of("slow") == [{"connection": wire.connection, "policy": policy}]
-            assert (wire.connection.closed, house.node.statistics().slow) == (closed, 1)
-            assert house.node.statistics().dropped == dropped
+        async with NodeHarness(slow_policy=policy, outbox_max_messages=12) as harness:
+            client = await harness.open()
+            await client.ask(subscribe())
+            client.gate.clear()
+            await flood(harness, 100)
+            assert log.of("slow") == [{"connection": client.connection, "policy": policy}]
+            assert (client.connection.closed, harness.node.statistics().metrics.slow) == (closed, 1)
+            assert harness.node.statistics().metrics.dropped == dropped
 
     scenario()
 
@@ -298,7 +299,7 @@ async def test_denied_names_an_address_over_its_failures(log):
         CHANNELS_REALTIME={"ALLOW_ANONYMOUS": True, "ADDRESS_FAILURES": (0.001, 1)}
     ):
         application = get_realtime_application(http)
-        current_node().admission.failure("127.0.0.1")
+        current_node().service(AccessLimits).failure("127.0.0.1")
         assert await denied_reason(application, log) == "address"
         await current_node().stop()
 

@@ -8,10 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from channels_realtime.errors import Unavailable
-from channels_realtime.nodes.control import tell_nodes
-from channels_realtime.operations import drain
+from channels_realtime.operations import drain, drain_all
 
-_WAIT_S = 5.0
 _NOT_TAKEN = "The channel layer did not take the message; nothing was drained."
 
 
@@ -32,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Tell the node, or say why that failed."""
         if options["all"]:
-            if not tell_nodes({"kind": "drain", "node": "all"}, wait=_WAIT_S):
+            if not drain_all():
                 raise CommandError(_NOT_TAKEN)
             said = "Told; watch the readiness views or the logs of the nodes."
         else:

@@ -9,12 +9,13 @@ from ...errors import BadPayload
 from .. import messages as m
 from ..codecs import JSON
 from ..codes import ErrorCode
+from ..frames import frame_size
 from ..limits import Limits
 from ..payloads import normalise
-from .base import frame_size
+from .base import Encoding
 
 
-class BareEncoding:
+class BareEncoding(Encoding):
     """Publications as their payload alone: text and bytes as they are, the rest as JSON text."""
 
     __slots__ = ()
@@ -28,13 +29,11 @@ class BareEncoding:
         return payload if isinstance(payload, (str, bytes)) else JSON.encode(payload)
 
 
-BARE_ENCODING = BareEncoding()
-
-
 class BareDialect:
     """Reads each frame as a publish to the one channel, writes publications only.
 
     Args:
+        encoding: of the transport, shared.
         channel: the channel of the endpoint's path.
         limits: what this client may send.
     """
@@ -44,10 +43,10 @@ class BareDialect:
     name = "bare"
     heartbeat = False
 
-    def __init__(self, channel: str, limits: Limits) -> None:
+    def __init__(self, encoding: BareEncoding, channel: str, limits: Limits) -> None:
+        self.encoding = encoding
         self._channel = channel
         self._limits = limits
-        self.encoding = BARE_ENCODING
 
     def decode(self, frame: str | bytes) -> list[m.Command]:
         """A publish of the frame as it is."""

@@ -1,40 +1,75 @@
-"""Dialects: how one kind of client writes commands and reads pushes.
+"""The contract of dialects and encodings: how one kind of client writes and reads.
 
-In: the text or bytes of a frame. Out: commands; and for each push the text or bytes of a frame, or
-None where the dialect has no word for it. A dialect keeps no state between frames; it is made once
-for each connection, so that it may know its limits and its channel.
-
-``encode_publication`` is apart from ``encode`` because the hub calls it once for all connections
-whose dialects have the same ``encoding``.
+In: the text or bytes of a message, from a client. Out: commands. For each push: the text or bytes of
+a message, or None where the dialect has no form for it.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from ..frames import Frame, Policy, frame_size
 from ..messages import Command, Publication, Push
 
 VERSION = 1
 """The version of the wire protocol that ``welcome`` announces."""
 
+Wrap = Callable[[str | bytes], Any]
+"""Puts an encoded message into the form that a transport writes, such as an ASGI event."""
 
-class Encoding(Protocol):
-    """How publications are written. Two dialects with an equal encoding share the encoded frame."""
 
-    @property
-    def name(self) -> str:
-        """Tells encodings apart."""
-        ...
+class Encoding:
+    """How publications become frames: a dialect's format on one transport.
 
-    def encode_publication(self, publication: Publication) -> str | bytes: ...
+    The hub makes one frame for all subscribers with the same encoding, so an encoding knows nothing of
+    a single client, holds no state and is shared by all connections of a dialect on a transport.
+
+    Nothing here blocks or waits. ``encode_publication`` is called once for a publication, whatever the
+    number of subscribers, with a payload that ``protocol.payloads`` has normalised: it raises nothing.
+    The size of a frame is that of its payload and what the format adds; the limit on payloads bounds
+    it.
+
+    Args:
+        wrap: of the transport.
+    """
+
+    __slots__ = ("wrap",)
+
+    name: str
+    """Tells the formats of a transport apart, for operators: ``"realtime.json"``."""
+
+    def __init__(self, wrap: Wrap) -> None:
+        self.wrap = wrap
+
+    def encode_publication(self, publication: Publication) -> str | bytes:
+        """The text or bytes of a publication, the same for every subscriber."""
+        raise NotImplementedError
+
+    def publication_frame(self, publication: Publication, policy: Policy) -> Frame:
+        """The frame of a publication, for every subscriber."""
+        data = self.encode_publication(publication)
+        return Frame(self.wrap(data), frame_size(data), publication.channel, policy)
+
+    def frame(self, data: str | bytes) -> Frame:
+        """The frame of anything else that a dialect has encoded, for one client."""
+        return Frame(self.wrap(data), frame_size(data))
 
 
 class Dialect(Protocol):
-    """The contract of a dialect; no method blocks, and ``decode`` raises nothing."""
+    """How one client writes and reads; made for each connection, so that it may know its limits.
+
+    - Order: ``decode`` is called for each frame in the order received, ``encode`` for each push in the
+      order sent. A dialect keeps no state between two calls.
+    - Bounds: ``decode`` returns at most ``Limits.max_batch`` commands, each with a payload within the
+      limits and in normalised types (``protocol.payloads``).
+    - Neither blocks or waits, and neither raises: what cannot be read becomes ``Malformed``, which the
+      conversation counts and answers.
+    """
 
     @property
     def encoding(self) -> Encoding:
-        """How it writes publications."""
+        """How publications and its own pushes become frames."""
         ...
 
     @property
@@ -47,15 +82,10 @@ class Dialect(Protocol):
         """Whether its clients have agreed to answer pings."""
         ...
 
-    def decode(self, frame: str | bytes) -> list[Command]: ...
+    def decode(self, frame: str | bytes) -> list[Command]:
+        """The commands of a frame, at least one."""
+        ...
 
-    def encode(self, push: Push) -> str | bytes | None: ...
-
-
-def frame_size(frame: str | bytes) -> int:
-    """The size of a frame in bytes."""
-    if isinstance(frame, bytes) or frame.isascii():
-        return len(frame)
-    return len(
-        frame.encode(errors="surrogatepass")
-    )  # no server passes these on, yet nothing raises
+    def encode(self, push: Push) -> str | bytes | None:
+        """The text or bytes of a push; None where its clients are not told that."""
+        ...

@@ -12,10 +12,11 @@ from ...errors import BadChannel, BadMessage, BadPayload, RealtimeError, TooLarg
 from .. import messages as m
 from ..codecs import CODECS, Codec
 from ..codes import ErrorCode
+from ..frames import frame_size
 from ..limits import Limits
 from ..names import MAX_NAME_LENGTH, check_name
 from ..payloads import normalise
-from .base import VERSION, frame_size
+from .base import VERSION, Encoding, Wrap
 
 MAX_EVENT_LENGTH = 100
 MAX_KEY_LENGTH = 100
@@ -28,12 +29,18 @@ MAX_HISTORY_LIMIT = 1_000
 _MISSING: Any = object()
 
 
-class RealtimeEncoding:
-    """Publications as ``message`` objects in one codec."""
+class RealtimeEncoding(Encoding):
+    """Publications as ``message`` objects in one codec.
+
+    Args:
+        codec: that they are written in.
+        wrap: of the transport.
+    """
 
     __slots__ = ("codec", "name")
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, wrap: Wrap) -> None:
+        super().__init__(wrap)
         self.codec = codec
         self.name = f"realtime.{codec.name}"
 
@@ -461,7 +468,7 @@ _WRITERS: dict[type[m.Push], Callable[[Any], dict[str, Any]]] = {
     m.Closing: _write_closing,
 }
 
-ENCODINGS: dict[str, RealtimeEncoding] = {
-    name: RealtimeEncoding(codec) for name, codec in CODECS.items()
-}
-"""One shared encoding a codec: the hub encodes once for all who share it."""
+
+def realtime_encodings(wrap: Wrap) -> dict[str, RealtimeEncoding]:
+    """The encodings of one transport, by codec: the hub encodes once for all who share one."""
+    return {name: RealtimeEncoding(codec, wrap) for name, codec in CODECS.items()}

@@ -19,8 +19,9 @@ from rest_framework_simplejwt.tokens import AccessToken
 
 import channels_realtime
 from channels_realtime import operations
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.models import ConnectionRecord, NodeRecord, SubscriptionRecord
-from channels_realtime.nodes.node import current_node
+from channels_realtime.services import current_node
 
 from .models import Customer, Employee, Seat
 
@@ -227,7 +228,7 @@ async def connections(request):
     return JsonResponse(
         {
             "users": by_user,
-            "revoked": node.guard.revoked,
+            "revoked": node.service(Revocations).revoked,
             "total": node.statistics().connections,
             "tasks": len(asyncio.all_tasks()),
         }

@@ -11,8 +11,10 @@ from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 
 from channels_realtime import apublish, publish
+from channels_realtime.access.limits import AccessLimits
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.connections.connection import Connection
-from channels_realtime.nodes.node import current_node
+from channels_realtime.services import current_node
 
 from .models import Note
 
@@ -112,9 +114,9 @@ async def insides(request):
             "timers": len(node.timers),
             "hub": len(node.hub),
             "groups": len(node.broker._memberships),
-            "guarded": len(node.guard._by_key),
-            "addresses": sum(node.admission._by_address.values()),
-            "users": sum(node.admission._by_user.values()),
+            "guarded": len(node.service(Revocations)._by_key),
+            "addresses": sum(node.service(AccessLimits)._by_address.values()),
+            "users": sum(node.service(AccessLimits)._by_user.values()),
             "spawned": len(node._tasks),
             "statistics": dataclasses.asdict(node.statistics()),
         }

@@ -20,8 +20,9 @@ from channels_realtime.asgi import get_realtime_application
 from channels_realtime.config import Config
 from channels_realtime.mixins import AuthenticationMixin, HeartbeatMixin
 from channels_realtime.models import BlockRecord
-from channels_realtime.nodes.node import current_node
+from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.protocol.codes import CloseCode
+from channels_realtime.services import current_node
 from tests.asgi_socket import AsgiSocket
 from tests.unit.mixins.consumers import closing, made, until
 from tests.virtual_time import VirtualClock, in_virtual_time, settle
@@ -30,7 +31,7 @@ POLL_S = 2.0
 HERE = "127.0.0.1"
 
 
-class Somebody:
+class FakeConnection:
     """A connection."""
 
     def __init__(self, user_id: str | None = None, address: str | None = HERE) -> None:
@@ -45,8 +46,8 @@ class Somebody:
         self.closed = True
 
 
-class Shelf:
-    """The rows, and the database who fetches them: at once, late, or not at all."""
+class FakeDatabase:
+    """The rows, read at once, late, or not at all."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: list[tuple[str, str, float]] = []
@@ -73,24 +74,25 @@ class Shelf:
         self.forgettings += 1
 
 
-class House:
+class FakeNode:
     """What the blocks ask of a node."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.config = Config(revocation_poll_interval=POLL_S)
         self.clock = VirtualClock()
-        self.database = Shelf(monkeypatch)
-        self.connections: dict[str, Somebody] = {}
+        self.database = FakeDatabase(monkeypatch)
+        self.connections: dict[str, FakeConnection] = {}
+        self.metrics = Metrics()
         self.blocks = Blocks(self)
 
-    async def __aenter__(self) -> House:
+    async def __aenter__(self) -> FakeNode:
         return self
 
     async def __aexit__(self, *exception) -> None:
         await self.blocks.stop()
 
-    def seat(self, *args, **kwargs) -> Somebody:
-        made = Somebody(*args, **kwargs)
+    def seat(self, *args, **kwargs) -> FakeConnection:
+        made = FakeConnection(*args, **kwargs)
         self.connections[made.id] = made
         return made
 
@@ -102,14 +104,14 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def in_house(scenario):
-    """Run ``async scenario(house)`` in virtual time."""
+def with_node(scenario):
+    """Run ``async scenario(node)`` in virtual time."""
 
     def test(monkeypatch):
         @in_virtual_time
         async def run():
-            async with House(monkeypatch) as house:
-                await scenario(house)
+            async with FakeNode(monkeypatch) as node:
+                await scenario(node)
 
         run()
 
@@ -121,41 +123,41 @@ def in_house(scenario):
 # -- verdicts --------------------------------------------------------------------------------------
 
 
-@in_house
-async def test_nobody_is_blocked_before_anything_was_read(house):
-    house.block(user="1")
-    assert house.blocks.empty
-    assert not house.blocks.blocks("1", HERE)
+@with_node
+async def test_nobody_is_blocked_before_anything_was_read(node):
+    node.block(user="1")
+    assert node.blocks.empty
+    assert not node.blocks.blocks("1", HERE)
 
 
-@in_house
-async def test_user_and_address_are_blocked_until_their_time_is_over(house):
-    house.block(user="1", seconds=5)
-    house.block(address="192.0.2.7", seconds=10)
-    await house.blocks.ready()
-    assert not house.blocks.empty
-    assert house.blocks.blocks("1", HERE)
-    assert house.blocks.blocks(None, "192.0.2.7")
-    assert house.blocks.blocks("2", "192.0.2.7")
+@with_node
+async def test_user_and_address_are_blocked_until_their_time_is_over(node):
+    node.block(user="1", seconds=5)
+    node.block(address="192.0.2.7", seconds=10)
+    await node.blocks.start()
+    assert not node.blocks.empty
+    assert node.blocks.blocks("1", HERE)
+    assert node.blocks.blocks(None, "192.0.2.7")
+    assert node.blocks.blocks("2", "192.0.2.7")
     for user, address in [("2", HERE), ("11", HERE), (None, HERE), (None, None), ("", "")]:
-        assert not house.blocks.blocks(user, address)
+        assert not node.blocks.blocks(user, address)
     await asyncio.sleep(5.01)
-    assert not house.blocks.blocks("1", HERE)
-    assert house.blocks.blocks(None, "192.0.2.7")
+    assert not node.blocks.blocks("1", HERE)
+    assert node.blocks.blocks(None, "192.0.2.7")
     await asyncio.sleep(5)
-    assert not house.blocks.blocks(None, "192.0.2.7")
+    assert not node.blocks.blocks(None, "192.0.2.7")
 
 
-@in_house
-async def test_longest_of_several_blocks_counts(house):
-    house.block(user="1", seconds=50)
-    house.block(user="1", seconds=5)
-    house.block(address="192.0.2.0/24", seconds=50)
-    house.block(address="192.0.2.0/24", seconds=5)
-    await house.blocks.ready()
+@with_node
+async def test_longest_of_several_blocks_counts(node):
+    node.block(user="1", seconds=50)
+    node.block(user="1", seconds=5)
+    node.block(address="192.0.2.0/24", seconds=50)
+    node.block(address="192.0.2.0/24", seconds=5)
+    await node.blocks.start()
     await asyncio.sleep(20)
-    assert house.blocks.blocks("1", None)
-    assert house.blocks.blocks(None, "192.0.2.1")
+    assert node.blocks.blocks("1", None)
+    assert node.blocks.blocks(None, "192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -180,23 +182,23 @@ async def test_longest_of_several_blocks_counts(house):
     ],
 )
 def test_network_blocks_what_is_in_it(monkeypatch, blocked, address, expected):
-    @in_house
-    async def scenario(house):
-        house.block(address=blocked)
-        await house.blocks.ready()
-        assert house.blocks.blocks("1", address) is expected
+    @with_node
+    async def scenario(node):
+        node.block(address=blocked)
+        await node.blocks.start()
+        assert node.blocks.blocks("1", address) is expected
 
     scenario(monkeypatch)
 
 
 def test_row_with_no_address_blocks_nobody_and_is_logged_once(monkeypatch, caplog):
-    @in_house
-    async def scenario(house):
-        house.block(address="nowhere")
-        house.block(user="1")
-        await house.blocks.ready()
-        assert house.blocks.blocks("1", None)
-        assert not house.blocks.blocks(None, "nowhere")
+    @with_node
+    async def scenario(node):
+        node.block(address="nowhere")
+        node.block(user="1")
+        await node.blocks.start()
+        assert node.blocks.blocks("1", None)
+        assert not node.blocks.blocks(None, "nowhere")
         await asyncio.sleep(3 * POLL_S)
 
     scenario(monkeypatch)
@@ -208,14 +210,14 @@ def test_row_with_no_address_blocks_nobody_and_is_logged_once(monkeypatch, caplo
 def test_too_many_blocks_are_logged_once(monkeypatch, caplog):
     monkeypatch.setattr(blocks, "MAX_BLOCKS", 2)
 
-    @in_house
-    async def scenario(house):
-        house.block(user="1")
-        await house.blocks.ready()
+    @with_node
+    async def scenario(node):
+        node.block(user="1")
+        await node.blocks.start()
         assert not caplog.records
         for user in "23":
-            house.block(user=user)
-            house.blocks.reload()
+            node.block(user=user)
+            node.blocks.reload()
             await settle()
 
     scenario(monkeypatch)
@@ -227,87 +229,87 @@ def test_too_many_blocks_are_logged_once(monkeypatch, caplog):
 # -- reading ---------------------------------------------------------------------------------------
 
 
-@in_house
-async def test_blocks_are_read_once_for_many_handshakes(house):
-    house.database.gate.clear()
-    waiting = [asyncio.create_task(house.blocks.ready()) for _ in range(5)]
+@with_node
+async def test_blocks_are_read_once_for_many_handshakes(node):
+    node.database.gate.clear()
+    waiting = [asyncio.create_task(node.blocks.start()) for _ in range(5)]
     await settle()
     assert not any(task.done() for task in waiting)
-    house.database.gate.set()
+    node.database.gate.set()
     await asyncio.gather(*waiting)
-    await house.blocks.ready()
-    assert house.database.looks == 1
+    await node.blocks.start()
+    assert node.database.looks == 1
     assert now() == 1_000.0
 
 
-@in_house
-async def test_poll_finds_what_no_message_told(house):
-    guest = house.seat("1")
-    await house.blocks.ready()
-    house.block(user="1")
+@with_node
+async def test_poll_finds_what_no_message_told(node):
+    guest = node.seat("1")
+    await node.blocks.start()
+    node.block(user="1")
     await asyncio.sleep(POLL_S - 0.1)
     assert not guest.closed
     await asyncio.sleep(0.2)
     assert guest.closed
-    house.database.rows.clear()
+    node.database.rows.clear()
     await asyncio.sleep(POLL_S)
-    assert not house.blocks.blocks("1", None)
-    assert house.blocks.empty
+    assert not node.blocks.blocks("1", None)
+    assert node.blocks.empty
 
 
-@in_house
-async def test_reload_reads_at_once(house):
-    guest = house.seat(address="192.0.2.7")
-    await house.blocks.ready()
-    house.block(address="192.0.2.7")
-    house.blocks.reload()
+@with_node
+async def test_reload_reads_at_once(node):
+    guest = node.seat(address="192.0.2.7")
+    await node.blocks.start()
+    node.block(address="192.0.2.7")
+    node.blocks.reload()
     await settle()
     assert guest.closed
-    house.database.rows.clear()
-    house.blocks.reload()
+    node.database.rows.clear()
+    node.blocks.reload()
     await settle()
-    assert not house.blocks.blocks(None, "192.0.2.7")
+    assert not node.blocks.blocks(None, "192.0.2.7")
     assert now() == 1_000.0
 
 
-@in_house
-async def test_reload_while_the_database_is_read_reads_again(house):
-    await house.blocks.ready()
-    house.database.gate.clear()
-    house.blocks.reload()
+@with_node
+async def test_reload_while_the_database_is_read_reads_again(node):
+    await node.blocks.start()
+    node.database.gate.clear()
+    node.blocks.reload()
     await settle()
-    house.blocks.reload()
-    house.blocks.reload()
-    house.database.gate.set()
+    node.blocks.reload()
+    node.blocks.reload()
+    node.database.gate.set()
     await settle()
-    assert house.database.looks == 3
+    assert node.database.looks == 3
     assert now() == 1_000.0
 
 
-@in_house
-async def test_reload_before_the_first_handshake_does_nothing(house):
-    house.blocks.reload()
+@with_node
+async def test_reload_before_the_first_handshake_does_nothing(node):
+    node.blocks.reload()
     await settle()
-    assert house.database.looks == 0
+    assert node.database.looks == 0
 
 
 def test_database_that_is_down_keeps_nobody_waiting_and_is_logged_once(monkeypatch, caplog):
-    @in_house
-    async def scenario(house):
-        guest = house.seat("1")
-        house.block(user="1")
-        house.database.error = DatabaseError("secret of the database")
-        await house.blocks.ready()
-        assert not house.blocks.blocks("1", None)
+    @with_node
+    async def scenario(node):
+        guest = node.seat("1")
+        node.block(user="1")
+        node.database.error = DatabaseError("secret of the database")
+        await node.blocks.start()
+        assert not node.blocks.blocks("1", None)
         await asyncio.sleep(3 * POLL_S)
-        house.database.error = None
+        node.database.error = None
         await asyncio.sleep(POLL_S)
         assert guest.closed
-        house.database.error = DatabaseError("again")
+        node.database.error = DatabaseError("again")
         await asyncio.sleep(2 * POLL_S)
-        assert house.blocks.blocks("1", None)  # what is known stays
+        assert node.blocks.blocks("1", None)  # what is known stays
         await asyncio.sleep(600)
-        assert not house.blocks.blocks("1", None)
+        assert not node.blocks.blocks("1", None)
 
     scenario(monkeypatch)
     assert [record.message for record in caplog.records] == [
@@ -316,118 +318,118 @@ def test_database_that_is_down_keeps_nobody_waiting_and_is_logged_once(monkeypat
     ]
 
 
-@in_house
-async def test_database_that_hangs_keeps_nobody_waiting_for_long(house):
-    guest = house.seat("1")
-    house.block(user="1")
-    house.database.gate.clear()
-    await house.blocks.ready()
+@with_node
+async def test_database_that_hangs_keeps_nobody_waiting_for_long(node):
+    guest = node.seat("1")
+    node.block(user="1")
+    node.database.gate.clear()
+    await node.blocks.start()
     assert now() == 1_000.0 + PATIENCE_S
-    await house.blocks.ready()
+    await node.blocks.start()
     assert now() == 1_000.0 + PATIENCE_S
-    house.database.gate.set()
+    node.database.gate.set()
     await settle()
     assert guest.closed
 
 
-@in_house
-async def test_past_is_forgotten_at_the_start_and_every_hour(house):
-    await house.blocks.ready()
+@with_node
+async def test_past_is_forgotten_at_the_start_and_every_hour(node):
+    await node.blocks.start()
     await settle()
-    assert house.database.forgettings == 1
+    assert node.database.forgettings == 1
     await asyncio.sleep(3_590)
-    assert house.database.forgettings == 1
+    assert node.database.forgettings == 1
     await asyncio.sleep(20)
-    assert house.database.forgettings == 2
+    assert node.database.forgettings == 2
 
 
-@in_house
-async def test_past_that_cannot_be_forgotten_stops_nothing(house):
+@with_node
+async def test_past_that_cannot_be_forgotten_stops_nothing(node):
     def fail():
         raise DatabaseError("read-only")
 
     blocks._forget_rows = fail  # the fixture puts the real one back
-    await house.blocks.ready()
-    house.block(user="1")
+    await node.blocks.start()
+    node.block(user="1")
     await asyncio.sleep(POLL_S + 0.1)
-    assert house.blocks.blocks("1", None)
+    assert node.blocks.blocks("1", None)
 
 
-@in_house
-async def test_stop_ends_the_task_and_lets_waiting_handshakes_go(house):
-    house.database.gate.clear()
-    waiting = asyncio.create_task(house.blocks.ready())
+@with_node
+async def test_stop_ends_the_task_and_lets_waiting_handshakes_go(node):
+    node.database.gate.clear()
+    waiting = asyncio.create_task(node.blocks.start())
     await settle()
-    await house.blocks.stop()
+    await node.blocks.stop()
     await waiting
-    await house.blocks.ready()  # a handshake on a node that has stopped begins nothing
+    await node.blocks.start()  # a handshake on a node that has stopped begins nothing
 
 
 # -- ending ----------------------------------------------------------------------------------------
 
 
-@in_house
-async def test_new_block_closes_whom_it_is_about_and_nobody_else(house):
+@with_node
+async def test_new_block_closes_whom_it_is_about_and_nobody_else(node):
     blocked = [
-        house.seat("1", address="198.51.100.1"),
-        house.seat("1", address="198.51.100.2"),
-        house.seat("2", address="192.0.2.7"),
-        house.seat(None, address="2001:db8::5"),
-        house.seat(None, address="203.0.113.9"),
+        node.seat("1", address="198.51.100.1"),
+        node.seat("1", address="198.51.100.2"),
+        node.seat("2", address="192.0.2.7"),
+        node.seat(None, address="2001:db8::5"),
+        node.seat(None, address="203.0.113.9"),
     ]
-    others = [house.seat("2"), house.seat(), house.seat(None, address=None), house.seat("11")]
-    gone = house.seat("1", address="gone already")
+    others = [node.seat("2"), node.seat(), node.seat(None, address=None), node.seat("11")]
+    gone = node.seat("1", address="gone already")
     gone.closed = True  # closing it again fails
-    await house.blocks.ready()
-    house.block(user="1")
-    house.block(address="192.0.2.7")
-    house.block(address="2001:db8::/64")
-    house.block(address="203.0.112.0/20")
-    house.blocks.reload()
+    await node.blocks.start()
+    node.block(user="1")
+    node.block(address="192.0.2.7")
+    node.block(address="2001:db8::/64")
+    node.block(address="203.0.112.0/20")
+    node.blocks.reload()
     await settle()
     assert [each.closed for each in blocked] == [True] * len(blocked)
     assert [each.closed for each in others] == [False] * len(others)
-    assert house.blocks.ended == len(blocked)
+    assert node.metrics.blocked == len(blocked)
 
 
-@in_house
-async def test_block_that_is_made_longer_ends_who_came_in_between(house):
-    house.block(user="1", seconds=POLL_S / 2)
-    await house.blocks.ready()
+@with_node
+async def test_block_that_is_made_longer_ends_who_came_in_between(node):
+    node.block(user="1", seconds=POLL_S / 2)
+    await node.blocks.start()
     await asyncio.sleep(POLL_S)
-    guest = house.seat("1")
-    house.database.rows.clear()
-    house.block(user="1", seconds=60)
-    house.blocks.reload()
+    guest = node.seat("1")
+    node.database.rows.clear()
+    node.block(user="1", seconds=60)
+    node.blocks.reload()
     await settle()
     assert guest.closed
 
 
-@in_house
-async def test_connections_are_not_looked_at_where_nothing_is_new(house):
-    house.block(user="1")
-    house.block(user="2")
-    house.block(address="192.0.2.0/24")
-    await house.blocks.ready()
-    unseen = house.seat("1")  # it got past the handshake, which never happens
-    house.blocks.reload()
+@with_node
+async def test_connections_are_not_looked_at_where_nothing_is_new(node):
+    node.block(user="1")
+    node.block(user="2")
+    node.block(address="192.0.2.0/24")
+    await node.blocks.start()
+    unseen = node.seat("1")  # it got past the handshake, which never happens
+    node.blocks.reload()
     await settle()
-    house.database.rows.pop()  # less is nothing new either
-    house.blocks.reload()
+    node.database.rows.pop()  # less is nothing new either
+    node.blocks.reload()
     await settle()
     assert not unseen.closed
-    house.block(address="198.51.100.0/24")
-    house.blocks.reload()
+    node.block(address="198.51.100.0/24")
+    node.blocks.reload()
     await settle()
     assert unseen.closed
 
 
-@in_house
-async def test_loop_gets_its_turns_while_a_crowd_is_closed(house):
-    crowd = [house.seat("1", address=f"guest {n}") for n in range(1_000)]
-    await house.blocks.ready()
-    house.block(user="1")
-    house.blocks.reload()
+@with_node
+async def test_loop_gets_its_turns_while_a_crowd_is_closed(node):
+    crowd = [node.seat("1", address=f"guest {n}") for n in range(1_000)]
+    await node.blocks.start()
+    node.block(user="1")
+    node.blocks.reload()
     seen = set()
     for _ in range(30):
         await asyncio.sleep(0)
@@ -436,19 +438,19 @@ async def test_loop_gets_its_turns_while_a_crowd_is_closed(house):
 
 
 def test_connection_that_cannot_be_closed_is_logged_and_the_others_end(monkeypatch, caplog):
-    @in_house
-    async def scenario(house):
-        broken, guest = house.seat("1", address="a"), house.seat("1", address="b")
+    @with_node
+    async def scenario(node):
+        broken, guest = node.seat("1", address="a"), node.seat("1", address="b")
         monkeypatch.setattr(broken, "close", lambda code, reason: 1 / 0)
-        await house.blocks.ready()
-        house.block(user="1")
-        house.blocks.reload()
+        await node.blocks.start()
+        node.block(user="1")
+        node.blocks.reload()
         await settle()
         assert guest.closed
-        house.database.rows.clear()
-        house.blocks.reload()
+        node.database.rows.clear()
+        node.blocks.reload()
         await settle()
-        assert house.blocks.empty
+        assert node.blocks.empty
 
     scenario(monkeypatch)
     assert [record.message for record in caplog.records] == ["Connection 1@a was not closed"]
@@ -604,8 +606,8 @@ async def blocked(**fields) -> None:
         until=timezone.now() + datetime.timedelta(seconds=600), **fields
     )
     node = current_node()
-    node.control({"kind": "blocks"})
-    await until(lambda: len(node.blocks._rows) == known)
+    node.service(Blocks).reload()
+    await until(lambda: len(node.service(Blocks)._rows) == known)
 
 
 async def login(name: str) -> tuple[User, list[tuple[bytes, bytes]]]:
@@ -709,8 +711,8 @@ async def test_unblocked_user_comes_back(application):
         async with AsgiSocket(application, headers=headers) as socket:
             await turned_away(socket)
         await BlockRecord.objects.all().adelete()
-        current_node().control({"kind": "blocks"})
-        await until(lambda: current_node().blocks.empty)
+        current_node().service(Blocks).reload()
+        await until(lambda: current_node().service(Blocks).empty)
         async with AsgiSocket(application, headers=headers) as socket:
             await socket.expect("welcome")
 

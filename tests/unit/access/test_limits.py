@@ -11,11 +11,12 @@ from channels_realtime.access import limits as admission_module
 from channels_realtime.access.limits import AccessLimits
 from channels_realtime.config import Config
 from channels_realtime.conversation.throttling import LimitExceeded
+from channels_realtime.nodes.metrics import Metrics
 from tests.virtual_time import VirtualClock, in_virtual_time
 
 
-class Hooks:
-    """Runs what blocks where it stands."""
+class InlineDatabase:
+    """Runs what blocks in place."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -28,17 +29,18 @@ class Hooks:
         return hook(*args)
 
 
-class Host:
+class FakeNode:
     def __init__(self, **config) -> None:
         self.config = Config(**config)
         self.clock = VirtualClock()
-        self.hooks = Hooks()
+        self.database = InlineDatabase()
+        self.metrics = Metrics()
         self.connections: dict[str, object] = {}
 
 
-def make(**config) -> tuple[AccessLimits, Host]:
-    host = Host(**config)
-    return AccessLimits(host), host
+def make(**config) -> tuple[AccessLimits, FakeNode]:
+    node = FakeNode(**config)
+    return AccessLimits(node), node
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def empty_cache():
 
 @pytest.fixture
 def shared(monkeypatch):
-    """Two admissions of this process stand for two processes: the local cache is theirs alone."""
+    """Two instances of this process stand for two processes: the local cache is theirs alone."""
     monkeypatch.setattr(admission_module, "_cache_is_shared", lambda: True)
 
 
@@ -59,85 +61,85 @@ def shared(monkeypatch):
 
 @in_virtual_time
 async def test_handshake_is_let_in_when_nothing_is_limited():
-    admission, host = make(address_failures=None)
-    host.connections.update({str(n): object() for n in range(10_000)})
-    assert admission.handshake("10.0.0.1") is None
-    assert admission.handshake(None) is None
-    assert admission.refused == 0
+    limits, node = make(address_failures=None)
+    node.connections.update({str(n): object() for n in range(10_000)})
+    assert limits.handshake("10.0.0.1") is None
+    assert limits.handshake(None) is None
+    assert node.metrics.refused == 0
 
 
 @in_virtual_time
 async def test_handshake_is_refused_when_the_process_is_full():
-    admission, host = make(max_connections=2)
-    host.connections["a"] = object()
-    assert admission.handshake("10.0.0.1") is None
-    host.connections["b"] = object()
-    assert admission.handshake("10.0.0.1") == (503, "full")
-    assert admission.handshake(None) == (503, "full")
-    del host.connections["a"]
-    assert admission.handshake("10.0.0.1") is None
-    assert admission.refused == 2
+    limits, node = make(max_connections=2)
+    node.connections["a"] = object()
+    assert limits.handshake("10.0.0.1") is None
+    node.connections["b"] = object()
+    assert limits.handshake("10.0.0.1") == (503, "full")
+    assert limits.handshake(None) == (503, "full")
+    del node.connections["a"]
+    assert limits.handshake("10.0.0.1") is None
+    assert node.metrics.refused == 2
 
 
 @in_virtual_time
 async def test_handshake_is_refused_when_the_address_holds_all_it_may():
-    admission, _ = make(max_connections_per_address=2)
-    admission.count_address("10.0.0.1", 1)
-    admission.count_address("10.0.0.1", 1)
-    assert admission.handshake("10.0.0.1") == (429, "address")
-    assert admission.handshake("10.0.0.2") is None
-    assert admission.handshake(None) is None
-    admission.count_address("10.0.0.1", -1)
-    assert admission.handshake("10.0.0.1") is None
+    limits, _ = make(max_connections_per_address=2)
+    limits.count_address("10.0.0.1", 1)
+    limits.count_address("10.0.0.1", 1)
+    assert limits.handshake("10.0.0.1") == (429, "address")
+    assert limits.handshake("10.0.0.2") is None
+    assert limits.handshake(None) is None
+    limits.count_address("10.0.0.1", -1)
+    assert limits.handshake("10.0.0.1") is None
 
 
 @in_virtual_time
 async def test_user_is_full_when_it_holds_all_it_may():
-    admission, _ = make(max_connections_per_user=1)
-    assert not admission.user_is_full("7")
-    admission.count_user("7", 1)
-    assert admission.user_is_full("7")
-    assert not admission.user_is_full("8")
-    assert not admission.user_is_full(None)
-    admission.count_user("7", -1)
-    assert not admission.user_is_full("7")
+    limits, _ = make(max_connections_per_user=1)
+    assert not limits.user_is_full("7")
+    limits.count_user("7", 1)
+    assert limits.user_is_full("7")
+    assert not limits.user_is_full("8")
+    assert not limits.user_is_full(None)
+    limits.count_user("7", -1)
+    assert not limits.user_is_full("7")
 
 
 @in_virtual_time
 async def test_nothing_is_kept_of_users_and_addresses_that_have_gone():
-    admission, _ = make(max_connections_per_user=1, max_connections_per_address=1)
+    limits, _ = make(max_connections_per_user=1, max_connections_per_address=1)
     for n in range(100):
-        admission.count_user(str(n), 1)
-        admission.count_address(str(n), 1)
-        admission.handshake(str(n))
-        admission.user_is_full(str(n))
-        admission.count_user(str(n), -1)
-        admission.count_address(str(n), -1)
-    admission.count_user(None, 1)
-    admission.count_address(None, 1)
-    admission.count_user("never came", -1)
-    assert not admission._by_user
-    assert not admission._by_address
+        limits.count_user(str(n), 1)
+        limits.count_address(str(n), 1)
+        limits.handshake(str(n))
+        limits.user_is_full(str(n))
+        limits.count_user(str(n), -1)
+        limits.count_address(str(n), -1)
+    limits.count_user(None, 1)
+    limits.count_address(None, 1)
+    limits.count_user("never came", -1)
+    assert not limits._by_user
+    assert not limits._by_address
 
 
 @in_virtual_time
 async def test_address_is_refused_past_its_failures_and_let_in_again_later():
-    admission, _ = make(address_failures=(1.0, 3.0))
+    limits, _ = make(address_failures=(1.0, 3.0))
     for _ in range(3):
-        assert admission.handshake("10.0.0.1") is None
-        admission.failure("10.0.0.1")
-    assert admission.handshake("10.0.0.1") == (429, "address")
-    assert admission.handshake("10.0.0.2") is None
+        assert limits.handshake("10.0.0.1") is None
+        limits.failure("10.0.0.1")
+    assert limits.handshake("10.0.0.1") == (429, "address")
+    assert limits.handshake("10.0.0.2") is None
     await asyncio.sleep(1.0)
-    assert admission.handshake("10.0.0.1") is None
+    assert limits.handshake("10.0.0.1") is None
 
 
 @in_virtual_time
 async def test_failures_of_nobody_known_limit_nobody():
-    admission, _ = make(address_failures=(1.0, 1.0))
+    limits, _ = make(address_failures=(1.0, 1.0))
     for _ in range(5):
-        admission.failure(None)
-    assert admission.handshake(None) is None
+        limits.failure(None)
+    assert limits.handshake(None) is None
 
 
 # -- messages --------------------------------------------------------------------------------------
@@ -145,42 +147,42 @@ async def test_failures_of_nobody_known_limit_nobody():
 
 @in_virtual_time
 async def test_messages_of_a_user_are_counted_over_all_its_connections():
-    admission, _ = make(user_messages=(2.0, 3.0))
-    assert admission.messages("7", "10.0.0.1", 2) is None
-    assert admission.messages("7", "10.0.0.2", 1) is None
-    assert admission.messages("7", "10.0.0.3", 1) == LimitExceeded("USER_MESSAGES", 0.5)
-    assert admission.messages("8", "10.0.0.1", 3) is None
-    assert admission.messages(None, "10.0.0.1", 100) is None
+    limits, _ = make(user_messages=(2.0, 3.0))
+    assert limits.messages("7", "10.0.0.1", 2) is None
+    assert limits.messages("7", "10.0.0.2", 1) is None
+    assert limits.messages("7", "10.0.0.3", 1) == LimitExceeded("USER_MESSAGES", 0.5)
+    assert limits.messages("8", "10.0.0.1", 3) is None
+    assert limits.messages(None, "10.0.0.1", 100) is None
 
 
 @in_virtual_time
 async def test_messages_of_an_address_are_counted_over_all_its_users():
-    admission, _ = make(address_messages=(1.0, 2.0))
-    assert admission.messages("7", "10.0.0.1", 1) is None
-    assert admission.messages(None, "10.0.0.1", 1) is None
-    assert admission.messages("8", "10.0.0.1", 1) == LimitExceeded("ADDRESS_MESSAGES", 1.0)
-    assert admission.messages("8", None, 100) is None
+    limits, _ = make(address_messages=(1.0, 2.0))
+    assert limits.messages("7", "10.0.0.1", 1) is None
+    assert limits.messages(None, "10.0.0.1", 1) is None
+    assert limits.messages("8", "10.0.0.1", 1) == LimitExceeded("ADDRESS_MESSAGES", 1.0)
+    assert limits.messages("8", None, 100) is None
 
 
 @in_virtual_time
 async def test_nothing_is_remembered_when_nothing_is_limited():
-    admission, _ = make(address_failures=None)
-    admission.messages("7", "10.0.0.1", 1)
-    admission.failure("10.0.0.1")
-    assert not admission._buckets
+    limits, _ = make(address_failures=None)
+    limits.messages("7", "10.0.0.1", 1)
+    limits.failure("10.0.0.1")
+    assert not limits._buckets
 
 
 @in_virtual_time
 async def test_buckets_have_a_bound_and_the_longest_unseen_is_forgotten(monkeypatch):
     monkeypatch.setattr(admission_module, "MAX_BUCKETS", 3)
-    admission, _ = make(user_messages=(1.0, 1.0))
+    limits, _ = make(user_messages=(1.0, 1.0))
     for user in ("1", "2", "3"):
-        admission.messages(user, None, 1)
-    admission.messages("1", None, 1)  # seen again
-    admission.messages("4", None, 1)
-    assert [key for _, key in admission._buckets] == ["3", "1", "4"]
-    assert admission.messages("2", None, 1) is None  # begins anew
-    assert admission.messages("1", None, 1) is not None
+        limits.messages(user, None, 1)
+    limits.messages("1", None, 1)  # seen again
+    limits.messages("4", None, 1)
+    assert [key for _, key in limits._buckets] == ["3", "1", "4"]
+    assert limits.messages("2", None, 1) is None  # begins anew
+    assert limits.messages("1", None, 1) is not None
 
 
 # -- two processes ---------------------------------------------------------------------------------
@@ -189,17 +191,17 @@ async def test_buckets_have_a_bound_and_the_longest_unseen_is_forgotten(monkeypa
 def test_nothing_is_shared_over_a_cache_that_is_the_processs_own():
     @in_virtual_time
     async def scenario():
-        admission, host = make(user_messages=(1.0, 1.0))
-        admission.messages("7", None, 1)
+        limits, node = make(user_messages=(1.0, 1.0))
+        limits.messages("7", None, 1)
         await asyncio.sleep(10)
-        assert host.hooks.calls == 0
+        assert node.database.calls == 0
 
     scenario()
 
 
-def use(admission: AccessLimits, count: int) -> int:
+def use(limits: AccessLimits, count: int) -> int:
     """Send messages of a user one by one; returns how many were let through."""
-    return sum(admission.messages("7", None, 1) is None for _ in range(count))
+    return sum(limits.messages("7", None, 1) is None for _ in range(count))
 
 
 def test_user_of_two_processes_has_one_limit(shared):
@@ -242,11 +244,11 @@ def test_other_users_are_not_drained(shared):
 def test_nothing_is_asked_of_the_cache_while_nobody_uses_anything(shared):
     @in_virtual_time
     async def scenario():
-        admission, host = make(user_messages=(1.0, 10.0))
-        use(admission, 5)
+        limits, node = make(user_messages=(1.0, 10.0))
+        use(limits, 5)
         await asyncio.sleep(100)
-        assert host.hooks.calls == 1  # five messages, one round
-        await admission.stop()
+        assert node.database.calls == 1  # five messages, one round
+        await limits.stop()
 
     scenario()
 
@@ -254,15 +256,15 @@ def test_nothing_is_asked_of_the_cache_while_nobody_uses_anything(shared):
 def test_cache_that_is_away_limits_each_process_by_itself_and_is_told_later(shared):
     @in_virtual_time
     async def scenario():
-        admission, host = make(user_messages=(1.0, 10.0))
-        host.hooks.error = ConnectionError("away")
-        assert use(admission, 20) == 10
+        limits, node = make(user_messages=(1.0, 10.0))
+        node.database.error = ConnectionError("away")
+        assert use(limits, 20) == 10
         await asyncio.sleep(3.5)
-        host.hooks.error = None
+        node.database.error = None
         await asyncio.sleep(1)
-        (entry,) = admission._buckets.values()
+        (entry,) = limits._buckets.values()
         assert (entry.used, entry.known) == (0, 10)
-        await admission.stop()
+        await limits.stop()
 
     scenario()
 
@@ -271,12 +273,12 @@ def test_cache_that_is_away_limits_each_process_by_itself_and_is_told_later(shar
 def test_any_user_id_can_be_shared(shared, user, recwarn):
     @in_virtual_time
     async def scenario():
-        admission, _ = make(user_messages=(1.0, 10.0))
-        admission.messages(user, None, 1)
+        limits, _ = make(user_messages=(1.0, 10.0))
+        limits.messages(user, None, 1)
         await asyncio.sleep(1.5)
-        (entry,) = admission._buckets.values()
+        (entry,) = limits._buckets.values()
         assert entry.used == 0
-        await admission.stop()
+        await limits.stop()
 
     scenario()
     assert [str(w.message) for w in recwarn] == []  # Django warns of names that memcached refuses
@@ -287,21 +289,21 @@ def test_bucket_forgotten_while_it_was_told_of_owes_nothing(shared, monkeypatch)
 
     @in_virtual_time
     async def scenario():
-        admission, _ = make(user_messages=(1.0, 10.0))
-        admission.messages("7", None, 5)
-        told = admission._tell
+        limits, _ = make(user_messages=(1.0, 10.0))
+        limits.messages("7", None, 5)
+        told = limits._tell
 
         def tell_slowly(changed):
             sums = told(changed)
-            admission.messages("8", None, 1)  # pushes user 7 out
-            admission.messages("7", None, 1)  # which comes again
+            limits.messages("8", None, 1)  # pushes user 7 out
+            limits.messages("7", None, 1)  # which comes again
             return sums
 
-        admission._tell = tell_slowly
+        limits._tell = tell_slowly
         await asyncio.sleep(1.5)
-        (entry,) = admission._buckets.values()
+        (entry,) = limits._buckets.values()
         assert entry.used == 1
-        await admission.stop()
+        await limits.stop()
 
     scenario()
 
@@ -309,10 +311,10 @@ def test_bucket_forgotten_while_it_was_told_of_owes_nothing(shared, monkeypatch)
 def test_stop_ends_the_sharing(shared):
     @in_virtual_time
     async def scenario():
-        admission, _ = make(user_messages=(1.0, 10.0))
-        use(admission, 1)
+        limits, _ = make(user_messages=(1.0, 10.0))
+        use(limits, 1)
         before = asyncio.all_tasks()
-        await admission.stop()
+        await limits.stop()
         assert len(before - asyncio.all_tasks()) == 1
 
     scenario()

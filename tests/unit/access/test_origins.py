@@ -13,7 +13,6 @@ from channels_realtime.access import origins
 from channels_realtime.access.origins import (
     DenialLog,
     Origin,
-    OriginMiddleware,
     OriginPolicy,
     check_origin,
     parse_origin,
@@ -402,16 +401,6 @@ def test_missing_origin_is_refused_where_the_setting_says_so():
         assert not check_origin(scope(None))
 
 
-def test_origin_is_judged_once():
-    judged = scope("http://testserver")
-    assert check_origin(judged)
-    assert judged[origins.CHECKED] is True
-    assert check_origin(judged, OriginPolicy([]))
-    refused = scope("https://evil.test")
-    check_origin(refused)
-    assert origins.CHECKED not in refused
-
-
 # -- denials ---------------------------------------------------------------------------------------
 
 
@@ -487,83 +476,3 @@ def test_check_counts_the_denials_of_the_process():
     check_origin(scope("https://evil.test"))
     check_origin(scope("http://testserver"))
     assert origins.denials.denied == before + 1
-
-
-# -- middleware ------------------------------------------------------------------------------------
-
-
-class Inner:
-    """An application that notes the scope it was called with."""
-
-    scope = None
-
-    async def __call__(self, scope, receive, send):
-        self.scope = scope
-
-
-async def handshake(middleware, asked) -> list[dict]:
-    sent: list[dict] = []
-
-    async def receive():
-        return {"type": "websocket.connect"}
-
-    async def send(event):
-        sent.append(event)
-
-    await middleware(asked, receive, send)
-    return sent
-
-
-async def test_middleware_passes_an_allowed_origin_on_and_marks_it():
-    inner = Inner()
-    asked = scope("https://a.example")
-    assert await handshake(OriginMiddleware(inner, ["https://a.example"]), asked) == []
-    assert inner.scope[origins.CHECKED] is True
-    assert origins.CHECKED not in asked
-
-
-async def test_middleware_refuses_a_foreign_origin_with_403():
-    inner = Inner()
-    sent = await handshake(OriginMiddleware(inner), scope("https://evil.test"))
-    assert sent == [{"type": "websocket.close"}]
-    assert inner.scope is None
-
-
-async def test_middleware_refuses_with_a_body_where_the_server_can():
-    asked = scope("https://evil.test", extensions={"websocket.http.response": {}})
-    assert await handshake(OriginMiddleware(Inner()), asked) == [
-        {
-            "type": "websocket.http.response.start",
-            "status": 403,
-            "headers": [
-                (b"content-type", b"text/plain; charset=utf-8"),
-                (b"content-length", b"29"),
-            ],
-        },
-        {"type": "websocket.http.response.body", "body": b"This origin may not connect.\n"},
-    ]
-
-
-async def test_middleware_may_refuse_a_missing_origin():
-    inner = Inner()
-    middleware = OriginMiddleware(inner, ["https://a.example"], allow_missing=False)
-    assert await handshake(middleware, scope(None)) == [{"type": "websocket.close"}]
-
-
-async def test_middleware_leaves_http_alone():
-    inner = Inner()
-    await handshake(OriginMiddleware(inner), {**scope("https://evil.test"), "type": "http"})
-    assert inner.scope["type"] == "http"
-
-
-async def test_middleware_sends_nothing_when_the_client_has_gone_already():
-    sent = []
-
-    async def receive():
-        return {"type": "websocket.disconnect"}
-
-    async def send(event):
-        sent.append(event)
-
-    await OriginMiddleware(Inner())(scope("https://evil.test"), receive, send)
-    assert sent == []

@@ -110,21 +110,21 @@ async def test_change_is_told_at_once_and_then_once_a_second(clock):
     told = ("realtime/admin/connections", {"changed": True})
     node.written()
     await settle()
-    assert node.published == [told]
+    assert node.metrics.published == [told]
     node.written()
     node.written()
     await settle()
-    assert node.published == [told]
+    assert node.metrics.published == [told]
     clock.pass_on()
     await settle()
-    assert node.published == [told, told]  # the two that came meanwhile, in one
+    assert node.metrics.published == [told, told]  # the two that came meanwhile, in one
     clock.pass_on()
     await settle()
-    assert node.published == [told, told]
+    assert node.metrics.published == [told, told]
     assert all(task.done() for task in node.tasks)
     node.written()
     await settle()
-    assert node.published == [told] * 3
+    assert node.metrics.published == [told] * 3
     assert clock.waits == [1.0, 1.0, 1.0]
     clock.pass_on()
     await asyncio.gather(*node.tasks)
@@ -135,7 +135,7 @@ async def test_each_node_tells_for_itself(clock):
     for node in nodes:
         node.written()
     await settle()
-    assert [len(node.published) for node in nodes] == [1, 1]
+    assert [len(node.metrics.published) for node in nodes] == [1, 1]
     for _node in nodes:
         clock.pass_on()
     await asyncio.gather(*(task for node in nodes for task in node.tasks))
@@ -147,7 +147,7 @@ async def test_layer_that_is_away_is_no_error(clock):
     node.written()
     clock.pass_on()
     await asyncio.gather(*node.tasks)
-    assert len(node.published) == 1
+    assert len(node.metrics.published) == 1
 
 
 async def test_node_that_stops_is_forgotten(clock):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
+from channels_realtime import services
 from channels_realtime.asgi import get_realtime_application
-from channels_realtime.nodes import node as nodes
-from channels_realtime.nodes.node import Node
+from channels_realtime.nodes.node import Node, place, running_node
 from channels_realtime.settings import get_config
 from tests.unit.auth import credentials
 from tests.unit.auth.credentials import FakeClock, FakeTokens, KeyPair, no_http
@@ -38,7 +37,7 @@ def realtime(settings: Any) -> Callable[..., None]:
 async def application(realtime: Any) -> AsyncIterator[Any]:
     """The ASGI application; change the settings before the first connection."""
     yield get_realtime_application(no_http)
-    node = nodes._nodes.get(asyncio.get_running_loop())
+    node = running_node()
     if node is not None:
         await node.stop()
 
@@ -54,8 +53,8 @@ async def timed_node(realtime: Any, application: Any, clock: FakeClock) -> Calla
 
     def make() -> Node:
         config = get_config()
-        node = Node(config, get_channel_layer(config.channel_layer), clock=clock)
-        nodes._nodes[asyncio.get_running_loop()] = node
+        node = services.make_node(config, get_channel_layer(config.channel_layer), clock=clock)
+        place(node)
         return node
 
     return make

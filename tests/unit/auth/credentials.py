@@ -23,8 +23,7 @@ from channels_realtime.asgi import get_realtime_application
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.errors import TokenInvalid
 from channels_realtime.identity import Identity
-from channels_realtime.nodes import node as nodes
-from channels_realtime.nodes.node import Node
+from channels_realtime.nodes.node import Node, running_node
 from tests.asgi_socket import AsgiSocket
 
 NOBODY = 987_654
@@ -141,7 +140,7 @@ def converse(conversation: Any, *args: Any) -> Any:
         try:
             return await conversation(get_realtime_application(no_http), *args)
         finally:
-            node = nodes._nodes.get(asyncio.get_running_loop())
+            node = running_node()
             if node is not None:
                 await node.stop()
 

@@ -7,6 +7,7 @@ import datetime
 
 import pytest
 
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.errors import TokenExpired
 from channels_realtime.publishing import apublish, apublish_to_user
 from tests.asgi_socket import AsgiSocket
@@ -220,7 +221,7 @@ async def test_revocation_of_any_of_its_tokens_ends_a_refreshed_connection(
 
     tokens.add("second", expires_at=clock.time() + 400)
     await socket.ask({"type": "auth", "token": "second"})
-    node.guard.take([Revocation("token:first", clock.time(), clock.time() + 600)])
+    node.service(Revocations).take([Revocation("token:first", clock.time(), clock.time() + 600)])
     await expect_end(socket, "the credentials were revoked")
 
 
@@ -233,7 +234,7 @@ async def test_token_that_was_revoked_while_it_was_judged_ends_the_connection(
     tokens.hold()
     socket.send({"type": "auth", "token": "second"})
     await until(tokens.asked.is_set)
-    node.guard.take([Revocation("token:second", clock.time(), clock.time() + 600)])
+    node.service(Revocations).take([Revocation("token:second", clock.time(), clock.time() + 600)])
     tokens.verdict.set()
     await expect_end(socket, "the credentials were revoked")
 
@@ -296,7 +297,7 @@ async def test_revocation_while_deliveries_are_held_drops_them(socket, node, tok
 
     tokens.add("second", expires_at=clock.time() + 1_000)
     await refresh_across_the_deadline(socket, node, tokens, clock, "second")
-    node.guard.take([Revocation("token:first", clock.time(), clock.time() + 600)])
+    node.service(Revocations).take([Revocation("token:first", clock.time(), clock.time() + 600)])
     tokens.verdict.set()
     await expect_end(socket, "the credentials were revoked")
 
@@ -333,7 +334,7 @@ async def test_anonymous_signs_in_on_a_live_connection(anonymous, tokens, clock)
 
 
 async def test_anonymous_that_signed_in_is_announced_and_ends(anonymous, tokens, clock):
-    from channels_realtime.nodes.node import current_node
+    from channels_realtime.services import current_node
 
     tokens.add("in", user_id="7", expires_at=clock.time() + 100)
     await anonymous.ask({"type": "auth", "token": "in"})
@@ -469,7 +470,7 @@ async def test_client_that_leaves_while_its_token_is_judged_leaves_nothing(
     tokens.verdict.set()
     await settle()
     assert not node.connections
-    assert not node.guard.connections("user:1")
+    assert not node.service(Revocations).connections("user:1")
 
 
 # -- asked to prove itself anew --------------------------------------------------------------------

@@ -11,11 +11,10 @@ from channels.generic.websocket import (
 
 from channels_realtime import revoke
 from channels_realtime.access.blocks import add_block
-from channels_realtime.access.origins import OriginMiddleware
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.consumers import RealtimeConsumer
 from channels_realtime.identity import Identity
-from channels_realtime.middleware import AuthMiddleware
+from channels_realtime.middleware import AuthMiddleware, OriginMiddleware
 from tests.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
     converse,

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from channels_realtime import revoke
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.access.revocation_list import Revocation
 from channels_realtime.auth import tickets
 from channels_realtime.auth.base import Authenticated, Handshake
@@ -23,9 +24,9 @@ from channels_realtime.conversation.effects import Run, Send
 from channels_realtime.errors import ImproperUse, TokenExpired, TokenInvalid
 from channels_realtime.identity import Identity
 from channels_realtime.models import RevocationRecord
-from channels_realtime.nodes.node import current_node
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.subprotocols import negotiate
+from channels_realtime.services import current_node
 from channels_realtime.settings import get_config
 from tests.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
@@ -191,7 +192,7 @@ def test_messages_leak_nothing(all_ways, secrets, caplog):
 def test_trouble_of_ours_leaks_nothing(all_ways, secrets, caplog, monkeypatch):
     """The database fails, a hook fails, a proof cannot be read again."""
     from channels_realtime.auth import jwt, login_session
-    from channels_realtime.connections import connection as connections
+    from channels_realtime.connections import credentials as credentials_module
 
     caplog.set_level(logging.DEBUG)
     alice = make_user()
@@ -209,7 +210,7 @@ def test_trouble_of_ours_leaks_nothing(all_ways, secrets, caplog, monkeypatch):
             await socket.expect("welcome")
             (connection,) = current_node().connections.values()
             with monkeypatch.context() as patch:
-                patch.setattr(connections, "read_login_session", broken)
+                patch.setattr(credentials_module, "read_login_session", broken)
                 await connection.reread()
                 patch.setattr(login_session, "_load", broken)
                 patch.setattr(jwt, "_user", broken)
@@ -328,7 +329,13 @@ def test_connection_shows_no_secret(secrets, realtime):
             (connection,) = node.connections.values()
             assert isinstance(connection, Connection)
             secrets.add(connection.session_id)
-            shown = [connection, connection._conversation, connection._writer, node, node.guard]
+            shown = [
+                connection,
+                connection._conversation,
+                connection._writer,
+                node,
+                node.service(Revocations),
+            ]
             shown += [node.statistics(), connection._log_context(), list(node.connections)]
             for value in shown:
                 secrets.assert_not_in(repr(value), type(value).__name__)

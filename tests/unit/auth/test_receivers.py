@@ -50,11 +50,11 @@ class Told(list):
 def told(monkeypatch, django_capture_on_commit_callbacks):
     heard = Told(django_capture_on_commit_callbacks)
 
-    def tell(message, *, wait):
-        assert message["kind"] == "revoke"
-        heard.extend(key for key, _, _ in message["entries"])
+    def notify(kind, arguments, *, wait):
+        assert kind == "revoke"
+        heard.extend(key for key, _, _ in arguments["entries"])
 
-    monkeypatch.setattr(revoking, "tell_nodes", tell)
+    monkeypatch.setattr(revoking, "notify", notify)
     return heard
 
 
@@ -429,7 +429,7 @@ def test_change_in_a_transaction_is_dated_by_its_commit(
 ):
     """What was proven until then was proven by what was true until then."""
     heard = []
-    monkeypatch.setattr(revoking, "tell_nodes", lambda message, wait: heard.append(message))
+    monkeypatch.setattr(revoking, "notify", lambda kind, arguments, wait: heard.append(arguments))
     with django_capture_on_commit_callbacks(execute=True):
         alice.is_active = False
         alice.save()

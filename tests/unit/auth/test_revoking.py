@@ -38,7 +38,7 @@ WEEK_S = 7 * 86_400
 @pytest.fixture
 def entries(db, monkeypatch, django_capture_on_commit_callbacks):
     """The rows that a call writes, by key, with the seconds that they last."""
-    monkeypatch.setattr(revoking, "tell_nodes", lambda message, wait: True)
+    monkeypatch.setattr(revoking, "notify", lambda kind, arguments, wait: True)
 
     def of(**what):
         RevocationRecord.objects.all().delete()
@@ -312,7 +312,7 @@ async def test_recheck_takes_away_what_is_no_longer_allowed(site, monkeypatch):
 
 
 async def test_recheck_of_a_user_reads_it_again(site):
-    from channels_realtime.nodes.node import current_node
+    from channels_realtime.services import current_node
 
     given = await in_thread(people)()
     async with connected(site, **by_token(given["token"])) as socket:
@@ -332,7 +332,7 @@ async def test_row_alone_ends_a_connection_within_a_poll(site, realtime, monkeyp
     """The control message was lost."""
     realtime(REVOCATION_POLL_INTERVAL=0.05)
     given = await in_thread(people)()
-    monkeypatch.setattr(revoking, "tell_nodes", lambda message, wait: False)
+    monkeypatch.setattr(revoking, "notify", lambda kind, arguments, wait: False)
     async with connected(site, **by_token(given["token"])) as socket:
         await in_thread(revoke)(token="one")
         assert await outcome(socket) == REVOKED
@@ -353,7 +353,7 @@ def test_first_connection_of_a_process_waits_for_the_rows(realtime):
 class TestCommand:
     @pytest.fixture(autouse=True)
     def _silent(self, monkeypatch):
-        monkeypatch.setattr(revoking, "tell_nodes", lambda message, wait: True)
+        monkeypatch.setattr(revoking, "notify", lambda kind, arguments, wait: True)
 
     def keys(self, **options):
         out = StringIO()

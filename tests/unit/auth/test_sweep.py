@@ -14,9 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from channels_realtime.auth import sweep
-from channels_realtime.auth.sweep import find_changed
+from channels_realtime.auth.sweep import CredentialSweep, find_changed
 from channels_realtime.models import RevocationRecord
-from channels_realtime.nodes.node import current_node
+from channels_realtime.services import current_node
 from tests.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
     NOBODY,
@@ -205,10 +205,10 @@ class TestConnections:
 
     async def test_session_deleted_by_sql(self, application):
         async with self.connected(application, **await self.by_session()) as (socket, node):
-            await node.guard.sweep()
+            await node.service(CredentialSweep).sweep()
             await socket.quiet()
             await in_thread(self.sql)(Session, None)
-            await node.guard.sweep()
+            await node.service(CredentialSweep).sweep()
             assert await outcome(socket) == "4401 the credentials are no longer valid"
 
     @pytest.mark.parametrize("change", [{"is_active": False}, None], ids=["inactive", "deleted"])
@@ -217,13 +217,13 @@ class TestConnections:
         scope = await (self.by_session() if way == "session" else self.by_token())
         async with self.connected(application, **scope) as (socket, node):
             await in_thread(self.sql)(get_user_model(), change)
-            await node.guard.sweep()
+            await node.service(CredentialSweep).sweep()
             assert await outcome(socket) == "4401 the credentials are no longer valid"
 
     async def test_password_changed_by_sql_ends_the_session(self, application):
         async with self.connected(application, **await self.by_session()) as (socket, node):
             await in_thread(self.sql)(get_user_model(), {"password": "another"})
-            await node.guard.sweep()
+            await node.service(CredentialSweep).sweep()
             assert await outcome(socket) == "4401 the credentials are no longer valid"
 
     async def test_rights_taken_by_sql_are_asked_for_again(self, application):
@@ -233,7 +233,7 @@ class TestConnections:
             message = {"type": "publish", "channel": "members/1", "payload": 1, "id": 1}
             assert (await socket.ask(message))["type"] == "published"
             await in_thread(self.sql)(get_user_model(), {"is_staff": False})
-            await node.guard.sweep()
+            await node.service(CredentialSweep).sweep()
             (connection,) = node.connections.values()
             while connection.user.is_staff:
                 await socket.quiet()
@@ -244,7 +244,7 @@ class TestConnections:
         token = make_token(NOBODY)
         headers = [(b"authorization", f"Bearer {token}".encode())]
         async with self.connected(application, headers=headers) as (socket, node):
-            await node.guard.sweep()
+            await node.service(CredentialSweep).sweep()
             (connection,) = node.connections.values()
             await connection.reread()
             await socket.quiet()
@@ -252,13 +252,13 @@ class TestConnections:
     async def test_database_that_is_away_ends_nobody(self, application, monkeypatch):
         from django.db import OperationalError
 
-        from channels_realtime.connections import connection as connections
+        from channels_realtime.connections import credentials as credentials_module
 
         def away(*args):
             raise OperationalError("away")
 
         async with self.connected(application, **await self.by_session()) as (socket, node):
-            monkeypatch.setattr(connections, "read_login_session", away)
+            monkeypatch.setattr(credentials_module, "read_login_session", away)
             (connection,) = node.connections.values()
             await connection.reread()
             await socket.quiet()

@@ -946,7 +946,7 @@ from django.core.management import call_command
 call_command("migrate", verbosity=0, run_syncdb=True)
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.auth.revoking import revoke
-from channels_realtime.nodes.node import current_node
+from channels_realtime.services import current_node
 from tests.asgi_socket import AsgiSocket
 
 async def main():

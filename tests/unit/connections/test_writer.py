@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from channels_realtime.connections.writer import Writer
-from channels_realtime.conversation.outbox import Frame, Policy
+from channels_realtime.protocol.frames import Frame, Policy
 from tests.virtual_time import in_virtual_time, settle
 
 

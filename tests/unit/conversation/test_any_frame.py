@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from channels_realtime.conversation.effects import Close, Run, Send
 from channels_realtime.protocol import messages as m
-from channels_realtime.protocol.dialects.realtime import ENCODINGS, RealtimeDialect
+from channels_realtime.protocol.dialects.realtime import RealtimeDialect, realtime_encodings
 from channels_realtime.protocol.limits import Limits
 from tests.unit.conversation.test_machine import Talk
 from tests.unit.protocol.dialects.test_realtime import ANY_FRAMES, JSON_FRAMES
 
 LIMITS = {"max_in_flight": 3, "max_bad_messages": 5, "max_batch": 4, "max_payload": 200}
+
+ENCODINGS = realtime_encodings(lambda data: data)
 
 
 @given(

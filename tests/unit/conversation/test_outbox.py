@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels_realtime.conversation.outbox import Frame, Outbox, Policy
+from channels_realtime.conversation.outbox import Outbox
+from channels_realtime.protocol.frames import Frame, Policy
 
 
 def frame(size: int = 1, channel: str | None = None) -> Frame:
@@ -212,7 +213,7 @@ def test_policies_keep_the_bounds_the_order_and_what_must_not_be_lost(most, most
         assert len(outbox) <= most
         assert outbox.size == sum(f.size for f in outbox._frames) <= most_bytes
     got += drain(outbox)
-    numbers = [f.event["n"] for f in got]
+    numbers = [f.content["n"] for f in got]
     assert numbers == sorted(numbers)
-    assert {f.event["n"] for f in put if f.policy is Policy.CLOSE} <= set(numbers)
+    assert {f.content["n"] for f in put if f.policy is Policy.CLOSE} <= set(numbers)
     assert len(got) + outbox.dropped == len(put)

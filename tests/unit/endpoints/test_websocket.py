@@ -11,8 +11,8 @@ from django.test import AsyncClient, override_settings
 
 from channels_realtime import Channel, action, register
 from channels_realtime.asgi import get_realtime_application
-from channels_realtime.nodes.node import current_node
 from channels_realtime.publishing import apublish, apublish_to_user, publish
+from channels_realtime.services import current_node
 from tests.asgi_socket import AsgiSocket
 from tests.site.realtime import HookedChannel
 
@@ -570,7 +570,7 @@ async def test_endpoint_is_served_with_and_without_a_slash(application, path):
 async def test_foreign_origin_is_refused_before_it_is_accepted(application):
     socket = AsgiSocket(application, headers=[(b"origin", b"https://evil.test")])
     assert await socket.connect() == {"type": "websocket.close"}
-    assert current_node().statistics().denied_origins == 1
+    assert current_node().statistics().metrics.denials["origin"] == 1
     assert current_node().connections == {}
 
 

@@ -11,7 +11,7 @@ from django.test import RequestFactory, override_settings
 from django.urls import include, path, reverse
 
 from channels_realtime.http.health import health, ready
-from channels_realtime.nodes.node import current_node
+from channels_realtime.services import current_node
 
 urlpatterns = [path("realtime/", include("channels_realtime.urls"))]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
 
-from channels_realtime.nodes import node as nodes
-from channels_realtime.nodes.node import Node
+from channels_realtime import services
+from channels_realtime.nodes.node import Node, place, running_node
 from channels_realtime.settings import get_config
 from tests.unit.auth.credentials import FakeClock
 
@@ -48,12 +47,12 @@ async def make_node(configure: Any, clock: FakeClock) -> AsyncIterator[Callable[
 
     def make() -> Node:
         config = get_config()
-        node = Node(config, get_channel_layer(config.channel_layer), clock=clock)
-        nodes._nodes[asyncio.get_running_loop()] = node
+        node = services.make_node(config, get_channel_layer(config.channel_layer), clock=clock)
+        place(node)
         return node
 
     yield make
-    node = nodes._nodes.get(asyncio.get_running_loop())
+    node = running_node()
     if node is not None:
         await node.stop()
 

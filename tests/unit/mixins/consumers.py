@@ -12,6 +12,8 @@ from channels.generic.websocket import (
     WebsocketConsumer,
 )
 
+from channels_realtime.access.limits import AccessLimits
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.nodes.node import Node
 from tests.asgi_socket import TIMEOUT_S, AsgiSocket
 
@@ -68,7 +70,7 @@ async def until(condition: Any) -> None:
 
 def sending(node: Node) -> bool:
     """Whether a consumer waits for its client to read what it sends."""
-    return any(connection._sending for connection in node.connections.values())
+    return any(connection._transport._sending for connection in node.connections.values())
 
 
 async def ended(socket: AsgiSocket) -> None:
@@ -83,9 +85,9 @@ async def nothing_left(node: Node) -> None:
     assert node.connections == {}
     assert len(node.hub) == 0
     assert len(node.timers) == 0
-    assert node.guard._by_key == {}
-    assert node.admission._by_address == {}
-    assert node.admission._by_user == {}
+    assert node.service(Revocations)._by_key == {}
+    assert node.service(AccessLimits)._by_address == {}
+    assert node.service(AccessLimits)._by_user == {}
     assert [m.group for m in node.broker._memberships.values() if m.references] == []
     await until(lambda: not _tasks_of_connections())
 

@@ -11,6 +11,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.test import AsyncClient
 
 from channels_realtime import arecheck, arevoke, signals
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.mixins import (
     AuthenticationMixin,
     ChannelsMixin,
@@ -125,7 +126,7 @@ async def test_revocation_closes_with_4401(node, kind):
         await echoed(socket, "hello")
         await arevoke(user=user)
         assert await closing(socket) == 4401
-        assert node.statistics().revoked == 1
+        assert node.statistics().metrics.revoked == 1
     await nothing_left(node)
 
 
@@ -140,7 +141,7 @@ async def test_revocation_between_authentication_and_accept_is_accepted_and_clos
 
     socket = AsgiSocket(Slow.as_asgi(), headers=headers)
     connecting = asyncio.create_task(socket.connect())
-    await until(lambda: node.guard.connections(f"user:{user.pk}"))
+    await until(lambda: node.service(Revocations).connections(f"user:{user.pk}"))
     await arevoke(user=user)
     assert (await connecting)["type"] == "websocket.accept"
     assert await closing(socket) == 4401

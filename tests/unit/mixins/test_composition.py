@@ -54,7 +54,7 @@ async def test_consumer_works_as_before_with_any_mixin(node, kind, mixin):
         await echoed(socket, "hello")
         assert node.statistics().connections == 1
     await nothing_left(node)
-    assert node.statistics().connected_total == 1
+    assert node.statistics().metrics.connected == 1
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(MIXINS, 5))[::17])
@@ -141,7 +141,7 @@ async def test_full_process_refuses_before_the_consumer_hears_of_it(configure, m
     application = made(HeartbeatMixin, echoing(AsyncWebsocketConsumer))
     async with AsgiSocket(application):
         assert await AsgiSocket(application).connect() == {"type": "websocket.close"}
-        assert node.statistics().refused == 1
+        assert node.statistics().metrics.refused == 1
         full = AsgiSocket(application, extensions={"websocket.http.response": {}})
         assert (await full.connect())["status"] == 503
 
@@ -373,11 +373,11 @@ async def test_own_frames_and_deliveries_keep_their_order_when_the_client_reads_
     async with AsgiSocket(Chat.as_asgi()) as socket:
         socket.gate = asyncio.Event()
         await publishing.apublish("public/a", 1)
-        await until(lambda: node.hub.delivered == 1)
+        await until(lambda: node.metrics.delivered == 1)
         socket.send_text("x")
         await until(lambda: sending(node))
         await publishing.apublish("public/a", 2)
-        await until(lambda: node.hub.delivered == 2)
+        await until(lambda: node.metrics.delivered == 2)
         socket.gate.set()
         frames = [await socket.read() for _ in range(3)]
         assert [f if f == "own" else f["payload"] for f in frames] == [1, 2, "own"]
@@ -390,7 +390,7 @@ async def test_slow_client_is_closed_with_4430(configure, make_node):
         socket.gate = asyncio.Event()
         for number in range(4):
             await publishing.apublish("public/a", number)
-        await until(lambda: node.statistics().slow == 1)
+        await until(lambda: node.statistics().metrics.slow == 1)
         socket.gate.set()
         assert (await socket.read())["payload"] == 0
         assert await closing(socket) == 4430

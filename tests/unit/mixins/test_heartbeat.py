@@ -8,9 +8,9 @@ import threading
 import pytest
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 
-from channels_realtime.connections import consumer as connection_module
 from channels_realtime.errors import ImproperUse
 from channels_realtime.mixins import HeartbeatMixin, RealtimeMixin, ThrottleMixin
+from channels_realtime.mixins import transport as transport_module
 from channels_realtime.nodes.node import Node
 from tests.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import pass_by, settle
@@ -35,7 +35,7 @@ def no_jitter(monkeypatch):
     class NoChance:
         random = staticmethod(lambda: 0.0)
 
-    monkeypatch.setattr(connection_module, "random", NoChance)
+    monkeypatch.setattr(transport_module, "random", NoChance)
 
 
 async def beating(node: Node) -> None:

@@ -215,7 +215,7 @@ async def test_what_is_published_before_the_accept_follows_it(node, kind):
         async def connect(self):
             await self.channels.subscribe("public/a")
             await apublish("public/a", 1)
-            await until(lambda: node.hub.delivered == 1)
+            await until(lambda: node.metrics.delivered == 1)
             await self.accept()
     else:
 
@@ -359,7 +359,7 @@ async def test_what_waits_of_a_channel_is_taken_back_with_it(node):
         for number in range(3):
             await apublish("public/a", number)
         await entered.wait()
-        await until(lambda: node.hub.delivered == 3)
+        await until(lambda: node.metrics.delivered == 3)
         go_on.set()
         assert await failed(socket, "unsubscribe", "public/a") == "not_subscribed"
     assert seen == [0]
@@ -381,9 +381,9 @@ async def test_handler_that_falls_behind_is_a_slow_client(configure, make_node):
     async with AsgiSocket(Chat.as_asgi()) as socket:
         for number in range(5):
             await apublish("public/a", number)
-            await until(lambda n=number: node.hub.delivered == n + 1 or node.slow)
+            await until(lambda n=number: node.metrics.delivered == n + 1 or node.metrics.slow)
         assert await closing(socket) == 4430
-        assert node.statistics().slow == 1
+        assert node.statistics().metrics.slow == 1
         go_on.set()
     await nothing_left(node)
 

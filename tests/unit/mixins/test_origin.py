@@ -18,7 +18,7 @@ async def test_foreign_page_is_refused_before_the_consumer_hears_of_it(node, kin
 
     socket = AsgiSocket(made(OriginMixin, echoing(kind), connect=connect), headers=FOREIGN)
     assert await socket.connect() == {"type": "websocket.close"}
-    assert node.statistics().denied_origins == 1
+    assert node.statistics().metrics.denials["origin"] == 1
     await nothing_left(node)
 
 

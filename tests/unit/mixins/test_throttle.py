@@ -37,7 +37,7 @@ async def test_frame_over_the_limit_does_not_reach_the_consumer(node, clock, kin
         assert await socket.read() == too_fast("CONNECTION_MESSAGES", 2.0)
         clock.pass_by(2.0)
         await echoed(socket, "4")
-        assert node.statistics().throttled == 1
+        assert node.statistics().metrics.throttled == 1
 
 
 async def test_limit_is_the_settings_where_the_class_has_none(configure, make_node):

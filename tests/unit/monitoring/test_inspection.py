@@ -15,7 +15,7 @@ from channels_realtime.nodes import requests
 from channels_realtime.nodes.hub import RATE_WINDOW_S, Hub
 from channels_realtime.protocol.dialects.bare import BARE_ENCODING
 from channels_realtime.protocol.messages import Publication
-from tests.unit.connections.test_connection import House, Wire, publish, subscribe
+from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
 from tests.virtual_time import in_virtual_time, settle
 
 HEADERS = [
@@ -26,14 +26,16 @@ HEADERS = [
 ]
 
 
-async def asked(house: House, kind: str, **arguments: Any) -> Any:
-    answer = requests._handlers[kind](house.node, arguments)
+async def asked(harness: NodeHarness, kind: str, **arguments: Any) -> Any:
+    answer = requests._handlers[kind](harness.node, arguments)
     return await answer if asyncio.iscoroutine(answer) else answer
 
 
-async def told(house: House, kind: str, *wires: Wire | str, **arguments: Any) -> Any:
-    ids = [wire if isinstance(wire, str) else wire.connection.id for wire in wires]
-    found = await asked(house, kind, connections=ids, **arguments)
+async def told(
+    harness: NodeHarness, kind: str, *clients: FakeClient | str, **arguments: Any
+) -> Any:
+    ids = [client if isinstance(client, str) else client.connection.id for client in clients]
+    found = await asked(harness, kind, connections=ids, **arguments)
     await settle()
     return found
 
@@ -47,18 +49,18 @@ def scope(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
 
 @in_virtual_time
 async def test_connection_is_shown_as_it_is_at_this_moment():
-    async with House() as house:
-        wire = await house.open(scope=scope())
-        connection = wire.connection
+    async with NodeHarness() as harness:
+        client = await harness.open(scope=scope())
+        connection = client.connection
         await asyncio.sleep(5)
         sent = connection.writer.sent
-        await wire.ask(
+        await client.ask(
             subscribe("public/a"),
             subscribe("public/b"),
             {"type": "flow", "channel": "public/b", "payload": {"paused": True}},
             {"type": "nonsense"},
         )
-        found = await asked(house, "inspect", connection=connection.id)
+        found = await asked(harness, "inspect", connection=connection.id)
         assert found == {
             "id": connection.id,
             "user_id": None,
@@ -115,18 +117,18 @@ async def test_connection_is_shown_as_it_is_at_this_moment():
 
 @in_virtual_time
 async def test_connection_that_is_gone_is_nothing():
-    async with House() as house:
-        assert await asked(house, "inspect", connection="gone") is None
+    async with NodeHarness() as harness:
+        assert await asked(harness, "inspect", connection="gone") is None
 
 
 @in_virtual_time
 async def test_round_trips_are_shown():
-    async with House(heartbeat_interval=5.0) as house:
-        wire = await house.open()
+    async with NodeHarness(heartbeat_interval=5.0) as harness:
+        client = await harness.open()
         for _ in range(3):
             await asyncio.sleep(5.5)
-            await wire.ask({"type": "pong"})
-        found = await asked(house, "inspect", connection=wire.connection.id)
+            await client.ask({"type": "pong"})
+        found = await asked(harness, "inspect", connection=client.connection.id)
         assert len(found["round_trips"]) == 3
 
 
@@ -139,13 +141,13 @@ async def test_user_is_shown_as_the_registry_has_it():
         def __str__(self) -> str:
             raise RuntimeError("a query on the event loop")
 
-    async with House() as house:
-        wire = await house.open()
-        wire.connection.user = User()
-        wire.connection.identity = Identity(
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        client.connection.user = User()
+        client.connection.identity = Identity(
             user_id="7", method="jwt", source="header", expires_at=2e9, keys=frozenset({"token:x"})
         )
-        found = await asked(house, "inspect", connection=wire.connection.id)
+        found = await asked(harness, "inspect", connection=client.connection.id)
         assert (found["user_id"], found["user"]) == ("7", "alice")
         assert found["auth"] == {"method": "jwt", "source": "header", "expires_at": 2e9}
         assert "token:x" not in repr(found)
@@ -153,13 +155,13 @@ async def test_user_is_shown_as_the_registry_has_it():
 
 @in_virtual_time
 async def test_no_more_subscriptions_and_headers_are_shown_than_a_page_can_hold():
-    async with House(max_subscriptions=1_000) as house:
-        wire = await house.open(scope=scope(*[(b"x-a", b"1")] * 1_000))
-        wire.connection.subscriptions.update({f"public/{n}": None for n in range(700)})  # type: ignore[misc]
-        found = await asked(house, "inspect", connection=wire.connection.id)
+    async with NodeHarness(max_subscriptions=1_000) as harness:
+        client = await harness.open(scope=scope(*[(b"x-a", b"1")] * 1_000))
+        client.connection.subscriptions.update({f"public/{n}": None for n in range(700)})  # type: ignore[misc]
+        found = await asked(harness, "inspect", connection=client.connection.id)
         assert len(found["subscriptions"]) == len(found["headers"]) == inspection.MAX_SUBSCRIPTIONS
         assert found["subscriptions_total"] == 700
-        wire.connection.subscriptions.clear()
+        client.connection.subscriptions.clear()
 
 
 JWT = b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
@@ -191,9 +193,9 @@ JWT = b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 def test_credentials_are_left_out_of_the_headers(name, value):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire = await house.open(scope=scope((name, value)))
-            found = await asked(house, "inspect", connection=wire.connection.id)
+        async with NodeHarness() as harness:
+            client = await harness.open(scope=scope((name, value)))
+            found = await asked(harness, "inspect", connection=client.connection.id)
             assert found["headers"][-1] == [name.decode().lower(), "(left out)"]
             assert "s3cret" not in repr(found)
             assert JWT.decode() not in repr(found)
@@ -208,15 +210,15 @@ def test_credentials_are_left_out_of_the_headers(name, value):
         (b"realtime.v1.msgpack, realtime.v1.json", "realtime.v1.msgpack, realtime.v1.json"),
         (b"realtime.v1.json, access_token_s3cret", "realtime.v1.json, (left out)"),
         (b"jwt,s3cret", "jwt, (left out)"),
-        (b"house.v1, other.v1", "house.v1, (left out)"),
+        (b"harness.v1, other.v1", "harness.v1, (left out)"),
     ],
 )
 def test_token_is_left_out_of_the_offered_subprotocols(offered, shown):
     @in_virtual_time
     async def scenario():
-        async with House(subprotocols={"house.v1": "json"}) as house:
-            wire = await house.open(scope=scope((b"Sec-WebSocket-Protocol", offered)))
-            found = await asked(house, "inspect", connection=wire.connection.id)
+        async with NodeHarness(subprotocols={"harness.v1": "json"}) as harness:
+            client = await harness.open(scope=scope((b"Sec-WebSocket-Protocol", offered)))
+            found = await asked(harness, "inspect", connection=client.connection.id)
             assert found["headers"][-1] == ["sec-websocket-protocol", shown]
 
     scenario()
@@ -224,18 +226,20 @@ def test_token_is_left_out_of_the_offered_subprotocols(offered, shown):
 
 @in_virtual_time
 async def test_referer_is_shown_without_its_query():
-    async with House() as house:
-        wire = await house.open(scope=scope((b"referer", b"https://example.com/a?reset=s3cret")))
-        found = await asked(house, "inspect", connection=wire.connection.id)
+    async with NodeHarness() as harness:
+        client = await harness.open(
+            scope=scope((b"referer", b"https://example.com/a?reset=s3cret"))
+        )
+        found = await asked(harness, "inspect", connection=client.connection.id)
         assert found["headers"][-1] == ["referer", "https://example.com/a"]
 
 
 @in_virtual_time
 async def test_what_is_no_credential_is_shown_as_it_is():
-    async with House() as house:
+    async with NodeHarness() as harness:
         headers = [(b"x-forwarded-for", b"192.0.2.1"), (b"accept-language", b"x" * 10_000)]
-        wire = await house.open(scope=scope(*headers))
-        found = await asked(house, "inspect", connection=wire.connection.id)
+        client = await harness.open(scope=scope(*headers))
+        found = await asked(harness, "inspect", connection=client.connection.id)
         assert found["headers"][-2:] == [[n.decode(), v.decode()] for n, v in headers]
 
 
@@ -251,42 +255,42 @@ def closing(code: int, reason: str, **fields: Any) -> list[dict[str, Any]]:
 
 @in_virtual_time
 async def test_connections_are_disconnected_and_others_are_not():
-    async with House() as house:
-        one, other = await house.open(), await house.open()
+    async with NodeHarness() as harness:
+        one, other = await harness.open(), await harness.open()
         ended = {"code": 4403, "reason": "enough", "retry_after": None}
-        assert await told(house, "disconnect", one, "gone", **ended) == [one.connection.id]
+        assert await told(harness, "disconnect", one, "gone", **ended) == [one.connection.id]
         assert one.take() == closing(4403, "enough", reconnect=False)
         assert other.take() == []
-        assert await told(house, "disconnect", one, **ended) == [one.connection.id]
+        assert await told(harness, "disconnect", one, **ended) == [one.connection.id]
         assert one.take() == []
 
 
 @in_virtual_time
 async def test_connection_that_may_return_is_told_when():
-    async with House() as house:
-        wire = await house.open()
-        await told(house, "disconnect", wire, code=4503, reason="moved", retry_after=7.5)
-        assert wire.take() == closing(4503, "moved", reconnect=True, retry_after=7.5)
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        await told(harness, "disconnect", client, code=4503, reason="moved", retry_after=7.5)
+        assert client.take() == closing(4503, "moved", reconnect=True, retry_after=7.5)
 
 
 @in_virtual_time
 async def test_notice_arrives():
-    async with House() as house:
-        wire, closed = await house.open(), await house.open()
+    async with NodeHarness() as harness:
+        client, closed = await harness.open(), await harness.open()
         closed.connection.drop()
-        house.node.add(closed.connection)  # closing, and not gone yet
+        harness.node.add(closed.connection)  # closing, and not gone yet
         payload = {"text": "back in five minutes"}
-        found = await told(house, "notice", wire, closed, "gone", payload=payload)
-        assert found == [wire.connection.id]
-        assert wire.take() == [{"type": "message", "event": "notice", "payload": payload}]
+        found = await told(harness, "notice", client, closed, "gone", payload=payload)
+        assert found == [client.connection.id]
+        assert client.take() == [{"type": "message", "event": "notice", "payload": payload}]
 
 
 @in_virtual_time
 async def test_subscription_is_taken_away():
-    async with House() as house:
-        on_it, not_on_it = await house.open(), await house.open()
+    async with NodeHarness() as harness:
+        on_it, not_on_it = await harness.open(), await harness.open()
         await on_it.ask(subscribe("public/a"), subscribe("public/b"))
-        found = await told(house, "unsubscribe", on_it, not_on_it, "gone", channel="public/a")
+        found = await told(harness, "unsubscribe", on_it, not_on_it, "gone", channel="public/a")
         assert found == [on_it.connection.id]
         assert on_it.take() == [
             {
@@ -295,23 +299,23 @@ async def test_subscription_is_taken_away():
                 "payload": {"code": "forbidden", "reason": "ended by an administrator"},
             }
         ]
-        await house.node.publish(Publication("public/a", 1))
-        await house.node.publish(Publication("public/b", 2))
+        await harness.node.publish(Publication("public/a", 1))
+        await harness.node.publish(Publication("public/b", 2))
         await settle()
         assert [message["payload"] for message in on_it.take()] == [2]
         assert not_on_it.take() == []
-        assert await told(house, "unsubscribe", on_it, channel="public/a") == []
+        assert await told(harness, "unsubscribe", on_it, channel="public/a") == []
 
 
 @in_virtual_time
 async def test_credentials_are_asked_for_where_they_are_a_token():
-    async with House() as house:
-        token, session = await house.open(), await house.open()
+    async with NodeHarness() as harness:
+        token, session = await harness.open(), await harness.open()
         token.connection.identity = Identity(
-            user_id="1", method="jwt", expires_at=house.node.clock.time() + 3_600
+            user_id="1", method="jwt", expires_at=harness.node.clock.time() + 3_600
         )
         session.connection.identity = Identity(user_id="1", method="session")
-        found = await told(house, "credentials", token, session, "gone", within=30.0)
+        found = await told(harness, "credentials", token, session, "gone", within=30.0)
         assert found == [token.connection.id]
         (expiring,) = token.take()
         assert expiring["type"] == "auth_expiring"
@@ -329,21 +333,21 @@ async def test_credentials_are_asked_for_where_they_are_a_token():
 
 @in_virtual_time
 async def test_channels_are_told_with_subscribers_and_rate():
-    async with House() as house:
-        one, two = await house.open(), await house.open()
+    async with NodeHarness() as harness:
+        one, two = await harness.open(), await harness.open()
         await one.ask(subscribe("public/a"), subscribe("public/b"), subscribe("public/Other"))
         await two.ask(subscribe("public/b"))
         for number in range(20):
-            await house.node.publish(Publication("public/b", number))
+            await harness.node.publish(Publication("public/b", number))
         await settle()
-        found = await asked(house, "channels", search="", limit=10)
+        found = await asked(harness, "channels", search="", limit=10)
         assert found == {
             "total": 3,
             "channels": [["public/b", 2, 2.0], ["public/Other", 1, 0.0], ["public/a", 1, 0.0]],
         }
-        found = await asked(house, "channels", search="", limit=1)
+        found = await asked(harness, "channels", search="", limit=1)
         assert (found["total"], len(found["channels"])) == (3, 1)
-        found = await asked(house, "channels", search="other", limit=10)
+        found = await asked(harness, "channels", search="other", limit=10)
         assert found == {"total": 1, "channels": [["public/Other", 1, 0.0]]}
 
 
@@ -377,14 +381,14 @@ def test_rate_of_a_channel_is_that_of_the_last_seconds():
 
 @in_virtual_time
 async def test_node_tells_how_it_is():
-    async with House() as house:
-        inspection._measure(house.node)
-        wire = await house.open()
-        await wire.ask(subscribe("public/a"))
+    async with NodeHarness() as harness:
+        inspection._measure(harness.node)
+        client = await harness.open()
+        await client.ask(subscribe("public/a"))
         for number in range(10):
             await asyncio.sleep(0.5)
-            await wire.ask(publish(number, "public/a"))
-        found = await asked(house, "node")
+            await client.ask(publish(number, "public/a"))
+        found = await asked(harness, "node")
         assert found.pop("memory") > 1_000_000
         assert found.pop("uptime") == pytest.approx(5.0)
         assert found.pop("messages_in_rate") == pytest.approx(2.2, abs=0.5)
@@ -411,20 +415,20 @@ def test_rates_are_nothing_before_there_is_anything_to_compare():
 
 @in_virtual_time
 async def test_loop_that_is_held_up_is_seen_to_lag_for_ten_seconds():
-    async with House() as house:
-        inspection._measure(house.node)
+    async with NodeHarness() as harness:
+        inspection._measure(harness.node)
         await asyncio.sleep(2)
         asyncio.get_running_loop()._virtual_now += 3.0  # type: ignore[attr-defined]
         await asyncio.sleep(1)
-        assert 2.5 <= house.node.pulse.loop_lag <= 3.0
+        assert 2.5 <= harness.node.pulse.loop_lag <= 3.0
         await asyncio.sleep(11)
-        assert house.node.pulse.loop_lag == 0.0
+        assert harness.node.pulse.loop_lag == 0.0
 
 
 @in_virtual_time
 async def test_pulse_ends_with_its_node():
-    async with House() as house:
-        inspection._measure(house.node)
+    async with NodeHarness() as harness:
+        inspection._measure(harness.node)
         await asyncio.sleep(2)
     await asyncio.sleep(1)
     assert [h for h in asyncio.get_running_loop()._scheduled if not h.cancelled()] == []  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from django.test import override_settings
 from channels_realtime.config import Config
 from channels_realtime.models import SampleRecord
 from channels_realtime.monitoring.metrics import LATENCY_BOUNDS_S, MAX_KEYS, OTHER, MetricsRecorder
-from tests.unit.connections.test_connection import House, subscribe
+from tests.support.nodes import NodeHarness, subscribe
 from tests.virtual_time import VirtualClock, in_virtual_time, settle
 
 pytestmark = pytest.mark.django_db
@@ -69,7 +69,7 @@ class Host:
     def work(self, *, connected=0, messages_in=0, messages_out=0, throttled=0) -> None:
         self.connected_total += connected
         self.messages_in += messages_in
-        self.hub.delivered += messages_out
+        self.metrics.delivered += messages_out
         self.throttled += throttled
 
 
@@ -85,13 +85,13 @@ def rows(*columns) -> list:
 async def test_sample_says_what_was_counted_since_the_one_before():
     node = Host(sample_interval=60.0)
     node.work(connected=3, messages_in=5, messages_out=7, throttled=1)  # the first come before it
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     node.connections = {"a": object(), "b": object()}
-    node.samples.count_disconnect("client")
-    node.samples.count_disconnect("4401")
-    node.samples.count_disconnect("client")
-    node.samples.count_denial("origin")
-    node.samples.observe_latency(0.004)
+    node.service(MetricsRecorder).count_disconnect("client")
+    node.service(MetricsRecorder).count_disconnect("4401")
+    node.service(MetricsRecorder).count_disconnect("client")
+    node.service(MetricsRecorder).count_denial("origin")
+    node.service(MetricsRecorder).observe_latency(0.004)
     begin = node.clock.time()
     await asyncio.sleep(60.5)
     node.connections = {"a": object()}
@@ -126,55 +126,55 @@ async def test_sample_says_what_was_counted_since_the_one_before():
             "throttled": 4,
         },
     ]
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 @in_virtual_time
 async def test_sample_counts_what_a_real_node_does():
-    async with House(sample_interval=60.0, heartbeat_interval=1_000.0) as house:
-        house.node.database = InlineDatabase()
-        house.node.samples.start()
-        leaver, stayer = [await house.open() for _ in range(2)]
+    async with NodeHarness(sample_interval=60.0, heartbeat_interval=1_000.0) as harness:
+        harness.node.database = InlineDatabase()
+        harness.node.service(MetricsRecorder).start()
+        leaver, stayer = [await harness.open() for _ in range(2)]
         await stayer.ask(subscribe(), subscribe("public/b"))
         leaver.connection.finish()
-        house.node.denied({}, "origin")
+        harness.node.denied({}, "origin")
         await asyncio.sleep(60.5)
         assert rows("node_id", "connections", "connected", "messages_in", "throttled") == [
-            (house.node.id, 1, 2, 2, 0)
+            (harness.node.id, 1, 2, 2, 0)
         ]
         assert rows("disconnects", "denials") == [({"client": 1}, {"origin": 1})]
-        house.wires.remove(leaver)
+        harness.clients.remove(leaver)
 
 
 @in_virtual_time
 async def test_time_before_the_first_connection_is_not_counted():
     node = Host(sample_interval=60.0)
     await asyncio.sleep(1_000)
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     await asyncio.sleep(60.5)
     assert rows("seconds") == [(pytest.approx(60.0),)]
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 @override_settings(USE_TZ=False, TIME_ZONE="Europe/Berlin")
 @in_virtual_time
 async def test_sample_is_written_where_the_site_has_no_time_zones():
     node = Host(sample_interval=60.0)
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     await asyncio.sleep(60.5)
     [(at,)] = rows("at")
     assert at == datetime.datetime(2023, 11, 14, 23, 31)  # 1,700,001,060 s, an hour east of UTC
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 @in_virtual_time
 async def test_numbers_beyond_a_column_are_its_greatest():
     node = Host(sample_interval=60.0)
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     node.work(connected=2**31, messages_in=2**63, throttled=2**40)
     await asyncio.sleep(60.5)
     assert rows("connected", "messages_in", "throttled") == [(2**31 - 1, 2**63 - 1, 2**31 - 1)]
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 # -- latencies -------------------------------------------------------------------------------------
@@ -197,9 +197,9 @@ def test_latency_is_counted_in_the_bucket_of_the_least_bound_above_it(seconds, b
     @in_virtual_time
     async def scenario():
         node = Host()
-        node.samples.start()
-        node.samples.observe_latency(seconds)
-        await node.samples.stop()
+        node.service(MetricsRecorder).start()
+        node.service(MetricsRecorder).observe_latency(seconds)
+        await node.service(MetricsRecorder).stop()
         expected = [0] * 13
         expected[bucket] = 1
         assert rows("latency_counts") == [(expected,)]
@@ -218,16 +218,16 @@ def test_bounds_of_latency_rise():
 async def test_what_the_database_did_not_take_is_in_the_next_sample(caplog):
     caplog.set_level(logging.INFO, "channels_realtime.monitoring.metrics")
     node = Host(sample_interval=60.0)
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     node.database.down = True
     for _ in range(3):
         node.work(connected=1, messages_in=10, messages_out=100, throttled=1)
-        node.samples.count_disconnect("lost")
-        node.samples.count_denial("full")
-        node.samples.observe_latency(10.0)
+        node.service(MetricsRecorder).count_disconnect("lost")
+        node.service(MetricsRecorder).count_denial("full")
+        node.service(MetricsRecorder).observe_latency(10.0)
         await asyncio.sleep(60)
     await asyncio.sleep(1)
-    assert (node.samples.failures >= 3, rows("pk")) == (True, [])
+    assert (node.service(MetricsRecorder).failures >= 3, rows("pk")) == (True, [])
     node.database.down = False
     await asyncio.sleep(60)
     assert rows("seconds", "connected", "messages_in", "messages_out", "throttled") == [
@@ -242,58 +242,58 @@ async def test_what_the_database_did_not_take_is_in_the_next_sample(caplog):
     ]
     await asyncio.sleep(60)
     assert rows("seconds", "connected")[1:] == [(pytest.approx(60.0), 0)]
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 @in_virtual_time
 async def test_what_happens_while_the_database_is_asked_is_counted_once():
     node = Host(sample_interval=60.0)
-    node.samples.start()
-    node.samples.count_disconnect("client")
+    node.service(MetricsRecorder).start()
+    node.service(MetricsRecorder).count_disconnect("client")
     node.work(connected=1)
     node.database.answers.clear()
     node.database.down = True
     await asyncio.sleep(70)
-    node.samples.count_disconnect("client")
-    node.samples.count_disconnect("4503")
+    node.service(MetricsRecorder).count_disconnect("client")
+    node.service(MetricsRecorder).count_disconnect("4503")
     node.work(connected=1)
     node.database.answers.set()  # and says no
     await asyncio.sleep(1)
     node.database.down = False
     await asyncio.sleep(60)
     assert rows("connected", "disconnects") == [(2, {"client": 2, "4503": 1})]
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 @in_virtual_time
 async def test_reasons_are_bounded_however_many_there_are():
     node = Host(sample_interval=60.0)
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     node.database.down = True
     for code in range(4_000, 4_500):
-        node.samples.count_disconnect(str(code))
-        node.samples.count_denial(f"reason {code}")
+        node.service(MetricsRecorder).count_disconnect(str(code))
+        node.service(MetricsRecorder).count_denial(f"reason {code}")
     await asyncio.sleep(60.5)
     node.database.down = False
     for code in range(4_500, 5_000):
-        node.samples.count_disconnect(str(code))
-        node.samples.count_denial(f"reason {code}")
+        node.service(MetricsRecorder).count_disconnect(str(code))
+        node.service(MetricsRecorder).count_denial(f"reason {code}")
     await asyncio.sleep(60)
     [(disconnects, denials)] = rows("disconnects", "denials")
     for counts in (disconnects, denials):
         assert len(counts) <= MAX_KEYS
         assert sum(counts.values()) == 1_000
         assert counts[OTHER] > 900
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 @in_virtual_time
 async def test_reason_is_written_as_any_database_takes_it():
     node = Host()
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     for _ in range(2):
-        node.samples.count_denial("a\x00b\ud800" + "c" * 100)
-    await node.samples.stop()
+        node.service(MetricsRecorder).count_denial("a\x00b\ud800" + "c" * 100)
+    await node.service(MetricsRecorder).stop()
     assert rows("denials") == [({"ab?" + "c" * 46: 2},)]
 
 
@@ -303,10 +303,10 @@ async def test_reason_is_written_as_any_database_takes_it():
 @in_virtual_time
 async def test_stop_writes_what_is_left():
     node = Host(sample_interval=60.0)
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     await asyncio.sleep(10)
-    node.samples.count_disconnect("4503")
-    await node.samples.stop()
+    node.service(MetricsRecorder).count_disconnect("4503")
+    await node.service(MetricsRecorder).stop()
     assert rows("seconds", "disconnects") == [(pytest.approx(10.0), {"4503": 1})]
 
 
@@ -314,11 +314,11 @@ async def test_stop_writes_what_is_left():
 async def test_stop_waits_a_second_for_the_database_and_no_longer(caplog):
     caplog.set_level(logging.INFO, "channels_realtime.monitoring.metrics")
     node = Host(sample_interval=60.0)
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     node.database.answers.clear()
     await settle()
     begin = node.clock.monotonic()
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
     assert node.clock.monotonic() - begin == pytest.approx(1.0)
     assert caplog.messages == ["The node's last sample was not written in time"]
 
@@ -326,18 +326,18 @@ async def test_stop_waits_a_second_for_the_database_and_no_longer(caplog):
 @in_virtual_time
 async def test_stop_is_quiet_where_the_database_is_down():
     node = Host()
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     node.database.down = True
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
     assert node.database.tried == 1
 
 
 @in_virtual_time
 async def test_nothing_is_written_before_the_start_or_after_the_stop():
     node = Host()
-    node.samples.count_denial("origin")
-    await node.samples.stop()
-    node.samples.start()
+    node.service(MetricsRecorder).count_denial("origin")
+    await node.service(MetricsRecorder).stop()
+    node.service(MetricsRecorder).start()
     await asyncio.sleep(1_000)
     assert (rows("pk"), node.database.tried) == ([], 0)
 
@@ -345,11 +345,11 @@ async def test_nothing_is_written_before_the_start_or_after_the_stop():
 @in_virtual_time
 async def test_second_start_does_nothing():
     node = Host(sample_interval=60.0)
-    node.samples.start()
-    node.samples.start()
+    node.service(MetricsRecorder).start()
+    node.service(MetricsRecorder).start()
     await asyncio.sleep(60.5)
     assert len(rows("pk")) == 1
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 # -- retention -------------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ async def test_samples_of_any_node_are_deleted_when_their_time_is_over():
     write_old_sample(begin - 3_600)
     write_old_sample(begin - 3_000)
     write_old_sample(begin - 1_000)
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     await asyncio.sleep(60.5)
     assert others() == 2
     tried = node.database.tried
@@ -384,7 +384,7 @@ async def test_samples_of_any_node_are_deleted_when_their_time_is_over():
     assert (others(), node.database.tried - tried) == (2, 9)
     await asyncio.sleep(60)  # 660 s after the beginning
     assert others() == 1
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()
 
 
 @in_virtual_time
@@ -397,8 +397,8 @@ async def test_deletion_that_fails_takes_no_sample_with_it(caplog):
 
     node = Host(sample_interval=60.0)
     node.database = Forgetful()
-    node.samples.start()
+    node.service(MetricsRecorder).start()
     await asyncio.sleep(120.5)
     assert rows("seconds") == [(pytest.approx(60.0),)] * 2
     assert caplog.messages == ["Samples could not be written: OperationalError"]
-    await node.samples.stop()
+    await node.service(MetricsRecorder).stop()

@@ -24,12 +24,12 @@ from django.utils import timezone
 from channels_realtime.identity import ANONYMOUS, Identity
 from channels_realtime.models import ConnectionRecord, NodeRecord, SubscriptionRecord
 from channels_realtime.monitoring import registry, registry_rows
+from channels_realtime.monitoring.registry import Registry
 from channels_realtime.nodes import requests
-from channels_realtime.nodes.broker import control_group, node_group
-from channels_realtime.protocol.names import group_name
+from channels_realtime.nodes.groups import control_group, group_name, node_group
 from channels_realtime.runtime.database import DatabaseThread
 from tests import virtual_time
-from tests.unit.connections.test_connection import House, subscribe
+from tests.support.nodes import NodeHarness, subscribe
 from tests.virtual_time import settle
 
 pytestmark = pytest.mark.django_db
@@ -99,8 +99,8 @@ class InlineDatabase:
         return [at for at, work in self.times if work == name]
 
 
-class Inn(House):
-    """A house whose guests are written down."""
+class Inn(NodeHarness):
+    """A harness whose guests are written down."""
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**{"node_lease": LEASE_S, **config})
@@ -108,7 +108,7 @@ class Inn(House):
 
     @property
     def records(self) -> registry.Registry:
-        return self.node.registry
+        return self.node.service(Registry)
 
     async def __aenter__(self) -> Inn:
         self.records.start()
@@ -206,11 +206,11 @@ async def test_connection_is_written_within_a_second_or_so():
             (b"x-client-id", b"device-1"),
         ]
         scope = {"headers": headers, "client": ("192.0.2.7", 50_000), "extensions": {}}
-        wire = await inn.open(scope=scope)
-        await wire.ask(subscribe("public/a"), subscribe("public/b"))
+        client = await inn.open(scope=scope)
+        await client.ask(subscribe("public/a"), subscribe("public/b"))
         assert written() == set()
         await asyncio.sleep(1.1)
-        connection = wire.connection
+        connection = client.connection
         found = row(connection.id)
         connected_at = datetime.datetime.fromtimestamp(connection.connected_at, datetime.UTC)
         assert {field.attname: getattr(found, field.attname) for field in found._meta.fields} == {
@@ -259,9 +259,9 @@ async def test_what_comes_at_once_is_written_in_batches():
 @in_virtual_time
 async def test_changes_of_a_second_are_one_row():
     async with Inn() as inn:
-        wire = await inn.open()
+        client = await inn.open()
         for _ in range(5):
-            await wire.ask(subscribe(), {"type": "unsubscribe", "channel": "public/a"})
+            await client.ask(subscribe(), {"type": "unsubscribe", "channel": "public/a"})
         await asyncio.sleep(1.1)
         assert (inn.records.written, inn.database.calls["write_rows"]) == (1, 1)
 
@@ -321,13 +321,13 @@ async def test_other_user_is_written():
 @in_virtual_time
 async def test_other_channels_are_written():
     async with Inn() as inn:
-        wire = await inn.open()
-        await wire.ask(subscribe("public/a"), subscribe("public/b"))
+        client = await inn.open()
+        await client.ask(subscribe("public/a"), subscribe("public/b"))
         await asyncio.sleep(1.1)
-        await wire.ask({"type": "unsubscribe", "channel": "public/a"}, subscribe("public/c"))
+        await client.ask({"type": "unsubscribe", "channel": "public/a"}, subscribe("public/c"))
         await asyncio.sleep(1.1)
-        assert channels_of(wire.connection.id) == ["public/b", "public/c"]
-        assert row(wire.connection.id).channels == 2
+        assert channels_of(client.connection.id) == ["public/b", "public/c"]
+        assert row(client.connection.id).channels == 2
 
 
 @in_virtual_time
@@ -577,14 +577,14 @@ async def test_lease_is_renewed_though_a_slow_database_has_much_to_write():
 @in_virtual_time
 async def test_node_that_was_swept_writes_everything_anew():
     async with Inn() as inn:
-        wires = [await inn.open() for _ in range(3)]
-        for wire in wires:
-            await wire.ask(subscribe())
+        clients = [await inn.open() for _ in range(3)]
+        for client in clients:
+            await client.ask(subscribe())
         await asyncio.sleep(1.1)
         registry.forget_nodes([inn.node.id])
         assert (written(), NodeRecord.objects.count()) == (set(), 0)
         await asyncio.sleep(LEASE_S / 3 + 1.1)
-        assert written() == {wire.connection.id for wire in wires}
+        assert written() == {client.connection.id for client in clients}
         assert SubscriptionRecord.objects.count() == 3
         assert NodeRecord.objects.alive().get().connections == 3
 
@@ -592,14 +592,14 @@ async def test_node_that_was_swept_writes_everything_anew():
 @in_virtual_time
 async def test_node_whose_row_alone_is_gone_has_each_row_once():
     async with Inn() as inn:
-        wire = await inn.open()
-        await wire.ask(subscribe())
+        client = await inn.open()
+        await client.ask(subscribe())
         await asyncio.sleep(1.1)
         NodeRecord.objects.all().delete()
         ConnectionRecord.objects.all().delete()  # the subscription's row stays behind
         await asyncio.sleep(LEASE_S / 3 + 1.1)
-        assert written() == {wire.connection.id}
-        assert channels_of(wire.connection.id) == ["public/a"]
+        assert written() == {client.connection.id}
+        assert channels_of(client.connection.id) == ["public/a"]
 
 
 # -- a database that is away -----------------------------------------------------------------------
@@ -638,11 +638,11 @@ async def test_database_that_was_away_from_the_beginning_is_caught_up_with():
     inn = Inn()
     inn.database.down = True
     async with inn:
-        wire = await inn.open()
+        client = await inn.open()
         await asyncio.sleep(LEASE_S)
         inn.database.down = False
         await asyncio.sleep(LEASE_S / 3 + 1)
-        assert written() == {wire.connection.id}
+        assert written() == {client.connection.id}
         assert NodeRecord.objects.alive().count() == 1
 
 
@@ -740,9 +740,9 @@ async def test_node_that_stops_waits_two_seconds_for_a_database_that_hangs(caplo
 
 @in_virtual_time
 async def test_node_that_never_served_stops_without_the_database():
-    house = House()
-    database = house.node.database = InlineDatabase()  # type: ignore[assignment]
-    async with house:
+    harness = NodeHarness()
+    database = harness.node.database = InlineDatabase()  # type: ignore[assignment]
+    async with harness:
         pass
     assert database.calls == {}
 
@@ -792,7 +792,7 @@ async def test_swept_node_is_taken_out_of_its_groups():
 @in_virtual_time
 async def test_node_that_lives_without_the_database_keeps_its_places_in_the_groups():
     async with Inn() as inn:
-        other = House().node
+        other = NodeHarness().node
         other.layer = inn.layer
         other.broker._layer = inn.layer
         await other.broker.start()
@@ -974,16 +974,16 @@ async def test_rows_are_written_in_the_clerks_thread(monkeypatch):
             connections.close_all()  # of this thread, which nobody ends
 
     monkeypatch.setattr(registry, "write_rows", note)
-    house = House()
-    house.node.database = DatabaseThread()
+    harness = NodeHarness()
+    harness.node.database = DatabaseThread()
     told = asyncio.Event()
     registry.on_written(lambda node: told.set())
-    async with house:
-        house.node.registry.start()
-        wire = await house.open()
+    async with harness:
+        harness.node.service(Registry).start()
+        client = await harness.open()
         async with asyncio.timeout(10):
             await told.wait()
-        assert await asyncio.to_thread(read) == ({wire.connection.id}, 1)
+        assert await asyncio.to_thread(read) == ({client.connection.id}, 1)
     assert await asyncio.to_thread(read) == (set(), 0)
     assert threads == {"realtime-database_0"}
 

@@ -18,12 +18,13 @@ from channels_realtime.monitoring.traces import (
     MAX_EVENTS,
     MAX_PAYLOAD_BYTES,
     Trace,
+    Traces,
 )
 from channels_realtime.nodes import requests
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.dialects.bare import BareDialect
 from channels_realtime.protocol.messages import Notice, Publication
-from tests.unit.connections.test_connection import House, Wire, publish, subscribe
+from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
 from tests.virtual_time import in_virtual_time, settle
 
 SECRET = "planted-secret"
@@ -38,10 +39,15 @@ class Desk:
     """A viewer, who reads on where it has read to."""
 
     def __init__(
-        self, wire: Wire, name: str = "maria", *, payloads: bool = True, allowed: bool = True
+        self,
+        client: FakeClient,
+        name: str = "maria",
+        *,
+        payloads: bool = True,
+        allowed: bool = True,
     ) -> None:
-        self.connection = wire.connection
-        self.node = wire.node
+        self.connection = client.connection
+        self.node = client.node
         self.node.config = dataclasses.replace(self.node.config, trace_payloads=allowed)
         self.name = name
         self.payloads = payloads
@@ -74,7 +80,7 @@ class Desk:
 
     @property
     def traced(self) -> bool:
-        return self.connection.id in self.node.traces and self.connection._tap is not None
+        return self.connection.id in self.node.service(Traces) and self.connection._tap is not None
 
 
 def ask(node, kind: str, **arguments):
@@ -89,16 +95,16 @@ def is_plain(value) -> bool:
     return msgspec.json.decode(msgspec.json.encode(value)) == value
 
 
-async def watched(house: House, *, binary: bool = False) -> tuple[Wire, Desk]:
+async def watched(harness: NodeHarness, *, binary: bool = False) -> tuple[FakeClient, Desk]:
     if binary:
-        wire = Wire(house.node, offered=("realtime.v1.msgpack",))
-        house.wires.append(wire)
-        await wire.connection.welcome()
+        client = FakeClient(harness.node, offered=("realtime.v1.msgpack",))
+        harness.clients.append(client)
+        await client.connection.welcome()
     else:
-        wire = await house.open()
-    desk = Desk(wire)
+        client = await harness.open()
+    desk = Desk(client)
     assert desk.read() == []
-    return wire, desk
+    return client, desk
 
 
 # -- what is seen ----------------------------------------------------------------------------------
@@ -106,11 +112,11 @@ async def watched(house: House, *, binary: bool = False) -> tuple[Wire, Desk]:
 
 @in_virtual_time
 async def test_connection_has_no_tap_before_somebody_reads():
-    async with House() as house:
-        wire = await house.open()
-        assert wire.connection._tap is None
-        desk = Desk(wire)
-        await wire.ask({"type": "ping"})
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        assert client.connection._tap is None
+        desk = Desk(client)
+        await client.ask({"type": "ping"})
         assert desk.read() == []
         assert desk.traced
         assert (desk.next, desk.lost) == (0, 0)
@@ -118,13 +124,13 @@ async def test_connection_has_no_tap_before_somebody_reads():
 
 @in_virtual_time
 async def test_viewer_sees_what_is_sent_and_received_in_order():
-    async with House() as house:
-        wire, desk = await watched(house)
-        now = house.node.clock.time()
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        now = harness.node.clock.time()
         frame = msgspec.json.encode(subscribe("public/a", id=7)).decode()
-        wire.connection.receive(frame)
+        client.connection.receive(frame)
         await settle()
-        house.node.receive(Publication("public/a", {"n": 1}, event="number"))
+        harness.node.receive(Publication("public/a", {"n": 1}, event="number"))
         first, second, third = desk.read()
         assert first == {
             "number": 1,
@@ -165,9 +171,9 @@ async def test_viewer_sees_what_is_sent_and_received_in_order():
 
 @in_virtual_time
 async def test_call_names_its_method_and_errors_their_code():
-    async with House() as house:
-        wire, desk = await watched(house)
-        await wire.ask({"type": "call", "method": "nothing", "channel": "public/a", "payload": 1})
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        await client.ask({"type": "call", "method": "nothing", "channel": "public/a", "payload": 1})
         asked, refused = desk.read()
         assert (asked["type"], asked["event"], asked["payload"]) == ("call", "nothing", 1)
         assert (refused["type"], refused["code"]) == ("error", "unknown_method")
@@ -176,9 +182,9 @@ async def test_call_names_its_method_and_errors_their_code():
 
 @in_virtual_time
 async def test_messages_of_a_batch_are_events_of_their_own():
-    async with House() as house:
-        wire, desk = await watched(house)
-        wire.connection.receive('[{"type": "ping", "id": 1}, {"type": "pong"}, 5]')
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        client.connection.receive('[{"type": "ping", "id": 1}, {"type": "pong"}, 5]')
         ping, pong, unreadable = desk.read()[:3]
         assert (ping["type"], ping["id"], ping["size"]) == (
             "ping",
@@ -191,11 +197,11 @@ async def test_messages_of_a_batch_are_events_of_their_own():
 
 @in_virtual_time
 async def test_messagepack_is_read_as_such():
-    async with House() as house:
-        wire, desk = await watched(house, binary=True)
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness, binary=True)
         payload = {"bytes": b"\xff", 1: "one", "nan": float("nan")}
         frame = msgspec.msgpack.encode(publish(payload, "public/a"))
-        wire.connection.receive(frame)
+        client.connection.receive(frame)
         event = desk.read()[0]
         assert (event["type"], event["size"]) == ("publish", len(frame))
         assert event["payload"] == {"bytes": "/w==", "1": "one", "nan": None}
@@ -204,14 +210,14 @@ async def test_messagepack_is_read_as_such():
 
 @in_virtual_time
 async def test_bare_frames_are_shown_as_they_are():
-    async with House() as house:
-        wire = await house.open()
-        wire.connection._dialect = BareDialect("public/a", house.node.config.limits)
-        wire.connection.encoding = wire.connection._dialect.encoding
-        desk = Desk(wire)
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        client.connection._dialect = BareDialect("public/a", harness.node.config.limits)
+        client.connection.encoding = client.connection._dialect.encoding
+        desk = Desk(client)
         desk.read()
-        wire.connection.receive("hello")
-        wire.connection.receive(b"\xff\x00")
+        client.connection.receive("hello")
+        client.connection.receive(b"\xff\x00")
         assert [
             (event["type"], event["size"], event["channel"], event["payload"])
             for event in desk.read()
@@ -220,7 +226,7 @@ async def test_bare_frames_are_shown_as_they_are():
 
 
 class ForeignDialect:
-    """As a mixin's: frames are the consumer's, deliveries have the wire's encoding."""
+    """As a mixin's: frames are the consumer's, deliveries have the client's encoding."""
 
     name = "consumer"
     heartbeat = False
@@ -234,14 +240,14 @@ class ForeignDialect:
 
 @in_virtual_time
 async def test_frames_of_other_peoples_consumers_are_sizes():
-    async with House() as house:
-        wire = await house.open()
-        await wire.ask(subscribe("public/a"))
-        wire.connection._dialect = ForeignDialect(wire.connection.encoding)
-        desk = Desk(wire)
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        await client.ask(subscribe("public/a"))
+        client.connection._dialect = ForeignDialect(client.connection.encoding)
+        desk = Desk(client)
         desk.read()
-        wire.connection.receive(f'{{"type": "publish", "payload": "{SECRET}"}}')
-        house.node.receive(Publication("public/a", SECRET))
+        client.connection.receive(f'{{"type": "publish", "payload": "{SECRET}"}}')
+        harness.node.receive(Publication("public/a", SECRET))
         assert [
             (event["direction"], event["type"], event["size"], "payload" in event)
             for event in desk.read()
@@ -273,9 +279,9 @@ def by(direction: str, trace: Trace, frame) -> None:
 def test_credentials_are_seen_by_nobody(direction, frame, kind):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire, desk = await watched(house)
-            trace = house.node.traces[wire.connection.id]
+        async with NodeHarness() as harness:
+            client, desk = await watched(harness)
+            trace = harness.node.service(Traces)[client.connection.id]
             by(direction, trace, msgspec.json.encode(frame).decode())
             by(direction, trace, msgspec.json.encode([frame]).decode())
             for event in desk.read():
@@ -307,10 +313,10 @@ def test_credentials_are_seen_by_nobody(direction, frame, kind):
 def test_what_is_no_message_of_a_client_may_be_anything_and_is_not_shown(frame):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire, desk = await watched(house)
+        async with NodeHarness() as harness:
+            client, desk = await watched(harness)
             text = msgspec.json.encode(frame).decode()
-            house.node.traces[wire.connection.id].received(text)
+            harness.node.service(Traces)[client.connection.id].received(text)
             (event,) = desk.read()
             assert SECRET not in str(event)
             kind = frame.get("type") if isinstance(frame, dict) else None
@@ -336,9 +342,9 @@ def test_what_is_no_message_of_a_client_may_be_anything_and_is_not_shown(frame):
 def test_what_cannot_be_decoded_is_a_size(frame, binary):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire, desk = await watched(house, binary=binary)
-            trace = house.node.traces[wire.connection.id]
+        async with NodeHarness() as harness:
+            client, desk = await watched(harness, binary=binary)
+            trace = harness.node.service(Traces)[client.connection.id]
             for direction in ("in", "out"):
                 by(direction, trace, frame)
             for event in desk.read():
@@ -351,24 +357,24 @@ def test_what_cannot_be_decoded_is_a_size(frame, binary):
 
 @in_virtual_time
 async def test_welcome_shows_user_and_channels_alone():
-    async with House() as house:
-        wire = Wire(house.node)
-        house.wires.append(wire)
-        wire.connection.identity = Identity(user_id="42", method="session")
-        desk = Desk(wire)
+    async with NodeHarness() as harness:
+        client = FakeClient(harness.node)
+        harness.clients.append(client)
+        client.connection.identity = Identity(user_id="42", method="session")
+        desk = Desk(client)
         assert desk.read() == []
-        await wire.connection.welcome()
+        await client.connection.welcome()
         (event,) = desk.read()
         assert event["type"] == "welcome"
         assert event["payload"] == {"user": "42", "channels": ["users/42"]}
-        assert wire.connection.session_id not in str(event)
+        assert client.connection.session_id not in str(event)
 
 
 @in_virtual_time
 async def test_error_about_credentials_is_a_code():
-    async with House() as house:
-        wire, desk = await watched(house)
-        await wire.ask({"type": "auth", "token": SECRET * 2_000, "id": 1})
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        await client.ask({"type": "auth", "token": SECRET * 2_000, "id": 1})
         asked, refused = desk.read()
         assert (asked["type"], refused["type"], refused["code"]) == ("auth", "error", "bad_message")
         assert refused["withheld"] == "secret"
@@ -377,9 +383,9 @@ async def test_error_about_credentials_is_a_code():
 
 @in_virtual_time
 async def test_what_a_client_wrote_is_cut():
-    async with House() as house:
-        wire, desk = await watched(house)
-        trace = house.node.traces[wire.connection.id]
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        trace = harness.node.service(Traces)[client.connection.id]
         long = "x" * 1_000
         trace.received(
             msgspec.json.encode(
@@ -399,11 +405,13 @@ async def test_what_a_client_wrote_is_cut():
 
 @in_virtual_time
 async def test_payloads_are_for_nobody_where_the_site_does_not_allow_them():
-    async with House() as house:
-        wire, _ = await watched(house)
-        desk = Desk(wire, "peter", allowed=False)
+    async with NodeHarness() as harness:
+        client, _ = await watched(harness)
+        desk = Desk(client, "peter", allowed=False)
         desk.read()
-        house.node.traces[wire.connection.id].received('{"type": "publish", "payload": 1}')
+        harness.node.service(Traces)[client.connection.id].received(
+            '{"type": "publish", "payload": 1}'
+        )
         (event,) = desk.read()
         assert event["type"] == "publish"
         assert "payload" not in event
@@ -411,11 +419,13 @@ async def test_payloads_are_for_nobody_where_the_site_does_not_allow_them():
 
 @in_virtual_time
 async def test_payloads_are_for_those_who_asked_with_them():
-    async with House() as house:
-        wire, desk = await watched(house)
-        other = Desk(wire, "peter", payloads=False)
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        other = Desk(client, "peter", payloads=False)
         other.read()
-        house.node.traces[wire.connection.id].received('{"type": "publish", "payload": 1}')
+        harness.node.service(Traces)[client.connection.id].received(
+            '{"type": "publish", "payload": 1}'
+        )
         (full,) = desk.read()
         (bare,) = other.read()
         assert full.pop("payload") == 1
@@ -427,11 +437,11 @@ async def test_payloads_are_for_those_who_asked_with_them():
 
 @in_virtual_time
 async def test_payloads_are_kept_only_while_somebody_may_have_them():
-    async with House() as house:
-        wire = await house.open()
-        desk, other = Desk(wire, payloads=False), Desk(wire, "peter")
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        desk, other = Desk(client, payloads=False), Desk(client, "peter")
         desk.read()
-        trace = house.node.traces[wire.connection.id]
+        trace = harness.node.service(Traces)[client.connection.id]
         trace.received('{"type": "publish", "payload": 1}')
         assert [event.payload for event in trace._events] == [None]
         other.read()
@@ -448,9 +458,9 @@ async def test_payloads_are_kept_only_while_somebody_may_have_them():
 
 @in_virtual_time
 async def test_payload_that_is_too_long_is_a_size():
-    async with House() as house:
-        wire, desk = await watched(house)
-        trace = house.node.traces[wire.connection.id]
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        trace = harness.node.service(Traces)[client.connection.id]
         frame = msgspec.json.encode(publish("x" * MAX_PAYLOAD_BYTES, "public/a")).decode()
         trace.received(frame)
         (event,) = desk.read()
@@ -462,9 +472,9 @@ async def test_payload_that_is_too_long_is_a_size():
 def test_payload_that_cannot_be_shown_is_left_out(number):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire, desk = await watched(house)
-            trace = house.node.traces[wire.connection.id]
+        async with NodeHarness() as harness:
+            client, desk = await watched(harness)
+            trace = harness.node.service(Traces)[client.connection.id]
             trace.received(f'{{"type": "publish", "payload": {number}}}')
             trace.received(f'[{{"type": "publish", "payload": {number}}}]')
             for event in desk.read():
@@ -479,9 +489,9 @@ def test_payload_that_cannot_be_shown_is_left_out(number):
 
 @in_virtual_time
 async def test_events_that_were_overwritten_before_they_were_read_are_counted():
-    async with House() as house:
-        wire, desk = await watched(house)
-        trace = house.node.traces[wire.connection.id]
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        trace = harness.node.service(Traces)[client.connection.id]
         for _ in range(MAX_EVENTS + 30):
             trace.received('{"type": "pong"}')
         events = desk.read()
@@ -490,16 +500,16 @@ async def test_events_that_were_overwritten_before_they_were_read_are_counted():
         trace.received('{"type": "pong"}')
         assert len(desk.read()) == 1
         assert desk.lost == 0
-        late = Desk(wire, "peter")
+        late = Desk(client, "peter")
         assert len(late.read()) == MAX_EVENTS
         assert late.lost == 0  # of what was there when it came
 
 
 @in_virtual_time
 async def test_payloads_have_a_bound_in_sum():
-    async with House() as house:
-        wire, desk = await watched(house)
-        trace = house.node.traces[wire.connection.id]
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        trace = harness.node.service(Traces)[client.connection.id]
         frame = msgspec.json.encode(publish("x" * 100_000, "public/a")).decode()
         for _ in range(8):
             trace.received(frame)
@@ -511,16 +521,16 @@ async def test_payloads_have_a_bound_in_sum():
 @in_virtual_time
 async def test_viewer_who_has_been_silent_longest_gives_way(monkeypatch):
     monkeypatch.setattr(traces, "MAX_VIEWERS", 2)
-    async with House() as house:
-        wire = await house.open()
-        one, two, three = (Desk(wire, name) for name in ("one", "two", "three"))
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        one, two, three = (Desk(client, name) for name in ("one", "two", "three"))
         one.read()
         await asyncio.sleep(1)
         two.read()
         await asyncio.sleep(1)
         one.read()
         three.read()
-        trace = house.node.traces[wire.connection.id]
+        trace = harness.node.service(Traces)[client.connection.id]
         assert [trace.is_watched_by(name) for name in ("one", "two", "three")] == [
             True,
             False,
@@ -531,13 +541,13 @@ async def test_viewer_who_has_been_silent_longest_gives_way(monkeypatch):
 @in_virtual_time
 async def test_trace_that_was_read_longest_ago_gives_way(monkeypatch):
     monkeypatch.setattr(traces, "MAX_TRACES", 2)
-    async with House() as house:
-        desks = [Desk(await house.open()) for _ in range(3)]
+    async with NodeHarness() as harness:
+        desks = [Desk(await harness.open()) for _ in range(3)]
         for desk in (*desks[:2], desks[0], desks[2]):
             desk.read()
             await asyncio.sleep(0.5)
         assert [desk.traced for desk in desks] == [True, False, True]
-        assert len(house.node.traces) == 2
+        assert len(harness.node.service(Traces)) == 2
 
 
 # -- ends ------------------------------------------------------------------------------------------
@@ -545,8 +555,8 @@ async def test_trace_that_was_read_longest_ago_gives_way(monkeypatch):
 
 @in_virtual_time
 async def test_trace_ends_when_its_last_viewer_has_been_silent_for_ten_seconds():
-    async with House(heartbeat_interval=1_000.0) as house:
-        _, desk = await watched(house)
+    async with NodeHarness(heartbeat_interval=1_000.0) as harness:
+        _, desk = await watched(harness)
         for _ in range(5):
             await asyncio.sleep(IDLE_S - 1)
             assert desk.read() is not None
@@ -555,19 +565,19 @@ async def test_trace_ends_when_its_last_viewer_has_been_silent_for_ten_seconds()
         await asyncio.sleep(0.2)
         assert not desk.traced
         assert desk.connection._tap is None
-        assert house.node.traces == {}
+        assert harness.node.service(Traces) == {}
         assert desk.read() == []  # begins another
 
 
 @in_virtual_time
 async def test_each_viewer_has_a_time_of_its_own():
-    async with House(heartbeat_interval=1_000.0) as house:
-        wire, desk = await watched(house)
-        other = Desk(wire, "peter")
+    async with NodeHarness(heartbeat_interval=1_000.0) as harness:
+        client, desk = await watched(harness)
+        other = Desk(client, "peter")
         await asyncio.sleep(6)
         other.read()
         await asyncio.sleep(6)
-        trace = house.node.traces[wire.connection.id]
+        trace = harness.node.service(Traces)[client.connection.id]
         assert not trace.is_watched_by("maria")
         assert trace.is_watched_by("peter")
         await asyncio.sleep(6)
@@ -576,42 +586,42 @@ async def test_each_viewer_has_a_time_of_its_own():
 
 @in_virtual_time
 async def test_trace_ends_when_its_last_viewer_stops():
-    async with House() as house:
-        wire, desk = await watched(house)
-        other = Desk(wire, "peter")
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        other = Desk(client, "peter")
         other.read()
-        timers = len(house.node.timers)
+        timers = len(harness.node.timers)
         assert desk.stop() is True
         assert desk.traced
         assert desk.stop() is True  # asked again, as its answer was lost
         assert desk.traced
         assert other.stop() is True
         assert not desk.traced
-        assert len(house.node.timers) == timers - 1
+        assert len(harness.node.timers) == timers - 1
         assert other.stop() is None
 
 
 @in_virtual_time
 async def test_number_of_an_earlier_trace_hides_nothing():
-    async with House(heartbeat_interval=1_000.0) as house:
-        wire, desk = await watched(house)
-        await wire.ask(*({"type": "pong"} for _ in range(5)))
+    async with NodeHarness(heartbeat_interval=1_000.0) as harness:
+        client, desk = await watched(harness)
+        await client.ask(*({"type": "pong"} for _ in range(5)))
         desk.read()
         await asyncio.sleep(IDLE_S + 1)
         desk.read()
-        await wire.ask({"type": "pong"})
+        await client.ask({"type": "pong"})
         assert desk.next == 0
         assert desk.types() == ["in pong"]
 
 
 @in_virtual_time
 async def test_last_words_of_a_connection_can_still_be_read():
-    async with House() as house:
-        wire, desk = await watched(house)
-        other = Desk(wire, "peter")
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        other = Desk(client, "peter")
         other.read()
-        wire.connection.close(CloseCode.BLOCKED, "blocked")
-        wire.connection.finish()
+        client.connection.close(CloseCode.BLOCKED, "blocked")
+        client.connection.finish()
         closing, closed = desk.read()
         assert (closing["type"], closing["code"], closing["payload"]["reason"]) == (
             "closing",
@@ -620,39 +630,39 @@ async def test_last_words_of_a_connection_can_still_be_read():
         )
         assert (closed["type"], closed["direction"], closed["code"]) == ("closed", "out", "4403")
         assert desk.read() is None
-        assert Desk(wire, "late").read() is None
+        assert Desk(client, "late").read() is None
         assert other.types() == ["out closing", "out closed"]
         assert other.read() is None
-        assert house.node.traces == {}
-        assert wire.connection._tap is None
+        assert harness.node.service(Traces) == {}
+        assert client.connection._tap is None
 
 
 @in_virtual_time
 async def test_trace_of_a_connection_that_is_gone_ends_though_nobody_reads():
-    async with House() as house:
-        wire, desk = await watched(house)
-        wire.connection.finish()
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        client.connection.finish()
         await asyncio.sleep(IDLE_S + 0.1)
-        assert house.node.traces == {}
+        assert harness.node.service(Traces) == {}
         assert desk.read() is None
 
 
 @in_virtual_time
 async def test_client_that_left_is_told_from_one_that_was_closed():
-    async with House() as house:
-        wire, desk = await watched(house)
-        wire.connection.finish()
+    async with NodeHarness() as harness:
+        client, desk = await watched(harness)
+        client.connection.finish()
         (closed,) = desk.read()
         assert (closed["type"], closed["direction"], closed["code"]) == ("closed", "in", "client")
 
 
 @in_virtual_time
 async def test_connection_that_is_not_here_has_no_trace():
-    async with House() as house:
+    async with NodeHarness() as harness:
         question = {"connection": "nobody", "viewer": "maria"}
-        assert ask(house.node, "trace", **question, after=0, payloads=False) is None
-        assert ask(house.node, "trace_stop", **question) is None
-        assert house.node.traces == {}
+        assert ask(harness.node, "trace", **question, after=0, payloads=False) is None
+        assert ask(harness.node, "trace_stop", **question) is None
+        assert harness.node.service(Traces) == {}
 
 
 # -- care ------------------------------------------------------------------------------------------
@@ -664,14 +674,14 @@ def test_trace_that_fails_ends_and_hurts_nobody(monkeypatch, caplog):
 
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire, desk = await watched(house)
+        async with NodeHarness() as harness:
+            client, desk = await watched(harness)
             monkeypatch.setattr(Trace, "_keep", fail)
-            assert (await wire.ask({"type": "ping", "id": 1})) == [{"type": "pong", "id": 1}]
+            assert (await client.ask({"type": "ping", "id": 1})) == [{"type": "pong", "id": 1}]
             assert not desk.traced
-            wire.connection.notify(Notice(payload=1))
-            assert len(wire.take()) == 1
-            identity.append(wire.connection.id)
+            client.connection.notify(Notice(payload=1))
+            assert len(client.take()) == 1
+            identity.append(client.connection.id)
 
     identity: list[str] = []
     scenario()
@@ -685,17 +695,17 @@ def test_trace_that_fails_ends_and_hurts_nobody(monkeypatch, caplog):
 def test_who_watches_is_logged_with_the_connection(caplog):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            wire = await house.open()
-            identity.append(wire.connection.id)
-            desk = Desk(wire, "maria", payloads=False)
+        async with NodeHarness() as harness:
+            client = await harness.open()
+            identity.append(client.connection.id)
+            desk = Desk(client, "maria", payloads=False)
             desk.read()
             desk.read()
             desk.payloads = True
             desk.read()
-            other = Desk(wire, "peter\nnewline")
+            other = Desk(client, "peter\nnewline")
             other.read()
-            wire.connection.receive(f'{{"type": "publish", "payload": "{SECRET}"}}')
+            client.connection.receive(f'{{"type": "publish", "payload": "{SECRET}"}}')
             desk.stop()
             await asyncio.sleep(IDLE_S + 1)
 

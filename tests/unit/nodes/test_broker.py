@@ -8,9 +8,11 @@ import pytest
 from channels.exceptions import ChannelFull
 
 from channels_realtime.errors import Unavailable
-from channels_realtime.nodes.broker import Broker, envelope, send
+from channels_realtime.nodes.broker import Broker
+from channels_realtime.nodes.envelope import send, wrap
+from channels_realtime.nodes.groups import group_name
+from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.protocol.messages import Publication
-from channels_realtime.protocol.names import group_name
 from tests.scripted_layer import ScriptedLayer
 from tests.virtual_time import in_virtual_time, settle
 
@@ -44,11 +46,13 @@ class Running:
         self.layer = ScriptedLayer() if layer is None else layer
         self.receiver = Receiver()
         values = {"subscribe_timeout": 5.0, "publish_timeout": 5.0, "check_interval": 10.0}
+        self.metrics = Metrics()
         self.broker = Broker(
             self.layer,
             prefix="test",
             node_id=node_id,
             receiver=self.receiver,
+            metrics=self.metrics,
             **(values | options),
         )
 
@@ -134,7 +138,7 @@ async def test_publication_comes_back_when_the_channel_was_joined():
         assert running.receiver.publications == [
             Publication("a", {"n": 1, "raw": b"\xff", "big": 2**64 - 1})
         ]
-        assert running.broker.received == 1
+        assert running.metrics.received == 1
 
 
 @in_virtual_time
@@ -389,7 +393,7 @@ async def test_lost_memberships_are_noticed_and_taken_up_again():
         await running.publish("a")
         await running.publish("b", channel="b")
         assert running.receiver.payloads == ["a", "b"]
-        assert running.broker.rejoined == 1
+        assert running.metrics.rejoined == 1
 
 
 @pytest.mark.parametrize("lost", ["a", "b", "c"])
@@ -425,7 +429,7 @@ async def test_memberships_are_renewed_before_the_layer_forgets_them():
         before = running.layer.calls["group_add"]
         await asyncio.sleep(3_700)
         assert running.layer.calls["group_add"] > before
-        assert running.broker.rejoined == 0
+        assert running.metrics.rejoined == 0
 
 
 @pytest.mark.parametrize(
@@ -461,7 +465,7 @@ async def test_message_that_the_layer_repeats_is_taken_once():
     async with Running() as running:
         await running.broker.join("a")
         inbox = running.broker.inbox
-        publications = [envelope(Publication("a", n)) for n in range(3)]
+        publications = [wrap(Publication("a", n)) for n in range(3)]
         control = {"type": "realtime.control", "name": "of its own", "control": {"kind": "x"}}
         for message in (*publications[:2], publications[1], publications[0], publications[2]):
             await running.layer.send(inbox, message)
@@ -469,7 +473,7 @@ async def test_message_that_the_layer_repeats_is_taken_once():
             await running.layer.send(inbox, message)
         await settle()
         assert running.receiver.payloads == [0, 1, 2]
-        assert running.broker.received == 3
+        assert running.metrics.received == 3
         assert running.receiver.controls == [{"kind": "x"}]
 
 
@@ -486,7 +490,7 @@ async def test_names_of_messages_are_forgotten_in_time(monkeypatch):
     monkeypatch.setattr("channels_realtime.nodes.broker._REMEMBERED", 2)
     async with Running() as running:
         await running.broker.join("a")
-        first, *others = [envelope(Publication("a", n)) for n in range(3)]
+        first, *others = [wrap(Publication("a", n)) for n in range(3)]
         for message in (first, *others, others[0], first):
             await running.layer.send(running.broker.inbox, message)
         await settle()
@@ -641,7 +645,7 @@ async def test_send_with_another_prefix_is_another_site():
 
 
 def test_envelope_is_bytes_so_that_every_layer_can_carry_it():
-    message = envelope(Publication("a", {"1": [b"\xff", 2**64 - 1]}))
+    message = wrap(Publication("a", {"1": [b"\xff", 2**64 - 1]}))
     assert message["type"] == "realtime.publication"
     assert isinstance(message["body"], bytes)
     assert isinstance(message["at"], float)

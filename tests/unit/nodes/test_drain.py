@@ -9,7 +9,7 @@ import pytest
 from channels_realtime.config import Config
 from channels_realtime.nodes.drain import Drain
 from channels_realtime.protocol.codes import CloseCode
-from tests.unit.connections.test_connection import House, subscribe
+from tests.support.nodes import NodeHarness, subscribe
 from tests.virtual_time import in_virtual_time, settle
 
 
@@ -140,14 +140,14 @@ async def test_drain_goes_on_though_who_waits_for_it_is_cancelled():
 
 @in_virtual_time
 async def test_connections_are_told_and_their_subscriptions_are_left():
-    async with House(drain_retry_window=0.0) as house:
-        wires = [await house.open() for _ in range(3)]
-        for wire in wires:
-            await wire.ask(subscribe())
-        task = house.node.drain.begin()
+    async with NodeHarness(drain_retry_window=0.0) as harness:
+        clients = [await harness.open() for _ in range(3)]
+        for client in clients:
+            await client.ask(subscribe())
+        task = harness.node.drain.begin()
         await settle()
-        for wire in wires:
-            assert wire.take() == [
+        for client in clients:
+            assert client.take() == [
                 {
                     "type": "closing",
                     "payload": {
@@ -159,33 +159,35 @@ async def test_connections_are_told_and_their_subscriptions_are_left():
                 },
                 {"type": "websocket.close", "code": 4503, "reason": "going away"},
             ]
-            wire.connection.finish()
+            client.connection.finish()
         await task
-        assert house.node.statistics().draining
-        assert (len(house.node.hub), house.node.connections) == (0, {})
+        assert harness.node.statistics().draining
+        assert (len(harness.node.hub), harness.node.connections) == (0, {})
         await asyncio.sleep(10)
-        assert [group for group in house.layer.groups if ".n." in group] == []
+        assert [group for group in harness.layer.groups if ".n." in group] == []
 
 
 @in_virtual_time
 async def test_clients_that_do_not_read_do_not_hold_the_drain():
-    async with House(drain_grace=3.0, outbox_max_messages=1) as house:
-        wire = await house.open()
-        wire.gate.clear()
-        await wire.ask({"type": "ping"}, {"type": "ping"})
+    async with NodeHarness(drain_grace=3.0, outbox_max_messages=1) as harness:
+        client = await harness.open()
+        client.gate.clear()
+        await client.ask({"type": "ping"}, {"type": "ping"})
         start = now()
-        await house.node.drain.begin()
-        assert wire.dropped == [pytest.approx(start + 3.0, abs=0.05)]
+        await harness.node.drain.begin()
+        assert client.dropped == [pytest.approx(start + 3.0, abs=0.05)]
 
 
 @pytest.mark.parametrize(("node", "drains"), [("own", True), ("all", True), ("other", False)])
 def test_control_message_drains_the_node_that_it_names(node, drains):
     @in_virtual_time
     async def scenario():
-        async with House() as house:
-            house.node.control({"kind": "drain", "node": house.node.id if node == "own" else node})
-            assert house.node.drain.begun is drains
+        async with NodeHarness() as harness:
+            harness.node.control(
+                {"kind": "drain", "node": harness.node.id if node == "own" else node}
+            )
+            assert harness.node.drain.begun is drains
             if drains:
-                await house.node.drain.begin()
+                await harness.node.drain.begin()
 
     scenario()

@@ -6,20 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels_realtime.conversation.outbox import Frame
-from channels_realtime.nodes.hub import Hub, make_frame
-from channels_realtime.protocol.dialects.bare import BARE_ENCODING
-from channels_realtime.protocol.dialects.realtime import ENCODINGS
+from channels_realtime.endpoints.websocket import BARE_ENCODING, ENCODINGS, WebSocketTransport
+from channels_realtime.nodes.hub import Hub
+from channels_realtime.nodes.metrics import Metrics
+from channels_realtime.protocol.dialects.base import Encoding
+from channels_realtime.protocol.frames import Frame, Policy
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.protocol.selection import ALL, selection_of
 
 
-class Counting:
+class Counting(Encoding):
     """An encoding that counts what it encodes."""
 
     name = "counting"
 
     def __init__(self) -> None:
+        super().__init__(WebSocketTransport.wrap)
         self.count = 0
 
     def encode_publication(self, publication: Publication) -> str:
@@ -34,12 +36,12 @@ class Client:
         self.encoding = encoding
         self.frames: list[Frame] = []
 
-    def deliver(self, frame: Frame) -> None:
+    def deliver(self, frame: Frame, publication: Publication) -> None:
         self.frames.append(frame)
 
     @property
     def texts(self) -> list[str]:
-        return [frame.event.get("text", frame.event.get("bytes")) for frame in self.frames]
+        return [frame.content.get("text", frame.content.get("bytes")) for frame in self.frames]
 
 
 def publication(payload="x", channel="a") -> Publication:
@@ -47,21 +49,22 @@ def publication(payload="x", channel="a") -> Publication:
 
 
 def test_publication_reaches_every_subscriber_of_its_channel_and_nobody_else():
-    hub, one, two, other = Hub(), Client(), Client(), Client()
+    metrics = Metrics()
+    hub, one, two, other = Hub(metrics), Client(), Client(), Client()
     hub.add("a", one)
     hub.add("a", two)
     hub.add("b", other)
     assert hub.deliver(publication("hello")) == 2
     assert (one.texts, two.texts, other.texts) == (["hello"], ["hello"], [])
-    assert hub.delivered == 2
+    assert metrics.delivered == 2
 
 
 def test_publication_without_subscribers_reaches_nobody():
-    assert Hub().deliver(publication()) == 0
+    assert Hub(Metrics()).deliver(publication()) == 0
 
 
 def test_publications_keep_their_order():
-    hub, client = Hub(), Client()
+    hub, client = Hub(Metrics()), Client()
     hub.add("a", client)
     for n in range(5):
         hub.deliver(publication(str(n)))
@@ -69,7 +72,7 @@ def test_publications_keep_their_order():
 
 
 def test_publication_is_encoded_once_for_all_who_share_an_encoding():
-    hub, encoding = Hub(), Counting()
+    hub, encoding = Hub(Metrics()), Counting()
     clients = [Client(encoding) for _ in range(100)]
     for client in clients:
         hub.add("a", client)
@@ -79,7 +82,7 @@ def test_publication_is_encoded_once_for_all_who_share_an_encoding():
 
 
 def test_publication_is_encoded_once_when_selections_share_an_encoding():
-    hub, encoding = Hub(), Counting()
+    hub, encoding = Hub(Metrics()), Counting()
     everything, some = Client(encoding), Client(encoding)
     hub.add("a", everything)
     hub.add("a", some, "k")
@@ -88,7 +91,7 @@ def test_publication_is_encoded_once_when_selections_share_an_encoding():
 
 
 def test_every_client_gets_its_own_codec():
-    hub = Hub()
+    hub = Hub(Metrics())
     json, msgpack, bare = Client(ENCODINGS["json"]), Client(ENCODINGS["msgpack"]), Client()
     for client in (json, msgpack, bare):
         hub.add("a", client)
@@ -99,15 +102,19 @@ def test_every_client_gets_its_own_codec():
 
 
 def test_frame_names_its_channel_and_its_size_in_bytes():
-    assert make_frame("ä", "a") == Frame({"type": "websocket.send", "text": "ä"}, 2, "a")
-    assert make_frame(b"xyz") == Frame({"type": "websocket.send", "bytes": b"xyz"}, 3, None)
+    assert BARE_ENCODING.publication_frame(publication("ä"), Policy.LATEST) == Frame(
+        {"type": "websocket.send", "text": "ä"}, 2, "a", Policy.LATEST
+    )
+    assert BARE_ENCODING.frame(b"xyz") == Frame(
+        {"type": "websocket.send", "bytes": b"xyz"}, 3, None
+    )
 
 
 # -- selections ------------------------------------------------------------------------------------
 
 
 def test_subscriber_with_a_selection_gets_only_what_matches():
-    hub, apple, google, everything = Hub(), Client(), Client(), Client()
+    hub, apple, google, everything = Hub(Metrics()), Client(), Client(), Client()
     hub.add("a", apple, "AAPL")
     hub.add("a", google, "GOOG")
     hub.add("a", everything)
@@ -118,7 +125,7 @@ def test_subscriber_with_a_selection_gets_only_what_matches():
 
 
 def test_subscriber_gets_a_publication_once_when_it_selects_all_and_one():
-    hub, client = Hub(), Client()
+    hub, client = Hub(Metrics()), Client()
     hub.add("a", client, "AAPL")
     hub.add("a", client)
     hub.add("a", client, "GOOG")
@@ -128,7 +135,7 @@ def test_subscriber_gets_a_publication_once_when_it_selects_all_and_one():
 
 
 def test_selections_hold_again_when_all_is_taken_back():
-    hub, client = Hub(), Client()
+    hub, client = Hub(Metrics()), Client()
     hub.add("a", client, "AAPL")
     hub.add("a", client)
     hub.add("a", client, "GOOG")
@@ -137,7 +144,7 @@ def test_selections_hold_again_when_all_is_taken_back():
 
 
 def test_last_selection_taken_back_ends_the_subscription():
-    hub, client = Hub(), Client()
+    hub, client = Hub(Metrics()), Client()
     hub.add("a", client, "AAPL")
     hub.add("a", client, "GOOG")
     assert not hub.remove_selection("a", client, "AAPL")
@@ -147,7 +154,7 @@ def test_last_selection_taken_back_ends_the_subscription():
 
 
 def test_adding_a_selection_twice_is_false():
-    hub, client = Hub(), Client()
+    hub, client = Hub(Metrics()), Client()
     assert hub.add("a", client, "k")
     assert not hub.add("a", client, "k")
     assert hub.add("a", client)
@@ -180,7 +187,7 @@ def test_nothing_is_selected_by_what_is_no_scalar(value):
 
 
 def test_nothing_reaches_who_has_left():
-    hub, one, two = Hub(), Client(), Client()
+    hub, one, two = Hub(Metrics()), Client(), Client()
     hub.add("a", one)
     hub.add("a", two)
     assert hub.remove("a", one)
@@ -189,14 +196,14 @@ def test_nothing_reaches_who_has_left():
 
 
 def test_leaving_is_false_when_there_was_no_subscription():
-    hub, one, two = Hub(), Client(), Client()
+    hub, one, two = Hub(Metrics()), Client(), Client()
     assert not hub.remove("a", one)
     hub.add("a", two)
     assert not hub.remove("a", one)
 
 
 def test_leaving_takes_all_selections_along():
-    hub, client = Hub(), Client()
+    hub, client = Hub(Metrics()), Client()
     for selection in ("x", ALL, "y"):
         hub.add("a", client, selection)
     assert hub.remove("a", client)
@@ -206,7 +213,7 @@ def test_leaving_takes_all_selections_along():
 
 
 def test_hub_counts_channels_and_subscribers():
-    hub, one, two = Hub(), Client(), Client()
+    hub, one, two = Hub(Metrics()), Client(), Client()
     hub.add("a", one)
     hub.add("a", one, "k")
     hub.add("a", two)
@@ -218,11 +225,11 @@ def test_hub_counts_channels_and_subscribers():
 
 
 def test_subscriber_may_leave_while_a_publication_is_handed_out():
-    hub, late = Hub(), Client()
+    hub, late = Hub(Metrics()), Client()
 
     class Leaver(Client):
-        def deliver(self, frame):
-            super().deliver(frame)
+        def deliver(self, frame, publication):
+            super().deliver(frame, publication)
             hub.remove("a", self)
             hub.remove("a", late)
 
@@ -242,7 +249,7 @@ SELECTIONS = st.sampled_from([ALL, "x", "y"])
     st.lists(st.tuples(st.sampled_from(["add", "take", "remove"]), st.integers(0, 2), SELECTIONS))
 )
 def test_hub_delivers_to_exactly_who_selected_it_whatever_came_before(steps):
-    hub, model = Hub(), {0: set(), 1: set(), 2: set()}
+    hub, model = Hub(Metrics()), {0: set(), 1: set(), 2: set()}
     for kind, number, selection in steps:
         client, held = CLIENTS[number], model[number]
         if kind == "add":

@@ -7,13 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from channels_realtime.protocol import messages as m
-from channels_realtime.protocol.dialects.bare import BareDialect
+from channels_realtime.protocol.dialects.bare import BareDialect, BareEncoding
 from channels_realtime.protocol.limits import Limits
 
 
 @pytest.fixture
 def dialect() -> BareDialect:
-    return BareDialect("rooms/lobby", Limits(max_payload=10))
+    return BareDialect(BareEncoding(lambda data: data), "rooms/lobby", Limits(max_payload=10))
 
 
 @pytest.mark.parametrize("frame", ["hello", "", b"\x00\xff", b"", '{"type": "subscribe"}'[:10]])
@@ -73,7 +73,7 @@ def test_clients_answer_no_pings(dialect):
 @example("\ud800")
 @given(st.text(st.characters(categories=None)) | st.binary())
 def test_any_frame_is_a_publish_that_can_be_carried_or_is_refused(frame):
-    dialect = BareDialect("rooms/lobby", Limits(max_payload=10))
+    dialect = BareDialect(BareEncoding(lambda data: data), "rooms/lobby", Limits(max_payload=10))
     (command,) = dialect.decode(frame)
     if isinstance(command, m.Publish):
         dialect.encoding.encode_publication(m.Publication("a", command.payload))

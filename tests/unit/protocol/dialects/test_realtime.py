@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import ErrorCode
-from channels_realtime.protocol.dialects.realtime import ENCODINGS, RealtimeDialect
+from channels_realtime.protocol.dialects.realtime import RealtimeDialect, realtime_encodings
 from channels_realtime.protocol.limits import Limits
 
 LIMITS = Limits(max_payload=1_000, max_batch=3, max_depth=5)
+
+ENCODINGS = realtime_encodings(lambda data: data)
 
 
 def make_dialect(codec: str = "json", *, batches: bool = True, limits: Limits = LIMITS):

@@ -1,0 +1,206 @@
+"""The credentials of a connection: taken up, read again, extended, revoked, expired."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from ..access.blocks import Blocks
+from ..access.limits import AccessLimits
+from ..access.revocation import Revocations
+from ..auth.base import Authenticated
+from ..auth.login_session import read_login_session
+from ..auth.tokens import verify_token
+from ..auth.users import anonymous_user, read_user
+from ..conversation.machine import Conversation
+from ..errors import Forbidden, Unsupported
+from ..identity import ANONYMOUS, Identity
+from ..nodes.node import Node
+from ..protocol.codes import CloseCode
+from ..protocol.dialects.base import Dialect
+from .shell import Shell
+from .transport import Transport
+
+USER_FULL_RETRY_S = 30.0
+"""How long a client waits whose user has all the connections that it may have."""
+
+
+class CredentialHolder(Shell):
+    """A connected client with credentials.
+
+    Args:
+        node, scope, address, transport, dialect, conversation: as for ``Shell``; the conversation's
+            expiry follows the credentials.
+    """
+
+    __slots__ = ("_session_key", "identity", "read_at", "user")
+
+    def __init__(
+        self,
+        node: Node,
+        scope: MutableMapping[str, Any],
+        address: str | None,
+        transport: Transport,
+        dialect: Dialect,
+        conversation: Conversation,
+    ) -> None:
+        super().__init__(node, scope, address, transport, dialect, conversation)
+        self._session_key: str | None = None  # a secret: to read the login session again
+        self.user: Any = anonymous_user()
+        self.identity: Identity = ANONYMOUS
+        self.read_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} user={self.user_id}>"
+
+    @property
+    def user_id(self) -> str | None:
+        """The user's primary key as text, or None."""
+        return self.identity.user_id
+
+    @property
+    def session_key(self) -> str | None:
+        """The key of its login session, or None; a secret, never shown or logged."""
+        return self._session_key
+
+    async def recheck(self, channel: str | None = None) -> None:
+        """Ask again whether it may be on its channels, or on this one; ``Connection`` does."""
+        raise NotImplementedError
+
+    # -- taking up ---------------------------------------------------------------------------------
+
+    def authenticated(self, found: Authenticated, read_at: float) -> bool:
+        """Take credentials up: from now on the connection belongs to their user.
+
+        Args:
+            found: what the credentials prove.
+            read_at: when they began to be read, in seconds since the epoch.
+
+        Returns:
+            False where they were revoked meanwhile, or their user is blocked or has too many
+            connections: the connection is closed.
+        """
+        node = self._node
+        revocations, limits = node.service(Revocations), node.service(AccessLimits)
+        fresh = found.identity
+        revocations.dismiss(self)
+        if self.user_id != fresh.user_id:
+            if limits.user_is_full(fresh.user_id):
+                self.close(
+                    CloseCode.RATE_LIMITED,
+                    "this user has all the connections it may",
+                    retry_after=USER_FULL_RETRY_S,
+                )
+                return False
+            limits.count_user(self.user_id, -1)
+            limits.count_user(fresh.user_id, 1)
+        same = self.user_id is not None and fresh.user_id == self.user_id
+        self.identity = self.identity.joined_by(fresh) if same else fresh
+        self.user = found.user
+        self.read_at = read_at
+        if found.session_key is not None:
+            self._session_key = found.session_key
+        verdict = revocations.admit(self)
+        if verdict == "revoked":
+            self.revoke("the credentials were revoked")
+            return False
+        if node.service(Blocks).blocks(self.user_id, self.client_address):
+            node.denied(self.scope, "blocked")
+            self.close(CloseCode.BLOCKED, "blocked")
+            return False
+        node.connection_changed(self.id)
+        if verdict == "recheck":
+            node.spawn(self.reread(), "reread")
+        self._set_expiry()
+        return True
+
+    async def _verify(self, token: str) -> Authenticated:
+        """Check the token of an ``auth``.
+
+        Raises:
+            RealtimeError: it proves nothing, or not this connection's user.
+        """
+        config = self._node.config
+        if not config.first_message_auth:
+            raise Unsupported("tokens are not taken as messages here")
+        found: Authenticated = await self._node.authentication.run(
+            verify_token, token, config, "message"
+        )
+        if self.user_id is not None and found.identity.user_id != self.user_id:
+            raise Forbidden("the token is another user's")
+        return found
+
+    # -- over, or not ------------------------------------------------------------------------------
+
+    def revoke(self, reason: str) -> None:
+        """Its credentials are over: close it with 4401."""
+        if self.closed:  # its close may be among what waits
+            return
+        self._writer.clear()
+        self.close(CloseCode.UNAUTHENTICATED, reason)
+
+    async def reread(self) -> None:
+        """Read its credentials again, and close it where they no longer hold."""
+        read_at = self._node.clock.time()
+        run = self._node.authentication.run
+        try:
+            if self._session_key is not None:
+                found = await run(read_login_session, self._session_key)
+                user = None if found is None else found.user
+            else:
+                found = None
+                user = await run(read_user, self.identity, self.user)
+        except Exception:
+            self.log_exception("Reading the credentials again failed")
+            return
+        if self.closed:
+            return
+        if user is None or (found is not None and found.identity.user_id != self.user_id):
+            self.revoke("the credentials are no longer valid")
+            return
+        self.user = user
+        self.read_at = read_at
+        if found is not None and self.identity.method == "session":
+            self._renew(found)
+        if not self.closed:
+            self._transport.credentials_read()
+
+    def _renew(self, found: Authenticated) -> None:
+        """The login session goes on, perhaps for longer than was known, or shorter.
+
+        One whose end has not moved keeps its deadline: computed again by a wall clock that was set
+        back, it would keep its user in.
+        """
+        revocations = self._node.service(Revocations)
+        known = self.identity.expires_at
+        revocations.dismiss(self)
+        self.identity = found.identity
+        revocations.admit(self)
+        if found.identity.expires_at != known:
+            self._set_expiry()
+        elif self._conversation.expiry.is_over(self._now()):
+            self.revoke("the credentials have expired")
+            return
+        self._perform(self._conversation.renewed())
+
+    async def ask_for_credentials(self, seconds: float) -> None:
+        """Ask the client for fresh credentials within ``seconds``."""
+        expires_at = self._node.clock.time() + seconds
+        self._conversation.expiry.end_soon(self._now(), seconds, expires_at=expires_at)
+        self._perform(self._conversation.tick(self._now()))
+
+    def _set_expiry(self) -> None:
+        config = self._node.config
+        now = self._now()
+        expires_at = self.identity.expires_at
+        at = None
+        if expires_at is not None:
+            at = now + (expires_at - self._node.clock.time()) + config.auth_leeway
+        self._conversation.expiry.set(
+            at,
+            now=now,
+            expires_at=expires_at,
+            lead=config.auth_expiring_lead,
+            rereads=self.identity.method == "session",
+        )
+        self._node.timers.set(self, self._conversation.deadline)

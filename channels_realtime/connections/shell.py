@@ -1,0 +1,406 @@
+"""The async shell around one conversation: performs its effects on a transport.
+
+In: effects of the conversation, deliveries from the hub, ticks from the timers. Out: frames to the
+writer. ``Connection`` adds what serves the client's commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import MutableMapping
+from typing import Any, Protocol
+
+from .. import signals
+from ..conversation.effects import Close, Effect, Hold, Reread, Run, Send
+from ..conversation.heartbeat import Heartbeat
+from ..conversation.machine import Conversation
+from ..conversation.throttling import LimitExceeded
+from ..nodes.node import Node
+from ..protocol import messages as m
+from ..protocol.codes import CloseCode
+from ..protocol.dialects.base import Dialect, Encoding
+from ..protocol.frames import Frame, Policy
+from .client import ConnectedClient
+from .transport import Deliveries, Transport
+from .writer import Writer
+
+logger = logging.getLogger(__name__)
+
+CLOSE_GRACE_S = 10.0
+"""How long a client may take to answer a close before its connection is dropped."""
+
+REPORT_INTERVAL_S = 60.0
+"""How long a connection must keep within its limits, or keep up, before it is reported again."""
+
+
+class Tap(Protocol):
+    """Watches what a connection sends and receives, before it is encoded; see ``traces``."""
+
+    def received(self, command: m.Command, size: int) -> None:
+        """The client sent this; ``size`` is its share of the frame in bytes."""
+        ...
+
+    def sent(self, push: m.Push, size: int) -> None:
+        """This goes to the client."""
+        ...
+
+    def delivered(self, publication: m.Publication, size: int) -> None:
+        """This publication goes to the client."""
+        ...
+
+    def sent_frame(self, size: int) -> None:
+        """A frame of the site's own consumer goes to the client."""
+        ...
+
+
+class Shell(ConnectedClient):
+    """A connected client with a conversation, a dialect and a transport.
+
+    Args:
+        node, scope, address: as for ``ConnectedClient``.
+        transport: the way to the client.
+        dialect: how the client writes and reads.
+        conversation: whose effects are performed.
+    """
+
+    __slots__ = (
+        "_conversation",
+        "_deliveries",
+        "_dialect",
+        "_paused_channels",
+        "_readable",
+        "_slow_at",
+        "_tap",
+        "_tasks",
+        "_throttled_at",
+        "_transport",
+        "_writer",
+        "close_code",
+        "closed",
+        "encoding",
+        "end",
+        "errors",
+        "throttled",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        scope: MutableMapping[str, Any],
+        address: str | None,
+        transport: Transport,
+        dialect: Dialect,
+        conversation: Conversation,
+    ) -> None:
+        super().__init__(node, scope, address)
+        config = node.config
+        self.closed = False
+        self.close_code: int | None = None
+        self.end = "client"
+        """What ended it: the server's close code as text, ``"client"``, or ``"lost"``."""
+        self.errors = 0
+        """Errors that the client was told."""
+        self.throttled = 0
+        """Times that the client was over a limit."""
+        self.encoding: Encoding = dialect.encoding
+        self._conversation = conversation
+        self._dialect = dialect
+        self._transport = transport
+        self._writer = Writer(
+            transport.write,
+            self,
+            max_messages=config.outbox_max_messages,
+            max_bytes=config.outbox_max_bytes,
+        )
+        self._deliveries: Deliveries = transport.deliveries(self._writer)
+        self._paused_channels: set[str] = set()
+        self._readable: asyncio.Future[None] | None = None
+        self._slow_at: float | None = None
+        self._tap: Tap | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._throttled_at: float | None = None
+
+    # -- state -------------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> str:
+        """The name of its transport, such as ``"websocket"``."""
+        return self._transport.name
+
+    @property
+    def writer(self) -> Writer:
+        """Its way out, for what it counts."""
+        return self._writer
+
+    @property
+    def paused_channels(self) -> frozenset[str]:
+        """Channels whose deliveries the client has paused."""
+        return frozenset(self._paused_channels)
+
+    @property
+    def dialect_name(self) -> str:
+        """How it speaks, such as ``"realtime json"``."""
+        return self._dialect.name
+
+    @property
+    def seen_at(self) -> float:
+        """When the client was last heard of, in seconds since the epoch."""
+        clock = self._node.clock
+        seen = clock.time() - (clock.monotonic() - self._conversation.heartbeat.last_seen)
+        return max(self.connected_at, seen)
+
+    @property
+    def round_trips(self) -> list[float]:
+        """The last round trips in seconds, oldest first."""
+        return list(self._conversation.heartbeat.round_trips)
+
+    def tap(self, tap: Tap | None) -> None:
+        """Show a tap what it sends and receives from now on; None ends that."""
+        self._tap = tap
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """The conversation's, for a transport that stops its clock."""
+        return self._conversation.heartbeat
+
+    def reschedule(self) -> None:
+        """The conversation's deadline has changed from outside."""
+        if not self.closed:
+            self._node.timers.set(self, self._conversation.deadline)
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds from the last ping to its pong, or None before the first."""
+        return self._conversation.heartbeat.round_trip
+
+    # -- its end -----------------------------------------------------------------------------------
+
+    def close(
+        self,
+        code: CloseCode,
+        reason: str,
+        *,
+        reconnect: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Say ``closing`` and close; does nothing on a connection that is closing."""
+        self._perform(
+            self._conversation.close(code, reason, reconnect=reconnect, retry_after=retry_after)
+        )
+
+    def drop(self) -> None:
+        """End it without waiting for the client."""
+        self._conversation.gone()
+        self._end()
+        self._transport.drop()
+
+    def leave(self, code: int) -> None:
+        """The site's own consumer closes it; nothing is said in our words."""
+        self.close_code = code
+        self._conversation.gone()
+        self._end()
+
+    # -- in ----------------------------------------------------------------------------------------
+
+    @property
+    def saturated(self) -> bool:
+        """Whether its handlers are behind, so that it must not be read on."""
+        return self._conversation.saturated and not self.closed
+
+    async def readable(self) -> None:
+        """Wait until the client may be read on: until its handlers have caught up."""
+        while self._conversation.saturated and not self.closed:
+            self._readable = asyncio.get_running_loop().create_future()
+            await self._readable
+
+    def due(self, now: float) -> float | None:
+        """The timers' call; see ``timers.Timed``."""
+        if self.closed:
+            self.drop()
+            return None
+        self._perform(self._conversation.tick(now))
+        return self._now() + CLOSE_GRACE_S if self.closed else self._conversation.deadline
+
+    def _report_throttling(self, exceeded: LimitExceeded) -> None:
+        """Count a limit that was exceeded, and announce it unless that was done lately."""
+        self._node.metrics.throttled += 1
+        self.throttled += 1
+        now = self._now()
+        if self._throttled_at is None or now - self._throttled_at > REPORT_INTERVAL_S:
+            self._node.announce(signals.throttled, connection=self, limit=exceeded.limit)
+        self._throttled_at = now
+        self._transport.throttled(exceeded)
+
+    # -- out ---------------------------------------------------------------------------------------
+
+    def deliver(self, frame: Frame, publication: m.Publication) -> None:
+        """Write a publication's frame; never waits, never raises."""
+        if self.closed or (self._paused_channels and frame.channel in self._paused_channels):
+            return
+        if self._tap is not None:
+            self._tap.delivered(publication, frame.size)
+        self._deliveries.deliver(frame)
+
+    def notify(self, push: m.Push) -> bool:
+        """Write anything that is not a reply; False where its client's dialect has no word for it."""
+        return self._say(push)
+
+    def discard_queued(self, channel: str) -> None:
+        """Take back what waits of a channel that the connection has left."""
+        self._writer.discard(channel)
+        self._transport.discard(channel)
+
+    def set_flow(self, channel: str, *, paused: bool) -> None:
+        """Pause or resume the deliveries of a channel; what is paused is dropped."""
+        if paused:
+            self._paused_channels.add(channel)
+        else:
+            self._paused_channels.discard(channel)
+
+    def overflowed(self) -> None:
+        """The outbox is full: a slow consumer ends, and comes back with its positions.
+
+        Its queue is dropped, so that the close is the next thing to be written.
+        """
+        if self.closed:
+            return
+        logger.info("A slow consumer was closed", extra=self._log_context())
+        self._node.metrics.slow += 1
+        self._node.announce(signals.slow, connection=self, policy="close")
+        self._writer.clear()
+        self.close(CloseCode.SLOW_CONSUMER, "too slow: its queue was full")
+
+    def dropped(self, count: int, policy: Policy) -> None:
+        """The client does not keep up, and its channels put up with the loss."""
+        self._node.metrics.dropped += count
+        now = self._now()
+        if self._slow_at is None or now - self._slow_at > REPORT_INTERVAL_S:
+            self._node.metrics.slow += 1
+            self._node.announce(signals.slow, connection=self, policy=policy.value)
+        self._slow_at = now
+
+    def lost(self, error: BaseException) -> None:
+        """The server could not send: the client is gone, and the disconnect event says so soon."""
+        logger.debug("A send failed: %s", error, extra=self._log_context())
+        if not self.closed:
+            self.end = "lost"
+        self._conversation.gone()
+        self._end()
+
+    # -- effects -----------------------------------------------------------------------------------
+
+    def _perform(self, effects: list[Effect]) -> None:
+        if effects and not self.closed and _ends_credentials(effects[-1]):
+            self._writer.clear()  # what waits is for somebody who may not have it any more
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._say(effect.push)
+            elif isinstance(effect, Run):
+                self._run(effect)
+            elif isinstance(effect, Close):
+                self._order_close(effect)
+            elif isinstance(effect, Hold):
+                self._hold(effect.held)
+            elif isinstance(effect, Reread):
+                self._node.spawn(self.reread(), "reread")
+        over = self._conversation.over
+        if over is not None:
+            self._conversation.over = None
+            self._report_throttling(over)
+        if self.closed:
+            return
+        self._node.timers.set(self, self._conversation.deadline)
+        if not self._conversation.saturated:
+            self._wake_reader()
+
+    def _run(self, run: Run) -> None:
+        """Serve a command; ``Connection`` does."""
+        raise NotImplementedError
+
+    async def reread(self) -> None:
+        """Read the credentials again; ``CredentialHolder`` does."""
+        raise NotImplementedError
+
+    def _hold(self, held: bool) -> None:
+        self._transport.hold(self._writer, held)
+
+    def _say(self, push: m.Push) -> bool:
+        if self.closed:
+            return False
+        if isinstance(push, m.Error):
+            self.errors += 1
+        if self._transport.tell(push):
+            self._show(push, 0)
+            return True
+        data = self._dialect.encode(push)
+        if data is None:
+            return False
+        frame = self.encoding.frame(data)
+        self._show(push, frame.size)
+        last = isinstance(push, m.Closing)
+        if last or self._transport.is_open:
+            self._writer.write(frame, last=last)
+        else:
+            self._writer.deliver(frame)
+        return True
+
+    def _show(self, push: m.Push, size: int) -> None:
+        if self._tap is not None:
+            self._tap.sent(push, size)
+
+    def show_frame(self, size: int) -> None:
+        """Show the tap that a frame of the site's own consumer goes out."""
+        if self._tap is not None:
+            self._tap.sent_frame(size)
+
+    def _order_close(self, effect: Close) -> None:
+        self.end = str(int(effect.code))
+        self.close_code, content = self._transport.close_content(
+            effect.code, effect.reason, rfc=self._node.config.close_codes == "rfc"
+        )
+        self._writer.write(Frame(content, 0), last=True)
+        self._end()
+
+    def _end(self) -> None:
+        self.closed = True
+        self._wake_reader()
+        for task in self._tasks:
+            task.cancel()
+        self._node.timers.remove(self)  # an earlier deadline would cut the grace short
+        self._node.timers.set(self, self._now() + CLOSE_GRACE_S)
+
+    def _wake_reader(self) -> None:
+        if self._readable is not None and not self._readable.done():
+            self._readable.set_result(None)
+
+    # -- logging -----------------------------------------------------------------------------------
+
+    def log_exception(self, message: str) -> None:
+        """Log the exception being handled, with the connection it hit."""
+        logger.exception(  # noqa: LOG004 - called where one is handled
+            "%s on connection %s", message, self.id, extra=self._log_context()
+        )
+
+    def _log_context(self) -> dict[str, Any]:
+        return {
+            "connection_id": self.id,
+            "user_id": self.user_id,
+            "transport": self.transport,
+        }
+
+    @property
+    def user_id(self) -> str | None:
+        """The user's primary key as text, or None; ``CredentialHolder`` knows."""
+        raise NotImplementedError
+
+    def _now(self) -> float:
+        return self._node.clock.monotonic()
+
+
+def _ends_credentials(effect: Effect) -> bool:
+    return isinstance(effect, Close) and effect.code in _FOR_NOBODY
+
+
+_FOR_NOBODY = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.BLOCKED})
+"""Closes after which the client may have nothing of what waits for it."""

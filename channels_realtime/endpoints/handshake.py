@@ -1,0 +1,281 @@
+"""The steps from a handshake to an authenticated connection, shared by every way in.
+
+``RealtimeConsumer``, the mixins for other consumers, ``AuthMiddleware`` and ``OriginMiddleware`` take
+these steps, in this order:
+
+1. ``refusal``: the origin, the address's blocks, room in the process. What fails here is refused
+   before it is accepted (``refuse``: 403, 429 or 503).
+2. ``identify``: the credentials. What fails from here on is accepted and closed with a code, because
+   a browser sees no HTTP status and would try again for ever.
+3. ``opening`` and ``close_if_blocked`` around greeting it.
+
+Where several layers of an application take steps of one handshake, each step is taken once:
+``HandshakeState`` in the scope says what an outer layer has done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+from ..access.blocks import Blocks
+from ..access.client_address import client_address
+from ..access.limits import AccessLimits
+from ..access.origins import OriginPolicy, check_origin
+from ..access.revocation import Revocations
+from ..auth.base import Authenticated, Handshake
+from ..auth.handshake import authenticate_handshake
+from ..config import Config
+from ..connections.connection import UNAVAILABLE_RETRY_S, Connection
+from ..errors import (
+    ConnectionClosed,
+    TokenExpired,
+    TokenInvalid,
+    Unauthenticated,
+    Unavailable,
+)
+from ..identity import Identity
+from ..nodes.node import Node
+from ..protocol.codes import CloseCode
+from ..protocol.subprotocols import Negotiation
+
+STATE = "channels_realtime.handshake"
+"""The scope key of the ``HandshakeState``."""
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
+
+CREDENTIAL_ERRORS = (TokenExpired, TokenInvalid, Unauthenticated)
+"""What bad credentials raise."""
+
+
+@dataclasses.dataclass(slots=True)
+class HandshakeState:
+    """What has been found out about one handshake.
+
+    Args:
+        address: the client's, through trusted proxies; None where the server knows none.
+        origin_checked: whether the origin was found good.
+        identified: whose credentials came with it (None: anonymous) and when they began to be read,
+            in seconds since the epoch; None before that step.
+    """
+
+    address: str | None
+    origin_checked: bool = False
+    identified: tuple[Authenticated | None, float] | None = None
+
+
+class Refusal(NamedTuple):
+    """Why a handshake is not accepted.
+
+    Args:
+        status: of HTTP.
+        reason: as the signal ``denied`` has it; empty for what is not announced.
+        body: for a person.
+    """
+
+    status: int
+    reason: str
+    body: str
+
+
+def state_of(scope: Scope, config: Config) -> HandshakeState:
+    """The state of a handshake, made at its first step; ``scope`` is the caller's own copy."""
+    state: HandshakeState | None = scope.get(STATE)
+    if state is None:
+        state = scope[STATE] = HandshakeState(client_address(scope, config))
+    return state
+
+
+# -- before it is accepted -------------------------------------------------------------------------
+
+
+def refusal(node: Node, scope: Scope) -> Refusal | None:
+    """Why the handshake is not accepted, whatever its origin; None lets it go on."""
+    address = state_of(scope, node.config).address
+    blocks = node.service(Blocks)
+    if not blocks.empty and blocks.blocks(None, address):
+        return Refusal(403, "blocked", "This address is blocked.\n")
+    if node.drain.begun:
+        return Refusal(503, "draining", "This server is going away.\n")
+    refused = node.service(AccessLimits).handshake(address)
+    if refused is None:
+        return None
+    status, reason = refused
+    return Refusal(status, reason, "This server is full.\n" if status == 503 else "Too many.\n")
+
+
+def origin_refusal(node: Node, scope: Scope, policy: OriginPolicy | None = None) -> Refusal | None:
+    """Why a handshake of this origin is not accepted; None lets it go on.
+
+    Args:
+        policy: by default that of the settings.
+    """
+    state = state_of(scope, node.config)
+    if not state.origin_checked:
+        state.origin_checked = check_origin(scope, policy)
+    if state.origin_checked:
+        return None
+    return Refusal(403, "origin", "This origin may not connect.\n")
+
+
+async def refuse(
+    node: Node | None,
+    scope: Mapping[str, Any],
+    receive: Receive,
+    send: SendEvent,
+    refused: Refusal,
+) -> None:
+    """Refuse a handshake before it is accepted: 403, or the status with a body where the server can.
+
+    Args:
+        node: that counts and announces it; None where there is nothing to announce.
+    """
+    if node is not None and refused.reason:
+        node.denied(scope, refused.reason)
+    event = await receive()
+    if event["type"] != "websocket.connect":
+        return
+    if "websocket.http.response" in scope.get("extensions", {}):
+        data = refused.body.encode()
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(data)).encode()),
+        ]
+        start = {"type": "websocket.http.response.start", "headers": headers}
+        await send({**start, "status": refused.status})
+        await send({"type": "websocket.http.response.body", "body": data})
+    else:
+        await send({"type": "websocket.close"})
+
+
+# -- credentials -----------------------------------------------------------------------------------
+
+
+async def identify(
+    node: Node, scope: Scope, token: str | None
+) -> tuple[Authenticated | None, float]:
+    """Whose handshake this is, and when that began to be read, in seconds since the epoch.
+
+    Where it carries no credentials, the user counts that another middleware put into the scope.
+
+    Args:
+        token: the one among its subprotocols, or None.
+
+    Raises:
+        TokenInvalid, TokenExpired, Unauthenticated: credentials are present and bad.
+        RequestTimeout: checking them took longer than ``HOOK_TIMEOUT``.
+    """
+    state = state_of(scope, node.config)
+    if state.identified is None:
+        read_at = node.clock.time()
+        handshake = Handshake(scope, node.config, token)
+        found = await authenticate_handshake(handshake, node.authentication)
+        state.identified = user_from_scope(scope) if found is None else found, read_at
+    return state.identified
+
+
+def identified_outside(node: Node, scope: Scope) -> tuple[Authenticated | None, float]:
+    """As ``identify``, for consumers that leave authentication to a middleware.
+
+    A middleware of the site's has looked at its user's credentials just now: they count as made at
+    this moment, because revocations before it are the middleware's responsibility.
+    """
+    state = state_of(scope, node.config)
+    if state.identified is None:
+        read_at = node.clock.time()
+        state.identified = user_from_scope(scope, proven_at=read_at), read_at
+    return state.identified
+
+
+def user_from_scope(scope: Mapping[str, Any], *, proven_at: float = 0.0) -> Authenticated | None:
+    """The user that another middleware put into the scope, such as Channels' own."""
+    user = scope.get("user")
+    try:
+        if user is None or not user.is_authenticated:
+            return None
+    except (AttributeError, ValueError):  # Channels' lazy user, before its middleware has run
+        return None
+    identity = Identity(user_id=str(user.pk), method="scope", proven_at=proven_at)
+    return Authenticated(identity=identity, user=user)
+
+
+def credentials_failed(node: Node, scope: Scope) -> None:
+    """Count bad credentials against their address, and announce them."""
+    node.service(AccessLimits).failure(state_of(scope, node.config).address)
+    node.denied(scope, "credentials")
+
+
+async def code_of_credentials(
+    node: Node, scope: Scope, found: Authenticated | None
+) -> CloseCode | None:
+    """The close code of good credentials that are revoked or blocked; None lets them go on.
+
+    For connections that the node does not keep: others are closed by ``Connection.authenticated``.
+    """
+    if found is None:
+        return None
+    revocations, blocks = node.service(Revocations), node.service(Blocks)
+    await revocations.start()
+    if revocations.revokes(found.identity):
+        return CloseCode.UNAUTHENTICATED
+    await blocks.start()
+    if blocks.blocks(found.identity.user_id, state_of(scope, node.config).address):
+        return CloseCode.BLOCKED
+    return None
+
+
+async def accept_and_close(
+    scope: Mapping[str, Any],
+    receive: Receive,
+    send: SendEvent,
+    negotiation: Negotiation,
+    code: CloseCode,
+) -> None:
+    """Accept a handshake in order to close it with a code that a browser sees."""
+    event = await receive()
+    if event["type"] != "websocket.connect":
+        return
+    accept: dict[str, Any] = {"type": "websocket.accept"}
+    answer = negotiation.answer_or_any(scope.get("subprotocols", ()))
+    if answer is not None:
+        accept["subprotocol"] = answer
+    await send(accept)
+    await send({"type": "websocket.close", "code": int(code)})
+
+
+# -- of a connection that was accepted -------------------------------------------------------------
+
+
+def close_if_blocked(node: Node, connection: Connection) -> bool:
+    """Whether the connection is over before it began, because its address is blocked.
+
+    For after ``node.ready``: the blocks may have been read while the handshake was under way, as the
+    first of a process always is. A later block closes it when it is read.
+    """
+    blocks = node.service(Blocks)
+    if not connection.closed and blocks.blocks(None, connection.client_address):
+        node.denied(connection.scope, "blocked")
+        connection.close(CloseCode.BLOCKED, "blocked")
+    return connection.closed
+
+
+@contextlib.contextmanager
+def opening(node: Node, connection: Connection) -> Iterator[None]:
+    """Close the connection where finding out whose it is, or greeting it, fails in the block."""
+    try:
+        yield
+    except ConnectionClosed:
+        return  # revoked while it was being greeted: its close is on its way
+    except CREDENTIAL_ERRORS as error:
+        node.service(AccessLimits).failure(connection.client_address)
+        node.denied(connection.scope, "credentials")
+        connection.close(CloseCode.UNAUTHENTICATED, error.reason)
+    except Unavailable as error:
+        connection.close(CloseCode.GOING_AWAY, error.reason, retry_after=UNAVAILABLE_RETRY_S)
+    except Exception:
+        connection.log_exception("Opening failed")
+        connection.close(CloseCode.INTERNAL, "internal error")

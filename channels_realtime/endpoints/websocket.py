@@ -1,0 +1,179 @@
+"""WebSockets of an ASGI server: the transport, and the task that reads one.
+
+The server's own task reads, and nothing else lives as long as the connection. Channels'
+``AsyncConsumer`` takes a layer channel and several tasks for each connection, and crosses to a thread
+for every message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, ClassVar
+
+from ..connections.connection import Connection
+from ..connections.shell import CLOSE_GRACE_S
+from ..connections.transport import SendEvent, Transport
+from ..nodes.node import Node
+from ..protocol.codes import CloseCode
+from ..protocol.dialects.bare import BareEncoding
+from ..protocol.dialects.realtime import realtime_encodings
+from ..servers.abort import abort, abort_unless_taken
+from ..servers.daphne import FlowControl
+from .handshake import Receive
+
+
+class WebSocketTransport(Transport):
+    """One WebSocket, by the ASGI specification's events.
+
+    Args:
+        scope: of the handshake.
+        send: the server's, or one that waits where the server's does not.
+        task: in which the connection is served.
+        max_frame_bytes: the largest frame that a client may send.
+    """
+
+    __slots__ = ("_scope", "_task", "max_frame_bytes")
+
+    name: ClassVar[str] = "websocket"
+    max_frame_bytes: int | None
+
+    def __init__(
+        self,
+        scope: Mapping[str, Any],
+        send: SendEvent,
+        task: ServerTask,
+        *,
+        max_frame_bytes: int | None,
+    ) -> None:
+        self.write = send
+        self._scope = scope
+        self._task: ServerTask | None = task
+        self.max_frame_bytes = max_frame_bytes
+
+    @staticmethod
+    def wrap(data: str | bytes) -> dict[str, Any]:
+        """A ``websocket.send`` event."""
+        return {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
+
+    def close_content(self, code: CloseCode, reason: str, *, rfc: bool) -> tuple[int, Any]:
+        """A ``websocket.close`` event."""
+        number = code.rfc if rfc and self._takes_rfc_codes() else int(code)
+        event: dict[str, Any] = {"type": "websocket.close", "code": number}
+        if self._takes_reasons():
+            event["reason"] = reason[:100]
+        return number, event
+
+    def drop(self) -> None:
+        """Stop reading it; its end aborts what the server still has of it."""
+        if self._task is not None:
+            self._task.drop()
+
+    def detach(self) -> None:
+        """The connection is over."""
+        self._task = None
+
+    def _takes_rfc_codes(self) -> bool:
+        # autobahn, and so Daphne, raises on any code of an application's but 1000 and 3000 to 4999;
+        # Daphne is also the one server here that announces no extensions at all.
+        return "extensions" in self._scope
+
+    def _takes_reasons(self) -> bool:
+        # "reason" came with version 2.3 of the ASGI WebSocket specification.
+        version = self._scope.get("asgi", {}).get("spec_version", "2.0")
+        return "extensions" in self._scope and _version(version) >= (2, 3)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split("."))
+    except ValueError:
+        return (2, 0)
+
+
+ENCODINGS = realtime_encodings(WebSocketTransport.wrap)
+"""Of the protocol's own dialect, by codec."""
+
+BARE_ENCODING = BareEncoding(WebSocketTransport.wrap)
+
+
+class ServerTask:
+    """The server's own task, in which a connection lives, and what may end it.
+
+    Args:
+        node: the connection's.
+        task: the task that serves it.
+        send: the server's.
+    """
+
+    def __init__(self, node: Node, task: asyncio.Task[Any], send: SendEvent) -> None:
+        self._node = node
+        self._task = task
+        self._send = send
+        self.dropped = False
+
+    def drop(self) -> None:
+        """Stop reading: the client did not answer a close."""
+        self.dropped = True
+        self._task.cancel()
+
+    def end(self) -> None:
+        """The application returns; nothing of the connection may stay with the server."""
+        if self.dropped:
+            abort(self._send)
+        else:
+            abort_unless_taken(self._send, CLOSE_GRACE_S)
+
+    def resume_if_draining(self) -> None:
+        """A server that cancels while the node drains is let wait for the drain.
+
+        Daphne cancels its applications on SIGTERM, before their clients could be told.
+        """
+        if self.dropped or not self._node.drain.begun:
+            raise
+        self._task.uncancel()
+
+
+class Reader(ServerTask):
+    """Reads a connection's frames, until the client or the server ends it."""
+
+    def __init__(
+        self, node: Node, task: asyncio.Task[Any], send: SendEvent, flow: FlowControl | None
+    ) -> None:
+        super().__init__(node, task, send)
+        self._flow = flow
+
+    async def open(self, opening: Awaitable[None]) -> None:
+        """Find out whose the connection is; what it sends meanwhile waits where it comes from."""
+        try:
+            await self._unread(opening)
+        except asyncio.CancelledError:
+            self.resume_if_draining()
+
+    async def read(self, connection: Connection, receive: Receive) -> None:
+        while True:
+            try:
+                if connection.saturated:  # let the handlers catch up
+                    await self._unread(connection.readable())
+                event = await receive()
+            except asyncio.CancelledError:
+                self.resume_if_draining()
+                continue
+            kind = event["type"]
+            if kind == "websocket.receive":
+                if not connection.closed:
+                    text = event.get("text")
+                    connection.receive(event["bytes"] if text is None else text)
+            elif kind == "websocket.disconnect":
+                return
+
+    async def _unread(self, waiting: Awaitable[None]) -> None:
+        """Wait without reading: the client's own writes come to a stop."""
+        if self._flow is None:
+            await waiting
+            return
+        self._flow.pause_reading()
+        try:
+            await waiting
+        finally:
+            self._flow.resume_reading()

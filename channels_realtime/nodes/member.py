@@ -1,0 +1,41 @@
+"""What the services of a node may ask of a connection."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..identity import Identity
+from ..protocol.codes import CloseCode
+
+
+class Member(Protocol):
+    """A connection, as its node and the services of its node see it."""
+
+    id: str
+    closed: bool
+    identity: Identity
+    read_at: float
+    """When its credentials were last read, in seconds since the epoch."""
+
+    @property
+    def user_id(self) -> str | None: ...
+    @property
+    def client_address(self) -> str | None: ...
+
+    def close(self, code: CloseCode, reason: str, *, retry_after: float | None = None) -> None: ...
+
+    def drop(self) -> None:
+        """End it without waiting for the client."""
+        ...
+
+    def revoke(self, reason: str) -> None:
+        """Close it with 4401: its credentials are over."""
+        ...
+
+    async def reread(self) -> None:
+        """Read its credentials again, and close it where they no longer hold."""
+        ...
+
+    async def recheck(self, channel: str | None = None) -> None:
+        """Ask again whether it may be on its channels, or on this one."""
+        ...

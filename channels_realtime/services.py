@@ -1,0 +1,89 @@
+"""The composition root: what a node runs, and what it does at the request of other processes.
+
+To have something run in every node, write a ``Service`` and list it in ``SERVICES``; to have nodes do
+something when another process asks, write a handler and list it in ``HANDLERS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from channels.layers import get_channel_layer
+from django.core.exceptions import ImproperlyConfigured
+
+from .access import blocks, revocation
+from .access.blocks import Blocks
+from .access.limits import AccessLimits
+from .access.revocation import Revocations
+from .auth.sweep import CredentialSweep
+from .channels import ChannelRegistry
+from .config import Config
+from .monitoring import inspection, traces
+from .monitoring.feed import Feed
+from .monitoring.load import LoadMonitor
+from .monitoring.metrics import MetricsRecorder
+from .monitoring.registry import Registry
+from .monitoring.traces import Traces
+from .nodes.node import Handler, Node, Service, place, running_node
+from .runtime.clock import Clock
+from .settings import get_config
+
+SERVICES: tuple[type[Service], ...] = (
+    Revocations,
+    Blocks,
+    AccessLimits,
+    CredentialSweep,
+    Feed,
+    Registry,
+    MetricsRecorder,
+    LoadMonitor,
+    Traces,
+)
+"""In the order of their start; they stop in the opposite order."""
+
+HANDLERS: Mapping[str, Handler] = {
+    "revoke": revocation.revoke,
+    "recheck": revocation.recheck,
+    "blocks": blocks.reload,
+    **inspection.HANDLERS,
+    **traces.HANDLERS,
+}
+"""By the kind of request; see ``nodes.requests``."""
+
+
+def make_node(
+    config: Config,
+    layer: Any,
+    *,
+    routes: ChannelRegistry | None = None,
+    clock: Clock | None = None,
+) -> Node:
+    """A node with all services, for the running event loop.
+
+    Args:
+        config: the settings.
+        layer: the Channels layer.
+        routes: to channel classes; by default those that the apps registered.
+        clock: where the time comes from.
+    """
+    return Node(config, layer, services=SERVICES, handlers=HANDLERS, routes=routes, clock=clock)
+
+
+def current_node() -> Node:
+    """The node of the running event loop, made at its first use.
+
+    Raises:
+        ImproperlyConfigured: there is no such channel layer, or the settings are wrong.
+    """
+    node = running_node()
+    if node is None:
+        config = get_config()
+        layer = get_channel_layer(config.channel_layer)
+        if layer is None:
+            raise ImproperlyConfigured(
+                f"CHANNEL_LAYERS has no {config.channel_layer!r}; events need a channel layer."
+            )
+        node = make_node(config, layer)
+        place(node)
+    return node
