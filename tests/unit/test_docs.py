@@ -85,6 +85,23 @@ def test_settings_reference_names_every_setting_with_its_default() -> None:
     assert documented == {key: getattr(Config(), key.lower()) for key in FIELDS}
 
 
+def settings_to_begin_with() -> set[str]:
+    """Those that the reference opens with."""
+    text = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    opening = text.partition("\n## Advanced")[0]
+    return set(re.findall(r"^`([A-Z_]+)` \(", opening, re.MULTILINE))
+
+
+def test_settings_reference_opens_with_ten_settings() -> None:
+    assert len(settings_to_begin_with()) == 10
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial/first-channel.md"])
+def test_first_pages_name_no_advanced_setting(name: str) -> None:
+    words = set(re.findall(r"[A-Z_]+", (ROOT / name).read_text(encoding="utf-8")))
+    assert words & set(FIELDS) <= settings_to_begin_with()
+
+
 def test_protocol_reference_names_every_error_code() -> None:
     text = (ROOT / "docs/reference/protocol.md").read_text(encoding="utf-8")
     section = text.partition("\n## Error codes")[2].partition("\n(close-codes)=")[0]
