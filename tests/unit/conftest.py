@@ -1,9 +1,14 @@
 """What all unit tests share."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 from django.utils import translation
+
+from channels_realtime.asgi import get_realtime_application
+from channels_realtime.nodes.node import running_node
+from tests.unit.auth.credentials import no_http
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +16,28 @@ def _language() -> Iterator[None]:
     """The language that a request's middleware has left in this thread is no other test's."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture
+def realtime(settings: Any) -> Callable[..., None]:
+    """Change ``CHANNELS_REALTIME``: hooks in asgiref's own thread, no anonymous connections."""
+
+    def configure(**changes: Any) -> None:
+        settings.CHANNELS_REALTIME = {**settings.CHANNELS_REALTIME, **changes}
+
+    # The sweep and the poll are asked for where they are tested.
+    settings.CHANNELS_REALTIME = {
+        "HOOK_THREADS": 0,
+        "REVOCATION_POLL_INTERVAL": 1_000.0,
+        "SWEEP_INTERVAL": 1_000.0,
+    }
+    return configure
+
+
+@pytest.fixture
+async def application(realtime: Any) -> AsyncIterator[Any]:
+    """The ASGI application; change the settings before the first connection."""
+    yield get_realtime_application(no_http)
+    node = running_node()
+    if node is not None:
+        await node.stop()

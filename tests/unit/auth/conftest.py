@@ -1,45 +1,19 @@
-"""A realtime application without a server, its settings, and simplejwt's."""
+"""Fake time, fake tokens, and simplejwt's settings."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
 
 from channels_realtime import services
-from channels_realtime.asgi import get_realtime_application
-from channels_realtime.nodes.node import Node, place, running_node
+from channels_realtime.nodes.node import Node, place
 from channels_realtime.settings import get_config
 from tests.unit.auth import credentials
-from tests.unit.auth.credentials import FakeClock, FakeTokens, KeyPair, no_http
-
-
-@pytest.fixture
-def realtime(settings: Any) -> Callable[..., None]:
-    """Change ``CHANNELS_REALTIME``: hooks in asgiref's own thread, no anonymous connections."""
-
-    def configure(**changes: Any) -> None:
-        settings.CHANNELS_REALTIME = {**settings.CHANNELS_REALTIME, **changes}
-
-    # The sweep and the poll are asked for where they are tested.
-    settings.CHANNELS_REALTIME = {
-        "HOOK_THREADS": 0,
-        "REVOCATION_POLL_INTERVAL": 1_000.0,
-        "SWEEP_INTERVAL": 1_000.0,
-    }
-    return configure
-
-
-@pytest.fixture
-async def application(realtime: Any) -> AsyncIterator[Any]:
-    """The ASGI application; change the settings before the first connection."""
-    yield get_realtime_application(no_http)
-    node = running_node()
-    if node is not None:
-        await node.stop()
+from tests.unit.auth.credentials import FakeClock, FakeTokens, KeyPair
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
-"""``AuthMiddleware`` around consumers that know nothing of this package."""
+"""``AuthMiddleware`` and ``OriginMiddleware``, around any consumer and around our own."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from channels.generic.websocket import (
@@ -9,13 +11,17 @@ from channels.generic.websocket import (
     JsonWebsocketConsumer,
 )
 
-from channels_realtime import revoke
+from channels_realtime import revoke, signals
 from channels_realtime.access.blocks import add_block
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.consumers import RealtimeConsumer
+from channels_realtime.endpoints import handshake as handshake_module
 from channels_realtime.identity import Identity
 from channels_realtime.middleware import AuthMiddleware, OriginMiddleware
+from channels_realtime.nodes.node import Node
+from channels_realtime.services import current_node
 from tests.asgi_socket import AsgiSocket
+from tests.unit.access.test_origins import scope
 from tests.unit.auth.credentials import (
     converse,
     cookie,
@@ -24,6 +30,7 @@ from tests.unit.auth.credentials import (
     make_user,
     outcome,
 )
+from tests.unit.mixins.consumers import until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("realtime")]
 
@@ -282,3 +289,186 @@ def test_anonymous_user_of_another_middleware_is_nobody():
             await RealtimeConsumer.as_asgi()({**scope, "user": user}, receive, send)
 
         assert first_message(application) == "auth_required"
+
+
+# -- what the middlewares count --------------------------------------------------------------------
+
+
+def announced(application, times: int, **scope) -> tuple[list[str], Node, list[Any]]:
+    """The reasons that ``denied`` gave, the node, and how each handshake was answered."""
+    reasons: list[str] = []
+
+    async def note(sender, signal, scope, reason):
+        reasons.append(reason)
+
+    async def run(_):
+        answers = []
+        for _number in range(times):
+            socket = AsgiSocket(application, "/chat/", **scope)
+            answers.append(await socket.connect())
+            await socket.disconnect()
+        node = current_node()
+        await until(lambda: len(reasons) == times)
+        return reasons, node, answers
+
+    signals.denied.connect(note, weak=False)
+    try:
+        return converse(run)
+    finally:
+        signals.denied.disconnect(note)
+
+
+def test_bad_credentials_count_against_their_address_and_are_announced(realtime):
+    realtime(ADDRESS_FAILURES=(0.001, 2))
+    application = AuthMiddleware(Plain.as_asgi())
+    extensions = {"websocket.http.response": {}}
+    reasons, node, answers = announced(application, 3, headers=bearer("bad"), extensions=extensions)
+    assert reasons == ["credentials", "credentials", "address"]
+    assert node.metrics.denials == {"credentials": 2, "address": 1}
+    assert [answer["type"] for answer in answers[:2]] == ["websocket.accept"] * 2
+    assert answers[2]["status"] == 429
+
+
+def test_bad_credentials_over_http_count_too(realtime):
+    async def application(scope, receive, send):
+        assert scope["identity"].is_anonymous
+
+    async def run(_):
+        scope = {"type": "http", "headers": bearer("bad"), "client": ("192.0.2.7", 1)}
+        await AuthMiddleware(application)(scope, None, None)
+        node = current_node()
+        assert node.metrics.denials == {"credentials": 1}
+
+    converse(run)
+
+
+@pytest.mark.parametrize("inner", [Plain, RealtimeConsumer])
+def test_foreign_origin_is_announced_and_counted(inner):
+    application = OriginMiddleware(inner.as_asgi())
+    headers = [(b"origin", b"https://evil.example.com")]
+    reasons, node, answers = announced(application, 2, headers=headers)
+    assert reasons == ["origin", "origin"]
+    assert node.metrics.denials == {"origin": 2}
+    assert answers == [{"type": "websocket.close"}] * 2
+
+
+def test_origin_is_judged_once_by_the_outermost():
+    """The consumer inside would refuse what the middleware lets in."""
+    application = OriginMiddleware(RealtimeConsumer.as_asgi(), ["https://a.example"])
+
+    async def connect(_):
+        headers = [(b"origin", b"https://a.example")]
+        async with AsgiSocket(application, headers=headers) as socket:
+            return await outcome(socket)
+
+    assert converse(connect) == "auth_required"
+
+
+def test_address_is_parsed_once_for_all_layers_of_an_application(monkeypatch):
+    parsed = []
+
+    def client_address(scope, config):
+        parsed.append(scope["client"])
+        return "192.0.2.7"
+
+    monkeypatch.setattr(handshake_module, "client_address", client_address)
+    application = OriginMiddleware(AuthMiddleware(RealtimeConsumer.as_asgi()))
+
+    async def connect(_):
+        async with AsgiSocket(application) as socket:
+            await socket.read()
+            (connection,) = current_node().connections.values()
+            return connection.client_address
+
+    assert converse(connect) == "192.0.2.7"
+    assert len(parsed) == 1
+
+
+def test_draining_process_refuses_before_it_authenticates():
+    async def connect(_):
+        current_node().drain.begin()
+        socket = AsgiSocket(AuthMiddleware(Plain.as_asgi()), headers=bearer("bad"))
+        return await socket.connect()
+
+    assert converse(connect) == {"type": "websocket.close"}
+
+
+# -- OriginMiddleware ------------------------------------------------------------------------------
+
+
+class Inner:
+    """An application that notes the scope it was called with."""
+
+    scope = None
+
+    async def __call__(self, scope, receive, send):
+        self.scope = scope
+
+
+async def handshake(middleware, asked) -> list[dict]:
+    sent: list[dict] = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(event):
+        sent.append(event)
+
+    await middleware(asked, receive, send)
+    return sent
+
+
+async def test_origin_middleware_passes_an_allowed_origin_on_and_leaves_the_scope_as_it_was():
+    inner = Inner()
+    asked = scope("https://a.example")
+    before = dict(asked)
+    assert await handshake(OriginMiddleware(inner, ["https://a.example"]), asked) == []
+    assert inner.scope["headers"] == asked["headers"]
+    assert asked == before
+
+
+async def test_origin_middleware_refuses_a_foreign_origin_with_403():
+    inner = Inner()
+    sent = await handshake(OriginMiddleware(inner), scope("https://evil.test"))
+    assert sent == [{"type": "websocket.close"}]
+    assert inner.scope is None
+
+
+async def test_origin_middleware_refuses_with_a_body_where_the_server_can():
+    asked = scope("https://evil.test", extensions={"websocket.http.response": {}})
+    assert await handshake(OriginMiddleware(Inner()), asked) == [
+        {
+            "type": "websocket.http.response.start",
+            "status": 403,
+            "headers": [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", b"29"),
+            ],
+        },
+        {"type": "websocket.http.response.body", "body": b"This origin may not connect.\n"},
+    ]
+
+
+async def test_origin_middleware_may_refuse_a_missing_origin():
+    inner = Inner()
+    middleware = OriginMiddleware(inner, ["https://a.example"], allow_missing=False)
+    assert await handshake(middleware, scope(None)) == [{"type": "websocket.close"}]
+
+
+async def test_origin_middleware_leaves_http_alone():
+    inner = Inner()
+    await handshake(OriginMiddleware(inner), {**scope("https://evil.test"), "type": "http"})
+    assert inner.scope["type"] == "http"
+
+
+async def test_origin_middleware_sends_nothing_when_the_client_has_gone_already():
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.disconnect"}
+
+    async def send(event):
+        sent.append(event)
+
+    await OriginMiddleware(Inner())(scope("https://evil.test"), receive, send)
+    assert sent == []
