@@ -13,9 +13,13 @@ from ..errors import BadMessage
 
 
 class Codec(Protocol):
-    """The contract of a codec: stateless, shared by all connections, never blocking.
+    """The contract of a codec: values in the types of ``protocol.payloads`` to frames, and back.
 
-    ``decode`` raises BadMessage for whatever is not one value of the format, and nothing else.
+    A codec holds no state, so one instance serves all connections and threads, and frames are
+    independent of each other. Nothing blocks or waits. ``encode`` takes what ``payloads.normalise``
+    returned and raises nothing; it writes the same value alike each time. ``decode`` takes any text or
+    bytes of a size that the caller has bounded, nested to any depth, and raises BadMessage for whatever
+    is not one value of the format, and nothing else.
     """
 
     @property

@@ -1,0 +1,165 @@
+"""What each transport must do; a new one is added to ``TRANSPORTS``."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from channels_realtime.connections.connection import Connection
+from channels_realtime.connections.transport import Transport
+from channels_realtime.connections.writer import Writer
+from channels_realtime.conversation.throttling import LimitExceeded, Rates
+from channels_realtime.endpoints.websocket import ENCODINGS, WebSocketTransport
+from channels_realtime.mixins.transport import ConsumerOptions, ConsumerTransport
+from channels_realtime.nodes.node import Node
+from channels_realtime.protocol import messages as m
+from channels_realtime.protocol.codes import CloseCode
+from channels_realtime.protocol.dialects.realtime import RealtimeDialect
+from tests.support.nodes import NodeHarness
+from tests.virtual_time import in_virtual_time, settle
+
+SCOPE = {"asgi": {"spec_version": "2.4"}, "extensions": {}}
+SCOPES = [SCOPE, {}, {"extensions": {}}, {"asgi": {"spec_version": "x"}, "extensions": {}}]
+
+Made = tuple[Transport, Connection]
+
+
+def websocket(node: Node, scope: dict, send: Any, drop: Any) -> Made:
+    transport = WebSocketTransport(scope, send, SimpleNamespace(drop=drop), max_frame_bytes=100_000)
+    dialect = RealtimeDialect(ENCODINGS["json"], node.config.limits, batches=True, heartbeat=False)
+    return transport, Connection(node, scope, None, transport, dialect)
+
+
+def consumer(node: Node, scope: dict, send: Any, drop: Any) -> Made:
+    hooks = SimpleNamespace(is_heartbeat=lambda text: False)
+    options = ConsumerOptions(says=frozenset({m.Closing, m.Error}), rates=Rates())
+    task = SimpleNamespace(drop=drop)
+    transport = ConsumerTransport(node, scope, send, task, hooks, options)
+    return transport, transport.connect(scope)
+
+
+TRANSPORTS: dict[str, Callable[..., Made]] = {"websocket": websocket, "consumer": consumer}
+ALL = pytest.mark.parametrize("make", TRANSPORTS.values(), ids=TRANSPORTS)
+
+
+class Server:
+    """The end that a transport writes to."""
+
+    def __init__(self) -> None:
+        self.written: list[Any] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.drops = 0
+
+    async def send(self, content: Any) -> None:
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        self.written.append(content)
+
+    def drop(self) -> None:
+        self.drops += 1
+
+
+def writer_of(transport: Transport) -> Writer:
+    owner = SimpleNamespace(lost=lambda error: None, overflowed=lambda: None)
+    return Writer(transport.write, owner, max_messages=10, max_bytes=1_000)
+
+
+@ALL
+@in_virtual_time
+async def test_frames_are_written_in_order_though_the_client_reads_late(make):
+    async with NodeHarness() as harness:
+        server = Server()
+        transport, connection = make(harness.node, dict(SCOPE), server.send, server.drop)
+        writer = writer_of(transport)
+        server.gate.clear()
+        frames = [connection.encoding.frame(str(number)) for number in range(3)]
+        for frame in frames:
+            writer.write(frame)
+        await settle()
+        assert server.written == []
+        server.gate.set()
+        await settle()
+        assert server.written == [frame.content for frame in frames]
+
+
+@ALL
+@in_virtual_time
+async def test_write_raises_what_the_server_raises(make):
+    async with NodeHarness() as harness:
+        server = Server()
+        transport, connection = make(harness.node, dict(SCOPE), server.send, server.drop)
+        server.error = ConnectionResetError("gone")
+        with pytest.raises(ConnectionResetError):
+            await transport.write(connection.encoding.frame("x").content)
+
+
+@ALL
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("rfc", [True, False])
+@in_virtual_time
+async def test_every_code_closes_with_a_number_that_the_content_carries(make, scope, rfc):
+    async with NodeHarness() as harness:
+        server = Server()
+        for code in CloseCode:
+            transport, _ = make(harness.node, dict(scope), server.send, server.drop)
+            number, content = transport.close_content(code, "x" * 500, rfc=rfc)
+            expected = code.rfc if rfc and "extensions" in scope else int(code)
+            assert number == expected
+            await transport.write(content)  # as the last frame
+        assert len(server.written) >= len(CloseCode)
+
+
+@ALL
+@in_virtual_time
+async def test_drop_and_detach_raise_nothing_in_any_order_and_number(make):
+    async with NodeHarness() as harness:
+        server = Server()
+        transport, _ = make(harness.node, dict(SCOPE), server.send, server.drop)
+        transport.drop()
+        transport.detach()
+        transport.detach()
+        transport.drop()
+        assert server.drops == 1
+
+
+@ALL
+@in_virtual_time
+async def test_nothing_of_a_detached_transport_holds_its_connection(make):
+    async with NodeHarness() as harness:
+        server = Server()
+        transport, connection = make(harness.node, dict(SCOPE), server.send, server.drop)
+        connection.begin()
+        connection.finish()
+        await settle()
+        gone = weakref.ref(connection)
+        del connection
+        assert gone() is None
+        assert isinstance(transport, Transport)
+
+
+@ALL
+@in_virtual_time
+async def test_methods_that_may_not_wait_take_what_comes(make):
+    async with NodeHarness() as harness:
+        server = Server()
+        transport, connection = make(harness.node, dict(SCOPE), server.send, server.drop)
+        assert transport.name
+        assert transport.max_frame_bytes is None or transport.max_frame_bytes > 0
+        assert transport.is_open in (True, False)
+        assert transport.serve(m.Ping()) in (True, False)
+        assert transport.tell(m.PingPush()) in (True, False)
+        transport.throttled(LimitExceeded("USER_MESSAGES", 1.0))
+        transport.hold(connection.writer, True)
+        transport.hold(connection.writer, False)
+        transport.discard("orders/1")
+        transport.credentials_read()
+        deliveries = transport.deliveries(connection.writer)
+        deliveries.deliver(connection.encoding.publication_frame(m.Publication("a", 1), "close"))
