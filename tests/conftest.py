@@ -1,4 +1,4 @@
-"""Fixtures for all tests; the servers behind them are in `servers.py` and `redis_server.py`."""
+"""Fixtures for all tests; the servers behind them are in `support`."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.redis_server import redis_server
+from tests.support.redis_server import redis_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

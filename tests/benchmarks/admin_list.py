@@ -21,7 +21,7 @@ from typing import Any
 
 from tests import settings as tests_settings
 from tests.benchmarks import postgres
-from tests.databases import postgres_settings
+from tests.support.databases import postgres_settings
 
 CHANNELS = 3
 NODES = 10

@@ -10,10 +10,10 @@ import argparse
 import asyncio
 
 from tests.benchmarks.serving import SERVERS, serve, site
-from tests.integration.crowd import resident, until
-from tests.integration.sites import login
 from tests.integration.test_churn import CONFIG, come_and_go, held
-from tests.servers import Server
+from tests.support.many_clients import resident, until
+from tests.support.servers import Server
+from tests.support.site import login
 
 
 async def measure(server: Server, count: int, rounds: int) -> None:

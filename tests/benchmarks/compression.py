@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.sites import APPLICATION, Site
-from tests.servers import HOST, Server, daphne, free_port, run_server, uvicorn
+from tests.support.servers import HOST, Server, daphne, free_port, run_server, uvicorn
+from tests.support.site import APPLICATION, Site
 
 SIZES = (200, 2_000, 16_000)
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")

@@ -15,11 +15,11 @@ import time
 import uuid
 
 from tests.benchmarks.serving import SERVERS, serve, site
-from tests.integration.crowd import in_turn, join, until
-from tests.integration.sites import Site, insides
 from tests.integration.test_draining import CHANNEL, Page, has, living, numbers
-from tests.redis_server import redis_server
-from tests.servers import Server
+from tests.support.many_clients import in_turn, join, until
+from tests.support.redis_server import redis_server
+from tests.support.servers import Server
+from tests.support.site import Site, insides
 
 A_SECOND = 10
 ARRIVALS_A_SECOND = 200

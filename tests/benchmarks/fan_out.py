@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.benchmarks.serving import SERVERS, options_of, serve, site
-from tests.integration.crowd import Member, join, join_many, processor_seconds, stamped
-from tests.integration.sites import SERVERS as COMMANDS
-from tests.integration.sites import Site
-from tests.servers import Server, free_port, run_server
+from tests.support.many_clients import Member, join, join_many, processor_seconds, stamped
+from tests.support.servers import Server, free_port, run_server
+from tests.support.site import SERVERS as COMMANDS
+from tests.support.site import Site
 
 REFERENCE = "tests.benchmarks.bare_application:application"
 CHANNEL = "public/f"

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 from tests.benchmarks import postgres
 from tests.benchmarks.serving import SERVERS, serve, site
-from tests.integration.crowd import Member, join, percentile, processor_seconds, until
-from tests.integration.sites import Site
-from tests.servers import Server
+from tests.support.many_clients import Member, join, percentile, processor_seconds, until
+from tests.support.servers import Server
+from tests.support.site import Site
 
 SPARE_DESCRIPTORS = 500
 WARM = 100

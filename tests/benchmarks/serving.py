@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.sites import Site
-from tests.servers import Server
+from tests.support.servers import Server
+from tests.support.site import Site
 
 SERVERS = ("daphne", "uvicorn")
 

@@ -18,7 +18,7 @@ import statistics
 from typing import NamedTuple
 
 from tests.benchmarks.serving import SERVERS, serve, site
-from tests.integration.crowd import (
+from tests.support.many_clients import (
     Member,
     age,
     join,
@@ -29,8 +29,8 @@ from tests.integration.crowd import (
     stamped,
     until,
 )
-from tests.integration.sites import Site, insides
-from tests.servers import Server
+from tests.support.servers import Server
+from tests.support.site import Site, insides
 
 CLIENTS, SLOW = 200, 10
 SIZE, A_SECOND = 16_384, 20

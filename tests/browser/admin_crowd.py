@@ -15,7 +15,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.integration.members_site import (
+from tests.support.members import (
     SERVERS,
     TIMEOUT_S,
     MembersSite,
@@ -25,7 +25,7 @@ from tests.integration.members_site import (
     do,
     made_site,
 )
-from tests.servers import Server, free_port, run_server
+from tests.support.servers import Server, free_port, run_server
 
 APPLICATION = "tests.browser.admin_asgi:application"
 

@@ -15,7 +15,7 @@ import pytest
 
 from channels_realtime.admin.actions import ACTIONS
 from tests.browser.admin_crowd import AdminSite, Client, Crowd, admin_site
-from tests.servers import ROOT, Server
+from tests.support.servers import ROOT, Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.example.site import manage, run_demo
-from tests.servers import Server
+from tests.support.servers import Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

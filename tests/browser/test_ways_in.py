@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from tests.integration.sites import Site
-from tests.servers import Server
+from tests.support.servers import Server
+from tests.support.site import Site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

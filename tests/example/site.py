@@ -16,7 +16,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.servers import ROOT, Server, free_port, run_server
+from tests.support.servers import ROOT, Server, free_port, run_server
 
 MANAGE = ROOT / "example_project" / "manage.py"
 START_TIMEOUT_S = 60.0

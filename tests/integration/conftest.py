@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sites import Site
+from tests.support.site import Site
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.integration.members_site import (
+from tests.support.members import (
     TIMEOUT_S,
     MembersSite,
     Page,
@@ -27,7 +27,7 @@ from tests.integration.members_site import (
     postgres_answers,
     wait_until,
 )
-from tests.servers import Server
+from tests.support.servers import Server
 
 PROMPTLY_S = 1.0
 NEVER_S = 3_600.0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.crowd import (
+from tests.support.many_clients import (
     Member,
     die_in_the_handshake,
     in_turn,
@@ -15,8 +15,8 @@ from tests.integration.crowd import (
     visit_and_fall_silent,
     visit_and_reset,
 )
-from tests.integration.sites import Site, insides, login
-from tests.servers import Server
+from tests.support.servers import Server
+from tests.support.site import Site, insides, login
 
 EACH = 250
 AT_ONCE = 20

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from tests.integration.clients import JSON, MSGPACK, Client, client
-from tests.integration.sites import SERVERS, Site, publish
-from tests.servers import Server
+from tests.support.clients import JSON, MSGPACK, Client, client
+from tests.support.servers import Server
+from tests.support.site import SERVERS, Site, publish
 
 ON = {"DAPHNE_COMPRESSION": True}
 BOMB_BYTES = 100_000_000

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.clients import JSON, TIMEOUT_S, Client, client, wait_until
-from tests.integration.sites import Site, publish
-from tests.servers import Server
+from tests.support.clients import JSON, TIMEOUT_S, Client, client, wait_until
+from tests.support.servers import Server
+from tests.support.site import Site, publish
 
 psycopg = pytest.importorskip("psycopg")
 

@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.integration.crowd import Member, join, until
-from tests.integration.sites import Site, get, insides
-from tests.servers import Server
+from tests.support.many_clients import Member, join, until
+from tests.support.servers import Server
+from tests.support.site import Site, get, insides
 
 CLIENTS = 200
 GRACE_S = 10.0

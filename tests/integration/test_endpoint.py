@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.integration.clients import JSON, MSGPACK, TIMEOUT_S, client, wait_until
-from tests.integration.sites import SERVERS, Site, get, login, publish, state
-from tests.servers import Server
+from tests.support.clients import JSON, MSGPACK, TIMEOUT_S, client, wait_until
+from tests.support.servers import Server
+from tests.support.site import SERVERS, Site, get, login, publish, state
 
 HEARTBEAT = {"HEARTBEAT_INTERVAL": 0.6, "HEARTBEAT_TIMEOUT": 0.4}
 KINDS = list(SERVERS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.example.site import Socket, Visitor, run_demo
-from tests.servers import Server
+from tests.support.servers import Server
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.example.site import Visitor, manage, run_demo
-from tests.servers import HOST, STOP_TIMEOUT_S
+from tests.support.servers import HOST, STOP_TIMEOUT_S
 
 SERVERS = ["daphne", "uvicorn"]
 

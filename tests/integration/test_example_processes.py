@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.example.site import Socket, Visitor, manage, run_demo
-from tests.redis_server import private_redis_server
-from tests.servers import Server
+from tests.support.redis_server import private_redis_server
+from tests.support.servers import Server
 
 
 class Site:

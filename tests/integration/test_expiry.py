@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.members_site import (
+from tests.support.members import (
     Page,
     do,
     log_in,
@@ -18,7 +18,7 @@ from tests.integration.members_site import (
     own_database,
     pages,
 )
-from tests.servers import Server
+from tests.support.servers import Server
 
 LIFETIME_S = 3
 RATE = 50

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.clients import JSON, client, wait_until
-from tests.integration.sites import Site, insides, state
-from tests.servers import ROOT, Server
+from tests.support.clients import JSON, client, wait_until
+from tests.support.servers import ROOT, Server
+from tests.support.site import Site, insides, state
 
 INTERVAL_S, TIMEOUT_S = 1.0, 1.0
 BEATS = {"HEARTBEAT_INTERVAL": INTERVAL_S, "HEARTBEAT_TIMEOUT": TIMEOUT_S}

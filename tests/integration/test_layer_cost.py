@@ -14,10 +14,10 @@ import redis
 from websockets.asyncio.client import ClientConnection, connect
 
 from channels_realtime.nodes.groups import group_name
-from tests.integration.clients import TIMEOUT_S, wait_until
-from tests.integration.sites import SERVERS, Site, publish, state
-from tests.redis_server import private_redis_server
-from tests.servers import Server
+from tests.support.clients import TIMEOUT_S, wait_until
+from tests.support.redis_server import private_redis_server
+from tests.support.servers import Server
+from tests.support.site import SERVERS, Site, publish, state
 
 SUBSCRIBERS = 200
 PUBLICATIONS = 20

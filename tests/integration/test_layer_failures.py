@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from tests.integration.clients import JSON, Client, client, wait_until
-from tests.integration.sites import Site, login, publish, state
-from tests.servers import Server, free_port
+from tests.support.clients import JSON, Client, client, wait_until
+from tests.support.servers import Server, free_port
+from tests.support.site import Site, login, publish, state
 
 Pair = tuple[Server, Server]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.clients import JSON
-from tests.integration.crowd import Member, join, join_many, until
-from tests.integration.sites import Site, insides, login
-from tests.servers import Server
+from tests.support.clients import JSON
+from tests.support.many_clients import Member, join, join_many, until
+from tests.support.servers import Server
+from tests.support.site import Site, insides, login
 
 BAD_TOKEN = "Authorization: Bearer no.such.token"
 

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.integration.clients import JSON, MSGPACK, Client, client
-from tests.integration.sites import SERVERS, Site
-from tests.servers import Server
+from tests.support.clients import JSON, MSGPACK, Client, client
+from tests.support.servers import Server
+from tests.support.site import SERVERS, Site
 
 DEEP = 100_000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.members_site import (
+from tests.support.members import (
     Page,
     connections,
     do,
@@ -17,7 +17,7 @@ from tests.integration.members_site import (
     own_database,
     pages,
 )
-from tests.servers import Server
+from tests.support.servers import Server
 
 TABS = 200
 CROWD = 2_000

@@ -12,9 +12,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.howto_chat import steps
-from tests.integration.clients import TIMEOUT_S, Client, client, wait_until
-from tests.integration.sites import SERVERS, Site, get, login, publish, state
-from tests.servers import Server, free_port, run_server
+from tests.support.clients import TIMEOUT_S, Client, client, wait_until
+from tests.support.servers import Server, free_port, run_server
+from tests.support.site import SERVERS, Site, get, login, publish, state
 
 APPLICATION = "tests.howto_chat.asgi:application"
 CONSUMERS = ("async", "own", "sync")

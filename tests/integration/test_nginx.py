@@ -15,10 +15,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from channels_realtime.config import Config
-from tests.integration.clients import JSON, MSGPACK, TIMEOUT_S, Client, client, wait_until
-from tests.integration.proxies import Proxy, haproxy, nginx, seconds
-from tests.integration.sites import SERVERS, Site, get, publish, state
-from tests.servers import HOST, Server
+from tests.support.clients import JSON, MSGPACK, TIMEOUT_S, Client, client, wait_until
+from tests.support.proxies import Proxy, haproxy, nginx, seconds
+from tests.support.servers import HOST, Server
+from tests.support.site import SERVERS, Site, get, publish, state
 
 BEHIND = {"TRUSTED_PROXIES": ["127.0.0.1"], "CLIENT_ADDRESS_HEADER": "X-Forwarded-For"}
 ELSEWHERE = "127.0.0.9"

@@ -20,9 +20,9 @@ import jwt
 import pytest
 from websockets.sync.client import connect
 
-from tests.integration.clients import TIMEOUT_S, wait_until
-from tests.integration.sites import Site
-from tests.servers import Server
+from tests.support.clients import TIMEOUT_S, wait_until
+from tests.support.servers import Server
+from tests.support.site import Site
 
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 PLANTED = "pl4nt3d"

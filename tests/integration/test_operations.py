@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.members_site import (
+from tests.integration.test_registry import CHANNEL, Site, of_user, rows_when, site  # noqa: F401
+from tests.support.members import (
     Member,
     Page,
     do,
@@ -19,8 +20,7 @@ from tests.integration.members_site import (
     pages,
     wait_until,
 )
-from tests.integration.test_registry import CHANNEL, Site, of_user, rows_when, site  # noqa: F401
-from tests.servers import Server
+from tests.support.servers import Server
 
 PROMPTLY_S = 1.0
 

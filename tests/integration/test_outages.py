@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.members_site import (
+from tests.support.members import (
     Forwarder,
     Page,
     do,
@@ -25,7 +25,7 @@ from tests.integration.members_site import (
     postgres_answers,
     wait_until,
 )
-from tests.servers import Server
+from tests.support.servers import Server
 
 POLL_INTERVAL_S = 0.5
 PROMPTLY_S = 1.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from tests.servers import ROOT, daphne, free_port, run_server
+from tests.support.servers import ROOT, daphne, free_port, run_server
 
 TIMEOUT_S = 10.0
 

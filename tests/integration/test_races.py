@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.members_site import (
+from tests.support.members import (
     MembersSite,
     Page,
     connections,
@@ -29,7 +29,7 @@ from tests.integration.members_site import (
     pages,
     wait_until,
 )
-from tests.servers import Server
+from tests.support.servers import Server
 
 ROUNDS = 1_000
 AT_ONCE = 24

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.members_site import (
+from tests.support.members import (
     Forwarder,
     MembersSite,
     Page,
@@ -30,7 +30,7 @@ from tests.integration.members_site import (
     postgres_answers,
     wait_until,
 )
-from tests.servers import Server
+from tests.support.servers import Server
 
 LEASE_S = 3
 WRITTEN_S = 10.0

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.members_site import (
+from tests.support.members import (
     HTTPError,
     Member,
     MembersSite,
@@ -30,7 +30,7 @@ from tests.integration.members_site import (
     pages,
     postgres_answers,
 )
-from tests.servers import Server
+from tests.support.servers import Server
 
 PROMPTLY_S = 1.0
 SWEEP_INTERVAL_S = 0.5

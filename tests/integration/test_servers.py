@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.clients import JSON, MSGPACK, client, wait_until
-from tests.integration.sites import APPLICATION, Site, publish, state
-from tests.servers import HOST, Server, free_port, run_server
+from tests.support.clients import JSON, MSGPACK, client, wait_until
+from tests.support.servers import HOST, Server, free_port, run_server
+from tests.support.site import APPLICATION, Site, publish, state
 
 
 def granian(port: int) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.crowd import (
+from tests.support.many_clients import (
     Member,
     age,
     join,
@@ -16,8 +16,8 @@ from tests.integration.crowd import (
     stamped,
     until,
 )
-from tests.integration.sites import Site, insides
-from tests.servers import Server
+from tests.support.servers import Server
+from tests.support.site import Site, insides
 
 OUTBOX_BYTES = 262_144
 SMALL_KERNEL_BUFFER = 4_096

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.clients import JSON, Client, client
-from tests.integration.sites import Site, login, publish
-from tests.servers import Server
+from tests.support.clients import JSON, Client, client
+from tests.support.servers import Server
+from tests.support.site import Site, login, publish
 
 Pair = tuple[Server, Server]
 

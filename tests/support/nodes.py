@@ -17,8 +17,8 @@ from channels_realtime.nodes.node import Node
 from channels_realtime.protocol.dialects.realtime import RealtimeDialect
 from channels_realtime.protocol.subprotocols import negotiate
 from channels_realtime.services import make_node
-from tests.scripted_layer import ScriptedLayer
-from tests.virtual_time import VirtualClock, settle
+from tests.support.scripted_layer import ScriptedLayer
+from tests.support.virtual_time import VirtualClock, settle
 
 
 class NoJitter:

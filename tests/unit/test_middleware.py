@@ -20,7 +20,7 @@ from channels_realtime.identity import Identity
 from channels_realtime.middleware import AuthMiddleware, OriginMiddleware
 from channels_realtime.nodes.node import Node
 from channels_realtime.services import current_node
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.access.test_origins import scope
 from tests.unit.auth.credentials import (
     converse,

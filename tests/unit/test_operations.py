@@ -25,8 +25,8 @@ from channels_realtime.nodes import node as nodes
 from channels_realtime.operations import Outcome
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.runtime.loops import BackgroundLoop
-from tests.scripted_layer import ScriptedLayer
 from tests.support.nodes import FakeClient, NodeHarness, subscribe
+from tests.support.scripted_layer import ScriptedLayer
 
 pytestmark = pytest.mark.django_db
 

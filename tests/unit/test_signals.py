@@ -14,9 +14,9 @@ from channels_realtime.access.limits import AccessLimits
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.services import current_node
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.support.nodes import NodeHarness, subscribe
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 NAMES = ("connected", "disconnected", "subscribed", "unsubscribed", "denied", "throttled", "slow")
 

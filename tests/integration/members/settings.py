@@ -1,11 +1,11 @@
-"""Settings of the members' site, from environment variables that ``members_site`` sets."""
+"""Settings of the members' site, from environment variables that ``tests.support.members`` sets."""
 
 import json
 import os
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from tests.databases import postgres_settings
+from tests.support.databases import postgres_settings
 
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 DEBUG = False

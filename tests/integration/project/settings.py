@@ -1,10 +1,10 @@
-"""Settings of the served site, from environment variables that ``tests.integration.sites`` sets."""
+"""Settings of the served site, from environment variables that ``tests.support.site`` sets."""
 
 import json
 import os
 from urllib.parse import urlsplit
 
-from tests.databases import postgres_settings
+from tests.support.databases import postgres_settings
 
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 DEBUG = False

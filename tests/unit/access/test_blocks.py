@@ -23,9 +23,9 @@ from channels_realtime.models import BlockRecord
 from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.services import current_node
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
+from tests.support.virtual_time import VirtualClock, in_virtual_time, settle
 from tests.unit.mixins.consumers import closing, made, until
-from tests.virtual_time import VirtualClock, in_virtual_time, settle
 
 POLL_S = 2.0
 HERE = "127.0.0.1"

@@ -12,7 +12,7 @@ from channels_realtime.access.limits import AccessLimits
 from channels_realtime.config import Config
 from channels_realtime.conversation.throttling import LimitExceeded
 from channels_realtime.nodes.metrics import Metrics
-from tests.virtual_time import VirtualClock, in_virtual_time
+from tests.support.virtual_time import VirtualClock, in_virtual_time
 
 
 class InlineDatabase:

@@ -24,7 +24,7 @@ from channels_realtime.auth.base import Authenticated
 from channels_realtime.errors import TokenInvalid
 from channels_realtime.identity import Identity
 from channels_realtime.nodes.node import Node, running_node
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 
 NOBODY = 987_654
 """The primary key of no user."""

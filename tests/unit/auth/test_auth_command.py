@@ -10,7 +10,7 @@ import pytest
 from channels_realtime.access.revocation import Revocations
 from channels_realtime.errors import TokenExpired
 from channels_realtime.publishing import apublish, apublish_to_user
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
     cookie,
     in_thread,

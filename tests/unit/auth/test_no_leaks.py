@@ -28,7 +28,7 @@ from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.subprotocols import negotiate
 from channels_realtime.services import current_node
 from channels_realtime.settings import get_config
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
     NOBODY,
     converse,

@@ -15,7 +15,7 @@ from channels_realtime.auth.login_session import session_hash
 from channels_realtime.errors import ImproperUse
 from channels_realtime.models import RevocationRecord
 from channels_realtime.publishing import apublish
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
     claims_of,
     cookie,

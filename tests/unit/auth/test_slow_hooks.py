@@ -11,7 +11,7 @@ from django.utils import timezone
 from channels_realtime import Channel
 from channels_realtime.channels import registry
 from channels_realtime.models import RevocationRecord
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import in_thread, outcome
 from tests.unit.mixins.consumers import until
 

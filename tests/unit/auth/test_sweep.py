@@ -17,7 +17,7 @@ from channels_realtime.auth import sweep
 from channels_realtime.auth.sweep import CredentialSweep, find_changed
 from channels_realtime.models import RevocationRecord
 from channels_realtime.services import current_node
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
     NOBODY,
     cookie,

@@ -283,7 +283,7 @@ def test_one_of_two_threads_redeems_it(alice, identity, monkeypatch):
 def test_one_of_two_handshakes_at_once_opens(alice, identity, realtime):
     import asyncio
 
-    from tests.asgi_socket import AsgiSocket
+    from tests.support.asgi_socket import AsgiSocket
     from tests.unit.auth.credentials import outcome
 
     text, _ = issue(identity, "http://testserver")

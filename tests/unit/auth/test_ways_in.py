@@ -29,8 +29,8 @@ from channels_realtime.auth.base import Authenticated
 from channels_realtime.auth.tickets import issue_ticket
 from channels_realtime.auth.tokens import MAX_TOKEN_LENGTH
 from channels_realtime.identity import Identity
-from tests.asgi_socket import AsgiSocket
-from tests.servers import ROOT
+from tests.support.asgi_socket import AsgiSocket
+from tests.support.servers import ROOT
 from tests.unit.auth.credentials import (
     NOBODY,
     OMIT,
@@ -947,7 +947,7 @@ call_command("migrate", verbosity=0, run_syncdb=True)
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.auth.revoking import revoke
 from channels_realtime.services import current_node
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 
 async def main():
     application = get_realtime_application(None)

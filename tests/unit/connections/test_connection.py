@@ -12,7 +12,7 @@ from channels_realtime.nodes.node import Node
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.messages import Publication
 from tests.support.nodes import Gated, NodeHarness, NoJitter, publish, subscribe
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from channels_realtime.errors import ImproperUse
 from channels_realtime.identity import Identity
 from channels_realtime.protocol.messages import Publication
 from tests.support.nodes import FakeClient, NodeHarness, NoJitter, Public, subscribe
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 
 @pytest.fixture(autouse=True)

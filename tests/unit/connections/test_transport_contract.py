@@ -21,7 +21,7 @@ from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.dialects.realtime import RealtimeDialect
 from tests.support.nodes import NodeHarness
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 SCOPE = {"asgi": {"spec_version": "2.4"}, "extensions": {}}
 SCOPES = [SCOPE, {}, {"extensions": {}}, {"asgi": {"spec_version": "x"}, "extensions": {}}]

@@ -8,7 +8,7 @@ import pytest
 
 from channels_realtime.connections.writer import Writer
 from channels_realtime.protocol.frames import Frame, Policy
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 
 class Server:

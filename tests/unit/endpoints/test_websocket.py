@@ -13,8 +13,8 @@ from channels_realtime import Channel, action, register
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.publishing import apublish, apublish_to_user, publish
 from channels_realtime.services import current_node
-from tests.asgi_socket import AsgiSocket
 from tests.site.realtime import HookedChannel
+from tests.support.asgi_socket import AsgiSocket
 
 
 async def http(scope, receive, send):

@@ -15,7 +15,7 @@ from channels.generic.websocket import (
 from channels_realtime.access.limits import AccessLimits
 from channels_realtime.access.revocation import Revocations
 from channels_realtime.nodes.node import Node
-from tests.asgi_socket import TIMEOUT_S, AsgiSocket
+from tests.support.asgi_socket import TIMEOUT_S, AsgiSocket
 
 KINDS = (
     AsyncWebsocketConsumer,

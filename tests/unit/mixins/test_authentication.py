@@ -18,7 +18,7 @@ from channels_realtime.mixins import (
     HeartbeatMixin,
     RealtimeMixin,
 )
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import make_token, settle
 from tests.unit.mixins.consumers import closing, echoed, echoing, made, nothing_left, until
 

@@ -29,7 +29,7 @@ from channels_realtime.mixins import (
     RealtimeMixin,
     ThrottleMixin,
 )
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import settle
 from tests.unit.mixins.consumers import (
     KINDS,

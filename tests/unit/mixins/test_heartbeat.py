@@ -12,7 +12,7 @@ from channels_realtime.errors import ImproperUse
 from channels_realtime.mixins import HeartbeatMixin, RealtimeMixin, ThrottleMixin
 from channels_realtime.mixins import transport as transport_module
 from channels_realtime.nodes.node import Node
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import pass_by, settle
 from tests.unit.mixins.consumers import (
     KINDS,

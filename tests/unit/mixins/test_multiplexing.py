@@ -19,8 +19,8 @@ from django.contrib.auth.models import User
 from channels_realtime import apublish, apublish_to_user, errors
 from channels_realtime.consumers import RealtimeConsumer
 from channels_realtime.mixins import ChannelsMixin, ConsumerMixin, RealtimeMixin
-from tests.asgi_socket import AsgiSocket
 from tests.site.realtime import HookedChannel
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.mixins.consumers import closing, made, nothing_left, until
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from channels_realtime.mixins import HeartbeatMixin, OriginMixin
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.mixins.consumers import KINDS, echoed, echoing, made, nothing_left
 
 FOREIGN = [(b"origin", b"https://evil.example")]

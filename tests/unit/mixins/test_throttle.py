@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from channels_realtime import signals
 from channels_realtime.errors import ImproperUse
 from channels_realtime.mixins import FROM_SETTINGS, HeartbeatMixin, ThrottleMixin
-from tests.asgi_socket import AsgiSocket
+from tests.support.asgi_socket import AsgiSocket
 from tests.unit.mixins.consumers import KINDS, closing, echoed, echoing, made, nothing_left, until
 
 

@@ -16,7 +16,7 @@ from channels_realtime.nodes.hub import RATE_WINDOW_S, Hub
 from channels_realtime.protocol.dialects.bare import BARE_ENCODING
 from channels_realtime.protocol.messages import Publication
 from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 HEADERS = [
     (b"Host", b"example.com"),

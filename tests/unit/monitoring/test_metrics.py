@@ -16,7 +16,7 @@ from channels_realtime.config import Config
 from channels_realtime.models import SampleRecord
 from channels_realtime.monitoring.metrics import LATENCY_BOUNDS_S, MAX_KEYS, OTHER, MetricsRecorder
 from tests.support.nodes import NodeHarness, subscribe
-from tests.virtual_time import VirtualClock, in_virtual_time, settle
+from tests.support.virtual_time import VirtualClock, in_virtual_time, settle
 
 pytestmark = pytest.mark.django_db
 

@@ -28,9 +28,9 @@ from channels_realtime.monitoring.registry import Registry
 from channels_realtime.nodes import requests
 from channels_realtime.nodes.groups import control_group, group_name, node_group
 from channels_realtime.runtime.database import DatabaseThread
-from tests import virtual_time
+from tests.support import virtual_time
 from tests.support.nodes import NodeHarness, subscribe
-from tests.virtual_time import settle
+from tests.support.virtual_time import settle
 
 pytestmark = pytest.mark.django_db
 

@@ -25,7 +25,7 @@ from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.dialects.bare import BareDialect
 from channels_realtime.protocol.messages import Notice, Publication
 from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 SECRET = "planted-secret"
 

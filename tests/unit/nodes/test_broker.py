@@ -13,8 +13,8 @@ from channels_realtime.nodes.envelope import send, wrap
 from channels_realtime.nodes.groups import group_name
 from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.protocol.messages import Publication
-from tests.scripted_layer import ScriptedLayer
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.scripted_layer import ScriptedLayer
+from tests.support.virtual_time import in_virtual_time, settle
 
 GROUP_A, GROUP_B = group_name("test", "a"), group_name("test", "b")
 

@@ -10,7 +10,7 @@ from channels_realtime.config import Config
 from channels_realtime.nodes.drain import Drain
 from channels_realtime.protocol.codes import CloseCode
 from tests.support.nodes import NodeHarness, subscribe
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 
 class Leaver:

@@ -20,8 +20,8 @@ from channels_realtime.nodes import requests
 from channels_realtime.nodes.node import Node
 from channels_realtime.nodes.requests import answers, ask
 from channels_realtime.runtime.loops import BackgroundLoop
-from tests.scripted_layer import ScriptedLayer
-from tests.virtual_time import VirtualClock, in_virtual_time, settle
+from tests.support.scripted_layer import ScriptedLayer
+from tests.support.virtual_time import VirtualClock, in_virtual_time, settle
 
 WAIT_S = 2.0
 

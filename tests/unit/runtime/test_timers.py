@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from channels_realtime.runtime.timers import Timers
-from tests.virtual_time import VirtualClock, in_virtual_time
+from tests.support.virtual_time import VirtualClock, in_virtual_time
 
 
 class Alarm:

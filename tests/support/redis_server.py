@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 LOCAL_ADDRESS = ("127.0.0.1", 6379)
 START_ATTEMPTS = 5

@@ -12,7 +12,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 TIMEOUT_S = 15.0
 """How long anything may take; a machine under load is slow and still right."""

@@ -1,6 +1,6 @@
 """Many WebSocket clients in one event loop, each a bare protocol: they may stop reading, vanish or stay silent.
 
-For tests and benchmarks of how a server treats clients in numbers; ``clients`` has the one for conversations.
+For tests and benchmarks of how a server treats clients in numbers; ``clients`` has the one for a conversation.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.integration.clients import JSON, TIMEOUT_S
-from tests.servers import HOST
+from tests.support.clients import JSON, TIMEOUT_S
+from tests.support.servers import HOST
 
 Message = dict[str, Any]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import HOST, ROOT, Server, free_port, run_server
+from tests.support.servers import HOST, ROOT, Server, free_port, run_server
 
 SHIPPED = ROOT / "docs" / "howto" / "deploy"
 COMMAND_TIMEOUT_S = 30.0

@@ -17,7 +17,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import ROOT, Server, daphne, free_port, run_server, uvicorn
+from tests.support.servers import ROOT, Server, daphne, free_port, run_server, uvicorn
 
 APPLICATION = "tests.integration.members.asgi:application"
 SERVERS = {"daphne": daphne, "uvicorn": uvicorn}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.servers import ROOT, Server, daphne, free_port, run_server, uvicorn
+from tests.support.servers import ROOT, Server, daphne, free_port, run_server, uvicorn
 
 APPLICATION = "tests.integration.project.asgi:application"
 SERVERS = {"daphne": daphne, "uvicorn": uvicorn}
