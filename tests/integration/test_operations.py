@@ -189,7 +189,7 @@ async def test_connection_is_inspected(scene: Scene) -> None:
     ]
     assert (found["received"], found["closed"]) == (1, False)
     assert found["sent"] >= 2
-    assert ["authorization", "(left out)"] in found["headers"]
+    assert ["authorization", "(hidden)"] in found["headers"]
     assert "eyJ" not in json.dumps(found)
 
 

@@ -19,7 +19,6 @@ from rest_framework_simplejwt.tokens import AccessToken
 
 import channels_realtime
 from channels_realtime import operations
-from channels_realtime.access.revocation import Revocations
 from channels_realtime.models import ConnectionRecord, NodeRecord, SubscriptionRecord
 from channels_realtime.services import current_node
 
@@ -228,7 +227,7 @@ async def connections(request):
     return JsonResponse(
         {
             "users": by_user,
-            "revoked": node.service(Revocations).revoked,
+            "revoked": node.metrics.revoked,
             "total": node.statistics().connections,
             "tasks": len(asyncio.all_tasks()),
         }

@@ -95,10 +95,14 @@ async def state(request):
             "tasks": len(asyncio.all_tasks()),
             "connections": statistics.connections,
             "channels": statistics.channels,
-            "received": statistics.received,
-            "rejoined": statistics.rejoined,
+            "received": statistics.metrics.received,
+            "rejoined": statistics.metrics.rejoined,
         }
     )
+
+
+def _flat(statistics):
+    return {**statistics, **statistics.pop("metrics")}
 
 
 async def insides(request):
@@ -118,6 +122,6 @@ async def insides(request):
             "addresses": sum(node.service(AccessLimits)._by_address.values()),
             "users": sum(node.service(AccessLimits)._by_user.values()),
             "spawned": len(node._tasks),
-            "statistics": dataclasses.asdict(node.statistics()),
+            "statistics": _flat(dataclasses.asdict(node.statistics())),
         }
     )
