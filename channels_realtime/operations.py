@@ -271,7 +271,7 @@ def block(
         reason=reason,
         created_by=created_by,
     )
-    _notify_of_blocks()
+    notify_of_blocks()
     return record
 
 
@@ -279,14 +279,18 @@ def unblock(pks: Iterable[Any]) -> int:
     """End blocks now; returns how many were in force."""
     now = timezone.now()
     ended = BlockRecord._default_manager.filter(pk__in=list(pks), until__gt=now).update(until=now)
-    _notify_of_blocks()
+    notify_of_blocks()
     return ended
 
 
-def _notify_of_blocks() -> None:
-    """Have the nodes read the blocks, once the transaction that wrote them is committed."""
+def notify_of_blocks(*, wait: float = WAIT_S) -> None:
+    """Have the nodes read the blocks, once the transaction that wrote them is committed.
+
+    Args:
+        wait: seconds to wait until the layer has taken it; the nodes look by themselves soon after.
+    """
     using = router.db_for_write(BlockRecord)
-    tell = functools.partial(notify, "blocks", {}, wait=WAIT_S)
+    tell = functools.partial(notify, "blocks", {}, wait=wait)
     transaction.on_commit(tell, using=using, robust=True)
 
 

@@ -8,7 +8,7 @@ with every request: a URL can be typed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -27,11 +27,10 @@ from .. import operations
 from ..errors import RealtimeError, Unavailable
 from ..models import ConnectionRecord
 from ..protocol.names import is_name
-from .actions import ACTIONS, MOST, Action, ActionForm, Result, is_id
+from .action_forms import ActionForm
+from .actions import ACTIONS, MOST, Action, Result, is_id
+from .base import ConnectionPages
 from .log import log_outcome, name_of
-
-if TYPE_CHECKING:
-    from .connections import ConnectionAdmin
 
 NAMED = 20
 """Connections that the page which asks has by name."""
@@ -43,14 +42,14 @@ def menu_action(action: Action) -> Callable[..., Any]:
     """The entry in the list's menu of actions, as Django wants it."""
 
     def ask(
-        model_admin: ConnectionAdmin, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+        model_admin: ActionPages, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
     ) -> HttpResponse | None:
         found = list(queryset[: MOST + 1])
         if not found:
             messages.warning(request, _("The chosen connections are no longer there."))
             return None
         total = len(found) if len(found) <= MOST else queryset.count()
-        return _ask(model_admin, request, action, found[:MOST], total=total)
+        return model_admin._ask(request, action, found[:MOST], total=total)
 
     ask.__name__ = action.name
     permission = "block" if action.blocks else "act"
@@ -58,43 +57,6 @@ def menu_action(action: Action) -> Callable[..., Any]:
         ask
     )
     return marked
-
-
-def act_view(model_admin: ConnectionAdmin, request: HttpRequest, name: str) -> HttpResponse:
-    """Ask about one connection, or carry out what was confirmed."""
-    action = ACTIONS.get(name)
-    if action is None:
-        raise Http404
-    if not action.may(request):
-        raise PermissionDenied
-    if request.method in ("GET", "HEAD"):
-        asked = request.GET.get("connection", "")
-        if is_id(asked):
-            return _ask(model_admin, request, action, _read_connections([asked]), single=True)
-    elif request.method == "POST":
-        connections = _read_connections(_ids_in(request.POST.get("connections", "")))
-        if connections:
-            return _answer(model_admin, request, action, connections)
-    else:
-        return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-    messages.warning(request, _("No connection was chosen."))
-    return HttpResponseRedirect(model_admin.list_url())
-
-
-def _answer(
-    model_admin: ConnectionAdmin,
-    request: HttpRequest,
-    action: Action,
-    connections: Sequence[ConnectionRecord],
-) -> HttpResponse:
-    single = request.POST.get("origin") == "detail" and len(connections) == 1
-    form = action.form(request.POST)
-    if not form.is_valid():
-        return _ask(model_admin, request, action, connections, single=single, form=form)
-    _carry_out(request, action, connections, form)
-    if single and not action.ends:
-        return HttpResponseRedirect(model_admin.detail_url(connections[0].pk))
-    return HttpResponseRedirect(model_admin.list_url(request.POST.get("filters", "")))
 
 
 def _carry_out(
@@ -135,50 +97,6 @@ def _carry_out(
     log_outcome(request, connections, outcome, result.logged)
 
 
-def _ask(
-    model_admin: ConnectionAdmin,
-    request: HttpRequest,
-    action: Action,
-    connections: Sequence[ConnectionRecord],
-    *,
-    total: int | None = None,
-    single: bool = False,
-    form: ActionForm | None = None,
-) -> HttpResponse:
-    """The page that asks: what will happen, to how many, to whom."""
-    if form is None:
-        # From the list the request holds the list's own form, which is none of this one's.
-        channel = request.GET.get("channel") if single else None
-        form = action.form(initial={"channel": channel} if is_name(channel) else {})
-    form.offer(connections)
-    filters = request.POST.get("filters", "") if "filters" in request.POST else _filters(request)
-    first = connections[0]
-    back = model_admin.detail_url(first.pk) if single else model_admin.list_url(filters)
-    own = str(request.user.pk)
-    context = {
-        "title": str(action.question),
-        "action": action,
-        "form": form,
-        "act_url": model_admin.url("act", action.name),
-        "ids": " ".join(connection.pk for connection in connections),
-        "number": len(connections),
-        "left_out": max(0, (total or 0) - len(connections)),
-        "most": MOST,
-        "names": [name_of(connection) for connection in connections[:NAMED]],
-        "more": max(0, len(connections) - NAMED),
-        "includes_me": action.ends and any(c.user_pk == own for c in connections),
-        "filters": filters,
-        "single": single,
-        "back_url": back,
-        "crumbs": [
-            model_admin.list_crumb(),
-            *([model_admin.detail_crumb(first.pk)] if single else []),
-            {"label": str(action.button)},
-        ],
-    }
-    return model_admin.page(request, "act", context)
-
-
 def _filters(request: HttpRequest) -> str:
     """The list's own parameters, to come back to the same list."""
     return request.GET.urlencode() if request.method == "POST" else ""
@@ -212,3 +130,87 @@ def _unrecorded(connection_id: str) -> ConnectionRecord:
         record.user_label = found["user"] or ""
         record.address = found["address"] or ""
     return record
+
+
+class ActionPages(ConnectionPages):
+    """The pages that ask about actions and carry them out."""
+
+    def act_page(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask about one connection, or carry out what was confirmed."""
+        action = ACTIONS.get(name)
+        if action is None:
+            raise Http404
+        if not action.may(request):
+            raise PermissionDenied
+        if request.method in ("GET", "HEAD"):
+            asked = request.GET.get("connection", "")
+            if is_id(asked):
+                return self._ask(request, action, _read_connections([asked]), single=True)
+        elif request.method == "POST":
+            connections = _read_connections(_ids_in(request.POST.get("connections", "")))
+            if connections:
+                return self._answer(request, action, connections)
+        else:
+            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+        messages.warning(request, _("No connection was chosen."))
+        return HttpResponseRedirect(self.list_url())
+
+    def _answer(
+        self,
+        request: HttpRequest,
+        action: Action,
+        connections: Sequence[ConnectionRecord],
+    ) -> HttpResponse:
+        single = request.POST.get("origin") == "detail" and len(connections) == 1
+        form = action.form(request.POST)
+        if not form.is_valid():
+            return self._ask(request, action, connections, single=single, form=form)
+        _carry_out(request, action, connections, form)
+        if single and not action.ends:
+            return HttpResponseRedirect(self.detail_url(connections[0].pk))
+        return HttpResponseRedirect(self.list_url(request.POST.get("filters", "")))
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        action: Action,
+        connections: Sequence[ConnectionRecord],
+        *,
+        total: int | None = None,
+        single: bool = False,
+        form: ActionForm | None = None,
+    ) -> HttpResponse:
+        """The page that asks: what will happen, to how many, to whom."""
+        if form is None:
+            # From the list the request holds the list's own form, which is none of this one's.
+            channel = request.GET.get("channel") if single else None
+            form = action.form(initial={"channel": channel} if is_name(channel) else {})
+        form.offer(connections)
+        filters = (
+            request.POST.get("filters", "") if "filters" in request.POST else _filters(request)
+        )
+        first = connections[0]
+        back = self.detail_url(first.pk) if single else self.list_url(filters)
+        own = str(request.user.pk)
+        context = {
+            "title": str(action.question),
+            "action": action,
+            "form": form,
+            "act_url": self.url("act", action.name),
+            "ids": " ".join(connection.pk for connection in connections),
+            "number": len(connections),
+            "left_out": max(0, (total or 0) - len(connections)),
+            "most": MOST,
+            "names": [name_of(connection) for connection in connections[:NAMED]],
+            "more": max(0, len(connections) - NAMED),
+            "includes_me": action.ends and any(c.user_pk == own for c in connections),
+            "filters": filters,
+            "single": single,
+            "back_url": back,
+            "crumbs": [
+                self.list_crumb(),
+                *([self.detail_crumb(first.pk)] if single else []),
+                {"label": str(action.button)},
+            ],
+        }
+        return self.page(request, "act", context)

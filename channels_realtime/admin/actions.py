@@ -1,8 +1,8 @@
-"""What staff can do to connections: the actions, their forms, and how they are carried out and logged.
+"""What staff can do to connections: the actions, and how they are carried out and logged.
 
-In: the ids of connections and what a form asks. Out: what ``operations`` achieved, as a message to
-whoever did it and as entries in Django's admin log, one for each connection. The views around this
-are in ``acting``.
+In: the ids of connections and the values of a form. Out: what ``operations`` achieved, as a message to
+the person who did it and as entries in Django's admin log, one for each connection. The pages around
+this are in ``action_views``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-from django import forms
-from django.contrib.admin import widgets
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -22,128 +20,21 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import operations
 from ..errors import RealtimeError
 from ..models import ConnectionRecord
-from ..protocol.names import MAX_NAME_LENGTH, is_name
+from .action_forms import (
+    LENGTHS,
+    ActionForm,
+    BlockForm,
+    DisconnectForm,
+    NoticeForm,
+    UnsubscribeForm,
+)
 from .display import visible
 from .log import log_block
 
 MOST = 10_000
 """Connections that one action is for."""
 
-MAX_NOTICE_LENGTH = 2_000
-
 _ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
-
-_PLAIN = {"dir": "ltr", "autocapitalize": "off", "spellcheck": "false"}
-
-LENGTHS = (
-    ("600", gettext_lazy("10 minutes")),
-    ("3600", gettext_lazy("1 hour")),
-    ("86400", gettext_lazy("1 day")),
-    ("604800", gettext_lazy("1 week")),
-)
-
-
-# -- what a form asks ------------------------------------------------------------------------------
-
-
-class ActionForm(forms.Form):
-    """What an action has to be told; by default nothing."""
-
-    required_css_class = "required"
-
-    def offer(self, connections: Sequence[ConnectionRecord]) -> None:
-        """Fill in what the connections themselves suggest."""
-
-
-class DisconnectForm(ActionForm):
-    """Whether they may come back."""
-
-    STAY_AWAY: ClassVar[str] = "stay_away"
-    MAY_RETURN: ClassVar[str] = "may_return"
-
-    then = forms.ChoiceField(
-        label=gettext_lazy("Afterwards"),
-        choices=(
-            (STAY_AWAY, gettext_lazy("They may not come back by themselves (4403)")),
-            (MAY_RETURN, gettext_lazy("They may come back (4503)")),
-        ),
-        initial=STAY_AWAY,
-        widget=forms.RadioSelect,
-    )
-    retry_after = forms.IntegerField(
-        label=gettext_lazy("Come back after (seconds)"),
-        min_value=0,
-        max_value=86_400,
-        initial=5,
-        required=False,
-        widget=forms.NumberInput(attrs={"class": "vIntegerField"}),
-        help_text=gettext_lazy("Only where they may come back."),
-    )
-
-
-class NoticeForm(ActionForm):
-    """The words to send."""
-
-    text = forms.CharField(
-        label=gettext_lazy("Text"),
-        max_length=MAX_NOTICE_LENGTH,
-        widget=widgets.AdminTextareaWidget(attrs={"rows": 4}),
-        help_text=gettext_lazy(
-            "Sent as the notice {“text”: …}. What a page makes of it is the site's own."
-        ),
-    )
-
-
-class UnsubscribeForm(ActionForm):
-    """The channel to end."""
-
-    channel = forms.CharField(
-        label=gettext_lazy("Channel"),
-        max_length=MAX_NAME_LENGTH,
-        widget=widgets.AdminTextInputWidget(attrs=_PLAIN),
-        help_text=gettext_lazy("Its full name, such as orders/42."),
-    )
-
-    def clean_channel(self) -> str:
-        """The name, if it is one."""
-        name: str = self.cleaned_data["channel"]
-        if not is_name(name):
-            raise ValidationError(
-                _("%(name)s is not the name of a channel."), params={"name": visible(name)}
-            )
-        return name
-
-
-class BlockForm(ActionForm):
-    """Whom, and for how long."""
-
-    USERS: ClassVar[str] = "users"
-    ADDRESSES: ClassVar[str] = "addresses"
-
-    whom = forms.ChoiceField(
-        label=gettext_lazy("Block"),
-        choices=(
-            (USERS, gettext_lazy("the users")),
-            (ADDRESSES, gettext_lazy("the addresses, whoever comes from there")),
-        ),
-        widget=forms.RadioSelect,
-    )
-    seconds = forms.ChoiceField(label=gettext_lazy("For"), choices=LENGTHS)
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"),
-        max_length=255,
-        required=False,
-        widget=widgets.AdminTextInputWidget,
-        help_text=gettext_lazy("For staff; the client is not told."),
-    )
-
-    def offer(self, connections: Sequence[ConnectionRecord]) -> None:
-        """Addresses where nobody is logged in."""
-        anonymous = not any(connection.user_pk for connection in connections)
-        self.initial.setdefault("whom", self.ADDRESSES if anonymous else self.USERS)
-
-
-# -- the actions -----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,12 @@ or address in again.
 from __future__ import annotations
 
 import datetime
-import functools
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from django.db import router, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -23,9 +21,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from .. import operations
 from ..access.blocks import check_target, normalise_address
 from ..models import BlockRecord
-from ..nodes.requests import notify
 
 WAIT_S = 1.0
 """How long a page waits for the layer to take the news; the nodes look for themselves soon after."""
@@ -186,19 +184,14 @@ class BlockRecordAdmin(_Admin):
             obj.user_label = form.user_label
             obj.created_by = str(request.user.get_username())[:255]
         super().save_model(request, obj, form, change)
-        _tell_nodes()
+        operations.notify_of_blocks(wait=WAIT_S)
 
     def delete_model(self, request: HttpRequest, obj: BlockRecord) -> None:
         """Let in again whom it kept out."""
         super().delete_model(request, obj)
-        _tell_nodes()
+        operations.notify_of_blocks(wait=WAIT_S)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[BlockRecord]) -> None:
         """Let in again whom they kept out."""
         super().delete_queryset(request, queryset)
-        _tell_nodes()
-
-
-def _tell_nodes() -> None:
-    tell = functools.partial(notify, "blocks", {}, wait=WAIT_S)
-    transaction.on_commit(tell, using=router.db_for_write(BlockRecord), robust=True)
+        operations.notify_of_blocks(wait=WAIT_S)

@@ -7,19 +7,15 @@ deleted here: rows are the registry's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import update_wrapper
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
@@ -27,10 +23,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..models import ConnectionRecord
-from . import traces
-from .action_views import act_view, menu_action
+from .action_views import ActionPages, menu_action
 from .actions import ACTIONS, may_act
-from .detail import authenticated, detail_view, history_view
+from .detail import DetailPages, authenticated
 from .display import browser_words, text, transport_words, visible, when
 from .filters import (
     ChannelFilter,
@@ -44,13 +39,7 @@ from .filters import (
 from .links import Surroundings
 from .queries import LastPage, alive_only, search
 from .refresh import is_refresh, live_list, registry_notice
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[ConnectionRecord]
-else:
-    _ModelAdmin = admin.ModelAdmin
-
-APP = "channels_realtime"
+from .traces import TracePages
 
 
 class ConnectionList(ChangeList):
@@ -71,8 +60,8 @@ class ConnectionList(ChangeList):
         self.page_num = self.paginator.page(self.page_num).number
 
 
-class ConnectionAdmin(_ModelAdmin):
-    """Who is connected."""
+class ConnectionAdmin(DetailPages, ActionPages, TracePages):
+    """The live connections."""
 
     list_display = (
         "shown_id",
@@ -136,70 +125,13 @@ class ConnectionAdmin(_ModelAdmin):
         """Django's own, after those of the actions and the trace."""
         one = "<path:connection_id>"
         return [
-            self._path("act/<slug:name>/", "act", act_view),
-            self._path(f"{one}/trace/", "trace", traces.trace_view),
-            self._path(f"{one}/trace/start/", "trace_start", traces.start_view),
-            self._path(f"{one}/trace/events/", "trace_events", traces.events_view),
-            self._path(f"{one}/trace/stop/", "trace_stop", traces.stop_view),
+            self._path("act/<slug:name>/", "act", self.act_page),
+            self._path(f"{one}/trace/", "trace", self.trace_page),
+            self._path(f"{one}/trace/start/", "trace_start", self.start_trace),
+            self._path(f"{one}/trace/events/", "trace_events", self.trace_events),
+            self._path(f"{one}/trace/stop/", "trace_stop", self.stop_trace),
             *super().get_urls(),
         ]
-
-    def _path(self, route: str, name: str, view: Callable[..., HttpResponse]) -> URLPattern:
-        def unquoted(request: HttpRequest, **arguments: str) -> HttpResponse:
-            return view(self, request, *map(unquote, arguments.values()))
-
-        wrapped = self.admin_site.admin_view(update_wrapper(unquoted, view))
-        return path(route, wrapped, name=self._url_name(name))
-
-    def _url_name(self, name: str) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
-
-    def url(self, name: str, *arguments: str) -> str:
-        """A URL of this admin."""
-        return reverse(
-            f"admin:{self._url_name(name)}",
-            args=[quote(argument) for argument in arguments],
-            current_app=self.admin_site.name,
-        )
-
-    def list_url(self, filters: str = "") -> str:
-        """Of the list, with the parameters that it was left with."""
-        return self.url("changelist") + (f"?{filters}" if filters else "")
-
-    def detail_url(self, connection_id: str) -> str:
-        """Of the page of one connection."""
-        return self.url("change", connection_id)
-
-    # -- pages -------------------------------------------------------------------------------------
-
-    def page(
-        self, request: HttpRequest, name: str, context: dict[str, Any], *, status: int = 200
-    ) -> HttpResponse:
-        """One of this admin's own pages."""
-        request.current_app = self.admin_site.name  # for {% url %}
-        everything = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "app_label": APP,
-            "app_name": apps.get_app_config(APP).verbose_name,
-            **({"messages": ()} if is_refresh(request) else {}),
-            **context,
-        }
-        template = f"admin/{APP}/{self.opts.model_name}/{name}.html"
-        return TemplateResponse(request, template, everything, status=status)
-
-    def list_crumb(self) -> dict[str, str]:
-        """The way back to the list."""
-        return {"label": _("Connections"), "url": self.list_url()}
-
-    def detail_crumb(self, connection_id: str) -> dict[str, str]:
-        """The way back to one connection."""
-        return {"label": visible(connection_id[:40]), "url": self.detail_url(connection_id)}
-
-    def connection(self, connection_id: str) -> ConnectionRecord:
-        """The connection as the registry knows it, or its id alone."""
-        found = self.model._default_manager.filter(pk=connection_id).first()
-        return found or ConnectionRecord(connection_id=connection_id)
 
     # -- the list ----------------------------------------------------------------------------------
 
@@ -312,13 +244,13 @@ class ConnectionAdmin(_ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """One connection; to be read."""
-        return detail_view(self, request, unquote(object_id))
+        return self.detail_page(request, unquote(object_id))
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """What staff did to it."""
-        return history_view(self, request, unquote(object_id))
+        return self.history_page(request, unquote(object_id))
 
 
 def _is_quoted(term: str) -> bool:

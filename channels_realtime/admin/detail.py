@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -29,6 +29,7 @@ from ..errors import Unavailable
 from ..models import ConnectionRecord, NodeRecord, SubscriptionRecord
 from ..protocol.names import is_name
 from .actions import ACTIONS, is_id
+from .base import ConnectionPages
 from .display import (
     browser_words,
     from_epoch,
@@ -46,9 +47,6 @@ from .log import name_of
 from .queries import alive_nodes
 from .refresh import live_detail
 from .traces import may_trace
-
-if TYPE_CHECKING:
-    from .connections import ConnectionAdmin
 
 ENTRIES = 200
 """Entries of the admin log that the history shows, the newest first."""
@@ -73,108 +71,10 @@ class Subscription:
     unsubscribe_url: str
 
 
-def detail_view(
-    model_admin: ConnectionAdmin, request: HttpRequest, connection_id: str
-) -> HttpResponse:
-    """One connection."""
-    if not model_admin.has_view_permission(request):
-        raise PermissionDenied
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponseNotAllowed(["GET", "HEAD"])
-    record = _recorded(connection_id)
-    nodes = alive_nodes(request)
-    node = None if record is None else nodes.get(record.node_id)
-    if not is_id(connection_id) or (record is not None and node is None):
-        return _gone(model_admin, request, connection_id)  # what a dead node had is gone
-    answered = True
-    try:
-        found = operations.inspect(connection_id)
-    except Unavailable:
-        if record is None:
-            return _gone(model_admin, request, connection_id, silent=True)
-        found, answered = _as_recorded(record), False
-    if found is None:
-        return _gone(model_admin, request, connection_id)
-    context = {
-        "title": _("Connection"),
-        "subtitle": connection_id,
-        "answered": answered,
-        "facts": _facts(found, Surroundings(model_admin.admin_site, request), node),
-        "traffic": _traffic(found) if answered else [],
-        "subscriptions": _subscriptions(found, model_admin, request),
-        "left_out": max(0, found["subscriptions_total"] - len(found["subscriptions"])),
-        "headers": [(text(name, limit=100), whole_text(value)) for name, value in found["headers"]],
-        "traced": found["traced"],
-        "live": live_detail(),
-        "buttons": _buttons(model_admin, request, connection_id),
-        "history_url": model_admin.url("history", connection_id),
-        "crumbs": [model_admin.list_crumb(), {"label": connection_id}],
-    }
-    return model_admin.page(request, "detail", context)
-
-
-def history_view(
-    model_admin: ConnectionAdmin, request: HttpRequest, connection_id: str
-) -> HttpResponse:
-    """What staff did to a connection, be it there or gone."""
-    if not model_admin.has_view_permission(request):
-        raise PermissionDenied
-    entries: list[LogEntry] = []
-    if is_id(connection_id):
-        logged = LogEntry.objects.filter(
-            object_id=connection_id,
-            content_type=ContentType.objects.get_for_model(ConnectionRecord),
-        )
-        entries = list(logged.select_related("user").order_by("-action_time", "-pk")[:ENTRIES])
-    record = _recorded(connection_id)
-    if not entries and record is None:
-        return _gone(model_admin, request, connection_id)
-    context = {
-        "title": _("History"),
-        "subtitle": name_of(record) if record is not None else connection_id,
-        "entries": [(entry, visible(entry.get_change_message())) for entry in entries],
-        "crumbs": [
-            model_admin.list_crumb(),
-            model_admin.detail_crumb(connection_id),
-            {"label": _("History")},
-        ],
-    }
-    return model_admin.page(request, "history", context)
-
-
 def _recorded(connection_id: str) -> ConnectionRecord | None:
     if not is_id(connection_id):
         return None
     return ConnectionRecord._default_manager.filter(pk=connection_id).first()
-
-
-def _gone(
-    model_admin: ConnectionAdmin, request: HttpRequest, connection_id: str, *, silent: bool = False
-) -> HttpResponse:
-    """It is not there; or nobody says whether it is."""
-    context = {
-        "title": _("No answer") if silent else _("This connection is no longer there"),
-        "silent": silent,
-        "name": visible(connection_id[:80]),
-        "list_url": model_admin.list_url(),
-        "history_url": model_admin.url("history", connection_id) if is_id(connection_id) else "",
-        "crumbs": [model_admin.list_crumb(), {"label": visible(connection_id[:40])}],
-    }
-    return model_admin.page(request, "gone", context, status=503 if silent else 404)
-
-
-def _buttons(
-    model_admin: ConnectionAdmin, request: HttpRequest, connection_id: str
-) -> list[dict[str, str]]:
-    query = "?" + urlencode({"connection": connection_id})
-    buttons = [
-        {"label": str(action.button), "url": model_admin.url("act", action.name) + query}
-        for action in ACTIONS.values()
-        if action.may(request)
-    ]
-    if may_trace(request):
-        buttons.append({"label": _("Trace"), "url": model_admin.url("trace", connection_id)})
-    return buttons
 
 
 # -- what it shows ---------------------------------------------------------------------------------
@@ -243,28 +143,6 @@ def _number(value: int) -> str:
     return str(number_format(value, force_grouping=True))
 
 
-def _subscriptions(
-    found: Mapping[str, Any], model_admin: ConnectionAdmin, request: HttpRequest
-) -> list[Subscription]:
-    action = ACTIONS["unsubscribe"]
-    may = action.may(request)
-    base = model_admin.url("act", action.name)
-
-    def url(channel: str) -> str:
-        return f"{base}?{urlencode({'connection': found['id'], 'channel': channel})}"
-
-    return [
-        Subscription(
-            channel=whole_text(entry["channel"]),
-            position=_position(entry),
-            paused=bool(entry["paused"]),
-            selections=entry["selections"],
-            unsubscribe_url=url(entry["channel"]) if may and is_name(entry["channel"]) else "",
-        )
-        for entry in found["subscriptions"]
-    ]
-
-
 def _position(entry: Mapping[str, Any]) -> str:
     if entry["epoch"] is None or entry["offset"] is None:
         return _("no history")
@@ -302,3 +180,116 @@ def _as_recorded(record: ConnectionRecord) -> dict[str, Any]:
         "headers": [],
         "traced": False,
     }
+
+
+class DetailPages(ConnectionPages):
+    """The page of one connection, and its history."""
+
+    def detail_page(self, request: HttpRequest, connection_id: str) -> HttpResponse:
+        """One connection."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        record = _recorded(connection_id)
+        nodes = alive_nodes(request)
+        node = None if record is None else nodes.get(record.node_id)
+        if not is_id(connection_id) or (record is not None and node is None):
+            return self._gone(request, connection_id)  # what a dead node had is gone
+        answered = True
+        try:
+            found = operations.inspect(connection_id)
+        except Unavailable:
+            if record is None:
+                return self._gone(request, connection_id, silent=True)
+            found, answered = _as_recorded(record), False
+        if found is None:
+            return self._gone(request, connection_id)
+        context = {
+            "title": _("Connection"),
+            "subtitle": connection_id,
+            "answered": answered,
+            "facts": _facts(found, Surroundings(self.admin_site, request), node),
+            "traffic": _traffic(found) if answered else [],
+            "subscriptions": self._subscriptions(found, request),
+            "left_out": max(0, found["subscriptions_total"] - len(found["subscriptions"])),
+            "headers": [
+                (text(name, limit=100), whole_text(value)) for name, value in found["headers"]
+            ],
+            "traced": found["traced"],
+            "live": live_detail(),
+            "buttons": self._buttons(request, connection_id),
+            "history_url": self.url("history", connection_id),
+            "crumbs": [self.list_crumb(), {"label": connection_id}],
+        }
+        return self.page(request, "detail", context)
+
+    def history_page(self, request: HttpRequest, connection_id: str) -> HttpResponse:
+        """What staff did to a connection, be it there or gone."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        entries: list[LogEntry] = []
+        if is_id(connection_id):
+            logged = LogEntry.objects.filter(
+                object_id=connection_id,
+                content_type=ContentType.objects.get_for_model(ConnectionRecord),
+            )
+            entries = list(logged.select_related("user").order_by("-action_time", "-pk")[:ENTRIES])
+        record = _recorded(connection_id)
+        if not entries and record is None:
+            return self._gone(request, connection_id)
+        context = {
+            "title": _("History"),
+            "subtitle": name_of(record) if record is not None else connection_id,
+            "entries": [(entry, visible(entry.get_change_message())) for entry in entries],
+            "crumbs": [
+                self.list_crumb(),
+                self.detail_crumb(connection_id),
+                {"label": _("History")},
+            ],
+        }
+        return self.page(request, "history", context)
+
+    def _gone(
+        self, request: HttpRequest, connection_id: str, *, silent: bool = False
+    ) -> HttpResponse:
+        """It is not there; or nobody says whether it is."""
+        context = {
+            "title": _("No answer") if silent else _("This connection is no longer there"),
+            "silent": silent,
+            "name": visible(connection_id[:80]),
+            "list_url": self.list_url(),
+            "history_url": self.url("history", connection_id) if is_id(connection_id) else "",
+            "crumbs": [self.list_crumb(), {"label": visible(connection_id[:40])}],
+        }
+        return self.page(request, "gone", context, status=503 if silent else 404)
+
+    def _buttons(self, request: HttpRequest, connection_id: str) -> list[dict[str, str]]:
+        query = "?" + urlencode({"connection": connection_id})
+        buttons = [
+            {"label": str(action.button), "url": self.url("act", action.name) + query}
+            for action in ACTIONS.values()
+            if action.may(request)
+        ]
+        if may_trace(request):
+            buttons.append({"label": _("Trace"), "url": self.url("trace", connection_id)})
+        return buttons
+
+    def _subscriptions(self, found: Mapping[str, Any], request: HttpRequest) -> list[Subscription]:
+        action = ACTIONS["unsubscribe"]
+        may = action.may(request)
+        base = self.url("act", action.name)
+
+        def url(channel: str) -> str:
+            return f"{base}?{urlencode({'connection': found['id'], 'channel': channel})}"
+
+        return [
+            Subscription(
+                channel=whole_text(entry["channel"]),
+                position=_position(entry),
+                paused=bool(entry["paused"]),
+                selections=entry["selections"],
+                unsubscribe_url=url(entry["channel"]) if may and is_name(entry["channel"]) else "",
+            )
+            for entry in found["subscriptions"]
+        ]

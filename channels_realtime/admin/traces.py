@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core import signing
 from django.core.exceptions import PermissionDenied
@@ -29,11 +29,9 @@ from .. import operations
 from ..errors import RealtimeError, Unavailable
 from ..settings import get_config
 from .actions import is_id
+from .base import ConnectionPages
 from .display import from_epoch, visible
 from .log import log_connection
-
-if TYPE_CHECKING:
-    from .connections import ConnectionAdmin
 
 LASTS_S = 3_600
 """How long a trace can be read after it was started; then it has to be started, and logged, anew."""
@@ -61,109 +59,6 @@ def may_trace(request: HttpRequest) -> bool:
             ["channels_realtime.view_connectionrecord", "channels_realtime.trace_connection"]
         )
     )
-
-
-def trace_view(
-    model_admin: ConnectionAdmin, request: HttpRequest, connection_id: str
-) -> HttpResponse:
-    """The page, with nothing watched yet."""
-    if not may_trace(request):
-        raise PermissionDenied
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponseNotAllowed(["GET", "HEAD"])
-    if not is_id(connection_id):
-        raise Http404
-    context = {
-        "title": _("Trace"),
-        "subtitle": connection_id,
-        "start_url": model_admin.url("trace_start", connection_id),
-        "events_url": model_admin.url("trace_events", connection_id),
-        "stop_url": model_admin.url("trace_stop", connection_id),
-        "detail_url": model_admin.detail_url(connection_id),
-        "key_header": KEY_HEADER,
-        "payloads": get_config().trace_payloads,
-        "words": _words(),
-        "crumbs": [
-            model_admin.list_crumb(),
-            model_admin.detail_crumb(connection_id),
-            {"label": _("Trace")},
-        ],
-    }
-    return model_admin.page(request, "trace", context)
-
-
-def start_view(
-    model_admin: ConnectionAdmin, request: HttpRequest, connection_id: str
-) -> HttpResponse:
-    """Note who begins to watch whom, and give out the key."""
-    if not may_trace(request):
-        return _refused()
-    if request.method != "POST":
-        return HttpResponseNotAllowed(["POST"])
-    if not is_id(connection_id):
-        raise Http404
-    payloads = get_config().trace_payloads and request.POST.get("payloads") == "on"
-    log_connection(
-        request,
-        model_admin.connection(connection_id),
-        _("Started a trace with payloads.") if payloads else _("Started a trace without payloads."),
-    )
-    viewer = f"{request.user.get_username()}/{secrets.token_hex(4)}"
-    ticket = {"c": connection_id, "v": viewer, "p": payloads, "u": str(request.user.pk)}
-    return JsonResponse({"key": signing.dumps(ticket, salt=_SALT), "payloads": payloads})
-
-
-def events_view(
-    model_admin: ConnectionAdmin, request: HttpRequest, connection_id: str
-) -> HttpResponse:
-    """What the connection sent and received since; the first call begins the trace."""
-    if request.method != "GET":
-        return HttpResponseNotAllowed(["GET"])
-    ticket = _ticket(request, connection_id)
-    if not may_trace(request):
-        if ticket is not None:
-            _stop(connection_id, ticket["v"])
-        return _refused()
-    if ticket is None:
-        return JsonResponse(
-            {"state": "over", "text": _("The trace is over. Start it again to go on.")}, status=403
-        )
-    try:
-        after = max(0, int(request.GET.get("after", "0")[:20]))
-    except ValueError:
-        after = 0
-    try:
-        part = operations.read_trace(
-            connection_id, viewer=ticket["v"], after=after, payloads=ticket["p"]
-        )
-    except Unavailable:
-        return JsonResponse(
-            {"state": "silent", "text": _("Its server does not answer.")}, status=503
-        )
-    if part is None:
-        return JsonResponse(
-            {"state": "gone", "text": _("This connection is no longer there.")}, status=404
-        )
-    return JsonResponse(
-        {
-            "state": "on",
-            "events": [_shown(event) for event in part.events],
-            "next": part.next,
-            "lost": part.lost,
-        }
-    )
-
-
-def stop_view(
-    model_admin: ConnectionAdmin, request: HttpRequest, connection_id: str
-) -> HttpResponse:
-    """Watch no longer. Asks for no permission: to stop is what its loss would do."""
-    if request.method != "POST":
-        return HttpResponseNotAllowed(["POST"])
-    ticket = _ticket(request, connection_id)
-    if ticket is not None:
-        _stop(connection_id, ticket["v"])
-    return JsonResponse({"state": "stopped"})
 
 
 def _stop(connection_id: str, viewer: str) -> None:
@@ -232,3 +127,101 @@ def _words() -> dict[str, str]:
         "in": _("received from the client"),
         "out": _("sent to the client"),
     }
+
+
+class TracePages(ConnectionPages):
+    """The page of a trace, and what its script asks for."""
+
+    def trace_page(self, request: HttpRequest, connection_id: str) -> HttpResponse:
+        """The page, with nothing watched yet."""
+        if not may_trace(request):
+            raise PermissionDenied
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not is_id(connection_id):
+            raise Http404
+        context = {
+            "title": _("Trace"),
+            "subtitle": connection_id,
+            "start_url": self.url("trace_start", connection_id),
+            "events_url": self.url("trace_events", connection_id),
+            "stop_url": self.url("trace_stop", connection_id),
+            "detail_url": self.detail_url(connection_id),
+            "key_header": KEY_HEADER,
+            "payloads": get_config().trace_payloads,
+            "words": _words(),
+            "crumbs": [
+                self.list_crumb(),
+                self.detail_crumb(connection_id),
+                {"label": _("Trace")},
+            ],
+        }
+        return self.page(request, "trace", context)
+
+    def start_trace(self, request: HttpRequest, connection_id: str) -> HttpResponse:
+        """Note who begins to watch whom, and give out the key."""
+        if not may_trace(request):
+            return _refused()
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not is_id(connection_id):
+            raise Http404
+        payloads = get_config().trace_payloads and request.POST.get("payloads") == "on"
+        log_connection(
+            request,
+            self.connection(connection_id),
+            _("Started a trace with payloads.")
+            if payloads
+            else _("Started a trace without payloads."),
+        )
+        viewer = f"{request.user.get_username()}/{secrets.token_hex(4)}"
+        ticket = {"c": connection_id, "v": viewer, "p": payloads, "u": str(request.user.pk)}
+        return JsonResponse({"key": signing.dumps(ticket, salt=_SALT), "payloads": payloads})
+
+    def trace_events(self, request: HttpRequest, connection_id: str) -> HttpResponse:
+        """What the connection sent and received since; the first call begins the trace."""
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        ticket = _ticket(request, connection_id)
+        if not may_trace(request):
+            if ticket is not None:
+                _stop(connection_id, ticket["v"])
+            return _refused()
+        if ticket is None:
+            return JsonResponse(
+                {"state": "over", "text": _("The trace is over. Start it again to go on.")},
+                status=403,
+            )
+        try:
+            after = max(0, int(request.GET.get("after", "0")[:20]))
+        except ValueError:
+            after = 0
+        try:
+            part = operations.read_trace(
+                connection_id, viewer=ticket["v"], after=after, payloads=ticket["p"]
+            )
+        except Unavailable:
+            return JsonResponse(
+                {"state": "silent", "text": _("Its server does not answer.")}, status=503
+            )
+        if part is None:
+            return JsonResponse(
+                {"state": "gone", "text": _("This connection is no longer there.")}, status=404
+            )
+        return JsonResponse(
+            {
+                "state": "on",
+                "events": [_shown(event) for event in part.events],
+                "next": part.next,
+                "lost": part.lost,
+            }
+        )
+
+    def stop_trace(self, request: HttpRequest, connection_id: str) -> HttpResponse:
+        """Watch no longer. Asks for no permission: to stop is what its loss would do."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        ticket = _ticket(request, connection_id)
+        if ticket is not None:
+            _stop(connection_id, ticket["v"])
+        return JsonResponse({"state": "stopped"})

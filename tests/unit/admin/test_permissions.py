@@ -165,7 +165,7 @@ def test_nobody_adds_changes_or_deletes_connections(person, record, who):
     ],
 )
 def test_other_pages_have_permissions_of_their_own(staff, nodes, monkeypatch, model, permission):
-    monkeypatch.setattr("channels_realtime.operations.ask", lambda *_, **__: NoAnswers)
+    monkeypatch.setattr("channels_realtime.operations.request", lambda *_, **__: NoAnswers)
     page = reverse(f"admin:{APP}_{model}_changelist")
     assert staff(permission).get(page).status_code == 200
     others = [

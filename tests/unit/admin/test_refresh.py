@@ -1,8 +1,7 @@
-"""The list that follows what happens: the channel, who is told, and what the page hands to its script."""
+"""The list that updates itself: who may hear its channel, and what the page hands to its script."""
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +12,7 @@ from django.test import RequestFactory
 from django.urls import reverse, set_script_prefix
 
 from channels_realtime.channels import registry as routes
-from channels_realtime.errors import Unavailable
-from channels_realtime.monitoring import feed, registry
+from channels_realtime.monitoring import feed
 from tests.unit.admin.conftest import inspection
 from tests.unit.admin.pages_read import read, tags
 
@@ -56,107 +54,6 @@ def test_channel_is_for_staff_who_may_see_the_list(channel, staff, permissions, 
 def test_channel_is_not_for_the_anonymous(channel):
     assert channel.can_subscribe(SimpleNamespace(user=AnonymousUser())) is False
     assert channel.can_publish(SimpleNamespace(user=AnonymousUser())) is False
-
-
-# -- what is told ----------------------------------------------------------------------------------
-
-
-class Node:
-    """Notes what is published, and owns its tasks."""
-
-    def __init__(self) -> None:
-        self.published: list = []
-        self.tasks: list[asyncio.Task] = []
-        self.error: Exception | None = None
-
-    async def publish(self, publication):
-        self.published.append((publication.channel, publication.payload))
-        if self.error is not None:
-            raise self.error
-
-    def spawn(self, coroutine, name):
-        self.tasks.append(asyncio.create_task(coroutine, name=name))
-
-    def written(self):
-        """What the registry does after it has written rows."""
-        for listener in registry._listeners:
-            listener(self)
-
-
-@pytest.fixture
-async def clock(monkeypatch):
-    """Lets a test say when a second has passed."""
-    passed: asyncio.Queue[None] = asyncio.Queue()
-    waits: list[float] = []
-
-    async def sleep(seconds):
-        waits.append(seconds)
-        await passed.get()
-
-    monkeypatch.setattr(feed.asyncio, "sleep", sleep)
-    return SimpleNamespace(pass_on=lambda: passed.put_nowait(None), waits=waits)
-
-
-async def settle():
-    """Let the tasks run until they wait."""
-    for _turn in range(5):
-        future = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(future.set_result, None)
-        await future
-
-
-async def test_change_is_told_at_once_and_then_once_a_second(clock):
-    node = Node()
-    told = ("realtime/admin/connections", {"changed": True})
-    node.written()
-    await settle()
-    assert node.metrics.published == [told]
-    node.written()
-    node.written()
-    await settle()
-    assert node.metrics.published == [told]
-    clock.pass_on()
-    await settle()
-    assert node.metrics.published == [told, told]  # the two that came meanwhile, in one
-    clock.pass_on()
-    await settle()
-    assert node.metrics.published == [told, told]
-    assert all(task.done() for task in node.tasks)
-    node.written()
-    await settle()
-    assert node.metrics.published == [told] * 3
-    assert clock.waits == [1.0, 1.0, 1.0]
-    clock.pass_on()
-    await asyncio.gather(*node.tasks)
-
-
-async def test_each_node_tells_for_itself(clock):
-    nodes = [Node(), Node()]
-    for node in nodes:
-        node.written()
-    await settle()
-    assert [len(node.metrics.published) for node in nodes] == [1, 1]
-    for _node in nodes:
-        clock.pass_on()
-    await asyncio.gather(*(task for node in nodes for task in node.tasks))
-
-
-async def test_layer_that_is_away_is_no_error(clock):
-    node = Node()
-    node.error = Unavailable("no layer")
-    node.written()
-    clock.pass_on()
-    await asyncio.gather(*node.tasks)
-    assert len(node.metrics.published) == 1
-
-
-async def test_node_that_stops_is_forgotten(clock):
-    node = Node()
-    node.written()
-    await settle()
-    node.tasks[0].cancel()
-    await asyncio.gather(*node.tasks, return_exceptions=True)
-    assert node not in feed._again
 
 
 # -- what the page hands to its script -------------------------------------------------------------
