@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import path, reverse
 from django.utils import timezone
 
+from channels_realtime import operations
 from channels_realtime.admin.blocks import BlockRecordAdmin
 from channels_realtime.models import BlockRecord
 
