@@ -1,7 +1,7 @@
-"""Channels: the classes that a site writes in its apps' ``realtime.py``, and the routes to them.
+"""The channel classes that a site writes in its apps' ``realtime.py``, and their routes.
 
-In: a channel's name, from a client or a publisher. Out: an instance of the class whose route
-matches, which decides who may do what on it.
+In: a channel's name, from a client or a publisher. Out: an instance of the class with the matching
+route. It decides who may subscribe, publish and call.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ USER_CHANNEL_PREFIX = "users/"
 """Reserved: ``users/<id>`` is every user's own channel."""
 
 OWN_CHANNELS_PREFIX = "realtime/"
-"""The package's own channels, such as the one that the admin's list hears of changes by."""
+"""Channels of the package itself, such as the one that updates the admin's list."""
 
 RESERVED_EVENT_PREFIX = "realtime."
-"""Events whose names begin so come from the server alone."""
+"""Only the server may send events with this prefix."""
 
 
 class Client(Protocol):
-    """What a hook may ask of the connection it is called for."""
+    """The connection that a hook is called for."""
 
     @property
     def id(self) -> str:
-        """The connection's public id, as in logs; not the client's session id."""
+        """The connection's public id, as in the logs. It is not the client's session id."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class Client(Protocol):
 
     @property
     def identity(self) -> Identity:
-        """Who this is and how that was proven."""
+        """Who is connected and how they authenticated."""
         ...
 
     @property
@@ -63,45 +63,46 @@ class Client(Protocol):
 
     @property
     def client_address(self) -> str | None:
-        """The client's address, through trusted proxies alone; None where the server knows none."""
+        """The client's address; only trusted proxies are believed. None if the server knows none."""
         ...
 
 
 class Channel:
     """A kind of channel. Subclass it in an app's ``realtime.py`` and put ``@register`` above.
 
-    An instance is made for each request about one channel; it holds no state between them. Hooks
-    are sync (run in a bounded pool of threads) or async (run on the event loop, so they must not
-    block), and may raise what ``channels_realtime.errors`` has, or Django's ``PermissionDenied``
+    Each request about a channel gets a new instance, so instances keep no state. A hook is either
+    a normal method, run in a bounded thread pool, or an ``async`` method, which must not block. It
+    may raise the errors in ``channels_realtime.errors``, or Django's ``PermissionDenied``
     (``forbidden``), ``Http404`` (``unknown_channel``) and ``ValidationError`` (``bad_payload``).
-    Anything else is ``internal`` to the client and a traceback in the log.
+    For any other exception, the client gets ``internal`` and the log a traceback.
     """
 
     public: ClassVar[bool] = False
-    """Whether everybody with a connection may subscribe, where ``can_subscribe`` is not overridden."""
+    """Whether every connection may subscribe, unless ``can_subscribe`` is overridden."""
 
     select: ClassVar[str | None] = None
-    """The key of the payload that a subscriber may select by: with ``"symbol"``, a subscriber with
-    the parameters ``{"symbol": "AAPL"}`` is sent only publications whose payload has that value."""
+    """The payload key by which subscribers may filter. With ``"symbol"``, a subscriber with the
+    parameters ``{"symbol": "AAPL"}`` gets only publications with that value in their payload."""
 
     client_events: ClassVar[Collection[str]] = ()
-    """Event names that a client may publish with; none unless named."""
+    """The event names that clients may use when they publish; by default none."""
 
     slow_policy: ClassVar[str | None] = None
-    """What happens to publications that a slow client has no room for: ``"close"`` (the connection,
-    with 4430), ``"drop_oldest"``, ``"latest"`` (only the newest waits); None for ``SLOW_POLICY``."""
+    """What to do when a slow client's queue is full: ``"close"`` (close the connection with 4430),
+    ``"drop_oldest"`` or ``"latest"`` (queue only the newest). None uses ``SLOW_POLICY``."""
 
     publish_rate: ClassVar[tuple[float, float] | None] = None
-    """How much one connection may publish here, as (a second, at once), besides the settings."""
+    """How much one connection may publish here: (messages per second, burst). The settings' limits
+    apply too."""
 
     max_payload_bytes: ClassVar[int | None] = None
-    """The largest payload that a client may publish here; below ``MAX_PAYLOAD_BYTES``."""
+    """The largest payload in bytes that a client may publish here; below ``MAX_PAYLOAD_BYTES``."""
 
     recheck_interval: ClassVar[float | None] = None
-    """Seconds after which a subscriber's right is asked for again, or None for never by itself."""
+    """How often ``can_subscribe`` is checked again, in seconds; None checks only on ``recheck()``."""
 
     actions: ClassVar[Mapping[str, str]] = {}
-    """Methods that clients may call, by their wire name; filled by ``@action``."""
+    """The methods that clients may call, by their name on the wire. ``@action`` fills it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -131,44 +132,44 @@ class Channel:
     # -- rights ------------------------------------------------------------------------------------
 
     def can_subscribe(self, connection: Client) -> Any:
-        """Whether the connection may subscribe; by default what ``public`` says."""
+        """Whether the connection may subscribe; by default the value of ``public``."""
         return self.public
 
     def can_publish(self, connection: Client) -> Any:
-        """Whether the connection may publish here; by default nobody may."""
+        """Whether the connection may publish here; by default False."""
         return False
 
     can_call: ClassVar[Callable[[Any, Client, str], Any] | None] = None
-    """Whether the connection may call ``method``; by default whoever may subscribe may call.
+    """Whether the connection may call ``method``; by default, if it may subscribe.
     Override it as ``def can_call(self, connection, method)``, sync or async."""
 
     # -- hooks -------------------------------------------------------------------------------------
 
     def on_subscribe(self, connection: Client) -> Any:
-        """Called once subscribing is allowed, before the client is told; raise to refuse."""
+        """Called when subscribing is allowed, before the client gets the reply. Raise to refuse."""
 
     def on_unsubscribe(self, connection: Client) -> Any:
-        """Called after a subscription ended, for whatever reason."""
+        """Called after a subscription has ended, for any reason."""
 
     def on_publish(self, connection: Client, payload: Any, event: str | None) -> Any:
-        """Validate or transform what a client publishes.
+        """Validate or transform a client's payload before it is published.
 
         Returns:
-            the payload to publish.
+            The payload to publish.
         """
         return payload
 
     def sender(self, connection: Client) -> Any:
-        """What ``sender`` shows of the client whose publication this is; None shows nothing."""
+        """What other clients see of the publishing client, as ``sender``. None shows nothing."""
         return {"user": connection.user_id}
 
     # -- selection ---------------------------------------------------------------------------------
 
     def subscriber_selection(self) -> Selection:
-        """What ``self.parameters`` select.
+        """Return the subscriber's filter, from ``self.parameters``.
 
         Raises:
-            BadPayload: the parameter is nothing that can be selected by.
+            BadPayload: the parameter has a type that cannot be filtered by.
         """
         if self.select is None or not isinstance(self.parameters, dict):
             return ALL
@@ -182,7 +183,7 @@ class Channel:
 
     @classmethod
     def publication_selection(cls, payload: Any) -> Selection:
-        """Which selection a payload belongs to, besides that of everything."""
+        """Return the filter value that a payload matches, or ``ALL`` for none."""
         if cls.select is None or not isinstance(payload, dict):
             return ALL
         try:
@@ -192,7 +193,7 @@ class Channel:
 
     @classmethod
     def overrides(cls, hook: str) -> bool:
-        """Whether the class has its own ``hook``; what it has not need not be run."""
+        """Whether the class overrides ``hook``; if not, the call can be left out."""
         return getattr(cls, hook) is not getattr(Channel, hook)
 
     def __repr__(self) -> str:
@@ -209,10 +210,10 @@ def action(*, name: str) -> Callable[[_Function], _Function]: ...
 def action(function: Any = None, /, *, name: str | None = None) -> Any:
     """Let clients call a method: ``{"type": "call", "channel": …, "method": <its name>}``.
 
-    The method takes ``(self, connection, payload)`` and returns what the ``result`` carries.
+    The method takes ``(self, connection, payload)`` and returns the payload of the ``result``.
 
     Args:
-        name: the name on the wire, by default the method's own.
+        name: the name on the wire; by default the method's name.
     """
 
     def mark(function: _Function) -> _Function:
@@ -223,15 +224,15 @@ def action(function: Any = None, /, *, name: str | None = None) -> Any:
 
 
 class UserChannel(Channel):
-    """``users/<id>``: every user's own channel, on which all its connections are from the start."""
+    """``users/<id>``: a user's own channel. All connections of the user are subscribed from the start."""
 
     def can_subscribe(self, connection: Client) -> bool:
-        """Only the user whose channel it is."""
+        """Only this user may subscribe."""
         return connection.user_id is not None and connection.user_id == self.kwargs["user_id"]
 
 
 class ChannelRegistry:
-    """Routes to channel classes, tried in the order registered."""
+    """Routes to channel classes, tried in the order of registration."""
 
     def __init__(self) -> None:
         self._routes: dict[str, tuple[Route, type[Channel]]] = {}
@@ -242,7 +243,8 @@ class ChannelRegistry:
         """Add a route.
 
         Raises:
-            ImproperUse: the pattern is malformed, reserved or taken, or this is no channel class.
+            ImproperUse: the pattern is malformed, reserved or taken, or ``channel_class`` is not a
+                subclass of ``Channel``.
         """
         if not (isinstance(channel_class, type) and issubclass(channel_class, Channel)):
             raise ImproperUse(f"@register({pattern!r}) is for subclasses of Channel")
@@ -261,7 +263,7 @@ class ChannelRegistry:
         self._routes[pattern] = (route, channel_class)
 
     def unregister(self, pattern: str) -> None:
-        """Take a route back (for tests).
+        """Remove a route (for tests).
 
         Raises:
             KeyError: there is no such route.
@@ -272,17 +274,17 @@ class ChannelRegistry:
         return ((pattern, found[1]) for pattern, found in self._routes.items())
 
     def resolve(self, name: str, parameters: Any = None) -> Channel:
-        """The channel of that name.
+        """Return the channel with this name.
 
         Raises:
-            BadChannel: the name breaks the grammar.
+            BadChannel: the name is malformed.
             UnknownChannel: no route matches.
         """
         check_name(name)
         if name.startswith(USER_CHANNEL_PREFIX):
             kwargs = self._user_route.match(name)
             if kwargs is None:
-                raise UnknownChannel()  # reserved: no route of the site's may match it
+                raise UnknownChannel()  # reserved: the site's routes must not match it
             return UserChannel(name, kwargs, parameters)
         for route, channel_class in self._routes.values():
             kwargs = route.match(name)
@@ -296,15 +298,15 @@ def _path(channel_class: type[Channel]) -> str:
 
 
 registry = ChannelRegistry()
-"""The routes of this process, filled when Django has loaded the apps."""
+"""The routes of this process, filled when the apps are ready."""
 
 
 def register(pattern: str) -> Callable[[type[_ChannelClass]], type[_ChannelClass]]:
     """Route channel names to the class below.
 
     Args:
-        pattern: such as ``"orders/<int:order_id>"``, with Django's path converters; it must match a
-            name from end to end.
+        pattern: such as ``"orders/<int:order_id>"``, with Django's path converters. It must match
+            the whole name.
 
     Raises:
         ImproperUse: the pattern is malformed, reserved (``users/``) or taken.

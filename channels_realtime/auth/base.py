@@ -1,4 +1,4 @@
-"""The contract of authenticators, and the handshake that they look at."""
+"""The contract of authenticators, and the handshake that they read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from ..identity import Identity
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticated:
-    """Whose connection this is.
+    """What an authenticator found out about a connection.
 
     Args:
-        identity: without secrets.
+        identity: who connects; holds no secrets.
         user: Django's user, or simplejwt's ``TokenUser``.
-        session_key: of the login session that proves it, so that it can be read again; a secret.
+        session_key: the key of the login session that was the credential, kept so that the session
+            can be read again; a secret.
     """
 
     identity: Identity
@@ -49,7 +50,7 @@ class Handshake:
         return f"<Handshake path={self.scope.get('path')!r}>"
 
     def headers(self, name: str) -> list[str]:
-        """The values of a header; ``name`` in lower case."""
+        """All values of a header; ``name`` is in lower case."""
         wanted = name.encode("latin-1")
         return [
             value.decode("latin-1")
@@ -59,7 +60,7 @@ class Handshake:
 
     @functools.cached_property
     def cookies(self) -> dict[str, str]:
-        """The cookies, read as Django reads them."""
+        """The cookies, parsed as Django parses them."""
         found: dict[str, str] = {}
         for value in self.headers("cookie"):
             found.update(parse_cookie(value))
@@ -67,7 +68,7 @@ class Handshake:
 
     @functools.cached_property
     def query(self) -> dict[str, str]:
-        """The query string's parameters; of one that stands twice, the first."""
+        """The query string's parameters. If one is repeated, its first value counts."""
         raw = self.scope.get("query_string", b"")
         text = raw.decode("latin-1") if isinstance(raw, bytes) else str(raw)
         found: dict[str, str] = {}
@@ -87,22 +88,24 @@ class Handshake:
 
 
 class Authenticator:
-    """One way in. Subclass it and name the class in ``AUTHENTICATORS``.
+    """One kind of credentials. Subclass it and name the class in ``AUTHENTICATORS``.
 
-    Instances are shared by all connections and hold no state.
+    All connections share one instance, so it must hold no state.
     """
 
     def find(self, handshake: Handshake) -> str | None:
-        """The credential, if this way in is switched on and used here. Must not block."""
+        """Return the credential, or None if this method is off or not used here. Must not block."""
         raise NotImplementedError
 
     def authenticate(self, credential: str, handshake: Handshake) -> Authenticated | None:
-        """Judge the credential; may block, and runs in a thread.
+        """Verify the credential. Runs in a thread, so it may block.
 
         Returns:
-            whose it is, or None where it counts as absent, so that the next way in is tried.
+            The user and identity, or None if the credential counts as absent. The next
+            authenticator is then tried.
 
         Raises:
-            TokenInvalid, TokenExpired, Unauthenticated: it is present and bad; nothing rescues it.
+            TokenInvalid, TokenExpired, Unauthenticated: the credential is present and bad. No other
+                authenticator is tried.
         """
         raise NotImplementedError

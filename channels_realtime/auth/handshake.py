@@ -1,6 +1,6 @@
-"""From a handshake to an identity: the ways in, in the order of the setting.
+"""Authenticates a handshake with the authenticators, in the order of the ``AUTHENTICATORS`` setting.
 
-The first way in that is *present* decides; a bad credential is never rescued by a later one.
+The first credential that is *present* decides. If it is bad, no later one is tried.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from .base import Authenticated, Authenticator, Handshake
 
 @lru_cache(maxsize=32)
 def load_authenticators(paths: tuple[str, ...]) -> tuple[Authenticator, ...]:
-    """Instances of the classes that ``AUTHENTICATORS`` names, made once."""
+    """Return instances of the classes in ``AUTHENTICATORS``, made once."""
     return tuple(import_string(path)() for path in paths)
 
 
 async def authenticate_handshake(handshake: Handshake, hooks: HookRunner) -> Authenticated | None:
-    """Whose handshake this is, or None where it carries no credentials.
+    """Return the user and identity of a handshake, or None if it carries no credentials.
 
-    Nothing blocks and no thread is asked where there are none. Otherwise one thread of the bounded
-    pool judges them, so that a storm of reconnects queues rather than drowns the database.
+    Without credentials, nothing blocks and no thread is used. Otherwise a thread of the bounded
+    pool verifies them, so that many reconnects at once queue instead of overloading the database.
 
     Raises:
-        TokenInvalid, TokenExpired: credentials are present and bad.
-        RequestTimeout: judging them took longer than ``HOOK_TIMEOUT``.
+        TokenInvalid, TokenExpired, Unauthenticated: credentials are present and bad.
+        RequestTimeout: verifying them took longer than ``HOOK_TIMEOUT``.
     """
     present = []
     for authenticator in load_authenticators(tuple(handshake.config.authenticators)):

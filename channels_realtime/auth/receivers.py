@@ -1,6 +1,6 @@
-"""Django's signals that end credentials: logout, password, deactivation, deletion, blacklist.
+"""Receivers of the signals that end credentials: logout, password, deactivation, deletion, blacklist.
 
-Connected when the apps are ready. None of them may make the request fail that sent the signal.
+Connected when the apps are ready. A failing receiver must not fail the request that sent the signal.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ logger = logging.getLogger(__name__)
 _UID = "channels_realtime.{}"
 
 _rotating: contextvars.ContextVar[bool] = contextvars.ContextVar("realtime_rotating", default=False)
-"""Whether a refresh token is being rotated: that blacklists it, and ends nothing."""
+"""Whether a refresh token is being rotated. That blacklists the token but closes no connection."""
 
 
 def connect() -> None:
-    """Connect the receivers; once, when the apps are ready."""
+    """Connect the receivers. Called once, when the apps are ready."""
     user_logged_in.connect(stamp_login, dispatch_uid=_UID.format("login"))
     user_logged_out.connect(on_logout, dispatch_uid=_UID.format("logout"))
     for model in _user_models():
@@ -54,7 +54,7 @@ def connect() -> None:
 
 
 def _guarded(receiver: Callable[..., None]) -> Callable[..., None]:
-    """Log what goes wrong in a receiver: the logout itself must not fail."""
+    """Log a receiver's exceptions, so that the logout itself does not fail."""
 
     @functools.wraps(receiver)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -67,14 +67,14 @@ def _guarded(receiver: Callable[..., None]) -> Callable[..., None]:
 
 
 def _user_models() -> Iterator[Any]:
-    """The user model, and those that inherit from it: proxies send signals of their own."""
+    """Return the user model and its subclasses: a proxy model sends its own signals."""
     user_model = get_user_model()
     return (model for model in apps.get_models() if issubclass(model, user_model))
 
 
 @_guarded
 def stamp_login(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
-    """Date the login session, so that revoking the user ends the sessions of before."""
+    """Store the login time in the session, so that revoking a user ends only earlier sessions."""
     session = getattr(request, "session", None)
     if session is not None:
         session[LOGGED_IN_AT] = time.time()
@@ -84,7 +84,7 @@ def stamp_login(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
 
 @_guarded
 def on_logout(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
-    """The login session is over. Sessions in the database say so themselves when they are deleted."""
+    """Revoke the login session. For sessions in the database, ``on_session_deleted`` does it."""
     session = getattr(request, "session", None)
     if session is None or session_model() is not None:
         return
@@ -95,34 +95,34 @@ def on_logout(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
 
 @_guarded
 def on_session_deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
-    """A login session's row is gone: by logout, flush, a new key, or the admin's hand."""
+    """Revoke a session after its row was deleted: logout, flush, a new key, or in the admin."""
     if instance.expire_date > timezone.now() and SESSION_KEY in instance.get_decoded():
         revoking.submit(revoking.of_session(instance.session_key, deleted=True))
 
 
 @_guarded
 def on_user_saved(sender: Any, instance: Any, created: bool, **kwargs: Any) -> None:
-    """A user who may no longer be there, or whose password is another."""
+    """Revoke a deactivated user's credentials, or the tokens after a change of password."""
     if created:
         return
     if not getattr(instance, "is_active", True):
         revoking.submit([revoking.of_user(instance.pk)])
     elif getattr(instance, "_password", None) is not None:
-        # Set by set_password() until save() is done. Sessions carry a hash of the password and are
-        # read again; the one that changed it gets a new key and connects anew with it. Tokens carry
-        # nothing of the password, so they end.
+        # set_password() sets it until save() is done. Sessions hold a hash of the password, so they
+        # are checked again; the session that changed it gets a new key and reconnects with it.
+        # Tokens hold nothing of the password, so they are revoked.
         revoking.submit([revoking.of_tokens(instance.pk), revoking.rereading(instance.pk)])
 
 
 @_guarded
 def on_user_deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
-    """A user is gone."""
+    """Revoke all credentials of a deleted user."""
     revoking.submit([revoking.of_user(instance.pk)])
 
 
 @_guarded
 def on_token_blacklisted(sender: Any, instance: Any, created: bool, **kwargs: Any) -> None:
-    """A token was blacklisted, unless by a routine rotation."""
+    """Revoke a blacklisted token, unless a routine rotation blacklisted it."""
     if not created or _rotating.get():
         return
     outstanding = instance.token
@@ -131,7 +131,7 @@ def on_token_blacklisted(sender: Any, instance: Any, created: bool, **kwargs: An
     if family is not None:
         found.append(revoking.of_family(family))
     elif outstanding.user_id is not None:
-        # Nothing says which access tokens came of it: all of the user's.
+        # Its access tokens are unknown without a family id, so revoke all of the user's tokens.
         found.append(revoking.of_tokens(outstanding.user_id))
     revoking.submit(found)
 
@@ -145,10 +145,10 @@ def _family(token: str) -> str | None:
 
 
 def _mark_rotations() -> None:
-    """Have simplejwt's refresh serializer say that it rotates.
+    """Wrap simplejwt's refresh serializer, so that a rotation can be told from a logout.
 
-    A rotation blacklists the old refresh token by the very call that a logout makes, and gives no
-    other sign; whoever subclasses the serializer calls its ``validate`` too.
+    Both blacklist the refresh token by the same call, and nothing else tells them apart. Subclasses
+    of the serializer call its ``validate`` too.
     """
     from rest_framework_simplejwt.serializers import TokenRefreshSerializer  # its app is installed
 

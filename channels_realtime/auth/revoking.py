@@ -1,7 +1,8 @@
-"""Ending credentials before their time: the public verbs, and what the receivers share.
+"""Revokes credentials before they expire: the public functions, and what the receivers share.
 
-A revocation is a row, which every node reads within seconds and a handshake in flight is held
-against, and a control message after the commit, which is there in milliseconds.
+A revocation is a database row and, after the commit, a control message. Every server process reads
+the row within seconds, and handshakes in progress are checked against it. The message arrives
+within milliseconds.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ from .login_session import LOGIN, login_of, session_hash, uses_signed_cookies
 logger = logging.getLogger(__name__)
 
 _SHORT_S = 600.0
-"""What outlives any handshake in flight, for proofs whose own store forgets them at once."""
+"""How long a row is kept if the credential's own store has deleted it: longer than a handshake."""
 
 _SIGNAL_WAIT_S = 1.0
-"""How long a signal's receiver waits for the layer: the row makes up for a message not sent."""
-
+"""How long a signal's receiver waits for the layer. If the message fails, the row still counts."""
 
 _LONG_TRANSACTION_S = 30.0
-"""After which a row is written anew: polls look back a minute from the newest that they have seen."""
+"""A row from a longer transaction is written again at its commit.
+
+Polls look back only one minute from the newest row that they have seen.
+"""
 
 
 def revoke(
@@ -48,39 +51,41 @@ def revoke(
     token: str | None = None,
     family: str | None = None,
 ) -> None:
-    """End credentials now, and every connection that was opened with them, in every process.
+    """Revoke credentials, and close every connection that uses them, in every process.
 
-    Inside a transaction the connections end at its commit.
+    Inside a transaction, the connections are closed at its commit.
 
     Args:
-        user: a user or its primary key: all its login sessions and tokens of before this moment.
-        login_session: a session key: the connections of that login session alone.
-        token: a JWT, or a token's id (``jti``). A refresh token ends its whole family.
-        family: a family id (``sid``).
+        user: a user or its primary key. Revokes all its login sessions and tokens up to now.
+        login_session: a session key. Revokes that login session only.
+        token: a JWT, or a token's id (``jti``). A refresh token revokes its whole token family:
+            all tokens of one login.
+        family: the id of a token family (``sid``).
 
     Raises:
-        ImproperUse: none of these is given, or the token cannot be read.
+        ImproperUse: no argument is given, or the token cannot be read.
     """
     submit(_revocations(user, login_session, token, family), wait=5.0)
 
 
 async def arevoke(**what: Any) -> None:
-    """End credentials now; from async code. Takes what ``revoke`` takes."""
+    """Revoke credentials, from async code. Takes the arguments of ``revoke``."""
     await sync_to_async(functools.partial(revoke, **what))()
 
 
 def recheck(*, channel: str | None = None, user: Any = None) -> None:
-    """Ask again whether subscribers may be where they are, in every process.
+    """Check again whether subscribers may stay subscribed, in every process.
 
     A subscription that is no longer allowed ends with ``unsubscribed`` and its reason. Inside a
-    transaction this waits for its commit.
+    transaction, the check waits for the commit.
 
     Args:
-        channel: the subscribers of this channel only.
-        user: a user or its primary key: its connections only; their ``user`` is read again.
+        channel: check the subscribers of this channel only.
+        user: a user or its primary key. Check this user's connections only, and load their
+            ``user`` again.
 
     Raises:
-        ImproperUse: neither is given.
+        ImproperUse: neither argument is given.
     """
     arguments = _recheck_arguments(channel, user)
     transaction.on_commit(functools.partial(notify, "recheck", arguments, wait=5.0), robust=True)
@@ -121,34 +126,34 @@ def _revocations(
 
 
 def of_user(primary_key: Any) -> Revocation:
-    """All that a user has proven until now."""
+    """Revoke all credentials of a user up to now."""
     return _now(f"{USER}{primary_key}", max(_token_lifetime_s(), _session_lifetime_s()))
 
 
 def of_tokens(primary_key: Any) -> Revocation:
-    """All tokens of a user that were issued until now."""
+    """Revoke all tokens of a user that were issued up to now."""
     return _now(f"{TOKENS}{primary_key}", _token_lifetime_s())
 
 
 def rereading(primary_key: Any) -> Revocation:
-    """Have a user's proofs read again."""
+    """Have a user's credentials checked again."""
     return _now(f"{RECHECK}{primary_key}", _SHORT_S)
 
 
 def of_session(key: str, *, deleted: bool, login: str | None = None) -> list[Revocation]:
-    """One login session.
+    """Revoke one login session.
 
     Args:
-        key: of the session.
-        deleted: whether its store has forgotten the key, or is about to; otherwise it can be shown
-            again until it ends, as a signed cookie always can.
-        login: its ``LOGIN_ID``, where that is known.
+        key: the session key.
+        deleted: whether the session store has deleted the key or is about to. Otherwise the key
+            can be used again until it expires; a signed cookie always can.
+        login: the session's ``LOGIN_ID``, if known.
     """
     stateless = uses_signed_cookies()
     lifetime = _SHORT_S if deleted and not stateless else _session_lifetime_s()
     found = [_now(session_hash(key), lifetime)]
     if stateless:
-        # The key is the cookie's value, another one each time that the session is saved.
+        # The key is the cookie's value, which changes each time the session is saved.
         login = login_of(key) if login is None else login
         if login:
             found.append(_now(LOGIN + login, lifetime))
@@ -156,12 +161,12 @@ def of_session(key: str, *, deleted: bool, login: str | None = None) -> list[Rev
 
 
 def of_family(family: str) -> Revocation:
-    """All tokens of one login."""
+    """Revoke a token family: all tokens of one login."""
     return _now(f"family:{family}", _token_lifetime_s())
 
 
 def of_token(token: str) -> list[Revocation]:
-    """A token, by itself or by its id."""
+    """Revoke a token, given as a JWT or by its id."""
     if not token:
         raise ImproperUse("revoke(token=…): the token is empty")
     if "." not in token:
@@ -182,7 +187,7 @@ def of_token(token: str) -> list[Revocation]:
 
 
 def read_claims(token: str) -> dict[str, Any]:
-    """A token's claims, unverified: whoever calls ``revoke`` decides what is to end."""
+    """Return a token's claims, unverified: the caller of ``revoke`` is trusted."""
     try:
         body = token.split(".")[1]
         claims = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
@@ -207,7 +212,7 @@ def _uses_simplejwt() -> bool:
 
 
 def _claim_names() -> tuple[str | None, str | None]:
-    """The claims that hold a token's id and its type."""
+    """Return the names of the claims that hold a token's id and its type."""
     if not _uses_simplejwt():
         return "jti", "token_type"
     from rest_framework_simplejwt.settings import api_settings  # only where tokens are used
@@ -216,7 +221,7 @@ def _claim_names() -> tuple[str | None, str | None]:
 
 
 def _token_lifetime_s() -> float:
-    """How long the longest-lived token lives."""
+    """Return the longest lifetime that a token can have."""
     if not _uses_simplejwt():
         return 86_400.0
     from rest_framework_simplejwt.settings import api_settings  # only where tokens are used
@@ -234,7 +239,7 @@ def _token_lifetime_s() -> float:
 
 
 def submit(revocations: Iterable[Revocation], *, wait: float = _SIGNAL_WAIT_S) -> None:
-    """Write revocations down, and tell the nodes once that is committed."""
+    """Write revocations, and notify all nodes after the commit."""
     entries = list(revocations)
     users = _user_database()
     _write(entries)
@@ -248,7 +253,7 @@ def submit(revocations: Iterable[Revocation], *, wait: float = _SIGNAL_WAIT_S) -
 
 def _committed(entries: list[Revocation], *, deferred: bool, wait: float) -> None:
     if deferred:
-        # What was proven until the commit was proven by what was true before it: an old password.
+        # Until the commit, credentials were checked against the old state, such as an old password.
         fresh = [_moved_to(entry, time.time()) for entry in entries]
         moved = [new for new, old in zip(fresh, entries, strict=True) if _must_move(new, old)]
         if moved:
@@ -263,13 +268,13 @@ def _moved_to(entry: Revocation, now: float) -> Revocation:
 
 
 def _must_move(new: Revocation, old: Revocation) -> bool:
-    """Whether the row of before the commit says too little: by its date, or for the polls' notice."""
+    """Whether the row must be written again: its date matters, or polls may have passed it."""
     dated = old.key.startswith((USER, TOKENS, RECHECK))
     return dated or new.not_before - old.not_before > _LONG_TRANSACTION_S
 
 
 def _user_database() -> str:
-    """Whose commit makes the change true: the database of the users."""
+    """Return the users' database: its commit makes the change effective."""
     return router.db_for_write(get_user_model())
 
 
@@ -286,8 +291,8 @@ def _write(entries: list[Revocation]) -> None:
         for entry in entries
     ]
     try:
-        # A savepoint: a logout must not fail, nor its transaction break, for want of our table.
+        # A savepoint: if our table fails, the logout and its transaction must still succeed.
         with transaction.atomic(using=database):
             RevocationRecord.objects.using(database).bulk_create(records)
     except DatabaseError:
-        logger.exception("A revocation was not written down; nodes are told by message only")
+        logger.exception("Cannot write a revocation; nodes are notified by message only")

@@ -21,10 +21,10 @@ from .users import has_row
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-"""Sessions or users a query; SQLite takes at most 999 parameters in its oldest versions."""
+"""Sessions or users per query. The oldest SQLite versions allow at most 999 parameters."""
 
 _WATCHED = ("password", "is_active", "is_staff", "is_superuser")
-"""The fields of a user that decide who they are and what they may."""
+"""The user fields that affect authentication and permissions."""
 
 
 class CredentialSweep(Service):
@@ -62,9 +62,9 @@ class CredentialSweep(Service):
 
 
 def find_changed(connections: list[Any]) -> list[Any]:
-    """The connections whose login session is gone or whose user has changed. Blocks.
+    """Return the connections with a deleted login session or a changed user. Blocks.
 
-    One query a batch of sessions and one a batch of users, whatever the number of connections.
+    Takes one query per batch of sessions and one per batch of users.
     """
     _forget_expired()
     changed = dict.fromkeys(_without_session(connections))
@@ -76,8 +76,8 @@ def _forget_expired() -> None:
     model = apps.get_model("channels_realtime", "RevocationRecord")
     try:
         model._default_manager.filter(expires_at__lt=timezone.now()).delete()
-    except DatabaseError:  # a lock that another process holds: next time, or there
-        logger.warning("Cannot delete the revocations that have expired", exc_info=True)
+    except DatabaseError:  # another process may hold a lock; a later sweep deletes them
+        logger.warning("Cannot delete expired revocations", exc_info=True)
 
 
 def _without_session(connections: Sequence[Any]) -> Iterator[Any]:

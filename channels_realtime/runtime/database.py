@@ -1,4 +1,4 @@
-"""Does a node's own database work in one thread of its own, a piece at a time.
+"""Runs a node's own database work in a separate thread, one task at a time.
 
 The hooks' threads are for the site's hooks: a database that is slow or down must hold up neither
 them nor a connection. Nobody on the way of a message waits for the database.
@@ -22,8 +22,8 @@ class DatabaseThread:
     """One thread, and at most one database connection an alias.
 
     Args:
-        own_thread: False works in asgiref's thread-sensitive thread, which under ``async_to_sync``
-            is the caller's own (for tests inside a transaction).
+        own_thread: False uses asgiref's thread-sensitive thread, which under ``async_to_sync`` is
+            the caller's thread (for tests inside a transaction).
     """
 
     def __init__(self, *, own_thread: bool = True) -> None:
@@ -33,14 +33,14 @@ class DatabaseThread:
         self._closed = False
 
     async def run(self, work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
-        """Do one piece of work, after those that were given before."""
+        """Run one task, after the tasks that were submitted before it."""
         if self._pool is None:
             return await sync_to_async(work)(*arguments)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, _work, work, *arguments)
 
     def close(self) -> None:
-        """Take no more; the thread ends after the piece that it is at, and its connections with it."""
+        """Accept no more tasks. The thread finishes its tasks, closes its connections and ends."""
         if self._pool is not None and not self._closed:
             self._closed = True
             self._pool.submit(connections.close_all)

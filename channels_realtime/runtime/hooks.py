@@ -1,9 +1,9 @@
-"""Running a channel's hooks, sync and async, without letting one hurt the others.
+"""Runs a channel's hooks, sync and async, so that a slow hook does not delay the others.
 
-Sync hooks run in a bounded pool of threads of our own: asgiref's one shared thread would let a slow
-hook stall every connection. Async hooks run on the event loop, in a thread-sensitive context of
-their own, so that the ORM calls of different hooks do not queue behind one thread either. Database
-connections are closed as Django closes them at the end of a request.
+Sync hooks run in a bounded thread pool: in asgiref's one shared thread, a slow hook would stall
+every connection. Async hooks run on the event loop, each in its own thread-sensitive context, so
+that their ORM calls do not share one thread either. Database connections are closed as Django
+closes them at the end of a request.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from ..errors import (
 
 
 def translate(error: Exception) -> RealtimeError | None:
-    """The wire error of what a hook raised, or None for what nobody planned."""
+    """Return the wire error for a hook's exception, or None for an unexpected exception."""
     if isinstance(error, ImproperUse):
-        return None  # the site's own mistake: to be logged, not to be sent
+        return None  # a bug in the site's code: logged, not sent
     if isinstance(error, RealtimeError):
         return error
     if isinstance(error, PermissionDenied):
         return Forbidden(str(error) or None)
     if isinstance(error, Http404):
-        return UnknownChannel()  # its text may say what exists
+        return UnknownChannel()  # its text may reveal what exists
     if isinstance(error, ValidationError):
         return BadPayload(" ".join(error.messages))
     return None
@@ -69,8 +69,8 @@ class HookRunner:
         """Call ``hook`` and return what it returns.
 
         Raises:
-            RequestTimeout: it took longer than the timeout (a sync hook's thread goes on, though
-                nobody waits for it).
+            RequestTimeout: the hook took longer than the timeout. A sync hook continues in its
+                thread; its result is ignored.
         """
         try:
             async with asyncio.timeout(self._timeout) as deadline:
@@ -78,11 +78,11 @@ class HookRunner:
                     return await self._run_async(hook, args)
                 result = await self._run_sync(hook, args)
                 if inspect.iscoroutine(result):
-                    # Async in disguise (a decorator's wrapper): a coroutine is true whatever it says.
+                    # An async hook in a sync wrapper: a coroutine left here would count as a true result.
                     return await self._run_async(lambda: result, ())
                 return result
         except TimeoutError:
-            if not deadline.expired():  # the hook's own
+            if not deadline.expired():  # raised by the hook itself
                 raise
             raise RequestTimeout(f"not done within {self._timeout:g} seconds") from None
 
@@ -91,10 +91,10 @@ class HookRunner:
             try:
                 return await hook(*args)
             finally:
-                # Only a hook that touched the ORM has made a thread. It ends here, so that its
-                # connections must too, persistent ones included: the last thing that it does. A
-                # cancellation (a second one, where the client is closed and then goes) stops the
-                # wait for that and not the thing, as it would inside sync_to_async.
+                # Only a hook that used the ORM has a thread. The thread ends here, so its last task
+                # closes its database connections, persistent ones included. A cancellation here
+                # (the second, if the client is closed and then leaves) stops the wait and not the
+                # task; with sync_to_async it would stop both.
                 executor = SyncToAsync.context_to_thread_executor.pop(context, None)
                 if executor is not None:
                     closed = executor.submit(connections.close_all)
@@ -109,7 +109,7 @@ class HookRunner:
         return await loop.run_in_executor(self._pool, context.run, _call, hook, args)
 
     def close(self) -> None:
-        """Let the threads end once they have nothing to do; waits for none."""
+        """Let the threads end after their current hooks, without waiting for them."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
