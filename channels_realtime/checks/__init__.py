@@ -1,20 +1,14 @@
-"""System checks: what is wrong with a deployment and can be seen when it starts.
+"""System checks: faults of a deployment that can be seen when it starts.
 
-Ids are stable: ``channels_realtime.E…`` stop the server, ``…W…`` and ``…I…`` do not. Checks of what
-matters in production alone are run by ``manage.py check --deploy``, as Django's own of that kind.
+Ids are stable. ``channels_realtime.E…`` stop the server; ``…W…`` and ``…I…`` do not. Checks that
+matter only in production run with ``manage.py check --deploy``, like Django's own.
 """
 
 from __future__ import annotations
 
 from .addresses import check_trusted_proxies
+from .authenticators import check_authenticators, check_login_sessions
 from .configuration import check_settings
-from .credentials import (
-    check_authenticators,
-    check_login_sessions,
-    check_tickets,
-    check_times,
-    check_tokens,
-)
 from .deployment import (
     check_deployed_cookies,
     check_deployed_origins,
@@ -25,6 +19,8 @@ from .layer import check_channel_layer
 from .origins import check_allowlist, check_origins
 from .pings import check_server_pings
 from .server import check_server
+from .tickets import check_tickets
+from .tokens import check_times, check_tokens
 
 __all__ = [
     "check_allowlist",

@@ -1,4 +1,4 @@
-"""What a dotted path in the settings stands for, to the checks that look at backends."""
+"""Looks up the classes that settings name, for the checks of backends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
 
 
 def ancestry(path: str) -> Collection[str]:
-    """The dotted paths of a class and its bases; nothing where it cannot be imported."""
+    """Return the dotted paths of a class and its bases; empty if it cannot be imported."""
     try:
         found = import_string(path)
     except ImportError:
@@ -21,7 +21,7 @@ def ancestry(path: str) -> Collection[str]:
 
 
 def names_of(found: Any) -> Collection[str]:
-    """The dotted paths of a class and its bases."""
+    """Return the dotted paths of a class and its bases."""
     return {f"{base.__module__}.{base.__qualname__}" for base in getattr(found, "__mro__", ())}
 
 

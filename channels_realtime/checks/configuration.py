@@ -1,31 +1,72 @@
-"""Checks of ``CHANNELS_REALTIME`` as such; the other checks look at it once it is right."""
+"""Checks of ``CHANNELS_REALTIME`` itself, and what the checks of single settings share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.utils.module_loading import import_string
 
 from ..config import FIELDS, Config
 from ..settings import SETTING, problems
 
 
-def valid_config() -> Config | None:
-    """The settings, or None where they are not right, which E001 and E002 say."""
-    raw = getattr(settings, SETTING, None)
-    if any(True for _ in problems(raw)):
-        return None
-    return Config(**{key.lower(): value for key, value in (raw or {}).items()})
+def config_check(
+    tag: str, *, deploy: bool = False
+) -> Callable[[Callable[[Config], Iterable[CheckMessage]]], Callable[..., list[CheckMessage]]]:
+    """Register a check of the settings. It is skipped while E001 or E002 report them as wrong.
+
+    Args:
+        tag: one of Django's ``Tags``.
+        deploy: run only with ``check --deploy``, and only while ``DEBUG`` is off.
+    """
+
+    def decorate(
+        check: Callable[[Config], Iterable[CheckMessage]],
+    ) -> Callable[..., list[CheckMessage]]:
+        @register(tag, deploy=deploy)
+        def run(
+            app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+        ) -> list[CheckMessage]:
+            raw = getattr(settings, SETTING, None)
+            if (deploy and settings.DEBUG) or next(problems(raw), None) is not None:
+                return []
+            return list(check(Config(**{key.lower(): value for key, value in (raw or {}).items()})))
+
+        # After register(), which looks at the signature of what a function wraps.
+        return functools.update_wrapper(run, check)
+
+    return decorate
+
+
+def function_fault(key: str, path: str) -> str | None:
+    """Return what is wrong with a setting that must name a plain function, or None.
+
+    Args:
+        key: of the setting.
+        path: its value, a dotted path.
+    """
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        return f"{SETTING}[{key!r}] names {path!r}, which cannot be imported: {error}"
+    if not callable(found):
+        return f"{SETTING}[{key!r}] names {path!r}, which is not callable."
+    if inspect.iscoroutinefunction(found):
+        return f"{SETTING}[{key!r}] names {path!r}, which is async."
+    return None
 
 
 @register(Tags.compatibility)
 def check_settings(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Unknown keys and wrong values in ``CHANNELS_REALTIME``."""
+    """Report unknown keys and wrong values in ``CHANNELS_REALTIME``."""
     found: list[CheckMessage] = []
     for problem in problems(getattr(settings, SETTING, None)):
         unknown = problem.key != "" and problem.key not in FIELDS

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags
 from django.utils.module_loading import import_string
 
+from ..config import Config
 from .backends import IN_MEMORY_LAYER, names_of
-from .configuration import valid_config
+from .configuration import config_check
 
 _REDIS_CORE = "channels_redis.core.RedisChannelLayer"
 
 
-@register(Tags.compatibility)
-def check_channel_layer(
-    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
-    """The channel layer that carries events between processes."""
-    config = valid_config()
-    if config is None:
-        return []
+@config_check(Tags.compatibility)
+def check_channel_layer(config: Config) -> Iterator[CheckMessage]:
+    """Report a channel layer that is missing, cannot be imported or loses events."""
     alias = config.channel_layer
     layers = getattr(settings, "CHANNEL_LAYERS", {})
-    if alias not in layers:
-        return [
-            Error(
-                f"CHANNEL_LAYERS has no {alias!r}: events have no way to the connections.",
-                hint=(
-                    f"Add {{{alias!r}: {{'BACKEND': 'channels_redis.pubsub.RedisPubSubChannelLayer',"
-                    f" 'CONFIG': {{'hosts': [...]}}}}}}, or {IN_MEMORY_LAYER!r} while developing."
-                ),
-                id="channels_realtime.E003",
-            )
-        ]
-    return [*_check_backend(alias, layers[alias])]
+    if alias in layers:
+        yield from _check_backend(alias, layers[alias])
+    else:
+        yield Error(
+            f"CHANNEL_LAYERS has no {alias!r}: events cannot reach the connections.",
+            hint=(
+                f"Add {{{alias!r}: {{'BACKEND': 'channels_redis.pubsub.RedisPubSubChannelLayer',"
+                f" 'CONFIG': {{'hosts': [...]}}}}}}, or {IN_MEMORY_LAYER!r} in development."
+            ),
+            id="channels_realtime.E003",
+        )
 
 
 def _check_backend(alias: str, layer: Mapping[str, Any]) -> Iterator[CheckMessage]:
@@ -48,7 +42,7 @@ def _check_backend(alias: str, layer: Mapping[str, Any]) -> Iterator[CheckMessag
         backend = import_string(path)
     except ImportError as error:
         yield Error(
-            f"CHANNEL_LAYERS[{alias!r}] names a backend that cannot be imported: {error}",
+            f"CHANNEL_LAYERS[{alias!r}] names {path!r}, which cannot be imported: {error}",
             hint="Install it (pip install 'channels-realtime[redis]') or correct the path.",
             id="channels_realtime.E004",
         )
@@ -56,11 +50,11 @@ def _check_backend(alias: str, layer: Mapping[str, Any]) -> Iterator[CheckMessag
     names = names_of(backend)
     if IN_MEMORY_LAYER in names and not settings.DEBUG:
         yield checks.Warning(
-            f"CHANNEL_LAYERS[{alias!r}] is the in-memory layer and DEBUG is False: events reach the"
-            " connections of the publishing process only.",
+            f"CHANNEL_LAYERS[{alias!r}] is the in-memory layer and DEBUG is False: events reach"
+            " only the connections of the process that publishes them.",
             hint=(
                 "Use channels_redis.pubsub.RedisPubSubChannelLayer, or silence"
-                " channels_realtime.W001 where one process does everything."
+                " channels_realtime.W001 if the site runs in one process."
             ),
             id="channels_realtime.W001",
         )
@@ -69,7 +63,7 @@ def _check_backend(alias: str, layer: Mapping[str, Any]) -> Iterator[CheckMessag
         if any(not (isinstance(host, Mapping) and "socket_timeout" in host) for host in hosts):
             yield checks.Warning(
                 f"CHANNEL_LAYERS[{alias!r}] is RedisChannelLayer on redis-py 8 with its default"
-                " socket timeout of 5 s, which ends receivers that are idle as long.",
+                " socket timeout of 5 s, which stops a receiver that is idle for 5 s.",
                 hint=(
                     "Use channels_redis.pubsub.RedisPubSubChannelLayer, or write each host as"
                     " {'address': 'redis://…', 'socket_timeout': None}."

@@ -1,113 +1,85 @@
-"""Checks of the allowlist of origins."""
+"""Checks of ``ALLOWED_ORIGINS``."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from django.apps import AppConfig
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Tags, register
-from django.utils.module_loading import import_string
+from django.core.checks import CheckMessage, Error, Tags
 
 from ..access.origins import parse_origin
+from ..config import Config
 from ..settings import SETTING
-from .configuration import valid_config
+from .configuration import config_check, function_fault
 
 
-@register(Tags.security)
-def check_origins(
-    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
-    """Origins that let every page in, or that cannot be what was meant."""
-    config = valid_config()
-    if config is None or config.allowed_origins is None or callable(config.allowed_origins):
-        return []
-    if isinstance(config.allowed_origins, str):
-        return _check_origin_rule(config.allowed_origins)
-
-    found: list[CheckMessage] = []
-    for origin in config.allowed_origins:
-        if origin == "*":
-            found.append(
-                checks.Warning(
-                    f"{SETTING}['ALLOWED_ORIGINS'] holds '*': any page on the web may connect with"
-                    " its visitor's cookies (cross-site WebSocket hijacking).",
-                    hint="List the origins, such as 'https://app.example.com'.",
-                    id="channels_realtime.W004",
-                )
+@config_check(Tags.security)
+def check_origins(config: Config) -> Iterator[CheckMessage]:
+    """Report entries that admit every page or match none, and a callable that cannot be used."""
+    allowed = config.allowed_origins
+    if isinstance(allowed, str):
+        fault = function_fault("ALLOWED_ORIGINS", allowed)
+        if fault is not None:
+            yield Error(
+                fault,
+                hint=(
+                    "Name a plain function that takes an origin and the ASGI scope and returns a"
+                    " bool."
+                ),
+                id="channels_realtime.E008",
             )
-        elif origin != "null" and "://" not in origin:
-            found.append(
-                Error(
-                    f"{SETTING}['ALLOWED_ORIGINS'] holds {origin!r}, which has no scheme and matches"
-                    " nothing.",
-                    hint=f"Write 'https://{origin}'.",
-                    id="channels_realtime.E007",
-                )
-            )
-        elif (
-            origin.startswith(("http://", "https://"))
-            and parse_origin(origin.replace("://*.", "://", 1)) is None
-        ):
-            found.append(
-                Error(
-                    f"{SETTING}['ALLOWED_ORIGINS'] holds {origin!r}, which is no origin and matches"
-                    " nothing.",
-                    hint="An origin is a scheme, a host and perhaps a port: no path, no slash.",
-                    id="channels_realtime.E007",
-                )
-            )
-    return found
+    elif allowed is not None and not callable(allowed):
+        for origin in allowed:
+            yield from _check_origin(origin)
 
 
-@register(Tags.security)
-def check_allowlist(
-    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
-    """An allowlist that no page is on."""
-    config = valid_config()
-    if config is None or config.allowed_origins is None or callable(config.allowed_origins):
-        return []
-    if len(config.allowed_origins) > 0:
-        return []
+def _check_origin(origin: str) -> Iterator[CheckMessage]:
+    if origin == "*":
+        yield checks.Warning(
+            f"{SETTING}['ALLOWED_ORIGINS'] contains '*': any page on the web may connect with its"
+            " visitor's cookies (cross-site WebSocket hijacking).",
+            hint="List the origins, such as 'https://app.example.com'.",
+            id="channels_realtime.W004",
+        )
+    elif origin != "null" and "://" not in origin:
+        yield Error(
+            f"{SETTING}['ALLOWED_ORIGINS'] contains {origin!r}, which has no scheme and matches"
+            " nothing.",
+            hint=f"Write 'https://{origin}'.",
+            id="channels_realtime.E007",
+        )
+    elif (
+        origin.startswith(("http://", "https://"))
+        and parse_origin(origin.replace("://*.", "://", 1)) is None
+    ):
+        yield Error(
+            f"{SETTING}['ALLOWED_ORIGINS'] contains {origin!r}, which is not an origin and matches"
+            " nothing.",
+            hint="An origin is a scheme, a host and optionally a port, without path or final slash.",
+            id="channels_realtime.E007",
+        )
+
+
+@config_check(Tags.security)
+def check_allowlist(config: Config) -> Iterator[CheckMessage]:
+    """Report an empty list of origins."""
+    allowed = config.allowed_origins
+    if allowed is None or callable(allowed) or len(allowed) > 0:
+        return
     if not config.allow_missing_origin:
-        return [
-            Error(
-                f"{SETTING}['ALLOWED_ORIGINS'] is empty and ALLOW_MISSING_ORIGIN is False: nobody"
-                " can connect.",
-                hint="List the origins of your pages, or remove ALLOWED_ORIGINS for the default.",
-                id="channels_realtime.E012",
-            )
-        ]
-    return [
-        checks.Warning(
-            f"{SETTING}['ALLOWED_ORIGINS'] is empty: no page in a browser can connect, the site's"
-            " own included.",
+        yield Error(
+            f"{SETTING}['ALLOWED_ORIGINS'] is empty and ALLOW_MISSING_ORIGIN is False: no client can"
+            " connect.",
+            hint="List the origins of your pages, or remove ALLOWED_ORIGINS for the default.",
+            id="channels_realtime.E012",
+        )
+    else:
+        yield checks.Warning(
+            f"{SETTING}['ALLOWED_ORIGINS'] is empty: no page in a browser can connect, not even the"
+            " site's own.",
             hint=(
                 "List the origins of your pages, or remove ALLOWED_ORIGINS for the default. Silence"
-                " channels_realtime.W006 where only other clients connect."
+                " channels_realtime.W006 if only clients other than browsers connect."
             ),
             id="channels_realtime.W006",
         )
-    ]
-
-
-def _check_origin_rule(path: str) -> list[CheckMessage]:
-    try:
-        rule = import_string(path)
-    except ImportError as error:
-        message = f"{SETTING}['ALLOWED_ORIGINS'] cannot be imported: {error}"
-    else:
-        if callable(rule) and not inspect.iscoroutinefunction(rule):
-            return []
-        fault = "async" if callable(rule) else "not callable"
-        message = f"{SETTING}['ALLOWED_ORIGINS'] names {path!r}, which is {fault}."
-    return [
-        Error(
-            message,
-            hint="Name a function of an origin's text and the ASGI scope that returns a bool.",
-            id="channels_realtime.E008",
-        )
-    ]

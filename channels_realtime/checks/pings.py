@@ -1,4 +1,4 @@
-"""Check of the server's own WebSocket pings, which bare pages rely on."""
+"""Checks the server's own WebSocket pings, which plain WebSocket clients rely on."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..servers.pings import missing_pings
 def check_server_pings(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Pings that the command line or the environment switches off."""
+    """Report pings that the command line or the environment switches off."""
     what = missing_pings(sys.argv, os.environ)
     if what is None:
         return []
     return [
         checks.Warning(
-            f"The server's own WebSocket pings are off ({what}): a page that answers no 'ping' of"
-            " ours is cut by the first proxy that finds it idle, or is never missed when it is gone.",
-            hint="Ping every 20 seconds, or silence channels_realtime.W021 where every client of"
-            " yours negotiates 'realtime.v1.json' or 'realtime.v1.msgpack'.",
+            f"The server's own WebSocket pings are off ({what}): if a client does not answer"
+            " our 'ping', a proxy may close its idle connection, and its loss is not noticed.",
+            hint="Ping every 20 seconds, or silence channels_realtime.W021 if all clients negotiate"
+            " 'realtime.v1.json' or 'realtime.v1.msgpack'.",
             id="channels_realtime.W021",
         )
     ]

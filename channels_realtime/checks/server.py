@@ -1,4 +1,4 @@
-"""Checks of the ASGI application, and of Daphne's place among the installed apps."""
+"""Checks of the ASGI application, and of Daphne's position in ``INSTALLED_APPS``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django.core.checks import CheckMessage, Error, Tags, register
 def check_server(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """The ASGI application, and Daphne's place among the installed apps."""
+    """Report settings that keep ``runserver`` from serving WebSockets."""
     found: list[CheckMessage] = []
     if not getattr(settings, "ASGI_APPLICATION", None):
         found.append(
             Error(
-                "ASGI_APPLICATION is not set: runserver would serve WSGI, which has no WebSockets.",
+                "ASGI_APPLICATION is not set: runserver would serve WSGI, without WebSockets.",
                 hint="Set ASGI_APPLICATION = '<project>.asgi.application'.",
                 id="channels_realtime.E005",
             )
@@ -30,7 +30,7 @@ def check_server(
         if settings.DEBUG:
             found.append(
                 checks.Warning(
-                    "'daphne' is not in INSTALLED_APPS: runserver does not speak WebSocket.",
+                    "'daphne' is not in INSTALLED_APPS: runserver serves no WebSockets.",
                     hint=(
                         "Put 'daphne' first in INSTALLED_APPS, or run another ASGI server and"
                         " silence channels_realtime.W003."
@@ -46,8 +46,8 @@ def check_server(
     if shadowing:
         found.append(
             Error(
-                f"'daphne' stands after {', '.join(sorted(shadowing))} in INSTALLED_APPS, whose"
-                " runserver command wins.",
+                f"'daphne' comes after {', '.join(sorted(shadowing))} in INSTALLED_APPS, which replaces"
+                " its runserver command.",
                 hint="Put 'daphne' first.",
                 id="channels_realtime.E006",
             )

