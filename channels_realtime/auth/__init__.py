@@ -1,1 +1,1 @@
-"""Who a connection is: authenticators, and the middleware that runs them."""
+"""Authentication: authenticators, and revocation of the credentials that they accept."""

@@ -1,11 +1,11 @@
 """JSON Web Tokens by djangorestframework-simplejwt, with its settings.
 
-Imported only where a token is judged, so that a site with login sessions alone needs no DRF.
+Imported only to verify a token, so that a site that uses only login sessions needs no DRF.
 
-simplejwt verifies the signature, the algorithm, ``exp``, ``nbf`` and the type of the token. What it
-leaves open is closed here: a token whose claims are of the wrong type is invalid rather than an
-uncaught exception, a refresh token opens nothing, the user is looked up and must be active, and a
-token or its family that was blacklisted is refused.
+simplejwt verifies the signature, the algorithm, ``exp``, ``nbf`` and the type of the token. This
+module adds what it does not check: claims of the wrong type make a token invalid instead of raising
+an uncaught exception, a refresh token opens no connection, the user is looked up and must be
+active, and a blacklisted token is refused.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from .jwt_claims import AUTH_TIME_CLAIM, FAMILY_CLAIM
 logger = logging.getLogger(__name__)
 
 _MAX_TIME = 253_402_300_799
-"""The end of the year 9999: the last moment that ``datetime`` knows."""
+"""The end of the year 9999, the latest time that ``datetime`` supports."""
 
 
 def verify_jwt(token: str) -> Authenticated:
-    """Whose token this is. Blocks: one query for the user, one for the blacklist where installed.
+    """Return the user and identity of a token. Blocks.
+
+    Takes one query for the user, and one for the blacklist if that app is installed.
 
     Raises:
-        TokenExpired: its time is over.
-        TokenInvalid: anything else; the reason does not say what, and never holds the token.
+        TokenExpired: the token has expired.
+        TokenInvalid: anything else. The reason gives no details and never contains the token.
     """
     claims = _claims(token)
     expires_at = _time(claims, "exp")
@@ -73,8 +75,8 @@ def _claims(token: str) -> dict[str, Any]:
         except TokenError:
             continue
         except Exception as error:
-            # PyJWT and simplejwt let some malformed claims through to exceptions of their own
-            # (exp 1e20, a list as jti). Its type is enough to know: the text may hold the claim.
+            # Some malformed claims (exp 1e20, a list as jti) raise other exceptions in PyJWT and
+            # simplejwt. Only the type is logged, because the text may contain the claim.
             logger.debug("A token was refused: %s", type(error).__name__)
             continue
         if isinstance(payload, dict) and _type_is_right(payload):
@@ -108,7 +110,7 @@ def _time(claims: dict[str, Any], claim: str) -> float | None:
 
 
 def _proven_at(claims: dict[str, Any]) -> float:
-    """When the user last proved who they are: the login where the token tells it, else its issue."""
+    """Return the time of the login if the token has it, else the time the token was issued."""
     moments = [_time(claims, claim) for claim in (AUTH_TIME_CLAIM, "iat")]
     return min((moment for moment in moments if moment is not None), default=0.0)
 
@@ -120,7 +122,7 @@ def _leeway() -> float:
 
 
 def _user(claims: dict[str, Any]) -> tuple[Any, str]:
-    """The user that a token names, and its primary key as text."""
+    """Return the user that a token names, and the primary key as text."""
     value = claims.get(api_settings.USER_ID_CLAIM)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise TokenInvalid
@@ -135,10 +137,10 @@ def _user(claims: dict[str, Any]) -> tuple[Any, str]:
     except (ObjectDoesNotExist, ValueError, TypeError, OverflowError, ValidationError):
         raise TokenInvalid from None
     except (OperationalError, InterfaceError):
-        raise  # the database is away: that says nothing about the token
+        raise  # the database is unavailable, which says nothing about the token
     except DatabaseError:
         raise TokenInvalid from None  # a value that the column cannot hold
-    if str(getattr(user, field)) != text:  # " 1" and "01" are not how simplejwt writes 1
+    if str(getattr(user, field)) != text:  # simplejwt never writes 1 as " 1" or "01"
         raise TokenInvalid
     if not getattr(user, "is_active", True) or not api_settings.USER_AUTHENTICATION_RULE(user):
         raise TokenInvalid
@@ -150,10 +152,11 @@ def _user(claims: dict[str, Any]) -> tuple[Any, str]:
 
 
 def _is_blacklisted(claims: dict[str, Any]) -> bool:
-    """Whether this very token is on the blacklist.
+    """Whether this token itself is on the blacklist.
 
-    Not its family: a routine rotation blacklists the first refresh token, whose ``jti`` names the
-    family. Families end by revocation (``auth.revocation``).
+    Its token family is not looked up: a routine rotation blacklists the login's first refresh
+    token, and the family's id is the ``jti`` of that token. Token families end by revocation
+    (``auth.revoking``).
     """
     if not apps.is_installed("rest_framework_simplejwt.token_blacklist"):
         return False

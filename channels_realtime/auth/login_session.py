@@ -1,7 +1,7 @@
 """Django's login session: the cookie that the browser sends with the handshake.
 
-Reads only. Django's own ``get_user`` may cycle a session's key (after ``SECRET_KEY`` was rotated),
-and a WebSocket cannot send the new cookie: that would log the user out.
+It only reads. Django's ``get_user`` may change the session key (after ``SECRET_KEY`` was rotated).
+A WebSocket cannot send the new cookie, so that would log the user out.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ _DATABASE_ENGINES = (
 )
 
 LOGGED_IN_AT = "_realtime_logged_in_at"
-"""The session's key for the time of its login, set by our receiver of ``user_logged_in``."""
+"""The entry in the session's data with the time of the login. A receiver of ``user_logged_in`` sets it."""
 
 LOGIN_ID = "_realtime_login"
-"""The session's key for what tells a login kept in signed cookies from others; no secret."""
+"""The entry in the session's data with a random id of the login, for signed cookies. Not a secret."""
 
 LOGIN = "login:"
-"""How such a login is named among what can be revoked."""
+"""The prefix of revocation keys that name a ``LOGIN_ID``."""
 
 
 def session_model() -> Any | None:
-    """The model of the login sessions, or None where they are kept elsewhere, or not at all."""
+    """Return the model of login sessions, or None if they are not stored in the database."""
     store = import_module(django_settings.SESSION_ENGINE).SessionStore
     get_model = getattr(store, "get_model_class", None)
     return None if get_model is None or not has_login_sessions() else get_model()
 
 
 def has_login_sessions() -> bool:
-    """Whether sessions can be read at all: a site of tokens alone need not install Django's."""
+    """Whether sessions can be read. A site that uses only tokens need not install Django's sessions."""
     needs_app = django_settings.SESSION_ENGINE in _DATABASE_ENGINES
     return not needs_app or apps.is_installed("django.contrib.sessions")
 
@@ -62,35 +62,35 @@ def uses_signed_cookies() -> bool:
 
 
 def login_of(key: str) -> str | None:
-    """The ``LOGIN_ID`` of a session that is a signed cookie, or None."""
+    """Return the ``LOGIN_ID`` of a session in a signed cookie, or None."""
     login = import_module(django_settings.SESSION_ENGINE).SessionStore(key).load().get(LOGIN_ID)
     return login if isinstance(login, str) else None
 
 
 def session_hash(key: str) -> str:
-    """What stands for a login session where its key, a secret, must not be."""
+    """Return a hash that identifies a login session without its key, which is secret."""
     return "session:" + hashlib.sha256(key.encode()).hexdigest()[:40]
 
 
 class LoginSession(Authenticator):
-    """The session cookie."""
+    """Authenticates by the session cookie."""
 
     def find(self, handshake: Handshake) -> str | None:
         """The session key, or None without the cookie."""
         key = handshake.cookies.get(django_settings.SESSION_COOKIE_NAME)
         if not key or not (key.isascii() and key.isprintable()):
-            return None  # none of Django's, and nothing that a database need be asked for
+            return None  # not a key that Django makes, so no query is needed
         return key if has_login_sessions() else None
 
     def authenticate(self, credential: str, handshake: Handshake) -> Authenticated | None:
-        """Whose login session it is; None where the cookie leads to no user."""
+        """Return the session's user and identity, or None if the cookie has no valid session."""
         return read_login_session(credential)
 
 
 def read_login_session(key: str) -> Authenticated | None:
-    """Whose login session this is; None where it leads to no user. Blocks on the database.
+    """Return the user and identity of a login session, or None if it is not valid. Blocks.
 
-    At most two queries: the session's row and the user's (one with cached or cookie sessions).
+    Takes at most two queries: the session's row and the user's (one with cached or cookie sessions).
     """
     data, expires_at = _load(key)
     try:
@@ -118,11 +118,11 @@ def read_login_session(key: str) -> Authenticated | None:
 
 
 def _load(key: str) -> tuple[dict[str, Any], float]:
-    """A session's data and when it ends, in seconds since the epoch."""
+    """Return a session's data, and when it expires in seconds since the epoch."""
     store = import_module(django_settings.SESSION_ENGINE).SessionStore(key)
     now = timezone.now()
     if type(store).load is DatabaseSessionStore.load:
-        # The row itself: only it says when the session really ends (get_expiry_date() counts from now).
+        # Only the row has the real expiry; get_expiry_date() counts from now.
         row = store.model.objects.filter(session_key=key, expire_date__gt=now).first()
         if row is None:
             return {}, 0.0
@@ -132,7 +132,7 @@ def _load(key: str) -> tuple[dict[str, Any], float]:
 
 
 def password_matches(data: dict[str, Any], user: Any) -> bool:
-    """Whether the session was made with the user's present password (Django's ``get_user``)."""
+    """Whether the session was made with the user's current password, as Django's ``get_user`` checks."""
     if not hasattr(user, "get_session_auth_hash"):
         return True
     stored = data.get(HASH_SESSION_KEY)

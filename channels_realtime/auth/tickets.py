@@ -1,8 +1,8 @@
-"""One-time tickets: credentials for a handshake that can carry none of its own.
+"""One-time tickets: credentials for a handshake that cannot carry others.
 
-A page that holds a token fetches a ticket over HTTP and puts it in the WebSocket's URL. Unlike the
-token, it is worthless in a log: it serves once, for seconds, from one origin, and the connection
-ends when the proof it came from ends.
+A page that has a token fetches a ticket over HTTP and puts it in the WebSocket's URL. A ticket in a
+log is harmless, unlike a token: it works once, for seconds, from one origin. The connection ends
+when the credentials behind the ticket end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_TICKET_LENGTH = 4_096
 
 
 class _Ticket(msgspec.Struct, array_like=True):
-    """What a ticket says; signed, not encrypted, so it holds no secret."""
+    """The content of a ticket. It is signed but not encrypted, so it holds no secret."""
 
     id: str
     origin: str | None
@@ -41,24 +41,27 @@ class _Ticket(msgspec.Struct, array_like=True):
     proven_at: float
     keys: list[str]
     password: str = ""
-    """What tells the password of a login session's user from another; "" for other proofs."""
+    """A hash of the password hash, for a login session; "" for other credentials."""
     claims: dict[str, Any] | None = None
-    """Those of a token that stands for its user, where there is no other: ``STATELESS_TOKENS``."""
+    """The token's claims, with ``STATELESS_TOKENS`` only: the user is made from them."""
 
 
 def issue_ticket(found: Authenticated, origin: str | None) -> tuple[str, float]:
-    """A ticket for a user who has proven to be one, to be redeemed from ``origin``.
+    """Return a ticket for an authenticated user, to be used from ``origin``.
 
     Args:
-        found: what the credentials prove.
+        found: the result of the authentication.
         origin: the ``Origin`` that the handshake will have; None for clients that send none.
 
     Returns:
-        the ticket, and the seconds that it lives.
+        The ticket, and its lifetime in seconds.
+
+    Raises:
+        ValueError: ``found`` is anonymous.
     """
     identity = found.identity
     if identity.user_id is None:
-        raise ValueError("a ticket is for a user; the anonymous need none")
+        raise ValueError("a ticket needs a user; the identity is anonymous")
     ticket = _Ticket(
         id=secrets.token_urlsafe(12),
         origin=origin,
@@ -75,31 +78,31 @@ def issue_ticket(found: Authenticated, origin: str | None) -> tuple[str, float]:
 
 
 class Ticket(Authenticator):
-    """``?ticket=<ticket>``."""
+    """Authenticates by ``?ticket=<ticket>``."""
 
     def find(self, handshake: Handshake) -> str | None:
-        """The parameter ``ticket``."""
+        """Return the query parameter ``ticket``."""
         return handshake.query.get("ticket")
 
     def authenticate(self, credential: str, handshake: Handshake) -> Authenticated:
-        """Redeem the ticket; the second of two that try at once is refused, in any process."""
+        """Redeem the ticket. Of two attempts at once, in any processes, one is refused."""
         return redeem_ticket(credential, handshake.origin)
 
 
 def redeem_ticket(text: str, origin: str | None) -> Authenticated:
-    """Whose ticket this is; spends it. Blocks on the cache and the database.
+    """Use up a ticket and return its user and identity. Blocks on the cache and the database.
 
     Raises:
-        TokenExpired: it, or the proof it came from, is over.
-        TokenInvalid: forged, spent, from another origin, or of a user who may not come in.
+        TokenExpired: the ticket, or the credentials behind it, have expired.
+        TokenInvalid: the ticket is forged, used, for another origin, or its user is gone or inactive.
     """
     ticket = _read(text)
     if ticket.origin != origin:
         raise TokenInvalid("the ticket is for another origin")
     if ticket.expires_at is not None and ticket.expires_at <= time.time():
-        raise TokenExpired("the ticket's proof has expired")
+        raise TokenExpired("the ticket's credentials have expired")
     if isinstance(caches[DEFAULT_CACHE_ALIAS], DummyCache):
-        raise TokenInvalid("tickets need a cache that remembers; this site's forgets")
+        raise TokenInvalid("tickets need a cache; this site's DummyCache stores nothing")
     lifetime = get_config().ticket_lifetime
     if not cache.add(_CACHE_PREFIX + ticket.id, 1, timeout=lifetime * 2 + 60):
         raise TokenInvalid("the ticket was used already")
@@ -140,7 +143,7 @@ def _user(ticket: _Ticket) -> Any:
     if not getattr(user, "is_active", True):
         raise TokenInvalid
     if ticket.method == "session" and ticket.password not in _password_marks(user):
-        raise TokenInvalid  # the session is void since, though its row is still there
+        raise TokenInvalid  # the password has changed, so the session is void although its row exists
     return user
 
 
@@ -149,7 +152,7 @@ def _password_mark(user: Any) -> str:
 
 
 def _password_marks(user: Any) -> list[str]:
-    """What the user's password is told by: with the present secret key, then with the former."""
+    """Return hashes of the user's password hash: with the current secret key, then the fallbacks."""
     if not hasattr(user, "get_session_auth_hash"):
         return [""]
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]

@@ -1,4 +1,4 @@
-"""The places that a token may travel in, and the setting that says who verifies it."""
+"""Where a handshake may carry a token, and the function that verifies it (``TOKEN_VERIFIER``)."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .base import Authenticated, Authenticator, Handshake
 JWT_VERIFIER = "channels_realtime.auth.jwt.verify_jwt"
 
 MAX_TOKEN_LENGTH = 16_384
-"""Characters; longer than any header a server takes."""
+"""In characters. No server accepts a header as long as this."""
 
 Verifier = Callable[[str], Authenticated]
-"""Judges a token; may block. Raises TokenInvalid or TokenExpired."""
+"""Verifies a token. It may block, and raises TokenInvalid or TokenExpired."""
 
 
 def takes_tokens(config: Config) -> bool:
-    """Whether this site has a verifier of tokens; without one every token source is off.
+    """Whether this site can verify tokens. If not, no token is looked for.
 
-    Asked on the event loop for each handshake, so it imports nothing: a site with login sessions
-    alone never loads DRF.
+    Called on the event loop for each handshake, so it imports nothing: a site that uses only login
+    sessions never loads DRF.
     """
     path = config.token_verifier
     return path is not None and (path != JWT_VERIFIER or _has_simplejwt())
 
 
 def token_verifier(config: Config) -> Verifier | None:
-    """Who verifies tokens, or None where this site has none; the first call imports it."""
+    """Return the function that verifies tokens, or None. The first call imports it."""
     if config.token_verifier is None or not takes_tokens(config):
         return None
     verifier: Verifier = import_string(config.token_verifier)
@@ -46,14 +46,19 @@ def _has_simplejwt() -> bool:
 
 
 def verify_token(token: str, config: Config, source: str) -> Authenticated:
-    """Judge a token from any source; blocks.
+    """Verify a token. Blocks.
+
+    Args:
+        token: the token.
+        config: the settings.
+        source: where the token came from, for ``Identity.source``.
 
     Raises:
-        TokenInvalid, TokenExpired: it proves nothing, or no longer.
+        TokenInvalid, TokenExpired: the token is not valid, or no longer.
     """
     verifier = token_verifier(config)
     if verifier is None:
-        raise TokenInvalid("this site takes no tokens")
+        raise TokenInvalid("this site accepts no tokens")
     if not token or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         raise TokenInvalid
     found = verifier(token)
@@ -61,33 +66,33 @@ def verify_token(token: str, config: Config, source: str) -> Authenticated:
 
 
 class TokenSource(Authenticator):
-    """A token somewhere in the handshake."""
+    """Authenticates by a token in the handshake; each subclass looks in one place."""
 
     source = ""
 
     def find(self, handshake: Handshake) -> str | None:
-        """The token, if tokens are taken at all and one is here."""
+        """Return the token, if the site accepts tokens and there is one in this place."""
         return self.token(handshake) if takes_tokens(handshake.config) else None
 
     def token(self, handshake: Handshake) -> str | None:
-        """Where to look; override it for a further place."""
+        """Return the token in this place, or None. Override it to look in another place."""
         raise NotImplementedError
 
     def authenticate(self, credential: str, handshake: Handshake) -> Authenticated:
-        """Whose token it is."""
+        """Verify the token."""
         return verify_token(credential, handshake.config, self.source)
 
 
 class HeaderToken(TokenSource):
-    """``Authorization: Bearer <token>``, which clients other than browsers can send."""
+    """Looks in ``Authorization: Bearer <token>``, which browsers cannot send with a WebSocket."""
 
     source = "header"
 
     def token(self, handshake: Handshake) -> str | None:
-        """The bearer token; other schemes are none of ours."""
+        """Return the bearer token; other schemes are ignored."""
         values = handshake.headers("authorization")
         if len(values) > 1:
-            return ""  # two proofs at once: present, and bad
+            return ""  # two credentials at once count as a bad one
         for value in values:
             scheme, _, token = value.partition(" ")
             if scheme.lower() == "bearer":
@@ -96,31 +101,31 @@ class HeaderToken(TokenSource):
 
 
 class SubprotocolToken(TokenSource):
-    """A token among the offered subprotocols: the one free field of a browser's handshake."""
+    """Looks among the offered subprotocols, the only header that a browser's page can set."""
 
     source = "subprotocol"
 
     def token(self, handshake: Handshake) -> str | None:
-        """What negotiation found."""
+        """Return the token that the subprotocol negotiation found."""
         return handshake.subprotocol_token
 
 
 class QueryToken(TokenSource):
-    """``?token=<token>``, which ends up in access logs: off unless ``QUERY_TOKEN`` is set."""
+    """Looks in ``?token=<token>``. URLs end up in access logs, so it is off unless ``QUERY_TOKEN`` is set."""
 
     source = "query"
 
     def token(self, handshake: Handshake) -> str | None:
-        """The parameter ``token``."""
+        """Return the query parameter ``token``."""
         return handshake.query.get("token") if handshake.config.query_token else None
 
 
 class CookieToken(TokenSource):
-    """A token in the cookie that ``JWT_COOKIE`` names."""
+    """Looks in the cookie that ``JWT_COOKIE`` names."""
 
     source = "cookie"
 
     def token(self, handshake: Handshake) -> str | None:
-        """The cookie's value."""
+        """Return the cookie's value."""
         name = handshake.config.jwt_cookie
         return (handshake.cookies.get(name) or None) if name else None

@@ -1,4 +1,4 @@
-"""Reading a user again, for proofs that are not a login session."""
+"""Reads a user again, for credentials other than a login session."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def anonymous_user() -> Any:
 
 
 def has_row(user: Any) -> bool:
-    """Whether the database knows this user; it does not know simplejwt's ``TokenUser``.
+    """Whether this user is a row of the database; simplejwt's ``TokenUser`` is not.
 
-    By its class: a ``TokenUser`` claims to have any attribute.
+    Decided by the class, because a ``TokenUser`` seems to have every attribute.
     """
     return isinstance(user, Model)
 
 
 def read_user(identity: Identity, user: Any) -> Any | None:
-    """The user of an identity as the database has it now; None where it is gone or inactive.
+    """Return an identity's user as the database has it now, or None if it is gone or inactive.
 
     Args:
-        identity: whose.
-        user: what stands for it now; a token's own user, which has no row, is returned as it is.
+        identity: the identity of the user to read.
+        user: the user object so far. One without a row, made from a token, is returned unchanged.
     """
     if identity.user_id is None or not has_row(user):
         return user
@@ -41,12 +41,9 @@ def read_user(identity: Identity, user: Any) -> Any | None:
         return None
     if not getattr(fresh, "is_active", True):
         return None
-    if any(key.startswith("session:") for key in identity.keys) and _password(fresh) != _password(
-        user
-    ):
-        return (
-            None  # a login session's ticket: the session is void with the password it was made with
-        )
+    from_session = any(key.startswith("session:") for key in identity.keys)
+    if from_session and _password(fresh) != _password(user):
+        return None  # a ticket from a login session, which a change of the password makes void
     return fresh
 
 

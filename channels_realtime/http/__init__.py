@@ -1,1 +1,1 @@
-"""The HTTP views of the library; ``urls.py`` routes to them."""
+"""The package's HTTP views; ``urls.py`` routes to them."""

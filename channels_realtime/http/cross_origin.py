@@ -1,4 +1,4 @@
-"""Which pages may use the views, and what a browser is told of it (the Fetch standard, CORS)."""
+"""Decides which origins may use the views, and sets the CORS headers (the Fetch standard)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MAX_AGE_S = 600
 
 
 def request_scope(request: HttpRequest) -> dict[str, Any]:
-    """An HTTP request as the origin policy looks at it, under WSGI and ASGI."""
+    """Return an HTTP request as the ASGI scope that the origin policy reads; works under WSGI too."""
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
         for name, value in request.headers.items()
     ]
     if "Host" not in request.headers:
-        # As Django does (HTTP/1.0, its test client): the server's own name stands for it.
+        # HTTP/1.0 and Django's test client: use the server's name, as Django does.
         with contextlib.suppress(DisallowedHost):
             headers.append((b"host", request.get_host().encode("latin-1")))
     return {
@@ -33,12 +33,12 @@ def request_scope(request: HttpRequest) -> dict[str, Any]:
 
 
 def may_use(request: HttpRequest) -> bool:
-    """Whether the page that sent the request is one of ours; refusals are counted and logged."""
+    """Whether the request comes from an allowed origin; refusals are counted and logged."""
     return check_origin(request_scope(request))
 
 
 def preflight() -> HttpResponse:
-    """The answer to a browser's question whether it may send the real request."""
+    """Return the response to a browser's CORS preflight request."""
     response = HttpResponse(status=204)
     response["Access-Control-Allow-Methods"] = "POST"
     response["Access-Control-Allow-Headers"] = "authorization, content-type, x-csrftoken"
@@ -47,7 +47,7 @@ def preflight() -> HttpResponse:
 
 
 def allow(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Let the page read the response; call it for allowed origins only."""
+    """Let the page read the response. Call it only for allowed origins."""
     origin = request.headers.get("Origin")
     if origin is not None:
         response["Access-Control-Allow-Origin"] = origin

@@ -1,7 +1,7 @@
 """``GET …/health/`` and ``GET …/ready/``: for load balancers and Kubernetes probes.
 
-Health says that the process answers. Readiness says whether new connections should come here: not
-while it drains. Both tell of the node of this process, or that it has none yet, which is no fault.
+Health: the process responds. Readiness: the process accepts new connections, which it does not while
+it drains. A process that has no node yet is healthy and ready.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..nodes.node import serving_node
 @never_cache
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
-    """200 while the process answers."""
+    """Respond 200, with the id of this process's node, or null if it has none yet."""
     node = serving_node()
     return JsonResponse({"status": "ok", "node": None if node is None else node.id})
 
@@ -24,7 +24,7 @@ def health(request: HttpRequest) -> JsonResponse:
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 while new connections are welcome here, else 503."""
+    """Respond 200, or 503 while the process drains its connections."""
     node = serving_node()
     draining = node is not None and node.drain.begun
     body = {"status": "draining" if draining else "ready"}

@@ -1,4 +1,4 @@
-"""``POST …/ticket/``: a one-time ticket for whoever is authenticated over HTTP."""
+"""``POST …/ticket/``: issues a one-time ticket to a client that authenticates over HTTP."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from ..settings import get_config
 from . import cross_origin
 
 
-@csrf_exempt  # a bearer token needs no CSRF check; the way of the session has one of its own below
+@csrf_exempt  # a bearer token needs no CSRF check; _by_session has its own
 def ticket(request: HttpRequest) -> HttpResponseBase:
     """Issue a ticket.
 
-    Answers 200 ``{"ticket": …, "expires_in": seconds}``, 401 and 403 ``{"code": …, "reason": …}``.
+    Responds 200 with ``{"ticket": …, "expires_in": seconds}``, or 401, 403 or 405 with
+    ``{"code": …, "reason": …}``.
     """
     if not cross_origin.may_use(request):
-        return _refusal(403, "forbidden", "this origin may not have tickets")
+        return _refusal(403, "forbidden", "this origin may not request tickets")
     response: HttpResponseBase
     if request.method == "OPTIONS":
         response = cross_origin.preflight()
     elif request.method != "POST":
-        response = _refusal(405, "unsupported", "POST to have a ticket")
+        response = _refusal(405, "unsupported", "use POST to request a ticket")
         response["Allow"] = "POST, OPTIONS"
     elif _bearer(request) is not None and takes_tokens(get_config()):
         response = _by_token(request)

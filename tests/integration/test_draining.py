@@ -252,9 +252,11 @@ async def _drain_by_hand(site: Site, pair: tuple[Server, Server], everybody: boo
     argument = "--all" if everybody else node
     result = await asyncio.to_thread(site.manage, "realtime_drain", argument)
     if everybody:
-        assert result.stdout == "Told; watch the readiness views or the logs of the nodes.\n"
+        assert result.stdout == (
+            "The request was sent. Follow the drain in the nodes' readiness views or logs.\n"
+        )
     else:
-        assert result.stdout == "It drains; watch its readiness view or its log.\n"
+        assert result.stdout == "The node is draining. Follow it in its readiness view or log.\n"
     assert await members[0].closed == 4503
     await until(lambda: readiness(first) == 503, "the first is not ready")
     if everybody:
@@ -279,7 +281,7 @@ def test_realtime_drain_says_that_no_such_node_answers(shared_site):
         check=False,
     )
     assert result.returncode == 1
-    assert f"No node {nobody} answers; look whether it is there." in result.stderr
+    assert f"Node {nobody} does not respond." in result.stderr
 
 
 def test_realtime_drain_fails_when_the_layer_is_away(shared_site):
@@ -293,4 +295,4 @@ def test_realtime_drain_fails_when_the_layer_is_away(shared_site):
         check=False,
     )
     assert result.returncode == 1
-    assert "The channel layer did not take the message; nothing was drained." in result.stderr
+    assert "The channel layer did not accept the message. Nothing was drained." in result.stderr

@@ -1,4 +1,4 @@
-"""``manage.py realtime_disconnect``: end credentials, and the connections opened with them."""
+"""``manage.py realtime_disconnect``: revoke credentials, and close their connections."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ from channels_realtime.errors import ImproperUse
 
 
 class Command(BaseCommand):
-    """Revokes a user, a login session or a token, and so disconnects whoever came in with it."""
+    """Revokes a user, a login session or a token, and closes the connections opened with it."""
 
     help = (
-        "Revoke credentials and close every connection opened with them, in every process."
-        " A user who logs in again may connect again."
+        "Revoke credentials, and close every connection that was opened with them, in every process."
+        " A user who logs in again can connect again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """What to revoke."""
+        """Add the options that name what to revoke."""
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--user", help="a username or a primary key")
         what.add_argument("--session", help="the key of a login session")
         what.add_argument("--token", help="a JWT, or a token's id (jti)")
-        what.add_argument("--family", help="the id (sid) of a login's tokens")
+        what.add_argument(
+            "--family", help="the id (sid) of a token family: all tokens of one login"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Revoke, or say why not."""
+        """Revoke the credentials.
+
+        Raises:
+            CommandError: the user is unknown, or the token cannot be read.
+        """
         try:
             if options["user"] is not None:
                 revoke(user=self._user(options["user"]))
@@ -43,7 +49,7 @@ class Command(BaseCommand):
         except ImproperUse as error:
             raise CommandError(error.reason) from None
         if options["verbosity"] > 0:
-            self.stdout.write("Revoked; the connections are being closed.")
+            self.stdout.write("Revoked. The connections are being closed.")
 
     def _user(self, text: str) -> Any:
         model = get_user_model()

@@ -1,4 +1,4 @@
-"""``manage.py realtime_drain``: send a node's connections elsewhere, by hand."""
+"""``manage.py realtime_drain``: ask the clients of a server process to reconnect elsewhere."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ _NOT_TAKEN = "The channel layer did not take the message; nothing was drained."
 
 
 class Command(BaseCommand):
-    """Drains one node, or all of them."""
+    """Drains one node (one server process), or all of them."""
 
     help = (
-        "Have a node send its connections elsewhere and let nobody in any more. Its process goes on"
-        " until it is stopped. The health view and the log name a node's id."
+        "Close a node's connections so that their clients reconnect to other nodes, and accept no new"
+        " ones. A node is one server process; the process runs on until it is stopped. The health"
+        " view and the log show a node's id."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which node."""
+        """Add the arguments that name the nodes."""
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("node", nargs="?", help="the node's id")
         which.add_argument("--all", action="store_true", help="every node")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Tell the node, or say why that failed."""
+        """Send the request to drain.
+
+        Raises:
+            CommandError: the node does not respond, or the channel layer failed.
+        """
         if options["all"]:
             if not drain_all():
                 raise CommandError(_NOT_TAKEN)
@@ -37,9 +42,11 @@ class Command(BaseCommand):
             try:
                 drains = drain(options["node"])
             except Unavailable:
-                raise CommandError(_NOT_TAKEN) from None
+                raise CommandError(_NOT_SENT) from None
             if not drains:
-                raise CommandError(f"No node {options['node']} answers; look whether it is there.")
-            said = "It drains; watch its readiness view or its log."
+                raise CommandError(
+                    f"Node {options['node']} does not respond. Check the id, and that it runs."
+                )
+            said = "The node is draining. Follow it in its readiness view or log."
         if options["verbosity"] > 0:
             self.stdout.write(said)

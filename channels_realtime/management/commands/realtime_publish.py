@@ -18,18 +18,22 @@ class Command(BaseCommand):
     help = "Publish a JSON payload to every subscriber of a channel, in every process."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The channel, the payload and the event."""
+        """Add the channel, the payload and the event."""
         parser.add_argument("channel", help="the channel's name, such as orders/42")
         parser.add_argument("payload", help='the payload as JSON, such as \'{"status": "paid"}\'')
-        parser.add_argument("--event", help="a name for what happened")
+        parser.add_argument("--event", help="the event's name")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Publish, or say why not."""
+        """Publish the payload.
+
+        Raises:
+            CommandError: the payload is not JSON, or publishing failed.
+        """
         try:
             payload = json.loads(options["payload"])
         except ValueError as error:
             raise CommandError(
-                f"The payload is not JSON: {error}. Text needs its own quotes: '\"hello\"'."
+                f"The payload is not JSON: {error}. Text needs quotes of its own: '\"hello\"'."
             ) from None
         try:
             publish(options["channel"], payload, event=options["event"])

@@ -358,7 +358,7 @@ class TestCommand:
     def keys(self, **options):
         out = StringIO()
         call_command("realtime_disconnect", stdout=out, **options)
-        assert out.getvalue() == "Revoked; the connections are being closed.\n"
+        assert out.getvalue() == "Revoked. The connections are being closed.\n"
         return set(RevocationRecord.objects.values_list("key", flat=True))
 
     def test_user_by_name_or_key(self):

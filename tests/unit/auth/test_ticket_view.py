@@ -184,7 +184,7 @@ def test_token_in_the_address_gets_none(browser, alice, where):
 def test_foreign_page_gets_none_and_cannot_read_the_answer(logged_in, alice, origin):
     headers = {"Origin": origin, **logged_in.csrf, **bearer(make_token(alice.pk))}
     response = logged_in.post(PATH, headers=headers)
-    assert_refused(response, 403, "forbidden", "this origin may not have tickets")
+    assert_refused(response, 403, "forbidden", "this origin may not request tickets")
     assert not [name for name in response.headers if name.startswith("Access-Control")]
 
 

@@ -128,11 +128,11 @@ def test_ticket_lives_for_its_lifetime(identity, monkeypatch, settings):
 def test_ticket_ends_with_its_proof(alice):
     expired = Identity(user_id=str(alice.pk), method="jwt", expires_at=time.time() - 0.001)
     text, _ = issue(expired, ORIGIN)
-    assert refused(text) == "the ticket's proof has expired"
+    assert refused(text) == "the ticket's credentials have expired"
 
 
 def test_ticket_is_for_a_user():
-    with pytest.raises(ValueError, match="the anonymous need none"):
+    with pytest.raises(ValueError, match="the identity is anonymous"):
         issue(ANONYMOUS, ORIGIN)
 
 
@@ -315,7 +315,7 @@ def test_ticket_is_refused_where_the_cache_forgets_all(identity, settings):
     """Django's dummy cache says that every key is new: the ticket would serve for ever."""
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
     text, _ = issue(identity, ORIGIN)
-    assert refused(text) == "tickets need a cache that remembers; this site's forgets"
+    assert refused(text) == "tickets need a cache; this site's DummyCache stores nothing"
 
 
 def test_proof_of_a_ticket_ends_the_second_it_ends(alice):

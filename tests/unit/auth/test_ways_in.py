@@ -588,7 +588,7 @@ TICKETS: dict[str, tuple[Callable[[TicketMaker], str], str]] = {
     ),
     "proof expired": (
         lambda t: t.make(expires_at=time.time() - 1),
-        "4401 the ticket's proof has expired",
+        "4401 the ticket's credentials have expired",
     ),
     "unknown user": (lambda t: t.make(user_id=str(NOBODY)), INVALID),
     "user id abc": (lambda t: t.make(user_id="abc"), INVALID),
