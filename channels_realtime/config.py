@@ -1,4 +1,4 @@
-"""The configuration as one frozen value; ``settings`` makes it from ``CHANNELS_REALTIME``.
+"""The configuration as one frozen value, which ``settings`` makes from ``CHANNELS_REALTIME``.
 
 A field's name is its setting's key in lower case. Times are in seconds, sizes in bytes.
 """
@@ -13,12 +13,12 @@ from .conversation.throttling import Rate, Rates
 from .protocol.limits import Limits
 
 OriginRule = Callable[[str, Mapping[str, Any]], bool]
-"""Decides on one origin: takes its text and the ASGI scope."""
+"""Takes an origin and the ASGI scope, and returns whether the origin is allowed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """Every setting, with its default. The settings reference says what each is for."""
+    """All settings with their defaults. The settings reference explains each of them."""
 
     channel_layer: str = "default"
     group_prefix: str = "realtime"
@@ -107,7 +107,7 @@ class Config:
 
     @property
     def rates(self) -> Rates:
-        """How fast a connection may send."""
+        """The rate limits of one connection."""
         return Rates(
             messages=Rate.of(self.connection_messages),
             bytes=Rate.of(self.connection_bytes),
@@ -118,7 +118,7 @@ class Config:
 
     @property
     def limits(self) -> Limits:
-        """What a connection may send."""
+        """The limits on what one connection may send."""
         return Limits(
             max_frame=self.max_frame_bytes,
             max_payload=self.max_payload_bytes,
@@ -133,4 +133,4 @@ class Config:
 FIELDS: dict[str, dataclasses.Field[Any]] = {
     field.name.upper(): field for field in dataclasses.fields(Config)
 }
-"""The fields by the key of their setting."""
+"""The fields of ``Config`` by the key of their setting."""

@@ -6,10 +6,10 @@
     ├── UnknownChannel, NotSubscribed, AlreadySubscribed, UnknownMethod
     ├── RateLimited, TooLarge, TooManySubscriptions
     ├── RequestTimeout, Unavailable
-    ├── ImproperUse          the caller's own mistake, never sent to a client
-    └── ConnectionClosed     the connection ended while a request was being served
+    ├── ImproperUse          a bug in the calling code, never sent to a client
+    └── ConnectionClosed     the connection ended before its request was answered
 
-Hooks of a channel raise them to refuse a request; ``publish()`` raises them in its caller.
+Raise them in a channel's hooks to refuse a request. ``publish()`` raises them too.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class RealtimeError(Exception):
     """A request or a publication failed.
 
     Args:
-        reason: what was got, what was expected and the remedy. It reaches the client: no secrets.
-        retry_after: seconds after which trying again may succeed, or None.
-        code: the wire code, by default that of the class.
+        reason: what is wrong, what was expected and the remedy. The client sees it: no secrets.
+        retry_after: seconds after which the client may try again, or None.
+        code: the wire code, by default the class's.
     """
 
     code: ErrorCode = ErrorCode.INTERNAL
@@ -53,7 +53,7 @@ class BadMessage(RealtimeError):
 
 
 class BadChannel(RealtimeError):
-    """A channel's name breaks the grammar."""
+    """A channel's name is malformed."""
 
     code = ErrorCode.BAD_CHANNEL
     default_reason = "not a channel name"
@@ -67,7 +67,7 @@ class BadPayload(RealtimeError):
 
 
 class Unsupported(RealtimeError):
-    """The channel, or this release, does not offer what was asked for."""
+    """The channel or this release does not support the request."""
 
     code = ErrorCode.UNSUPPORTED
     default_reason = "not supported here"
@@ -81,21 +81,21 @@ class Unauthenticated(RealtimeError):
 
 
 class TokenExpired(RealtimeError):
-    """The token was good once."""
+    """The token has expired."""
 
     code = ErrorCode.TOKEN_EXPIRED
     default_reason = "the token has expired"
 
 
 class TokenInvalid(RealtimeError):
-    """The token proves nothing."""
+    """The token is not valid."""
 
     code = ErrorCode.TOKEN_INVALID
     default_reason = "the token is not valid"
 
 
 class Forbidden(RealtimeError):
-    """The identity of the connection may not do this."""
+    """The connection's user may not do this."""
 
     code = ErrorCode.FORBIDDEN
     default_reason = "not allowed"
@@ -109,14 +109,14 @@ class UnknownChannel(RealtimeError):
 
 
 class NotSubscribed(RealtimeError):
-    """The connection is not on the channel."""
+    """The connection is not subscribed to the channel."""
 
     code = ErrorCode.NOT_SUBSCRIBED
     default_reason = "not subscribed"
 
 
 class AlreadySubscribed(RealtimeError):
-    """The connection is on the channel with these parameters."""
+    """The connection is already subscribed to the channel with these parameters."""
 
     code = ErrorCode.ALREADY_SUBSCRIBED
     default_reason = "already subscribed"
@@ -130,7 +130,7 @@ class UnknownMethod(RealtimeError):
 
 
 class RateLimited(RealtimeError):
-    """Too much in too short a time."""
+    """A rate limit was exceeded."""
 
     code = ErrorCode.RATE_LIMITED
     default_reason = "too many requests"
@@ -144,7 +144,7 @@ class TooLarge(RealtimeError):
 
 
 class TooManySubscriptions(RealtimeError):
-    """The connection holds all the subscriptions it may."""
+    """The connection has as many subscriptions as allowed."""
 
     code = ErrorCode.TOO_MANY_SUBSCRIPTIONS
     default_reason = "too many subscriptions"
@@ -158,15 +158,15 @@ class RequestTimeout(RealtimeError):
 
 
 class Unavailable(RealtimeError):
-    """The channel layer or a store did not answer."""
+    """The channel layer or a store did not respond."""
 
     code = ErrorCode.UNAVAILABLE
     default_reason = "temporarily unavailable"
 
 
 class ImproperUse(RealtimeError):
-    """The calling code misuses the package, as ``publish()`` on a running event loop does."""
+    """The calling code misuses the package, for example by ``publish()`` on a running event loop."""
 
 
 class ConnectionClosed(RealtimeError):
-    """The connection ended while its request was being served; nobody waits for the answer."""
+    """The connection ended before its request was answered, so the answer is not needed."""

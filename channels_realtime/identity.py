@@ -1,4 +1,4 @@
-"""Who a connection is, and how that was proven."""
+"""Who is connected, and how they authenticated."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The identity of a connection; a value without secrets, safe to log and to show.
+    """The identity of a connection. It holds no secrets, so it is safe to log and to show.
 
     Args:
         user_id: the user's primary key as text, or None for an anonymous connection.
-        method: how it was proven: ``"session"``, ``"jwt"``, ``"ticket"``, ``"scope"`` (a middleware
-            of the site), or ``"anonymous"``.
-        expires_at: when the proof ends, in seconds since the epoch, or None where nothing says so.
-        proven_at: when the proof was made (a token's ``iat``, a login), in seconds since the epoch;
-            0 where nothing says so. A user's revocation ends what was proven before it.
-        keys: what can be revoked to end this identity, such as ``session:<hash of the key>``,
-            ``token:<jti>``, ``family:<sid>``.
+        method: how the user authenticated: ``"session"``, ``"jwt"``, ``"ticket"``, ``"scope"`` (a
+            middleware of the site), or ``"anonymous"``.
+        expires_at: when the credentials expire, in seconds since the epoch, or None if unknown.
+        proven_at: when the user authenticated (a login, or a token's ``iat``), in seconds since the
+            epoch; 0 if unknown. Revoking the user ends identities with an earlier time.
+        keys: the credentials that can be revoked to end this identity, such as
+            ``session:<hash of the key>``, ``token:<jti>`` or ``family:<sid>`` (a token family).
         source: where the credentials came from, such as ``"header"`` or ``"subprotocol"``; for a
-            ticket the method of the proof that it came from.
+            ticket, the method by which its user authenticated.
     """
 
     user_id: str | None
@@ -31,18 +31,21 @@ class Identity:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether nobody was proven."""
+        """Whether the connection is anonymous."""
         return self.user_id is None
 
     @property
     def carries_token(self) -> bool:
-        """Whether a token is part of the proof, so that a user's tokens being revoked ends it."""
+        """Whether a token is among the credentials, so that revoking the user's tokens ends it."""
         return "jwt" in (self.method, self.source) or any(
             key.startswith("token:") for key in self.keys
         )
 
     def joined_by(self, fresh: Identity) -> Identity:
-        """This identity, extended by a fresh proof of the same user; what can revoke either ends it."""
+        """Return this identity, renewed by other credentials of the same user.
+
+        Revoking either credentials ends it.
+        """
         deadlines = (self.expires_at, fresh.expires_at)
         known = [deadline for deadline in deadlines if deadline is not None]
         return dataclasses.replace(

@@ -1,7 +1,7 @@
-"""``CHANNELS_REALTIME`` in Django's settings, as a ``Config``.
+"""Reads ``CHANNELS_REALTIME`` from Django's settings into a ``Config``.
 
-Read on access, so that ``override_settings`` works. What is wrong with the dict is listed by
-``problems`` for the system checks; ``get_config`` raises ImproperlyConfigured on the same.
+The setting is read on each access, so that ``override_settings`` works. ``problems`` lists what is
+wrong with it, for the system checks; ``get_config`` raises ImproperlyConfigured for the first.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .protocol.frames import Policy
 SETTING = "CHANNELS_REALTIME"
 
 MAX_TICKET_LIFETIME_S = 300
-"""A ticket must not outlive the memory of the logout that ended its proof (600 s)."""
+"""A ticket must expire before the revocation of the login session behind it is deleted (600 s)."""
 
 
 class Problem(NamedTuple):
-    """One thing wrong with the settings: the key, what is wrong, and the remedy."""
+    """A fault in the settings: the key, what is wrong, and the remedy."""
 
     key: str
     message: str
@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 def get_config() -> Config:
-    """The configuration in force.
+    """Return the current configuration.
 
     Raises:
         ImproperlyConfigured: ``CHANNELS_REALTIME`` has unknown keys or wrong values.
@@ -56,7 +56,7 @@ _cached: tuple[Any, Config] | None = None
 
 
 def problems(raw: Any) -> Iterator[Problem]:
-    """What is wrong with the setting's value."""
+    """Yield what is wrong with the value of ``CHANNELS_REALTIME``."""
     if raw is None:
         return
     if not isinstance(raw, Mapping):
@@ -75,8 +75,14 @@ def problems(raw: Any) -> Iterator[Problem]:
             yield Problem(key, f"{SETTING}[{key!r}] is {value!r}.", f"Expected {expected}.")
 
 
-# A rule returns what was expected, or None where the value is as expected.
 _Rule = Callable[[Any], str | None]
+"""Returns None for a valid value, else what is expected."""
+
+_COLLECTIONS = (list, tuple, set, frozenset)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _flag(value: Any) -> str | None:
@@ -91,15 +97,27 @@ def _integer(least: int) -> _Rule:
 
 
 def _seconds(value: Any) -> str | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e7:
-        return None
-    return "a number of seconds greater than 0"
+    return None if _is_number(value) and 0 < value < 1e7 else "a number of seconds greater than 0"
 
 
-def _ticket_lifetime(value: Any) -> str | None:
-    if _seconds(value) or not 1 <= value <= MAX_TICKET_LIFETIME_S:
-        return f"a number of seconds from 1 to {MAX_TICKET_LIFETIME_S}"
-    return None
+def _not_negative(value: Any) -> str | None:
+    return None if _is_number(value) and 0 <= value < 1e7 else "a number of seconds, at least 0"
+
+
+def _between(least: float, most: float) -> _Rule:
+    def rule(value: Any) -> str | None:
+        if _is_number(value) and least <= value <= most:
+            return None
+        return f"a number of seconds from {least:g} to {most:g}"
+
+    return rule
+
+
+def _one_of(*values: str) -> _Rule:
+    def rule(value: Any) -> str | None:
+        return None if value in values else f"one of {', '.join(map(repr, values))}"
+
+    return rule
 
 
 def _group_prefix(value: Any) -> str | None:
@@ -115,7 +133,7 @@ def _path(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    return None if isinstance(value, str) and value else "text"
+    return None if isinstance(value, str) and value else "text that is not empty"
 
 
 def _subprotocols(value: Any) -> str | None:
@@ -128,38 +146,24 @@ def _subprotocols(value: Any) -> str | None:
     return f"a dict of subprotocol names to one of {', '.join(sorted(CODECS))}"
 
 
-def _close_codes(value: Any) -> str | None:
-    return None if value in ("application", "rfc") else "'application' or 'rfc'"
-
-
 def _origins(value: Any) -> str | None:
-    if value is None or callable(value):
+    if value is None or callable(value) or _dotted(value) is None:
         return None
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
-        return None
-    if isinstance(value, (list, tuple, set, frozenset)) and all(
-        isinstance(origin, str) for origin in value
-    ):
+    if isinstance(value, _COLLECTIONS) and all(isinstance(origin, str) for origin in value):
         return None
     return "None, a list of origins, a callable or the dotted path of one"
 
 
 def _rate(value: Any) -> str | None:
-    numbers = (int, float)
     if (
         isinstance(value, (tuple, list))
         and len(value) == 2
-        and all(isinstance(part, numbers) and not isinstance(part, bool) for part in value)
+        and all(map(_is_number, value))
         and value[0] > 0
         and value[1] >= 1
     ):
         return None
     return "(a second, at once), such as (10, 50)"
-
-
-def _slow_policy(value: Any) -> str | None:
-    policies = [policy.value for policy in Policy]
-    return None if value in policies else f"one of {', '.join(map(repr, policies))}"
 
 
 def _paths(value: Any) -> str | None:
@@ -184,30 +188,15 @@ def _optional(rule: _Rule) -> _Rule:
     return optional
 
 
-def _not_negative(value: Any) -> str | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e7:
-        return None
-    return "a number of seconds, at least 0"
-
-
 def _share(value: Any) -> str | None:
     if isinstance(value, bool) or (isinstance(value, (int, float)) and 0 <= value <= 1):
         return None
     return "True, False, or the share of connections to record, from 0.0 to 1.0"
 
 
-def _between(least: float, most: float) -> _Rule:
-    def rule(value: Any) -> str | None:
-        if _seconds(value) is None and least <= value <= most:
-            return None
-        return f"a number of seconds from {least:g} to {most:g}"
-
-    return rule
-
-
 def _networks(value: Any) -> str | None:
     expected = "a list of addresses and networks, such as '10.0.0.0/8'"
-    if not isinstance(value, (list, tuple, set, frozenset)):
+    if not isinstance(value, _COLLECTIONS):
         return expected
     for network in value:
         try:
@@ -215,11 +204,6 @@ def _networks(value: Any) -> str | None:
         except (ValueError, TypeError):
             return expected
     return None
-
-
-def _address_header(value: Any) -> str | None:
-    headers = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
-    return None if value in headers else f"one of {', '.join(map(repr, headers))}"
 
 
 _RULES: dict[str, _Rule] = {
@@ -234,17 +218,17 @@ _RULES: dict[str, _Rule] = {
     "JWT_COOKIE": _optional(_text),
     "STATELESS_TOKENS": _flag,
     "FIRST_MESSAGE_AUTH": _flag,
-    "TICKET_LIFETIME": _ticket_lifetime,
+    "TICKET_LIFETIME": _between(1, MAX_TICKET_LIFETIME_S),
     "AUTH_EXPIRING_LEAD": _seconds,
     "AUTH_LEEWAY": _not_negative,
     "REVOCATION_POLL_INTERVAL": _seconds,
     "SWEEP_INTERVAL": _seconds,
     "TRUSTED_PROXIES": _networks,
-    "CLIENT_ADDRESS_HEADER": _optional(_address_header),
+    "CLIENT_ADDRESS_HEADER": _optional(_one_of("X-Forwarded-For", "Forwarded", "X-Real-IP")),
     "ALLOWED_ORIGINS": _origins,
     "ALLOW_MISSING_ORIGIN": _flag,
     "SUBPROTOCOLS": _subprotocols,
-    "CLOSE_CODES": _close_codes,
+    "CLOSE_CODES": _one_of("application", "rfc"),
     "HEARTBEAT_INTERVAL": _seconds,
     "HEARTBEAT_TIMEOUT": _seconds,
     "MAX_FRAME_BYTES": _integer(128),
@@ -266,7 +250,7 @@ _RULES: dict[str, _Rule] = {
     "MAX_CONNECTIONS": _optional(_integer(1)),
     "MAX_CONNECTIONS_PER_USER": _optional(_integer(1)),
     "MAX_CONNECTIONS_PER_ADDRESS": _optional(_integer(1)),
-    "SLOW_POLICY": _slow_policy,
+    "SLOW_POLICY": _one_of(*(policy.value for policy in Policy)),
     "OUTBOX_MAX_MESSAGES": _integer(1),
     "OUTBOX_MAX_BYTES": _integer(1),
     "HOOK_THREADS": _integer(0),

@@ -1,8 +1,9 @@
-"""Signals of what happens to connections, for a site's own logs, metrics and rules.
+"""Signals about connections, for a site's own logs, metrics and rules.
 
-None is sent for a message: that would be a call a delivery. Receivers, sync or async, are called
-after the fact and apart from the connection: a slow one delays nobody, a failing one is logged.
-``sender`` is the node. ``connection`` has what hooks see (``id``, ``user``, ``identity``,
+Messages send no signal, because that would cost a call per delivery. Receivers, sync or async, are
+called after the event, independently of the connection: a slow receiver delays no connection, and a
+failing one is logged. ``sender`` is the node, the runtime of one server process. ``connection`` is
+the same object as in hooks (``id``, ``user``, ``identity``,
 ``client_address``, ``scope`` …).
 """
 
@@ -11,27 +12,27 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 connected = Signal()
-"""A connection was welcomed. Arguments: ``connection``."""
+"""A connection was accepted and has an identity. Arguments: ``connection``."""
 
 disconnected = Signal()
-"""A connection is gone. Arguments: ``connection``, ``code`` (the close code that the server sent, or
-None where the client left or was lost)."""
+"""A connection has ended. Arguments: ``connection``, ``code`` (the close code that the server sent, or
+None if the client closed it or was lost)."""
 
 subscribed = Signal()
-"""Arguments: ``connection``, ``channel`` (its name)."""
+"""A connection subscribed to a channel. Arguments: ``connection``, ``channel`` (its name)."""
 
 unsubscribed = Signal()
-"""Arguments: ``connection``, ``channel``."""
+"""A subscription ended. Arguments: ``connection``, ``channel`` (its name)."""
 
 denied = Signal()
-"""A handshake or a credential was refused. Arguments: ``scope``, ``reason`` (``"origin"``,
+"""A handshake or credentials were refused. Arguments: ``scope``, ``reason`` (``"origin"``,
 ``"credentials"``, ``"full"``, ``"draining"``, ``"address"``, ``"blocked"``)."""
 
 throttled = Signal()
-"""A connection was over a limit for the first time within a while. Arguments: ``connection``,
-``limit`` (the setting's key, or ``"publish_rate"`` for a channel class's own)."""
+"""A connection exceeded a rate limit; repetitions within a while send no signal. Arguments:
+``connection``, ``limit`` (the setting's key, or ``"publish_rate"`` for a channel class's limit)."""
 
 slow = Signal()
-"""A client did not keep up, for the first time within a while: with the ``policy`` ``"close"`` its
-queue was full and it was closed, with another one messages were dropped. Arguments: ``connection``,
-``policy``."""
+"""A client's queue was full; repetitions within a while send no signal. With the ``policy``
+``"close"`` the connection was closed, with another policy messages were dropped. Arguments:
+``connection``, ``policy``."""

@@ -1,4 +1,4 @@
-"""For the tests of sites that use the package: publications are captured instead of sent."""
+"""Test support for sites: captures publications instead of sending them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ __all__ = ["Captured", "capture_publications"]
 
 
 class Captured(Sequence[Publication]):
-    """The publications of a ``with`` block, in the order published.
+    """The publications of a ``with`` block, in the order in which they were published.
 
-    One that waits for a commit is here once its transaction has been left, although the transaction
-    around a ``TestCase`` never commits; one that was rolled back, savepoints included, is not.
+    A publication that waits for a commit appears when the code has left its transaction, although
+    the transaction around a ``TestCase`` never commits. It does not appear if the transaction or a
+    savepoint was rolled back.
     """
 
     def __init__(self) -> None:
@@ -27,14 +28,19 @@ class Captured(Sequence[Publication]):
         self._frozen: list[Publication] | None = None
 
     def record(self, publications: list[Publication], using: str | None) -> None:
-        """Keep publications; ``using`` names the database whose commit they wait for."""
+        """Keep publications.
+
+        Args:
+            publications: the publications of one call.
+            using: the database alias, or None if they wait for no commit.
+        """
         entry = _Entry(publications, using)
         self._entries.append(entry)
         if using is not None:
             transaction.on_commit(entry.mark, using=using)
 
     def freeze(self) -> None:
-        """The block has ended: what is here stays here."""
+        """Keep the present list: the block has ended."""
         self._frozen = self._visible()
 
     def _visible(self) -> list[Publication]:
@@ -63,12 +69,12 @@ class Captured(Sequence[Publication]):
         return f"<Captured {self._visible()!r}>"
 
     def to(self, channel: str) -> list[Publication]:
-        """The publications to one channel."""
+        """Return the publications to one channel."""
         return [publication for publication in self._visible() if publication.channel == channel]
 
 
 class _Entry:
-    """One call's publications and the commit they wait for."""
+    """The publications of one call, and the commit that they wait for."""
 
     __slots__ = ("committed", "mark", "publications", "using")
 
@@ -82,7 +88,7 @@ class _Entry:
         self.committed = True
 
     def is_out(self) -> bool:
-        """Whether it was sent, or would be but for the transaction around a test."""
+        """Whether it was sent, or would be sent without the transaction around a test."""
         if self.committed:
             return True
         assert self.using is not None
@@ -97,7 +103,7 @@ def _of_testcase(block: Any) -> bool:
 
 
 class _Captures:
-    """The captures in force; the innermost takes all publications of the process."""
+    """The active captures; the innermost takes all publications of the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -120,11 +126,11 @@ captures = _Captures()
 
 @contextmanager
 def capture_publications() -> Iterator[Captured]:
-    """Keep what is published in the block, instead of sending it.
+    """Capture what is published in the block, instead of sending it.
 
-    Works in a plain ``TestCase``, whose transaction never commits: a publication that waits for a
-    commit is captured once the code's own ``atomic()`` blocks have been left, and is not where they
-    were rolled back.
+    Works in a plain ``TestCase``, although its transaction never commits: a publication that waits
+    for a commit is captured when the code has left its own ``atomic()`` blocks, unless they were
+    rolled back.
 
     Example::
 

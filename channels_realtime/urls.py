@@ -1,4 +1,4 @@
-"""The library's HTTP views; include them as ``path("realtime/", include("channels_realtime.urls"))``."""
+"""Routes of the HTTP views: ``path("realtime/", include("channels_realtime.urls"))`` includes them."""
 
 from __future__ import annotations
 

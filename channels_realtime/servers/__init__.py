@@ -1,5 +1,4 @@
-"""What ASGI servers do not do through ASGI: flow control on Daphne, and leaving on a signal.
+"""What ASGI does not offer, for single servers: flow control on Daphne, shutdown, aborts, compression.
 
-Nothing here is needed for a connection to work: on a server that is not known, ASGI's own ``send``
-and ``receive`` are all there is.
+Connections work without it: on an unknown server, only ASGI's own ``send`` and ``receive`` are used.
 """

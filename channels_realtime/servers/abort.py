@@ -1,9 +1,9 @@
-"""Ending a client's TCP connection for good, where ASGI knows only a polite close.
+"""Aborts a client's TCP connection, because ASGI can only close it after all data was sent.
 
-Closing waits until what was written has been taken. A client that does not read takes nothing, and
-its kernel says that it is alive: the connection, its file descriptor and its buffer stay for as long
-as the client likes, also after the application has returned (on uvicorn), or because it has (on
-Daphne, which closes nothing then). So the connection of a client that has had its time is aborted.
+A close waits until the client has read what was written. If the client does not read, but its kernel
+keeps the connection alive, the connection, its file descriptor and its buffer stay as long as the
+client wants. uvicorn keeps them even after the application has returned; Daphne does not close them
+when it returns. So the connection of a client that exceeds its time is aborted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .daphne import SendEvent, protocol_of
 
 
 def abort(send: SendEvent) -> None:
-    """End the TCP connection beneath ``send`` at once; nothing happens on a server not known."""
+    """Abort the TCP connection beneath ``send`` at once. Does nothing on an unknown server."""
     daphne = getattr(protocol_of(send), "transport", None)
     if daphne is not None:
         daphne.abortConnection()
@@ -26,10 +26,14 @@ def abort(send: SendEvent) -> None:
 
 
 def abort_unless_taken(send: SendEvent, seconds: float) -> None:
-    """End the TCP connection after ``seconds`` where the client has not taken what was written.
+    """Abort the TCP connection after ``seconds`` if the client has not read what was written.
 
-    For uvicorn, whose connections leave the application behind; autobahn, beneath Daphne, gives a
-    client some seconds for its answer to a close and then does the same.
+    For uvicorn only, where a connection can outlive the application. On Daphne, autobahn drops the
+    connection itself if the client does not answer a close within some seconds.
+
+    Args:
+        send: the ASGI ``send`` of the connection.
+        seconds: how long to wait.
     """
     uvicorn = _uvicorn_transport(send)
     if uvicorn is not None and uvicorn.get_write_buffer_size() > 0:
@@ -38,7 +42,7 @@ def abort_unless_taken(send: SendEvent, seconds: float) -> None:
 
 def _abort(transport: Any) -> None:
     found = transport.get_extra_info("socket")
-    if found is not None and found.fileno() != -1:  # aborting what is closed fails in asyncio
+    if found is not None and found.fileno() != -1:  # asyncio fails to abort a closed transport
         transport.abort()
 
 
@@ -47,4 +51,6 @@ def _uvicorn_transport(send: SendEvent) -> Any | None:
     if not type(protocol).__module__.startswith("uvicorn."):
         return None
     transport = getattr(protocol, "transport", None)
-    return transport if hasattr(transport, "abort") else None  # uvloop's have classes of their own
+    return (
+        transport if hasattr(transport, "abort") else None
+    )  # uvloop has its own transport classes

@@ -1,11 +1,11 @@
-"""Daphne: its protocol object, flow control in both directions, and the way to compression.
+"""Daphne: its protocol object, flow control in both directions, and compression.
 
-Daphne's ``send`` never waits and its queue of received frames has no bound: a client that does not
-read, or that writes faster than its handlers run, grows the process without end (measured: 300 MB
-sent to such a client added 287 MiB). Twisted's transport says when its buffer is full and stops
-reading when told to (``IPushProducer``, ``ITransport``), and Daphne hands ``send`` out as a partial
-of its method and the protocol, which leads to the transport. So ``send`` can wait here as it does
-on other servers, and the rest of the package need not know which server this is.
+Daphne's ``send`` never waits, and its queue of received frames has no limit. A client that does not
+read, or writes faster than its handlers run, lets the process grow without limit (measured: 300 MB
+sent to such a client added 287 MiB). Twisted's transport reports a full buffer and can stop reading
+(``IPushProducer``, ``ITransport``). Daphne's ``send`` is a partial of a method and the protocol
+object, which has the transport. So ``send`` waits here as on other servers, and the rest of the
+package does not depend on the server.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
 
 CLOSE_HANDSHAKE_S = 10.0
-"""How long a client may take to answer a close. autobahn's own 1 s is too short for one that has a
-queue to read first, or for a busy machine: it then sees 1006, and not the code that says why."""
+"""How long a client may take to answer a close. autobahn's default of 1 s is too short for a client
+that must read a queue first, or on a busy machine: it would see 1006 instead of the close code."""
 
 
 class FlowControl:
-    """Both directions of one Daphne connection: a producer to Twisted, a ``send`` that waits to us.
+    """Flow control of one Daphne connection: Twisted calls it as a producer; its ``send`` waits.
 
     Args:
         send: Daphne's ``send``.
@@ -36,8 +36,8 @@ class FlowControl:
     def __init__(self, send: SendEvent, transport: Any) -> None:
         self._send = send
         self._transport = transport
-        self._room: asyncio.Future[None] | None = None  # there is one while the buffer is full
-        # Twisted's HTTP channel has registered itself and is not asked any more after the upgrade.
+        self._room: asyncio.Future[None] | None = None  # not None while the buffer is full
+        # Twisted's HTTP channel has registered itself, but is not used after the upgrade.
         transport.unregisterProducer()
         transport.registerProducer(self, True)
 
@@ -55,28 +55,28 @@ class FlowControl:
             room.set_result(None)
 
     def stopProducing(self) -> None:
-        """The connection is lost: nobody waits for room any more."""
+        """The connection is lost: stop waiting."""
         self.resumeProducing()
 
     # -- ours --------------------------------------------------------------------------------------
 
     async def send(self, event: dict[str, Any]) -> None:
-        """Daphne's ``send``, once there is room."""
+        """Call Daphne's ``send`` when the buffer has room."""
         while self._room is not None:
             await asyncio.shield(self._room)
         await self._send(event)
 
     def pause_reading(self) -> None:
-        """Take no more bytes from the client; its own writes come to a stop."""
+        """Stop reading from the client, so that TCP stops its writes."""
         self._transport.pauseProducing()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Read from the client again."""
         self._transport.resumeProducing()
 
 
 def flow_control(send: SendEvent) -> FlowControl | None:
-    """Flow control for a connection of Daphne's; None on any other server."""
+    """Return flow control for a Daphne connection, or None on any other server."""
     protocol = protocol_of(send)
     if protocol is not None and hasattr(protocol, "closeHandshakeTimeout"):
         protocol.closeHandshakeTimeout = CLOSE_HANDSHAKE_S
@@ -88,7 +88,7 @@ def flow_control(send: SendEvent) -> FlowControl | None:
 
 
 def protocol_of(send: SendEvent) -> Any | None:
-    """Daphne's protocol object of the connection that ``send`` writes to; None on any other server."""
+    """Return Daphne's protocol object behind ``send``, or None on any other server."""
     module = sys.modules.get("daphne.server")
     if module is None or not isinstance(send, functools.partial):
         return None
@@ -98,9 +98,9 @@ def protocol_of(send: SendEvent) -> Any | None:
 
 
 def offer_compression(send: SendEvent) -> None:
-    """Have a connection of Daphne's that is not accepted yet compressed; elsewhere the server decides."""
+    """Compress a Daphne connection that is not accepted yet. Other servers decide by themselves."""
     protocol = protocol_of(send)
     if protocol is not None:
-        from .daphne_compression import compress  # autobahn is there where Daphne is
+        from .daphne_compression import compress  # Daphne installs autobahn
 
         compress(protocol)

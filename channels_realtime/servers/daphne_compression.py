@@ -1,16 +1,14 @@
-"""Daphne: permessage-deflate (RFC 7692), which autobahn beneath it can do and Daphne never asks for.
+"""Daphne: permessage-deflate (RFC 7692), which autobahn supports and Daphne does not use.
 
-The application runs before autobahn answers the handshake, so the answer to the client's offer can
-be given here, for one connection and no other: nothing of Daphne's or of another application's
-WebSockets changes.
+The application runs before autobahn answers the handshake, so this module can answer the client's
+offer for single connections. Daphne and other applications' WebSockets stay unchanged.
 
-Every message is compressed on its own (no context takeover). That costs some of the saving. In
-return a connection keeps neither a compressor nor a decompressor between messages, and a message
-that goes to a thousand clients is compressed once: all of them are sent the same bytes.
+Each message is compressed separately (no context takeover). That saves fewer bytes, but a connection
+keeps no compressor and no decompressor between messages, and a message to a thousand clients is
+compressed once: all get the same bytes.
 
-What a client sends is inflated up to the limit on a message and not further, whatever a frame
-expands to. autobahn before 26.7.1 does not stop there (GHSA-hxp9-w8x3-p566): with it nothing is
-compressed.
+A client's message is inflated only up to the limit on a message. autobahn before 26.7.1 does not
+stop there (GHSA-hxp9-w8x3-p566); with it, nothing is compressed.
 """
 
 from __future__ import annotations
@@ -34,22 +32,22 @@ WINDOW_BITS = 12
 """A compressor looks back 4 KiB."""
 
 MEMORY_LEVEL = 5
-"""With the window: a compressor takes 32 KiB (``(1 << bits + 2) + (1 << level + 9)``, zlib.h)."""
+"""With this window, a compressor takes 32 KiB (``(1 << bits + 2) + (1 << level + 9)``, zlib.h)."""
 
 INFLATED_MAX_BYTES = 1_048_576
-"""The limit on an inflated message where Daphne was told to have none."""
+"""The limit on an inflated message if Daphne is configured without one."""
 
 REMEMBERED = 4
-"""Messages whose compressed form is kept for the next connection: a publication has one for each codec."""
+"""How many compressed messages are kept for the next connection. A publication has one per codec."""
 
 _ON_THE_WIRE = "permessage-deflate"
-_NAME = "channels_realtime.shared_deflate"  # by which autobahn finds ``SharedDeflate``
+_NAME = "channels_realtime.shared_deflate"  # autobahn finds ``SharedDeflate`` by it
 
 _remembered: deque[tuple[int, bytes, bytes]] = deque(maxlen=REMEMBERED)
 
 
 def deflated(payload: bytes, window_bits: int) -> bytes:
-    """A message compressed on its own, without the tail (RFC 7692, section 7.2.1)."""
+    """Return a message compressed separately, without the tail (RFC 7692, section 7.2.1)."""
     for known_bits, known, compressed in _remembered:
         if known_bits == window_bits and known == payload:
             return compressed
@@ -62,25 +60,25 @@ def deflated(payload: bytes, window_bits: int) -> bytes:
 
 
 class SharedDeflate(PerMessageDeflate):
-    """autobahn's permessage-deflate without a compressor of its own, and without idle state."""
+    """autobahn's permessage-deflate with a shared compressor, and without state between messages."""
 
     def start_compress_message(self) -> None:
-        """A message begins."""
+        """Begin a message."""
         self._parts: list[bytes] = []
 
     def compress_message_data(self, data: bytes) -> bytes:
-        """A part of a message, which for Daphne is all of it; nothing comes out yet."""
+        """Collect a part of a message (Daphne passes all of it at once); returns nothing yet."""
         self._parts.append(data)
         return b""
 
     def end_compress_message(self) -> bytes:
-        """The message, compressed."""
+        """Return the compressed message."""
         payload = b"".join(self._parts)
         self._parts = []
         return deflated(payload, self.server_max_window_bits)
 
     def end_decompress_message(self) -> None:
-        """The client's message is over: so is its decompressor."""
+        """End the client's message, and free its decompressor."""
         super().end_decompress_message()  # type: ignore[no-untyped-call]
         self._decompressor = None
 
@@ -88,12 +86,12 @@ class SharedDeflate(PerMessageDeflate):
 class Accept(PerMessageDeflateOfferAccept):
     """The answer to an offer: no context takeover in either direction.
 
-    The client's window is left to it: autobahn does not tell how small a one it offered, and its
-    decompressor here, 40 KiB at the most, lives while a message comes in.
+    The client chooses its own window, because autobahn does not tell how small a window it offered.
+    Its decompressor takes at most 40 KiB, and only while a message arrives.
 
     Args:
-        offer: the client's.
-        max_message_bytes: what a message of the client's may inflate to.
+        offer: the client's offer.
+        max_message_bytes: the size in bytes to which a client's message may inflate.
     """
 
     EXTENSION_NAME = _NAME
@@ -109,7 +107,7 @@ class Accept(PerMessageDeflateOfferAccept):
         )
 
     def get_extension_string(self) -> str:
-        """The answer's header."""
+        """Return the value of the answer's header."""
         parts = [_ON_THE_WIRE, "server_no_context_takeover", "client_no_context_takeover"]
         if self.offer.request_max_window_bits:
             parts.append(f"server_max_window_bits={self.window_bits}")
@@ -117,10 +115,10 @@ class Accept(PerMessageDeflateOfferAccept):
 
 
 def compress(protocol: Any) -> None:
-    """Compress this connection if its client offers to; call it before the connection is accepted.
+    """Compress this connection if its client offers it. Call it before the connection is accepted.
 
     Args:
-        protocol: Daphne's, of a handshake that is not answered yet.
+        protocol: Daphne's protocol object of a handshake that is not answered yet.
     """
     if not _usable(protocol):
         return
@@ -139,7 +137,7 @@ _complained = False
 
 
 def _usable(protocol: Any) -> bool:
-    """Whether this autobahn has what is needed here; says once if not."""
+    """Whether this autobahn version has what is needed here; if not, log it once."""
     global _complained
     if not hasattr(protocol, "perMessageCompressionAccept"):
         missing = "perMessageCompressionAccept"
@@ -154,7 +152,7 @@ def _usable(protocol: Any) -> bool:
         return True
     if not _complained:
         _complained = True
-        logger.warning("DAPHNE_COMPRESSION does nothing: this autobahn lacks %s", missing)
+        logger.warning("DAPHNE_COMPRESSION has no effect: this autobahn lacks %s", missing)
     return False
 
 
@@ -164,7 +162,7 @@ def _stops_inflating() -> bool:
 
 
 class _NoOffer:
-    """What a client offers that uses our internal name: a bad handshake."""
+    """An offer with our internal name: the handshake is malformed."""
 
     @classmethod
     def parse(cls, params: Any) -> None:

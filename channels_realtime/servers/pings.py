@@ -1,8 +1,8 @@
-"""Whether the server's own WebSocket pings are visibly off.
+"""Detects that the server's own WebSocket pings are off.
 
-They are what keeps a bare page alive, which answers nothing of ours: a proxy's idle timeout would
-cut it, and a page that is gone without a word would never be noticed. What is visible is the
-command line and the environment; where a server is configured in any other way, nothing is said.
+Plain WebSocket clients do not answer our ``ping`` and rely on the server's pings: without them, a
+proxy's idle timeout would close the connection, and a lost client would never be noticed. Only the
+command line and the environment are read. Any other configuration of a server is not detected.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 LONGEST_S = 3600.0
-"""A ping less often than this helps against no proxy's timeout."""
+"""Pings less often than this are too rare for any proxy's idle timeout."""
 
 
 def missing_pings(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """What switches the pings off, as half a sentence; None where they are on or nobody can tell.
+    """Return the option that switches the pings off, or None if they are on or it is unknown.
 
     Args:
-        argv: the process's, with the program first.
-        environ: the environment's variables.
+        argv: the command line of the process, with the program first.
+        environ: the environment variables.
     """
     server = _server(argv)
     if server == "daphne":
@@ -40,11 +40,11 @@ def _server(argv: Sequence[str]) -> str | None:
 
 
 def _daphne(argv: Sequence[str]) -> str | None:
-    # An interval of 0 is no "never" there: a ping every two seconds.
+    # An interval of 0 does not mean never, but every two seconds.
     interval = _option(argv, "--ping-interval")
     if _is_off(interval, zero=False):
         return f"daphne --ping-interval {interval}"
-    timeout = _option(argv, "--ping-timeout")  # 0: who does not answer is never missed
+    timeout = _option(argv, "--ping-timeout")  # 0: a missing answer is never noticed
     return f"daphne --ping-timeout {timeout}" if _is_off(timeout) else None
 
 
@@ -67,12 +67,12 @@ def _hypercorn(argv: Sequence[str]) -> str | None:
 
 def _granian(argv: Sequence[str]) -> str | None:
     if any("ping" in argument and argument.startswith("--ws") for argument in argv):
-        return None  # an option of a later version than 2.8, which has none
+        return None  # a version later than 2.8, which has no such option
     return "granian, which sends none"
 
 
 def _option(argv: Sequence[str], *names: str) -> str | None:
-    """The value of the last occurrence of an option."""
+    """Return the value of the last occurrence of an option, or None."""
     found = None
     for position, argument in enumerate(argv):
         name, equals, value = argument.partition("=")

@@ -1,13 +1,13 @@
-"""Hearing that the server is to stop, early enough to say goodbye.
+"""Detects that the server is about to stop, early enough to drain its connections.
 
-ASGI has no word for it that comes in time: Daphne has no lifespan protocol and cancels its
-applications on SIGTERM, uvicorn closes its connections with a bare 1012 before it tells the
-application. So the node is told where the server is told:
+ASGI reports this too late: Daphne has no lifespan protocol and cancels its applications on SIGTERM;
+uvicorn closes its connections with 1012 before it tells the application. So this module hooks into
+the server:
 
-- Daphne: a trigger before Twisted's shutdown, which waits for what it returns;
-- uvicorn: in front of its handler of SIGTERM, which is called when the drain is over.
+- Daphne: a trigger before Twisted's shutdown, which waits for the drain;
+- uvicorn: a SIGTERM handler that calls uvicorn's own handler after the drain.
 
-Other servers are left to lifespan's shutdown and to the leases of what they leave behind.
+For other servers there is only lifespan's shutdown, and leases, which expire.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ BeginDrain = Callable[[], "asyncio.Future[None]"]
 
 
 def on_stop(begin_drain: BeginDrain) -> Callable[[], None]:
-    """Have the drain begun when the server of the running loop is told to stop.
+    """Begin the drain when the server of the running loop is told to stop.
 
     Args:
-        begin_drain: called on the event loop; what it returns is waited for.
+        begin_drain: called on the event loop. The server waits for the future that it returns.
 
     Returns:
-        takes that back.
+        A function that removes the hook.
     """
     reactor = _running_reactor()
     if reactor is not None:
@@ -49,7 +49,7 @@ def _running_reactor() -> Any | None:
 
 
 def _before_reactor_stops(reactor: Any, begin_drain: BeginDrain) -> Callable[[], None]:
-    from twisted.internet.defer import Deferred  # there wherever Daphne runs
+    from twisted.internet.defer import Deferred  # Daphne installs Twisted
 
     def leave() -> Any:
         return Deferred.fromFuture(asyncio.ensure_future(begin_drain()))
@@ -60,7 +60,7 @@ def _before_reactor_stops(reactor: Any, begin_drain: BeginDrain) -> Callable[[],
         try:
             reactor.removeSystemEventTrigger(trigger)
         except (ValueError, KeyError, TypeError):
-            logger.debug("The reactor has forgotten the trigger already")
+            logger.debug("The reactor has already removed the trigger")
 
     return forget
 
@@ -77,7 +77,7 @@ def _before_uvicorn_stops(begin_drain: BeginDrain) -> Callable[[], None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal told
-        if told:  # whoever asks twice does not want to wait
+        if told:  # a second signal means: do not wait
             original(number, frame)
             return
         told = True

@@ -135,7 +135,7 @@ def test_it_is_said_once_where_it_cannot_be_done(
     compress(asked)
     compress(asked)
     assert vars(asked) == before
-    assert caplog.messages == [f"DAPHNE_COMPRESSION does nothing: this autobahn lacks {missing}"]
+    assert caplog.messages == [f"DAPHNE_COMPRESSION has no effect: this autobahn lacks {missing}"]
 
 
 # -- messages --------------------------------------------------------------------------------------
