@@ -1,4 +1,4 @@
-"""What the conversation tells the shell around it to do."""
+"""Effects: what the conversation tells its caller to do."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from ..protocol.messages import Command, Push
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Write this to the client, in order with everything else."""
+    """Send this push to the client, in order with all others."""
 
     push: Push
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Serve this command, and call ``Conversation.complete(ticket, …)`` with its reply."""
+    """Serve this command, then call ``Conversation.complete(ticket, …)`` with its reply."""
 
     ticket: int
     command: Command
 
 
 class Close(msgspec.Struct, frozen=True):
-    """Close the transport; nothing follows."""
+    """Close the transport. No other effect follows."""
 
     code: CloseCode
     reason: str
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Keep deliveries back (or let them go on): whether the client may have them is being judged."""
+    """Hold deliveries, or release them: the client's credentials are being checked."""
 
     held: bool
 
 
 class Reread(msgspec.Struct, frozen=True):
-    """The login session's time is over: read it again, then call ``Conversation.renewed``."""
+    """The login session may have expired: read it again, then call ``Conversation.renewed``."""
 
 
 Effect = Send | Run | Close | Hold | Reread

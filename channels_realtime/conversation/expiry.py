@@ -1,8 +1,8 @@
-"""When a connection's credentials end, and what happens before and then.
+"""The expiry of a connection's credentials, and what happens before it and at it.
 
-A token is announced (``auth_expiring``) and ends the connection at its deadline; a login session,
-which may have been prolonged meanwhile, is read again at its. Deadlines are monotonic, so a step of
-the wall clock keeps nobody in.
+The expiry of a token is announced (``auth_expiring``), and closes the connection at its deadline. A
+login session is read again at its deadline, because it may have been extended. Deadlines are
+monotonic, so a change of the wall clock keeps no connection open.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import enum
 
 HOLD_S = 5.0
-"""How long deliveries are held while an ``auth`` or a session is being judged at the deadline."""
+"""How many seconds deliveries are held while an ``auth`` or a session is checked at the deadline."""
 
 
 class Due(enum.Enum):
-    """What a tick of the expiry calls for."""
+    """What is to be done at a tick."""
 
     NOTHING = enum.auto()
     WARN = enum.auto()
@@ -24,7 +24,7 @@ class Due(enum.Enum):
 
 
 class Expiry:
-    """The end of one connection's credentials; without a deadline until ``set``."""
+    """The expiry of one connection's credentials. It has no deadline until ``set`` is called."""
 
     __slots__ = ("_at", "_hold_until", "_rereads", "_warn_at", "expires_at")
 
@@ -34,19 +34,19 @@ class Expiry:
         self._rereads = False
         self._warn_at: float | None = None
         self.expires_at: float | None = None
-        """The deadline as the wire has it, in seconds since the epoch."""
+        """The deadline for the wire, in seconds since the epoch."""
 
     def set(
         self, at: float | None, *, now: float, expires_at: float | None, lead: float, rereads: bool
     ) -> None:
-        """Begin anew.
+        """Set the deadline of new credentials.
 
         Args:
-            at: the deadline in monotonic seconds, or None for credentials that do not end.
+            at: the deadline in monotonic seconds, or None if the credentials do not expire.
             now: monotonic seconds.
             expires_at: the deadline in seconds since the epoch, for ``auth_expiring``.
-            lead: seconds before the deadline to warn; at most half of what is left is used.
-            rereads: whether it is a login session, which is read again and never announced.
+            lead: how many seconds before the deadline to warn; at most half of the time left.
+            rereads: whether it is a login session, which is read again and not announced.
         """
         self._at = at
         self._hold_until = None
@@ -63,7 +63,7 @@ class Expiry:
 
     @property
     def deadline(self) -> float | None:
-        """When ``tick`` has something to say, in monotonic seconds, or None."""
+        """When to call ``tick`` next, in monotonic seconds, or None."""
         if self._hold_until is not None:
             return self._hold_until
         if self._warn_at is not None:
@@ -71,7 +71,12 @@ class Expiry:
         return self._at
 
     def tick(self, now: float, *, judging: bool) -> Due:
-        """What is due at ``now``; ``judging`` says that a fresh ``auth`` is being looked at."""
+        """Return what is due.
+
+        Args:
+            now: monotonic seconds.
+            judging: whether a new ``auth`` is being checked.
+        """
         if self._hold_until is not None:
             return Due.END if now >= self._hold_until else Due.NOTHING
         if self._at is not None and now >= self._at:
@@ -85,12 +90,12 @@ class Expiry:
         return Due.NOTHING
 
     def end_soon(self, now: float, seconds: float, *, expires_at: float) -> None:
-        """Ask for fresh credentials: the present ones end in ``seconds`` at the latest.
+        """Ask for new credentials: the current ones expire in ``seconds`` at the latest.
 
         Args:
             now: monotonic seconds.
-            seconds: until then.
-            expires_at: the same moment in seconds since the epoch, for ``auth_expiring``.
+            seconds: the time until then.
+            expires_at: the same time in seconds since the epoch, for ``auth_expiring``.
         """
         end = now + seconds
         if self._at is None or self._at > end:

@@ -1,8 +1,8 @@
-"""Is the other end still there? One clock a connection, asked by whoever keeps the timers.
+"""Detects lost connections: the heartbeat of one connection, which the caller's timers drive.
 
-Any message from the client is life. A client that has agreed to answer is sent a ping after
-``interval`` seconds of silence, and is gone if ``timeout`` more pass without a word. While the
-server itself does not read (its handlers are behind), silence proves nothing and the clock stops.
+Any message shows that the client is there. A client that answers pings gets one after ``interval``
+seconds without a message, and counts as lost after ``timeout`` more. While the server does not read,
+because its handlers are behind, the clock stops: silence then says nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import enum
 
 REMEMBERED_ROUND_TRIPS = 30
-"""Round trips that are kept for whoever looks at a connection."""
+"""How many round trips are kept, for the admin."""
 
 
 class Beat(enum.Enum):
-    """What a tick of the heartbeat calls for."""
+    """What is to be done at a tick."""
 
     NOTHING = enum.auto()
     PING = enum.auto()
@@ -25,11 +25,11 @@ class Heartbeat:
     """The heartbeat of one connection.
 
     Args:
-        interval: seconds of silence before a ping.
-        timeout: seconds after a ping without a word before the client counts as gone.
+        interval: seconds without a message before a ping.
+        timeout: seconds without a message after a ping before the client counts as lost.
         now: monotonic seconds.
-        jitter: 0.0 to 1.0; brings the first ping forward by up to half an interval, so that
-            connections that arrived together do not beat together.
+        jitter: 0.0 to 1.0. Sends the first ping earlier by up to half an interval, so that
+            connections that were opened together are not pinged together.
     """
 
     __slots__ = (
@@ -49,31 +49,31 @@ class Heartbeat:
         self._pinged_at: float | None = None
         self.enabled = False
         self.round_trip: float | None = None
-        """Seconds from the last ping to the pong that answered it, or None before the first."""
+        """Seconds from the last ping to its pong, or None before the first pong."""
         self.round_trips: tuple[float, ...] = ()
-        """The last of them, oldest first, at most ``REMEMBERED_ROUND_TRIPS``."""
+        """The last round trips, oldest first; at most ``REMEMBERED_ROUND_TRIPS``."""
 
     def seen(self, now: float) -> None:
-        """The client said something."""
+        """Note a message from the client."""
         self.last_seen = now
         self._pinged_at = None
 
     def answered(self, now: float) -> None:
-        """The client said ``pong``."""
+        """Note a ``pong`` from the client."""
         if self._pinged_at is not None:
             self.round_trip = max(0.0, now - self._pinged_at)
             self.round_trips = (*self.round_trips[1 - REMEMBERED_ROUND_TRIPS :], self.round_trip)
         self.seen(now)
 
     def pause(self, seconds: float) -> None:
-        """The server did not read for this long; that time does not count."""
+        """Leave out a time, in seconds, in which the server did not read."""
         self.last_seen += seconds
         if self._pinged_at is not None:
             self._pinged_at += seconds
 
     @property
     def deadline(self) -> float | None:
-        """When ``tick`` has something to say, in monotonic seconds, or None while disabled."""
+        """When to call ``tick`` next, in monotonic seconds, or None while disabled."""
         if not self.enabled:
             return None
         if self._pinged_at is not None:
@@ -81,7 +81,7 @@ class Heartbeat:
         return self.last_seen + self._interval
 
     def tick(self, now: float) -> Beat:
-        """What is due at ``now``."""
+        """Return what is due at ``now`` (monotonic seconds)."""
         deadline = self.deadline
         if deadline is None or now < deadline:
             return Beat.NOTHING

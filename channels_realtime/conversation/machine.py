@@ -1,12 +1,11 @@
-"""The conversation: which command runs when, what is answered at once, when it is over.
+"""The state machine of one connection: which command runs when, and when the connection closes.
 
-In: commands that a dialect read, the replies of commands that were served, the time.
-Out: effects. It holds no socket, starts no task and asks no clock, so its whole behaviour is
-tested without waiting.
+In: commands that a dialect decoded, the replies of served commands, and the time.
+Out: effects. It has no socket, no task and no clock, so all of it is tested without waiting.
 
-Order, as the wire protocol has it: commands of one channel run in the order sent, those of different
-channels may overtake each other; an ``auth`` that signs in and a ``resume`` wait for what came
-before and hold what comes after; ``ping``, ``pong`` and a refreshing ``auth`` never wait.
+Order, by the wire protocol: commands of one channel run in the order sent; commands of different
+channels may overtake each other. The first ``auth`` and a ``resume`` wait until earlier commands are
+served, and later commands wait for them. ``ping``, ``pong`` and a refreshing ``auth`` never wait.
 """
 
 from __future__ import annotations
@@ -24,37 +23,36 @@ from .heartbeat import Beat, Heartbeat
 from .throttling import LimitExceeded, Rates, Throttle
 
 _BAD_MESSAGE_REFILL_S = 2.0
-"""Seconds after which one bad message is forgiven."""
+"""Seconds after which one bad message no longer counts."""
 
 _UNREADABLE = frozenset({ErrorCode.BAD_MESSAGE, ErrorCode.UNKNOWN_TYPE})
-"""What speaks of a client that does not know the protocol, rather than of one bad value."""
-
+"""Errors of a client that does not know the protocol, unlike a single bad value."""
 
 _NO_VERDICT = frozenset({ErrorCode.INTERNAL, ErrorCode.TIMEOUT, ErrorCode.UNAVAILABLE})
-"""What says nothing of a token: the server's own trouble in judging it."""
+"""Errors that say nothing about a token, because the server failed to verify it."""
 
 
 class Phase(enum.Enum):
-    """Where a conversation is."""
+    """The phase of a conversation."""
 
     OPENING = enum.auto()
-    """The handshake's credentials are being judged; nothing is read yet."""
+    """The handshake's credentials are being verified; nothing is read yet."""
     AWAITING_AUTH = enum.auto()
-    """``auth_required`` was sent; only ``auth``, ``ping`` and ``pong`` are judged."""
+    """``auth_required`` was sent; only ``auth``, ``ping`` and ``pong`` are accepted."""
     OPEN = enum.auto()
     """``welcome`` was sent."""
     CLOSED = enum.auto()
-    """A close was ordered, or the client is gone; nothing more happens."""
+    """The connection was closed, by either side or by a loss; nothing more happens."""
 
 
 class Conversation:
     """The state of one connection.
 
     Args:
-        limits: what the client may do.
-        heartbeat: its heartbeat; enabled by the caller where the dialect agreed to it.
+        limits: the limits on what the client may send.
+        heartbeat: its heartbeat. The caller enables it if the dialect has one.
         now: monotonic seconds.
-        retry_after: seconds that a client is told to wait after 4503 and 4429 without other advice.
+        rates: its rate limits; None is no limit.
     """
 
     __slots__ = (
@@ -86,7 +84,7 @@ class Conversation:
         self.heartbeat = heartbeat
         self.phase = Phase.OPENING
         self.signed_in = False
-        """Whether the identity is a user; an ``auth`` on such a connection refreshes."""
+        """Whether the identity is a user; a further ``auth`` then refreshes it."""
         self._auth_deadline: float | None = None
         self._auth_running = False
         self._backlog: deque[m.Command] = deque()
@@ -104,16 +102,16 @@ class Conversation:
         self.over: LimitExceeded | None = None
         """The last limit that was exceeded, for whoever reports it."""
 
-    # -- what the shell asks -----------------------------------------------------------------------
+    # -- state for the caller ----------------------------------------------------------------------
 
     @property
     def saturated(self) -> bool:
-        """Whether the shell must not read: too much runs, or something waits for its turn."""
+        """Whether the caller must stop reading: too many commands run, or one waits for its turn."""
         return bool(self._backlog) or self._in_flight >= self._limits.max_in_flight
 
     @property
     def deadline(self) -> float | None:
-        """When ``tick`` is due, in monotonic seconds, or None."""
+        """When to call ``tick`` next, in monotonic seconds, or None."""
         if self.phase is Phase.CLOSED:
             return None
         beat = None if self._paused_at is not None else self.heartbeat.deadline
@@ -122,7 +120,7 @@ class Conversation:
 
     @property
     def _may_refresh(self) -> bool:
-        # Not before `welcome`: an `auth` that follows the first one is judged after it.
+        # Not before `welcome`: a second `auth` waits for the first.
         return self.phase is Phase.OPEN and self.signed_in and not self._refreshing
 
     def _is_closed(self) -> bool:
@@ -135,7 +133,7 @@ class Conversation:
     # -- phases ------------------------------------------------------------------------------------
 
     def require_auth(self, now: float, timeout: float) -> list[Effect]:
-        """No credentials came with the handshake: the client has ``timeout`` seconds to send them."""
+        """Ask for credentials: the handshake had none, and the client has ``timeout`` seconds to send them."""
         if self._is_closed():
             return []
         self.phase = Phase.AWAITING_AUTH
@@ -143,7 +141,7 @@ class Conversation:
         return [Send(m.AuthRequired(timeout=timeout))]
 
     def welcome(self, push: m.Welcome, now: float) -> list[Effect]:
-        """The connection has an identity (a user's, or the anonymous one): begin."""
+        """Open the connection: it has an identity, a user's or the anonymous one."""
         if self._is_closed():
             return []
         self.phase = Phase.OPEN
@@ -153,7 +151,7 @@ class Conversation:
         return [Send(push), *self._admit(now)]
 
     def open_silently(self, *, signed_in: bool) -> None:
-        """Begin in a dialect that has no greeting."""
+        """Open the connection without a push, for dialects without a greeting."""
         if self._is_closed():
             return
         self.phase = Phase.OPEN
@@ -167,13 +165,13 @@ class Conversation:
         reconnect: bool | None = None,
         retry_after: float | None = None,
     ) -> list[Effect]:
-        """Say ``closing`` and end; an empty list if that has happened.
+        """Send ``closing`` and close; no effects if the connection is closed already.
 
         Args:
-            code: of ``CloseCode``.
-            reason: a few words for a person; no secrets.
-            reconnect: whether the client comes back, by default what the code says.
-            retry_after: seconds it is to wait, or None.
+            code: the close code.
+            reason: a few words for people; no secrets.
+            reconnect: whether the client should reconnect; by default, the code decides.
+            retry_after: how many seconds the client should wait before that, or None.
         """
         if self.phase is Phase.CLOSED:
             return []
@@ -187,7 +185,7 @@ class Conversation:
         return [Send(closing), Close(code, reason)]
 
     def gone(self) -> None:
-        """The client has gone, or is to go: nothing that waits is served."""
+        """Note that the connection ends: waiting commands are not served."""
         self.phase = Phase.CLOSED
         self._backlog.clear()
         self._lanes.clear()
@@ -203,13 +201,13 @@ class Conversation:
         size: int = 0,
         over: LimitExceeded | None = None,
     ) -> list[Effect]:
-        """What a frame's commands lead to.
+        """Take the commands of a frame.
 
         Args:
-            commands: of the frame.
+            commands: the commands.
             now: monotonic seconds.
-            size: of the frame in bytes.
-            over: a limit that the connection's user or address has exceeded.
+            size: the frame's size in bytes.
+            over: a limit that the connection's user or address has exceeded, or None.
         """
         if self.phase is Phase.CLOSED:
             return []
@@ -225,21 +223,21 @@ class Conversation:
                 effects += self._judge(command, now)
             if self._is_closed():
                 return effects
-        self.heartbeat.seen(now)  # after a pong was judged, which is measured from its ping
+        self.heartbeat.seen(now)  # after a pong was handled, which measures the time since its ping
         effects += self._admit(now)
         if self.saturated and self._paused_at is None:
             self._paused_at = now
         return effects
 
     def frame_too_large(self, size: int) -> list[Effect]:
-        """A frame over ``max_frame`` bytes came; that ends the conversation."""
+        """Close the connection: a frame was larger than ``max_frame`` bytes."""
         return self.close(
             CloseCode.TOO_LARGE,
             f"a frame of {size} bytes; expected at most {self._limits.max_frame}",
         )
 
     def complete(self, ticket: int, reply: m.Push | None, now: float) -> list[Effect]:
-        """A command that ``Run`` named was served; ``reply`` is None where it needs no answer."""
+        """Take the reply to a command that ``Run`` started; None if it needs no reply."""
         command = self._running.pop(ticket, None)
         if command is None or self.phase is Phase.CLOSED:
             return []
@@ -263,17 +261,17 @@ class Conversation:
         return effects
 
     def signed_in_as(self, ticket: int, reply: m.AuthOk, now: float) -> list[Effect]:
-        """An ``auth`` was good. The caller has set the ``expiry``; before ``welcome`` it follows."""
+        """Take a successful ``auth``. The caller has set ``expiry``, and calls ``welcome`` next if needed."""
         if self.phase is Phase.CLOSED:
             return []
-        if self.expiry.is_over(now):  # the proof ended while it was being judged
+        if self.expiry.is_over(now):  # the credentials expired while they were verified
             return self.close(CloseCode.UNAUTHENTICATED, "the credentials have expired")
         self.signed_in = True
-        self._auth_deadline = None  # _auth_running stays: what comes before `welcome` waits for it
+        self._auth_deadline = None  # _auth_running stays set: commands wait for `welcome`
         return [Hold(False), *self.complete(ticket, reply, now)]
 
     def auth_failed(self, ticket: int, error: m.Error, now: float) -> list[Effect]:
-        """An ``auth`` was bad: before ``welcome`` that is the end, later the old deadline stands."""
+        """Take a failed ``auth``: it closes the connection before ``welcome``; later the old deadline stays."""
         if self.phase is Phase.AWAITING_AUTH:
             return self.sign_in_failed(ticket, error, now)
         effects = self.complete(ticket, error, now)
@@ -282,13 +280,13 @@ class Conversation:
         return effects
 
     def renewed(self) -> list[Effect]:
-        """The login session was read again and goes on; the caller has set the ``expiry``."""
+        """Go on: the login session was read again and is valid. The caller has set ``expiry``."""
         return [] if self.phase is Phase.CLOSED else [Hold(False)]
 
     def sign_in_failed(self, ticket: int, error: m.Error, now: float) -> list[Effect]:
-        """The first ``auth`` was refused: ``error``, ``closing``, 4401.
+        """Close the connection because the first ``auth`` failed: ``error``, ``closing``, 4401.
 
-        4500 where nobody could judge it: the client's credentials may be as good as ever.
+        The code is 4500 if the server failed to verify it, because the credentials may be valid.
         """
         if self.phase is Phase.CLOSED:
             return []
@@ -298,7 +296,7 @@ class Conversation:
         return [Send(error), *self.close(code, error.reason)]
 
     def tick(self, now: float) -> list[Effect]:
-        """What is due: a ping, or the end for want of credentials or of life."""
+        """Return what is due: a ping, or a close without credentials or heartbeat."""
         if self.phase is Phase.CLOSED:
             return []
         if self._auth_deadline is not None and now >= self._auth_deadline:
@@ -334,7 +332,7 @@ class Conversation:
     # -- order -------------------------------------------------------------------------------------
 
     def _judge(self, command: m.Command, now: float) -> list[Effect]:
-        """Answer at once what never waits; put the rest in the backlog."""
+        """Handle at once what never waits; put the rest in the backlog."""
         if isinstance(command, m.Malformed):
             return self._refuse_malformed(command, now)
         if isinstance(command, m.Pong):
@@ -407,7 +405,7 @@ class Conversation:
         )
 
     def _admit(self, now: float) -> list[Effect]:
-        """Start what may run of the backlog, in its order."""
+        """Start the commands of the backlog that may run, in order."""
         effects: list[Effect] = []
         while self._backlog and self.phase is Phase.OPEN and not self._barrier:
             command = self._backlog[0]

@@ -1,14 +1,14 @@
-"""What waits for a client whose transport is behind: bounded in messages and in bytes.
+"""The queue of frames for a slow client, limited in messages and in bytes.
 
-Frames wait in order. When the queue is full, the policy of the frame's channel applies:
+Frames are queued in order. When the queue is full, the policy of the frame's channel applies:
 
-- ``close``: the connection is closed with 4430 rather than losing messages in silence, and comes
-  back with its positions;
-- ``drop_oldest``: the oldest frames of such channels make room;
-- ``latest``: of each such channel only the newest frame waits, full queue or not.
+- ``close``: the connection is closed with 4430, so that no message is lost unnoticed; the client
+  reconnects with its positions;
+- ``drop_oldest``: the oldest frames of such channels are dropped;
+- ``latest``: only the newest frame of each such channel is queued, also when the queue is not full.
 
-Frames that may be dropped make room for those that may not, so that a reply or a ping does not end a
-connection whose channels put up with losses.
+Frames that may be dropped make room for those that may not. So a reply or a ping does not close a
+connection if its channels allow losses.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..protocol.frames import Frame, Policy
 
 
 class Outbox:
-    """Frames of one connection that its transport could not take yet.
+    """The queued frames of one connection.
 
     Args:
-        max_messages: frames that may wait.
-        max_bytes: their bytes in sum.
+        max_messages: how many frames may be queued.
+        max_bytes: how many bytes they may have in total.
     """
 
     __slots__ = ("_frames", "_max_bytes", "_max_messages", "dropped", "size")
@@ -33,17 +33,22 @@ class Outbox:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self.size = 0
-        """Bytes that wait."""
+        """The queued bytes."""
         self.dropped = 0
-        """Frames that a policy has dropped."""
+        """How many frames a policy has dropped."""
 
     def __len__(self) -> int:
         return len(self._frames)
 
     def put(self, frame: Frame, *, last: bool = False) -> bool:
-        """Queue a frame, by its policy; False where there is no room, and then nothing is queued.
+        """Queue a frame by its policy.
 
-        The ``last`` words of a connection, its ``closing`` and its close, are taken in any case.
+        Args:
+            frame: the frame.
+            last: queue it even if the queue is full, for a connection's ``closing`` and close.
+
+        Returns:
+            False if there is no room and the frame was not queued.
         """
         if frame.policy is Policy.LATEST and frame.channel is not None:
             self.dropped += self.discard(frame.channel)
@@ -57,7 +62,7 @@ class Outbox:
         return len(self._frames) < self._max_messages and self.size + frame.size <= self._max_bytes
 
     def _make_room(self, frame: Frame) -> bool:
-        """Drop the oldest frames that may be dropped until ``frame`` fits; none where it never can."""
+        """Drop the oldest frames that may be dropped until ``frame`` fits; none if it can never fit."""
         if frame.size > self._max_bytes:
             return False
         kept: deque[Frame] = deque()
@@ -79,7 +84,7 @@ class Outbox:
         )
 
     def get(self) -> Frame | None:
-        """The oldest frame, or None."""
+        """Take the oldest frame, or None."""
         if not self._frames:
             return None
         frame = self._frames.popleft()
@@ -87,7 +92,7 @@ class Outbox:
         return frame
 
     def discard(self, channel: str) -> int:
-        """Take back what waits of ``channel``; returns how many frames that were."""
+        """Discard the queued frames of ``channel``; returns how many there were."""
         kept = deque(frame for frame in self._frames if frame.channel != channel)
         discarded = len(self._frames) - len(kept)
         if discarded:
@@ -96,6 +101,6 @@ class Outbox:
         return discarded
 
     def clear(self) -> None:
-        """Forget everything; the connection is going."""
+        """Discard all frames: the connection ends."""
         self._frames.clear()
         self.size = 0

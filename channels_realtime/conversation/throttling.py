@@ -1,7 +1,7 @@
-"""Token buckets: how much of something may be done, and how long to wait for more.
+"""Rate limits by token buckets: whether something is allowed now, and if not, how long to wait.
 
-A bucket holds ``burst`` tokens at most and gains ``rate`` a second; what is done takes tokens out.
-Pure arithmetic over a time that is handed in.
+A bucket holds at most ``burst`` tokens and gains ``rate`` tokens per second; each action takes some.
+Time is an argument.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import msgspec
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """A limit: ``rate`` a second on average, ``burst`` at once."""
+    """A limit: ``rate`` per second on average, and ``burst`` at once."""
 
     rate: float
     burst: float
 
     @classmethod
     def of(cls, value: tuple[float, float] | None) -> Rate | None:
-        """A rate of a setting's ``(per second, burst)``; None for no limit."""
+        """Return the rate of a setting's ``(per second, burst)``; None is no limit."""
         return None if value is None else cls(float(value[0]), float(value[1]))
 
 
@@ -25,7 +25,7 @@ _DEBT_S = 10.0
 
 
 class TokenBucket:
-    """One bucket; full when made."""
+    """One bucket, full at first."""
 
     __slots__ = ("_at", "_tokens", "rate")
 
@@ -38,8 +38,8 @@ class TokenBucket:
         """Take ``amount`` tokens.
 
         Returns:
-            None where they were there; else the seconds until they will be, and nothing is taken.
-            An amount over ``burst`` is measured against a full bucket, for it would wait for ever.
+            None if the tokens were taken. Otherwise the seconds until they are there; none is taken.
+            An amount over ``burst`` needs only a full bucket, because it would wait for ever.
         """
         self._refill(now)
         needed = min(amount, self.rate.burst)
@@ -51,17 +51,17 @@ class TokenBucket:
         return (needed - self._tokens) / self.rate.rate
 
     def drain(self, amount: float, now: float) -> None:
-        """Take out what others have used, below nothing where it must be.
+        """Take the tokens that other processes have used, even below zero.
 
-        Without that debt each of several processes whose bucket is empty anyway would give the
-        whole rate. It is bounded by the burst and by what comes back in ten seconds.
+        Without this debt, each of several processes with an empty bucket would still allow the whole
+        rate. The debt is at most the burst, or what ten seconds bring back if that is more.
         """
         self._refill(now)
         most = max(self.rate.burst, self.rate.rate * _DEBT_S)
         self._tokens = max(-most, self._tokens - amount)
 
     def is_empty(self, now: float) -> bool:
-        """Whether there is not one token."""
+        """Whether there is less than one token."""
         self._refill(now)
         return self._tokens < 1.0
 
@@ -72,14 +72,14 @@ class TokenBucket:
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of one connection, each by the key of its setting; None is no limit."""
+    """The rate limits of one connection; None is no limit."""
 
     messages: Rate | None = None
     bytes: Rate | None = None
     publishes: Rate | None = None
     failures: Rate | None = None
     patience: float = 100.0
-    """Refusals within ten seconds or so after which the connection is closed with 4429."""
+    """After this many refusals within about ten seconds, the connection is closed with 4429."""
 
 
 class LimitExceeded(msgspec.Struct, frozen=True):
@@ -87,7 +87,7 @@ class LimitExceeded(msgspec.Struct, frozen=True):
 
     Args:
         limit: the key of its setting.
-        retry_after: seconds until there is room again.
+        retry_after: seconds after which the client may try again.
     """
 
     limit: str
@@ -98,7 +98,7 @@ _PATIENCE_S = 10.0
 
 
 class Throttle:
-    """What one connection may still do. Buckets are made at the first use: most need none."""
+    """The buckets of one connection, made at their first use because most connections need none."""
 
     __slots__ = ("_buckets", "_patience", "_rates")
 
@@ -122,7 +122,7 @@ class Throttle:
         return self._take("CONNECTION_FAILURES", self._rates.failures, 1.0, now)
 
     def refused(self, now: float) -> bool:
-        """One more was refused; True where that has gone on for too long."""
+        """Count one refusal; returns True if there were too many."""
         if self._patience is None:
             burst = self._rates.patience
             self._patience = TokenBucket(Rate(burst / _PATIENCE_S, burst), now)

@@ -1,1 +1,1 @@
-"""The wire, without I/O: names, messages, codecs and codes. Imports neither Django nor asyncio."""
+"""The wire protocol, without I/O: names, messages, codecs and codes. Imports no Django, no asyncio."""

@@ -1,6 +1,6 @@
-"""Codecs: values to the text or bytes of a WebSocket frame, and back.
+"""Codecs: convert values to the text or bytes of a WebSocket frame, and back.
 
-msgspec does the work: 0.1 to 0.6 microseconds a message, against 4 for the standard library's json.
+They use msgspec, which takes 0.1 to 0.6 microseconds per message; the standard library's json takes 4.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Codec(Protocol):
 
     @property
     def name(self) -> str:
-        """The last part of its subprotocol's name."""
+        """The last part of the subprotocol's name."""
         ...
 
     @property
@@ -38,7 +38,7 @@ class Codec(Protocol):
 
 
 class JsonCodec:
-    """Text frames, one JSON value each (RFC 8259; bytes as base64 text)."""
+    """Text frames with one JSON value each (RFC 8259). Bytes are base64 text."""
 
     __slots__ = ()
 
@@ -46,14 +46,14 @@ class JsonCodec:
     binary = False
 
     def encode(self, value: Any) -> str:
-        """The JSON text of ``value``."""
+        """Return the JSON text of ``value``."""
         return _encode_json(value).decode()
 
     def decode(self, frame: str | bytes) -> Any:
-        """The value of a text frame.
+        """Return the value of a text frame.
 
         Raises:
-            BadMessage: not JSON, a number out of range, a lone surrogate, or nested beyond reason.
+            BadMessage: not JSON, a number out of range, a lone surrogate, or nested too deeply.
         """
         try:
             return _decode_json(frame)
@@ -62,7 +62,7 @@ class JsonCodec:
 
 
 class MsgpackCodec:
-    """Binary frames, one MessagePack object each, without extension types."""
+    """Binary frames with one MessagePack object each, without extension types."""
 
     __slots__ = ()
 
@@ -70,14 +70,14 @@ class MsgpackCodec:
     binary = True
 
     def encode(self, value: Any) -> bytes:
-        """The MessagePack bytes of ``value``."""
+        """Return the MessagePack bytes of ``value``."""
         return _encode_msgpack(value)
 
     def decode(self, frame: str | bytes) -> Any:
-        """The value of a binary frame.
+        """Return the value of a binary frame.
 
         Raises:
-            BadMessage: not MessagePack, or nested beyond reason.
+            BadMessage: not MessagePack, or nested too deeply.
         """
         try:
             return _decode_msgpack(frame)

@@ -1,7 +1,7 @@
-"""Error codes, close codes and what a client does about them.
+"""Error codes, close codes, and whether a client reconnects after them.
 
-Numbers from 4000 to 4999 are private use (RFC 6455, section 7.4.2). The digits after the 4 echo the
-HTTP status of the same meaning where there is one.
+4000 to 4999 are for private use (RFC 6455, section 7.4.2). The digits after the 4 are those of the
+HTTP status with the same meaning, if there is one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import enum
 
 
 class ErrorCode(enum.StrEnum):
-    """``payload.code`` of an ``error``: the request failed, the connection stays."""
+    """``payload.code`` of an ``error``: the request failed, but the connection stays open."""
 
     BAD_MESSAGE = "bad_message"
     UNKNOWN_TYPE = "unknown_type"
@@ -37,7 +37,7 @@ class ErrorCode(enum.StrEnum):
 
 
 class CloseCode(enum.IntEnum):
-    """The close code that the server sends, or gives to the ASGI server to send."""
+    """Close codes that this package gives to the ASGI server."""
 
     NORMAL = 1000
     BAD_MESSAGES = 4400
@@ -54,17 +54,17 @@ class CloseCode(enum.IntEnum):
 
     @property
     def reconnect(self) -> bool:
-        """Whether a client comes back by itself (for 4401: once it has new credentials)."""
+        """Whether a client reconnects by itself (after 4401, when it has new credentials)."""
         return self in _RECONNECT
 
     @property
     def rfc(self) -> int:
-        """The code of RFC 6455, section 7.4.1, for sites that set ``CLOSE_CODES = "rfc"``."""
+        """The code of RFC 6455, section 7.4.1, that ``CLOSE_CODES = "rfc"`` sends instead."""
         return _RFC[self]
 
     @property
     def reason(self) -> str:
-        """The machine-readable word that ``closing`` carries as its ``code``."""
+        """The code's name in lower case, for programs."""
         return self.name.lower()
 
 

@@ -1,4 +1,4 @@
-"""What one connection may send, as ``welcome`` tells it."""
+"""The limits on what one connection may send, which ``welcome`` tells the client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds on what a client sends. Sizes are in bytes."""
+    """Limits on what a client sends. Sizes are in bytes."""
 
     max_frame: int = 131_072
     max_payload: int = 65_536
@@ -18,7 +18,7 @@ class Limits:
     max_bad_messages: int = 50
 
     def advertised(self) -> dict[str, int]:
-        """The limits that the wire protocol names in ``welcome``."""
+        """Return the limits that ``welcome`` contains."""
         return {
             "max_frame": self.max_frame,
             "max_payload": self.max_payload,

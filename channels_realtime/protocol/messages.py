@@ -1,8 +1,8 @@
-"""What a client asks and what the server says, free of any wire format.
+"""Commands of clients and pushes of the server, independent of any wire format.
 
-A dialect turns frames into commands and pushes into frames; the conversation, the node and the
-hooks know only these. They are msgspec structs rather than dataclasses: the broker encodes a
-publication for the channel layer straight from one.
+A dialect (a wire format such as ``realtime.v1``) turns frames into commands, and pushes into frames.
+The conversation, the node and the hooks know only commands and pushes. They are msgspec structs
+instead of dataclasses, so that the broker can encode a publication directly for the channel layer.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Any, ClassVar
 import msgspec
 
 RequestId = str | int | None
-"""The client's own id of a request: 1 to 64 characters, or an integer within 2**53; None without."""
+"""The id that the client gave a request: 1 to 64 characters, or an integer within 2**53; or None."""
 
 MAX_ID_LENGTH = 64
 MAX_ID_INTEGER = 2**53
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """A place in a channel's history. Offsets of another epoch mean nothing."""
+    """A position in a channel's history. Offsets of different epochs cannot be compared."""
 
     epoch: str
     offset: int
 
 
 class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What was published to a channel, as it crosses the layer; array-like to be small there."""
+    """What was published to a channel, as sent over the channel layer; array-like to be small."""
 
     channel: str
     payload: Any
@@ -41,14 +41,14 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a client asks. ``request`` is the word that an ``error`` names it by."""
+    """A request of a client. ``request`` is its name in an ``error``."""
 
     request: ClassVar[str] = ""
     id: RequestId = None
 
     @property
     def lane(self) -> str | None:
-        """Commands of one lane run in the order sent; a channel's name, or None for a lane apart."""
+        """Commands with the same lane run in the order sent: a channel's name, or None for no order."""
         return None
 
 
@@ -134,9 +134,9 @@ class Pong(Command, frozen=True, kw_only=True):
 
 
 class Malformed(Command, frozen=True, kw_only=True):
-    """A frame that could not be read; the answer is an ``error``, and too many end the connection.
+    """A frame that could not be read. It is answered with an ``error``; too many close the connection.
 
-    ``about`` is the type that the message claimed, where that could be read.
+    ``about`` is the type that the message named, if that could be read.
     """
 
     code: str
@@ -149,7 +149,7 @@ class Malformed(Command, frozen=True, kw_only=True):
 
 
 class Push(msgspec.Struct, frozen=True, kw_only=True):
-    """Something the server says; with an ``id`` it answers that request."""
+    """A message of the server; with an ``id`` it is the reply to that request."""
 
     id: RequestId = None
 
@@ -188,7 +188,7 @@ class Subscribed(Push, frozen=True, kw_only=True):
 
 
 class Unsubscribed(Push, frozen=True, kw_only=True):
-    """A reply (no code), or the server taking the subscription away (code and reason)."""
+    """The reply to a request (no code), or the server ended the subscription (code and reason)."""
 
     channel: str
     code: str | None = None
@@ -216,7 +216,7 @@ class Message(Push, frozen=True, kw_only=True):
 
 
 class Notice(Push, frozen=True, kw_only=True):
-    """A word from the operator."""
+    """A message from staff."""
 
     payload: Any
 
@@ -238,9 +238,9 @@ class Error(Push, frozen=True, kw_only=True):
 
 
 class Closing(Push, frozen=True, kw_only=True):
-    """The last message before the server closes, on every transport.
+    """The last message before the server closes the connection, on every transport.
 
-    ``code`` is a ``CloseCode``, because a transport may have no close codes or refuse ours.
+    It carries a ``CloseCode`` because a transport may have no close codes, or may refuse ours.
     """
 
     code: int

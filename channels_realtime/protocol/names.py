@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..errors import BadChannel
 
 MAX_NAME_LENGTH = 200
-"""Characters of a channel name (the wire protocol, "Channels")."""
+"""The longest channel name, in characters (the wire protocol, "Channels")."""
 
 _NAME = re.compile(r"[A-Za-z0-9_\-.:/@=]{1,200}", re.ASCII)
 _PARAMETER = re.compile(r"<(?:(?P<converter>[^>:]+):)?(?P<parameter>[^>]+)>")
@@ -27,7 +27,7 @@ def check_name(name: object) -> str:
     """Return ``name`` if it is a channel name.
 
     Raises:
-        BadChannel: it is not; the reason says what is allowed.
+        BadChannel: it is not a channel name; the reason says what is allowed.
     """
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
@@ -39,7 +39,7 @@ def check_name(name: object) -> str:
 
 
 class Converter(Protocol):
-    """What a Django path converter offers."""
+    """A Django path converter."""
 
     regex: str
 
@@ -47,11 +47,11 @@ class Converter(Protocol):
 
 
 class Route:
-    """A pattern of channel names, such as ``orders/<int:order_id>``; matched whole.
+    """A pattern of channel names, such as ``orders/<int:order_id>``. It must match the whole name.
 
     Args:
-        pattern: literal text and ``<converter:parameter>`` parts; without a converter, ``str``.
-        converters: the path converters by name (Django's registry, custom ones included).
+        pattern: literal text and ``<converter:parameter>`` parts. The default converter is ``str``.
+        converters: the path converters by name (Django's, and those that the site registered).
 
     Raises:
         ValueError: the pattern is malformed; the message says where.
@@ -107,14 +107,14 @@ class Route:
         return tuple(self._converters)
 
     def match(self, name: str) -> dict[str, Any] | None:
-        """The converted parameters if ``name`` matches from end to end, else None."""
+        """Return the converted parameters if the whole ``name`` matches, else None."""
         match = self._regex.fullmatch(name)
         if match is None:
             return None
         found = match.groupdict()
         try:
             return {key: self._converters[key].to_python(text) for key, text in found.items()}
-        except ValueError:  # a converter says so where its value does not exist (Django's rule)
+        except ValueError:  # by Django's rule, a converter raises it if the value does not match
             return None
 
     def __repr__(self) -> str:

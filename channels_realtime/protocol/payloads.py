@@ -1,8 +1,8 @@
-"""Payloads: any value a publisher holds, as the JSON types that every codec can carry.
+"""Payloads: converts any value to JSON types that every codec can encode.
 
-In: a Python value of a view, a signal or a task, or what a codec decoded from a client's frame.
-Out: the same as ``None, bool, int, float, str, bytes, list, dict`` with string keys, checked once so
-that no subscriber's codec can fail on it later.
+In: a Python value from a view, a signal or a task, or what a codec decoded from a client's frame.
+Out: the same value as ``None, bool, int, float, str, bytes, list, dict`` with string keys. It is
+checked once, so that no subscriber's codec can fail on it later.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from ..errors import BadPayload
 
 DEFAULT_MAX_DEPTH = 32
-"""Containers within containers; a page has no use for more and recursion has an end."""
+"""How deep containers may be nested. It bounds the recursion; pages need no more."""
 
 MIN_INTEGER = -(2**63)
 MAX_INTEGER = 2**64 - 1
-"""What MessagePack can carry (its specification, "int format family")."""
+"""The range of integers in MessagePack (its specification, "int format family")."""
 
 Convert = Callable[[Any], Any]
-"""Turns a value of another type into one of the above, or raises TypeError."""
+"""Converts a value of another type to one of the JSON types, or raises TypeError."""
 
 
 def _refuse(value: Any) -> Any:
@@ -33,16 +33,16 @@ def _refuse(value: Any) -> Any:
 def normalise(value: Any, *, convert: Convert = _refuse, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
     """Return ``value`` in JSON types.
 
-    Enums become their values, dataclasses become objects, tuples become arrays, keys become strings
-    as ``json.dumps`` makes them. Bytes stay: MessagePack carries them, JSON shows them as base64.
+    Enums become their values, dataclasses become objects, tuples become arrays, and keys become
+    strings as in ``json.dumps``. Bytes stay bytes: MessagePack has them, JSON gets base64.
 
     Args:
-        value: what the publisher holds.
-        convert: turns further types (dates, decimals, lazy strings) into these; TypeError if it cannot.
-        max_depth: containers within containers.
+        value: the value to publish.
+        convert: converts further types (dates, decimals, lazy strings), or raises TypeError.
+        max_depth: how deep containers may be nested.
 
     Raises:
-        BadPayload: with the path to what cannot be encoded.
+        BadPayload: a value cannot be encoded; the reason names its path.
     """
     try:
         return _normalise(value, convert, max_depth)
@@ -52,7 +52,7 @@ def normalise(value: Any, *, convert: Convert = _refuse, max_depth: int = DEFAUL
 
 
 class _Refused(Exception):
-    """Climbs out of the value, gathering the path on its way: the good case pays nothing for it."""
+    """Collects the path to the value while it is raised through the containers, so success costs nothing."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -127,7 +127,7 @@ def _other(value: Any, convert: Convert, room: int) -> Any:
     if isinstance(value, enum.Enum):
         return _normalise(value.value, convert, room)
     if isinstance(value, str):
-        return _text(str.__str__(value))  # a subclass: str(SafeString) is a SafeString still
+        return _text(str.__str__(value))  # str(SafeString) would still be a SafeString
     if isinstance(value, int):
         return _integer(int(value))
     if isinstance(value, float):

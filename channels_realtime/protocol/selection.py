@@ -1,4 +1,4 @@
-"""What a subscriber selects of a channel by its parameters (``Channel.select``)."""
+"""Filters of subscribers: which publications of a channel one wants (``Channel.select``)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 Selection = Hashable
 
 ALL: Final = None
-"""The selection of a subscriber that wants every publication of a channel."""
+"""The filter of a subscriber that wants every publication of a channel."""
 
 
 def selection_of(value: object) -> Selection:
-    """The hashable form of a JSON scalar; keeps ``true`` apart from ``1``.
+    """Return the hashable form of a JSON scalar, in which ``true`` and ``1`` differ.
 
     Raises:
-        TypeError: the value is an object or an array, which nothing can be selected by.
+        TypeError: the value is null, an object or an array.
     """
     if value is None or isinstance(value, (dict, list)):
         raise TypeError("only text, numbers and booleans select")

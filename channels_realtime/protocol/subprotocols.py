@@ -1,7 +1,8 @@
-"""Subprotocols: which of the offered names is answered, what it means, and the token among them.
+"""Negotiates the subprotocol, and finds a token among the offered names.
 
-A browser's only free handshake field is ``Sec-WebSocket-Protocol``, so a token may travel in it; the
-answer must be one of the offered names, or the browser fails the connection (RFC 6455, section 4.1).
+``Sec-WebSocket-Protocol`` is the only header of the handshake that a page can set, so it may carry a
+token. The answer must be one of the offered names, or the browser fails the connection (RFC 6455,
+section 4.1).
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ SERVED: dict[str, Codec] = {f"realtime.v{VERSION}.{name}": codec for name, codec
 
 
 class Negotiation(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome for one handshake.
+    """The result of one negotiation.
 
-    ``answer`` is the subprotocol to accept with, ``negotiated`` whether it is one that batches,
-    ``heartbeat`` whether it is one of ours, ``served`` False where only other versions of ours were
-    offered: accept, say ``closing``, close 4406.
+    ``answer`` is the subprotocol to accept with, ``negotiated`` whether it allows batches, and
+    ``heartbeat`` whether it is one of ``realtime.v…``. ``served`` is False if the client offered
+    only versions of it that this release does not have: accept, send ``closing``, close with 4406.
     """
 
     answer: str | None = None
@@ -51,10 +52,10 @@ def negotiate(offered: Sequence[str], aliases: Mapping[str, str] | None = None) 
 
     Args:
         offered: the client's names in its order of preference.
-        aliases: further names to codec names (the setting ``SUBPROTOCOLS``).
+        aliases: the codec names of further subprotocols (the setting ``SUBPROTOCOLS``).
 
     Returns:
-        the choice; our own newest version first, then further names in the client's order.
+        The choice: the newest version of ``realtime``, else a further name in the client's order.
     """
     names, token, carrier, marked = _take_token(offered)
     for name in names:
@@ -79,7 +80,7 @@ def negotiate(offered: Sequence[str], aliases: Mapping[str, str] | None = None) 
 
 
 def _take_token(offered: Sequence[str]) -> tuple[list[str], str | None, str | None, bool]:
-    """Names that carry no token, the first token, the name it came in, whether after ``jwt``."""
+    """Return the names without a token, the first token, its name, and whether it followed ``jwt``."""
     names: list[str] = []
     token: str | None = None
     carrier: str | None = None
@@ -91,7 +92,7 @@ def _take_token(offered: Sequence[str]) -> tuple[list[str], str | None, str | No
             found = item.removeprefix(TOKEN_PREFIX)
         elif item == TOKEN_MARKER:
             found = next(items, None)
-            if found is None:  # a name like any other where nothing follows it
+            if found is None:  # nothing follows: an ordinary name
                 names.append(item)
                 continue
             marked = marked or token is None

@@ -1,4 +1,4 @@
-"""Time, injected so that tests need not wait for it."""
+"""Clocks, passed as arguments so that tests need not wait."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where the time comes from. Deadlines are monotonic: a step of the wall clock moves none."""
+    """A source of time. Deadlines are monotonic, so that changes of the wall clock do not move them."""
 
     def monotonic(self) -> float:
-        """Seconds of a clock that never steps."""
+        """Return monotonic seconds."""
         ...
 
     def time(self) -> float:
-        """Seconds since the epoch, for what the wire and the database carry."""
+        """Return seconds since the epoch, for the wire and the database."""
         ...
 
 
 class SystemClock:
-    """The computer's own clocks."""
+    """The system's clocks."""
 
     def monotonic(self) -> float:
-        """``time.monotonic()``, the event loop's own clock."""
+        """Return ``time.monotonic()``, the event loop's clock."""
         return time.monotonic()
 
     def time(self) -> float:
-        """``time.time()``."""
+        """Return ``time.time()``."""
         return time.time()

@@ -1,6 +1,6 @@
-"""What Django users publish, as JSON types: dates, decimals, lazy strings and the like.
+"""Converts Django's values (dates, decimals, lazy strings and others) to JSON types.
 
-The text forms are those of ``DjangoJSONEncoder``, so that a payload looks as the same value does in
+The text forms are those of ``DjangoJSONEncoder``, so that a value looks the same in a payload and in
 a ``JsonResponse``.
 """
 
@@ -18,17 +18,21 @@ _convert = DjangoJSONEncoder().default
 
 
 def normalise_payload(payload: Any, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
-    """The payload in JSON types.
+    """Return the payload in JSON types.
+
+    Args:
+        payload: the value to publish.
+        max_depth: how deep containers may be nested.
 
     Raises:
-        BadPayload: with the path to what cannot be encoded.
+        BadPayload: a value cannot be encoded; the reason names its path.
     """
     try:
         return normalise(payload, convert=_convert, max_depth=max_depth)
-    except ValueError as error:  # DjangoJSONEncoder's word on a time with a zone
+    except ValueError as error:  # DjangoJSONEncoder refuses a time with a time zone
         raise BadPayload(f"payload: {error}") from None
 
 
 def payload_size(payload: Any) -> int:
-    """Bytes of the payload as JSON, the longer of the two codecs' forms."""
+    """Return the size of the payload in bytes, as JSON, the longer of the two codecs' forms."""
     return len(JSON.encode(payload).encode())

@@ -1,4 +1,4 @@
-"""One timer for everything in a process that waits for a time: a heap, not a task a connection."""
+"""One timer for all deadlines of a process: a heap instead of a task per connection."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Timed(Protocol):
     """Something with a deadline."""
 
     def due(self, now: float) -> float | None:
-        """The deadline has passed; returns the next one in monotonic seconds, or None."""
+        """Act on the deadline; returns the next one in monotonic seconds, or None."""
         ...
 
 
 class Timers:
-    """Calls ``due`` of whoever's deadline has passed.
+    """Calls ``due`` when a deadline has passed.
 
-    A deadline that moves later is looked at when the old one passes, so that a busy connection,
-    whose deadline moves with each message, costs nothing.
+    A deadline that moves to a later time is only noticed when the old one passes. So a busy
+    connection, which moves its deadline with each message, costs nothing.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -40,7 +40,7 @@ class Timers:
         return len(self._deadlines)
 
     def set(self, timed: Timed, deadline: float | None) -> None:
-        """Have ``timed.due`` called at ``deadline`` at the latest (it may be called earlier)."""
+        """Call ``timed.due`` at ``deadline`` at the latest; it may be called earlier."""
         if deadline is None:
             return
         current = self._deadlines.get(timed)
@@ -50,7 +50,7 @@ class Timers:
         self._arm()
 
     def remove(self, timed: Timed) -> None:
-        """Call ``timed`` no more."""
+        """Never call ``timed`` again."""
         self._deadlines.pop(timed, None)
         if len(self._heap) > 64 and len(self._heap) > 4 * len(self._deadlines):
             self._heap = [
@@ -59,7 +59,7 @@ class Timers:
             heapq.heapify(self._heap)
 
     def close(self) -> None:
-        """Call nobody any more."""
+        """Remove all deadlines, and stop the timer."""
         self._deadlines.clear()
         self._heap.clear()
         if self._handle is not None:
@@ -88,7 +88,7 @@ class Timers:
         while self._heap and self._heap[0][0] <= now:
             deadline, _, timed = heapq.heappop(self._heap)
             if self._deadlines.get(timed) != deadline:
-                continue  # removed, or set anew
+                continue  # removed, or set again
             del self._deadlines[timed]
             try:
                 following = timed.due(now)
@@ -96,6 +96,6 @@ class Timers:
                 logger.exception("A timer failed")
                 continue
             if following is not None and timed not in self._deadlines:
-                # Never at once again: a deadline in the past would keep this loop for itself.
+                # Not at once: a deadline in the past would never let this loop end.
                 self._push(timed, max(following, now + 0.001))
         self._arm()
