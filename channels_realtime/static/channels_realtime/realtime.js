@@ -1,63 +1,64 @@
 /**
- * The browser client of channels_realtime: one WebSocket a page carries all its channels.
+ * The browser client of channels_realtime: one WebSocket per page for all its channels.
  *
- * In flow the server's frames of the subprotocol `realtime.v1.json`; out flow its requests. Pages call
- * {@link connect}, and listen. Everything here keeps to the project's protocol reference, version 1.
+ * In: the server's frames of the subprotocol `realtime.v1.json`. Out: requests. Pages call {@link connect} and add
+ * listeners. The project's protocol reference, version 1, is the source of all rules here.
  *
- * From the outside in: {@link RealtimeClient} owns the socket, the requests and the state; a {@link Feed} is what it
- * knows of one channel (position, selections on the wire); a {@link Subscription} is one caller's interest in it.
+ * {@link RealtimeClient} has the socket, the requests and the state. A {@link Feed} is its state of one channel: the
+ * position, and the subscriptions on the wire. A {@link Subscription} is what one caller of `subscribe()` gets.
  *
- * Every duration is in seconds, as it is on the wire. A token is never put into a URL, an error or a log.
+ * All durations are in seconds, as on the wire. Tokens never appear in a URL, an error or a log.
  */
 
 export const PROTOCOL = "realtime.v1.json";
 
-/** Live messages of one channel that wait while it recovers. Beyond it the newest go: the replay holds them. */
+/** How many live messages of a channel are held while it recovers. Later ones are dropped: the replay has them. */
 const MAX_HELD_MESSAGES = 1000;
 
 /**
- * Close codes after which the same connection would be refused again: the protocol's table, with the RFC codes all of
- * whose rows say no. 1008 stands for rows of both kinds; without a `closing` it counts as "any other". 4401 is apart.
+ * Close codes after which the client does not reconnect, from the protocol's table. They include the RFC codes that
+ * stand only for such codes. 1008 stands for both kinds, so without a `closing` the client reconnects. 4401 is handled
+ * separately.
  */
 const TERMINAL_CLOSE_CODES = new Set([4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009]);
 const CLOSE_NORMAL = 1000;
 const CLOSE_UNAUTHENTICATED = 4401;
 const CLOSE_HEARTBEAT_MISSED = 4408;
 
-/** Errors that a subscription which once stood tries again after, while the connection stays. */
+/** Errors after which an established subscription is tried again on the same connection. */
 const PASSING_ERRORS = new Set(["rate_limited", "timeout", "unavailable", "internal"]);
 
 /**
- * @typedef {{epoch: string, offset: number}} Position  A place in a channel's history.
+ * @typedef {{epoch: string, offset: number}} Position  A position in a channel's history.
  * @typedef {"idle" | "connecting" | "connected" | "reconnecting" | "unauthenticated" | "closed"} State
  *
  * @typedef {object} StateDetail
- * @property {number} [attempt]  Which try this is since the last `welcome`, from 1 ("connecting", "reconnecting").
- * @property {number | null} [nextDelay]  Seconds until it ("reconnecting"); null while getToken is awaited.
- * @property {number} [code]  The close code that led here.
+ * @property {number} [attempt]  Attempts since the last `welcome`, from 1 ("connecting", "reconnecting").
+ * @property {number | null} [nextDelay]  Seconds until the attempt ("reconnecting"); null while getToken is awaited.
+ * @property {number} [code]  The close code that caused this state.
  * @property {string} [reason]
  *
- * @typedef {object} Message  A publication, as it came. Unknown fields are kept.
+ * @typedef {object} Message  A publication as received. Unknown fields are kept.
  * @property {string} channel  Absent on a notice.
  * @property {any} payload
  * @property {string} [event]
  * @property {string} [epoch]
  * @property {number} [offset]
  * @property {any} [sender]  Set by the server from the publisher's identity.
- * @property {boolean} [recovered]  True on one that was missed and is replayed.
+ * @property {boolean} [recovered]  True if it was missed and is replayed.
  *
  * @typedef {Partial<Position> & {recovered?: boolean}} SubscribedPayload
- * @typedef {{recovered: boolean} & Partial<Position>} Recovery  False: there may be a gap; load the state anew.
+ * @typedef {{recovered: boolean} & Partial<Position>} Recovery  False: messages may be missing; load the state again.
  * @typedef {{code: string, reason: string}} Ending
  * @typedef {{epoch?: string, offset?: number, duplicate?: boolean}} PublishedPayload
  *
  * @typedef {object} SubscriptionOptions
- * @property {any} [parameters]  Sent as the subscribe's payload: what the channel selects by.
- * @property {string} [select]  The channel class's `select`. A message does not say which selection it answers, so with
- *   several on one channel each gets the messages of all, unless this names the field to compare.
- * @property {Position} [since]  The last position already seen, for example rendered into the page.
- * @property {number} [bufferSize]  Messages kept for a `for await` that is behind (1000). Full: the oldest is dropped,
- *   counted in `dropped`.
+ * @property {any} [parameters]  The payload of `subscribe`; the channel may filter by them.
+ * @property {string} [select]  The channel class's `select`: the field to filter by. Needed only with several
+ *   subscriptions with different parameters on one channel: without it, each of them gets the messages of all.
+ * @property {Position} [since]  The last position that the page already has, for example rendered into it.
+ * @property {number} [bufferSize]  How many messages are buffered for a slow `for await` loop (1000). When it is full,
+ *   the oldest is dropped and counted in `dropped`.
  * @property {(message: Message) => void} [onMessage]
  * @property {(payload: SubscribedPayload) => void} [onSubscribed]
  * @property {(recovery: Recovery) => void} [onRecovered]
@@ -65,7 +66,7 @@ const PASSING_ERRORS = new Set(["rate_limited", "timeout", "unavailable", "inter
  * @property {(error: RealtimeError) => void} [onError]
  *
  * @typedef {object} RequestOptions
- * @property {number} [timeoutSeconds]  From the call to the reply, the wait for a connection included.
+ * @property {number} [timeoutSeconds]  From the call to the reply, including the wait for a connection.
  * @property {"wait" | "reject"} [whenDisconnected]
  *
  * @typedef {"required" | "expiring" | "refused" | "anonymous"} TokenReason
@@ -75,26 +76,26 @@ const PASSING_ERRORS = new Set(["rate_limited", "timeout", "unavailable", "inter
  * @property {(handle: any) => void} clearTimeout
  *
  * @typedef {object} ClientOptions
- * @property {(context: {reason: TokenReason}) => (string | null | Promise<string | null>)} [getToken]  Supplies a JWT;
- *   null means that there is nobody to sign in.
- * @property {number} [backoffBaseSeconds]  Ceiling of the first delay (1); it doubles with every attempt.
- * @property {number} [backoffCapSeconds]  Ceiling of every delay (30).
- * @property {number} [connectTimeoutSeconds]  From the connect to `welcome` (20).
- * @property {number} [requestTimeoutSeconds]  Default of a request (35: more than the server's HOOK_TIMEOUT).
- * @property {"wait" | "reject"} [whenDisconnected]  What a request does without a connection ("wait").
- * @property {number} [maxPendingRequests]  Unanswered publishes and calls, waiting or sent (500); beyond: `queue_full`.
- * @property {boolean} [batch]  Send what one task produces as one frame (true).
+ * @property {(context: {reason: TokenReason}) => (string | null | Promise<string | null>)} [getToken]  Returns a JWT,
+ *   or null if no user is logged in.
+ * @property {number} [backoffBaseSeconds]  The longest first delay (1); doubled with each attempt.
+ * @property {number} [backoffCapSeconds]  The longest delay (30).
+ * @property {number} [connectTimeoutSeconds]  From connecting to `welcome` (20).
+ * @property {number} [requestTimeoutSeconds]  The default for requests (35: longer than the server's HOOK_TIMEOUT).
+ * @property {"wait" | "reject"} [whenDisconnected]  What requests do without connection ("wait").
+ * @property {number} [maxPendingRequests]  The most unanswered requests (500); others get `queue_full`.
+ * @property {boolean} [batch]  Send the requests of one task in one frame (true).
  * @property {new (url: string, protocols: string[]) => WebSocket} [WebSocket]
  * @property {Timers} [timers]
  * @property {() => number} [random]  In [0, 1).
- * @property {EventTarget} [wakeTarget]  Where `online`, `pageshow` and `visibilitychange` are heard (the window).
+ * @property {EventTarget} [wakeTarget]  Gets `online`, `pageshow` and `visibilitychange` (the window).
  */
 
 /** Why a request or a subscription failed. */
 export class RealtimeError extends Error {
   /**
-   * @param {string} code  The wire's, or the client's own: `disconnected`, `connection_lost`, `queue_full`, `closed`,
-   *   `unsubscribed`, `overflow`, `token_unavailable`.
+   * @param {string} code  From the wire, or one of the client's own: `disconnected`, `connection_lost`, `queue_full`,
+   *   `closed`, `unsubscribed`, `overflow`, `token_unavailable`.
    * @param {string} reason
    * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
    */
@@ -103,7 +104,7 @@ export class RealtimeError extends Error {
     this.name = "RealtimeError";
     this.code = code;
     this.reason = reason;
-    /** @type {number | null} Seconds to wait before trying again, where the server said so. */
+    /** @type {number | null} Seconds to wait before trying again, if the server sent them. */
     this.retryAfter = asSeconds(payload?.retry_after);
     this.payload = payload;
     this.channel = channel;
@@ -112,7 +113,7 @@ export class RealtimeError extends Error {
 }
 
 /**
- * Listeners by event. One that throws is reported and stops no other.
+ * Listeners by event. If one throws, the error is reported and the others are still called.
  * @template {Record<string, any[]>} Events
  */
 class Emitter {
@@ -123,7 +124,7 @@ class Emitter {
    * @template {keyof Events} Name
    * @param {Name} event
    * @param {(...args: Events[Name]) => void} listener
-   * @returns {() => void}  Takes the listener away again.
+   * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
     const listeners = this.#listeners.get(event) ?? new Set();
@@ -150,7 +151,7 @@ class Emitter {
    * @template {keyof Events} Name
    * @param {Name} event
    * @param {Events[Name]} args
-   * @returns {boolean}  Whether anybody listened.
+   * @returns {boolean}  Whether there was a listener.
    */
   _emit(event, ...args) {
     const listeners = [...(this.#listeners.get(event) ?? [])];
@@ -166,11 +167,11 @@ class Emitter {
 }
 
 /**
- * One caller's interest in a channel. Several of the same channel and parameters share one subscription on the wire.
+ * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
  *
- * Messages go to the `message` listeners and to a `for await` over the subscription. Until there is a listener they are
- * buffered from the first, so that none is lost between the subscribe and the loop; with a listener, from the loop's
- * beginning. Leaving the loop (break, return, throw) unsubscribes.
+ * Messages go to the `message` listeners and to a `for await` loop over the subscription. Without a listener, all
+ * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
+ * Leaving the loop (break, return, throw) unsubscribes.
  *
  * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery],
  *   unsubscribed: [Ending], error: [RealtimeError]}>}
@@ -184,7 +185,7 @@ export class Subscription extends Emitter {
   #waiters = [];
   #iterated = false;
   #overflowing = false;
-  /** @type {RealtimeError | null} Thrown once by the loop. */
+  /** @type {RealtimeError | null} The loop throws it once. */
   #failure = null;
   #ready;
   #readyRead = false;
@@ -198,15 +199,15 @@ export class Subscription extends Emitter {
     super();
     this.channel = channel;
     this.parameters = options.parameters;
-    /** Messages that a full buffer dropped. */
+    /** How many messages were dropped because the buffer was full. */
     this.dropped = 0;
-    /** Whether it is over: unsubscribed, refused, taken away by the server, or the client closed. */
+    /** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
     this.ended = false;
     this.#release = release;
     this.#bufferSize = options.bufferSize ?? 1000;
     this.select = options.select;
     this.#ready = /** @type {Deferred<SubscribedPayload>} */ (deferred());
-    this.#ready.promise.catch(() => {}); // Reported by _fail where nobody reads `ready`.
+    this.#ready.promise.catch(() => {}); // _fail reports it if the page does not read `ready`.
     if (options.onMessage) this.on("message", options.onMessage);
     if (options.onSubscribed) this.on("subscribed", options.onSubscribed);
     if (options.onRecovered) this.on("recovered", options.onRecovered);
@@ -214,13 +215,13 @@ export class Subscription extends Emitter {
     if (options.onError) this.on("error", options.onError);
   }
 
-  /** The payload of the first `subscribed` reply. Rejects when it is refused; stays pending without a connection. */
+  /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
   get ready() {
     this.#readyRead = true;
     return this.#ready.promise;
   }
 
-  /** Ends it at once; resolves when the server has answered, where it had to be asked. Never rejects. */
+  /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
   async unsubscribe() {
     if (this.ended) return;
     const released = this.#release(this);
@@ -264,7 +265,7 @@ export class Subscription extends Emitter {
       this.#buffer.push(message);
       if (this.#buffer.length > this.#bufferSize) this.#dropOldest();
     } else {
-      this.#buffer.length = 0; // A listener came before any loop: what was kept for a loop is nobody's.
+      this.#buffer.length = 0; // There is a listener and no loop, so the buffer is not needed.
     }
     this._emit("message", message);
   }
@@ -277,7 +278,7 @@ export class Subscription extends Emitter {
     if (recovery) this._emit("recovered", recovery);
   }
 
-  /** @internal @param {RealtimeError} error @returns {boolean} Whether anybody here learns of it. */
+  /** @internal @param {RealtimeError} error @returns {boolean} Whether the page learns of it here. */
   _fail(error) {
     const awaited = this.#readyRead && !this.#ready.settled;
     return this._emit("error", error) || this.#iterated || awaited;
@@ -286,7 +287,7 @@ export class Subscription extends Emitter {
   /**
    * @internal
    * @param {Ending} ending
-   * @param {boolean} discard  Whether what the loop has not read yet goes too: rights may have been revoked.
+   * @param {boolean} discard  Discard what the loop has not read yet, because rights may have been revoked.
    * @param {RealtimeError | null} [failure]
    */
   _end(ending, discard, failure = null) {
@@ -305,7 +306,7 @@ export class Subscription extends Emitter {
     this.#buffer.shift();
     this.dropped += 1;
     if (this.#overflowing || !this.#iterated) return;
-    this.#overflowing = true; // Said once until the loop has caught up.
+    this.#overflowing = true; // Report it only once until the loop has caught up.
     const reason = `more than ${this.#bufferSize} messages wait for the loop over '${this.channel}'; the oldest are dropped`;
     this._emit("error", new RealtimeError("overflow", reason, { channel: this.channel }));
   }
@@ -319,11 +320,11 @@ export class Subscription extends Emitter {
 
 /** One subscription on the wire: a channel with one set of parameters. */
 class Selection {
-  /** @type {Set<Subscription>} Empty only where the channel is automatic. */
+  /** @type {Set<Subscription>} Empty only if the channel is automatic. */
   subscriptions = new Set();
-  /** @type {SubscribedPayload | null} On the present connection. */
+  /** @type {SubscribedPayload | null} The reply on the current connection. */
   reply = null;
-  /** Whether it ever stood. */
+  /** Whether it was ever accepted. */
   established = false;
   failures = 0;
   /** @type {any} */
@@ -336,17 +337,17 @@ class Selection {
   }
 }
 
-/** What the client knows of one channel. */
+/** The client's state of one channel. */
 class Feed {
   /** @type {Map<string, Selection>} */
   selections = new Map();
-  /** @type {Position | null} The last one received, or where the subscription began. */
+  /** @type {Position | null} The last position received, or where the subscription began. */
   position = null;
-  /** Whether the server subscribes every connection to it by itself. */
+  /** Whether the server subscribes every connection by itself. */
   automatic = false;
-  /** False once a second set of parameters was `already_subscribed`: the channel has one subscription for all. */
+  /** False after other parameters were `already_subscribed`: all share one subscription. */
   selective = true;
-  /** @type {Message[] | null} Live messages of an automatic channel whose replay has not been answered yet. */
+  /** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
   held = null;
 
   /** @param {string} name */
@@ -354,7 +355,7 @@ class Feed {
     this.name = name;
   }
 
-  /** Moves the position. @param {Message} message @returns {boolean} Whether it is new. */
+  /** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
   admits(message) {
     const position = positionIn(message);
     if (!position) return true;
@@ -375,12 +376,12 @@ class Feed {
  * @property {string} text
  * @property {boolean} sent
  * @property {any} timer
- * @property {(payload: any) => void} onReply  Runs within the frame, so that what follows the reply finds its effect.
+ * @property {(payload: any) => void} onReply  Runs before the frame's next message, which may depend on it.
  * @property {(error: RealtimeError) => void} onError
  */
 
 /**
- * The connection of a page: opens, authenticates, keeps alive, comes back, and subscribes anew.
+ * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
  * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], error: [RealtimeError]}>}
  */
@@ -392,22 +393,22 @@ export class RealtimeClient extends Emitter {
   #state = "idle";
   /** @type {WebSocket | null} */
   #socket = null;
-  /** Ends, by being raised, whatever still waits for getToken. */
+  /** Increased to cancel what still waits for getToken. */
   #generation = 0;
-  /** Connections that failed since the last `welcome`. */
+  /** How many connections failed since the last `welcome`. */
   #failures = 0;
   /** @type {any} */
   #retryTimer = null;
   #retryHeldByServer = false;
-  /** @type {any} To `welcome`, then of the heartbeat. */
+  /** @type {any} The timer of `welcome`, then of the heartbeat. */
   #watchdog = null;
   /** @type {{code?: number, reason?: string, reconnect?: boolean, retry_after?: number} | null} */
   #closing = null;
   #welcome = /** @type {any} */ (null);
   #ready = false;
-  /** @type {string | null} The token sent last, to know a fresh one by. */
+  /** @type {string | null} The last token sent, to recognise a new one. */
   #sentToken = null;
-  /** @type {string | null} One fetched after a 4401, for the connection to come. */
+  /** @type {string | null} A token fetched after a 4401, for the next connection. */
   #freshToken = null;
   #lastId = 0;
   /** @type {Map<number, PendingRequest>} In the order of the calls. */
@@ -418,13 +419,13 @@ export class RealtimeClient extends Emitter {
   #feeds = new Map();
 
   /**
-   * @param {string | URL} [url]  Relative to the page; http and https stand for ws and wss.
+   * @param {string | URL} [url]  Relative to the page; http and https become ws and wss.
    * @param {ClientOptions} [options]
    */
   constructor(url = "/ws/", options = {}) {
     super();
     this.url = webSocketUrl(url);
-    /** @type {string | null} The user's primary key as text, as the server last said. */
+    /** @type {string | null} The user's primary key as text, as last sent by the server. */
     this.user = null;
     this.#options = {
       backoffBaseSeconds: 1,
@@ -448,7 +449,7 @@ export class RealtimeClient extends Emitter {
     return this.#state;
   }
 
-  /** Opens the connection; after "closed" or "unauthenticated", again. @returns {this} */
+  /** Connects, also again after "closed" or "unauthenticated". @returns {this} */
   connect() {
     if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
     this.#generation += 1;
@@ -458,7 +459,7 @@ export class RealtimeClient extends Emitter {
     return this;
   }
 
-  /** Closes with 1000 and ends every subscription. What was published in this task still goes out. */
+  /** Closes with 1000 and ends all subscriptions. Requests made in this task are still sent. */
   close() {
     if (this.#state === "closed") return;
     this.#flush();
@@ -468,7 +469,7 @@ export class RealtimeClient extends Emitter {
 
   /**
    * @param {string} channel
-   * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function stands for `{onMessage}`.
+   * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
    * @returns {Subscription}
    */
   subscribe(channel, options = {}) {
@@ -486,7 +487,7 @@ export class RealtimeClient extends Emitter {
     if (selection) {
       selection.subscriptions.add(subscription);
       const { reply } = selection;
-      // Later, as any other reply: the caller has not added its listeners yet.
+      // Not at once: the caller has not added its listeners yet.
       if (reply) queueMicrotask(() => subscription._subscribed(reply, null));
     } else {
       const added = new Selection(settings.parameters, settings.since ?? null);
@@ -500,7 +501,7 @@ export class RealtimeClient extends Emitter {
   /**
    * @param {string} channel
    * @param {any} payload
-   * @param {{event?: string, key?: string} & RequestOptions} [options]  With the same `key` it may be sent again.
+   * @param {{event?: string, key?: string} & RequestOptions} [options]  With the same `key`, a repetition is safe.
    * @returns {Promise<PublishedPayload>}
    */
   publish(channel, payload, { event, key, ...options } = {}) {
@@ -519,7 +520,7 @@ export class RealtimeClient extends Emitter {
   }
 
   /**
-   * Any request of the protocol; its `id` is the client's.
+   * Sends any request of the protocol. The client adds the `id`.
    * @param {{type: string, [field: string]: any}} message
    * @param {RequestOptions} [options]
    * @returns {Promise<any>}  The reply's payload.
@@ -539,7 +540,7 @@ export class RealtimeClient extends Emitter {
     });
   }
 
-  // Requests and frames out
+  // Sending requests
 
   /**
    * @param {{type: string, [field: string]: any}} message
@@ -565,8 +566,8 @@ export class RealtimeClient extends Emitter {
     const limit = this.#welcome?.limits?.max_frame ?? Infinity;
     const size = byteLength(request.text);
     if (size > limit) {
-      // Sent, it would close the connection for good (4413).
-      const reason = `'${request.type}' is ${size} bytes long; the server takes ${limit}`;
+      // The server would close the connection, without a reconnect (4413).
+      const reason = `'${request.type}' is ${size} bytes long; the server accepts at most ${limit}`;
       this.#settle(id, new RealtimeError("too_large", reason, { request: request.type }));
       return;
     }
@@ -586,7 +587,7 @@ export class RealtimeClient extends Emitter {
     const limits = this.#welcome?.limits ?? {};
     const batches = this.#options.batch && socket.protocol === PROTOCOL;
     const maxBatch = batches ? (limits.max_batch ?? 1) : 1;
-    const maxBytes = (limits.max_frame ?? Infinity) - 1; // The first bracket; the last one and commas are counted below.
+    const maxBytes = (limits.max_frame ?? Infinity) - 1; // The first bracket; commas and the last one are counted below.
     for (let start = 0; start < texts.length; ) {
       let end = start + 1;
       let size = byteLength(texts[start]) + 1;
@@ -640,7 +641,7 @@ export class RealtimeClient extends Emitter {
     else this.#retry(code, reason, closing);
   }
 
-  /** Forgets the socket and all that belongs to it. @param {number} code @param {string} reason */
+  /** Drops the socket and its state. @param {number} code @param {string} reason */
   #socketGone(code, reason) {
     this.#timers.clearTimeout(this.#watchdog);
     const socket = this.#socket;
@@ -651,11 +652,11 @@ export class RealtimeClient extends Emitter {
     this.#outbox = [];
     if (socket) {
       socket.onmessage = socket.onclose = null;
-      // One that is closed already takes no notice. 1000 alone ends the session, so that a page that leaves frees it.
+      // No effect if it is closed already. Only 1000 ends the session and frees it, when a page is left.
       socket.close(code === CLOSE_NORMAL ? CLOSE_NORMAL : CLOSE_HEARTBEAT_MISSED);
     }
     for (const feed of this.#feeds.values()) {
-      // What the replay was to bring is asked for again, from the same position.
+      // The replay is requested again, from the same position.
       feed.held = null;
       for (const selection of feed.selections.values()) {
         selection.reply = null;
@@ -670,8 +671,8 @@ export class RealtimeClient extends Emitter {
   }
 
   /**
-   * Full jitter below an exponential ceiling; after a `retry_after`, that and as much again at most, so that the many
-   * who were sent away together do not come back together.
+   * Reconnects later, with full jitter below an exponential limit. After a `retry_after`, waits for once to twice that
+   * time, so that clients that were closed together do not reconnect together.
    * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
    */
   #retry(code, reason, closing) {
@@ -689,7 +690,7 @@ export class RealtimeClient extends Emitter {
     this.#open();
   }
 
-  /** @param {number} failures @returns {number} Seconds, the ceiling of the next delay. */
+  /** @param {number} failures @returns {number} The longest next delay, in seconds. */
   #backoff(failures) {
     return Math.min(this.#options.backoffCapSeconds, this.#options.backoffBaseSeconds * 2 ** failures);
   }
@@ -727,7 +728,7 @@ export class RealtimeClient extends Emitter {
     if (!this._emit("error", error)) report(error);
   }
 
-  // Life
+  // Heartbeat
 
   /** @param {number} seconds @param {() => void} callback */
   #watch(seconds, callback) {
@@ -751,13 +752,13 @@ export class RealtimeClient extends Emitter {
   #listenForWaking(listen) {
     const target = this.#options.wakeTarget ?? globalThis.window;
     for (const event of ["online", "pageshow", "visibilitychange"]) {
-      // Capturing, since visibilitychange is the document's.
+      // In the capture phase, because visibilitychange is an event of the document.
       if (listen) target?.addEventListener(event, this.#wake, true);
       else target?.removeEventListener(event, this.#wake, true);
     }
   }
 
-  /** Timers stood still or the network changed: look at once. @param {Event} event */
+  /** Checks at once, after timers were suspended or the network changed. @param {Event} event */
   #wake = (event) => {
     if (event.type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
     if (this.#retryTimer !== null && !this.#retryHeldByServer) this.#retryNow();
@@ -777,7 +778,7 @@ export class RealtimeClient extends Emitter {
   }
 
   /**
-   * Sends a token on the present connection.
+   * Sends a token on the current connection.
    * @param {TokenReason} reason
    * @param {(outcome: "done" | "refused" | "none" | "unavailable") => void} [then]
    */
@@ -814,15 +815,15 @@ export class RealtimeClient extends Emitter {
   #authRequired() {
     this.#authenticate("required", (outcome) => {
       if (outcome === "unavailable") this.#abandon("getToken failed");
-      if (outcome !== "none") return; // `welcome` follows, or `closing` and 4401.
+      if (outcome !== "none") return; // The server sends `welcome`, or `closing` and 4401.
       this.#socketGone(CLOSE_NORMAL, "no credentials");
-      this.#stop("unauthenticated", CLOSE_UNAUTHENTICATED, "the server asks for a token and there is none");
+      this.#stop("unauthenticated", CLOSE_UNAUTHENTICATED, "the server requires a token and getToken returned none");
     });
   }
 
   /**
-   * After 4401: comes back with a token other than the one that was refused, or stops. A `reconnect: true` with 4401
-   * means "with new credentials" too, or a page that has none would come back for ever.
+   * After 4401: reconnects with another token than the refused one, or stops. `reconnect: true` with 4401 also means
+   * "with new credentials"; without them a page would reconnect for ever.
    * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
    */
   async #renew(code, reason, closing) {
@@ -841,14 +842,14 @@ export class RealtimeClient extends Emitter {
       } catch (cause) {
         if (generation !== this.#generation) return;
         this.#fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
-        comeBack = true; // The place tokens come from may be back soon; backoff slows the asking.
+        comeBack = true; // The source of tokens may recover; the backoff limits the attempts.
       }
     }
     if (comeBack) this.#retry(code, reason, closing);
     else this.#stop("unauthenticated", code, reason);
   }
 
-  // Frames in
+  // Receiving frames
 
   /** @param {WebSocket} socket @param {unknown} data */
   #receive(socket, data) {
@@ -892,7 +893,7 @@ export class RealtimeClient extends Emitter {
     this.#failures = 0;
     this.#timers.clearTimeout(this.#watchdog);
     this.user = payload.user ?? null;
-    if (this.user !== null) this.#freshToken = null; // Another credential won; this one would be stale when needed.
+    if (this.user !== null) this.#freshToken = null; // Other credentials were used; it would be old by then.
     const automatic = payload.channels ?? {};
     for (const feed of [...this.#feeds.values()]) this.#markAutomatic(feed, feed.name in automatic);
     for (const name of Object.keys(automatic)) {
@@ -939,7 +940,7 @@ export class RealtimeClient extends Emitter {
       this.#subscribed(feed, selection, since, since ? { ...now, recovered: true } : now);
       return;
     }
-    if (automatic) feed.held = []; // It is live already; its replay must come before what comes from now on.
+    if (automatic) feed.held = []; // It is live already, and its replay must be delivered before new messages.
     const message = { type: "subscribe", channel: feed.name, payload: selection.parameters, since: since ?? undefined };
     const stands = () => feed.selections.get(key) === selection;
     this.#ask(
@@ -958,13 +959,13 @@ export class RealtimeClient extends Emitter {
     selection.reply = reply;
     selection.established = true;
     selection.failures = 0;
-    // With several selections this goes back to where the replay starts, or its messages would pass for duplicates.
+    // With several selections, go back to the replay's start, or its messages would be taken for duplicates.
     if (since && recovery?.recovered) feed.position = since;
     else if (recovery) feed.position = position;
-    // Not past what another selection of the channel is still about to receive.
+    // Not beyond what another selection of the channel has still to receive.
     else if (feed.position?.epoch !== position?.epoch) feed.position = position;
     for (const subscription of [...selection.subscriptions]) subscription._subscribed(reply, recovery);
-    if (recovery?.recovered) return; // What was held is in the replay.
+    if (recovery?.recovered) return; // The replay contains the held messages.
     for (const message of held) this.#deliver(feed, message);
   }
 
@@ -973,10 +974,10 @@ export class RealtimeClient extends Emitter {
    * @param {Position | null} since @param {RealtimeError} error
    */
   #subscribeFailed(feed, key, selection, since, error) {
-    if (error.code === "connection_lost" || error.code === "disconnected") return; // Subscribed anew with the next one.
+    if (error.code === "connection_lost" || error.code === "disconnected") return; // Subscribed again on reconnect.
     if (error.code === "already_subscribed") {
       const others = feed.selections.size > 1;
-      if (others) feed.selective = false; // And the first of them did the recovering.
+      if (others) feed.selective = false; // The first of them has recovered.
       const position = positionIn(error.payload);
       const recovered = since ? others || samePosition(since, position) : undefined;
       const standing = others ? feed.position : position;
@@ -990,7 +991,7 @@ export class RealtimeClient extends Emitter {
       if (!heard.includes(true)) this.#fail(error);
     }
     if (automatic) {
-      this.#subscribed(feed, selection, since, { recovered: false }); // The server has it on the connection anyway.
+      this.#subscribed(feed, selection, since, { recovered: false }); // The server has subscribed it anyway.
     } else if (passing) {
       const wait = error.retryAfter ?? 0;
       const delay = wait + this.#random() * Math.max(this.#backoff(selection.failures), wait);
@@ -998,7 +999,7 @@ export class RealtimeClient extends Emitter {
       selection.retryTimer = this.#later(delay, () => this.#subscribe(feed, key, selection));
     } else {
       this.#forget(feed, key);
-      // The request may still be carried out, after this side has given up on it.
+      // The server may still carry out the request after this timeout.
       if (error.code === "timeout") this.#unsubscribe(feed, selection);
       for (const subscription of selection.subscriptions) this.#refuse(subscription, error);
     }
@@ -1022,7 +1023,7 @@ export class RealtimeClient extends Emitter {
     const feed = this.#feeds.get(subscription.channel);
     const selection = feed?.selections.get(key);
     if (!feed || !selection?.subscriptions.delete(subscription) || selection.subscriptions.size > 0) return;
-    if (feed.automatic && key === canonical(undefined)) return; // It is the connection's, not this caller's.
+    if (feed.automatic && key === canonical(undefined)) return; // The server subscribed it for the whole connection.
     this.#forget(feed, key);
     if (this.#ready) await this.#unsubscribe(feed, selection);
   }
@@ -1030,25 +1031,25 @@ export class RealtimeClient extends Emitter {
   /** @param {Feed} feed @param {Selection} selection @returns {Promise<void>} */
   #unsubscribe(feed, selection) {
     const last = feed.selections.size === 0;
-    // Without parameters it would end the others too: what is on the wire stays for them.
+    // Without parameters it would end the others too, so the subscription on the wire stays for them.
     if (!last && (!feed.selective || selection.parameters == null)) return Promise.resolve();
     const payload = last ? undefined : selection.parameters;
     return new Promise((resolve) => {
       const done = () => {
         resolve();
         if (!this.#ready || feed.selective || this.#feeds.get(feed.name) !== feed) return;
-        // It turned out meanwhile that there was one subscription for all of them, and it is gone.
+        // Meanwhile `already_subscribed` showed that they shared one subscription, which has now ended.
         for (const [key, other] of feed.selections) this.#subscribe(feed, key, other);
       };
       this.#ask({ type: "unsubscribe", channel: feed.name, payload }, done, done);
     });
   }
 
-  /** The server took a channel away. @param {string} channel @param {Ending} ending */
+  /** The server ended a subscription. @param {string} channel @param {Ending} ending */
   #taken(channel, ending) {
     const feed = this.#feeds.get(channel);
     for (const [key, selection] of [...(feed?.selections ?? [])]) {
-      if (!feed || !selection.reply) continue; // Asked for after it was taken; the answer is still to come.
+      if (!feed || !selection.reply) continue; // Requested after it was ended; the reply is still to come.
       this.#forget(feed, key);
       const detail = { code: ending?.code ?? "unsubscribed", reason: ending?.reason ?? "" };
       for (const subscription of selection.subscriptions) subscription._end(detail, true);
@@ -1077,7 +1078,7 @@ export class RealtimeClient extends Emitter {
 }
 
 /**
- * A client that is connecting. Listeners added in the same task miss nothing that comes from the server.
+ * Returns a client that is connecting. Listeners added in the same task miss no message.
  * @param {string | URL} [url]  Default `/ws/` on the page's own host.
  * @param {ClientOptions} [options]
  * @returns {RealtimeClient}
@@ -1090,7 +1091,7 @@ export function connect(url, options) {
 function webSocketUrl(url) {
   const absolute = new URL(url, globalThis.location?.href);
   absolute.protocol = absolute.protocol.replace(/^http/, "ws");
-  absolute.hash = ""; // WebSocket refuses one.
+  absolute.hash = ""; // WebSocket does not allow a hash.
   return absolute.href;
 }
 
@@ -1116,7 +1117,7 @@ function byteLength(text) {
   return encoder.encode(text).length;
 }
 
-/** The same text for equal JSON values, whatever the order of their keys. @param {any} value @returns {string} */
+/** Returns the same text for equal JSON values, in any order of keys. @param {any} value @returns {string} */
 function canonical(value) {
   const sorted = (/** @type {string} */ _key, /** @type {any} */ inner) =>
     typeof inner === "object" && inner !== null && !Array.isArray(inner)
