@@ -1,8 +1,8 @@
-# `make demo` and `make test` need Python 3.11 or later with venv, and nothing else of ours.
+# `make demo` and `make test` need only Python 3.11 or later with venv.
 
 VENV := .venv
 BIN := $(VENV)/bin
-# In the order of the directories: the long files of integration tests first, and none of them alone at the end.
+# By directory order, so that the long files of integration tests start first and none runs last by itself.
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -16,9 +16,9 @@ help:
 	@echo 'make format   sort the imports and format the code'
 	@echo 'make clean    remove what the other targets made'
 
-# Installs the extra $$1 into .venv, unless that was done for this pyproject.toml.
-# One make at a time: flock where there is one, else a directory that names its owner.
-# The stamp is looked at again once the lock is held, so that whoever waited does nothing.
+# Installs the extra $$1 into .venv, unless it is installed for this pyproject.toml.
+# One make at a time: with flock if it exists, else with a directory that names its owner.
+# The stamp is checked again under the lock, so that a make that waited does nothing.
 define ENSURE
 set -eu
 extra=$$1
@@ -54,7 +54,7 @@ else
 fi
 if fresh; then exit 0; fi
 
-# A venv holds absolute paths: one that was moved or whose Python is gone is made again.
+# A venv contains absolute paths: make it again if it was moved or its Python was removed.
 if [ -e $(VENV) ]; then
     if ! works $(BIN)/python || [ "$$(cat $(VENV)/.root 2>/dev/null || pwd -P)" != "$$(pwd -P)" ]; then
         rm -rf $(VENV)
@@ -81,7 +81,7 @@ if [ "$$extra" = dev ]; then touch $(VENV)/.installed-demo; fi
 endef
 export ENSURE
 
-# Not files: whether there is anything to do is decided under the lock.
+# Not files: under the lock it is decided whether anything is to be done.
 .PHONY: venv-demo venv-dev
 venv-demo venv-dev:
 	@sh -c "$$ENSURE" ensure $(@:venv-%=%)
@@ -89,7 +89,7 @@ venv-demo venv-dev:
 demo: venv-demo
 	@exec $(BIN)/python example_project/manage.py demo
 
-# pytest is last: its closing line is the run's.
+# pytest runs last, so that its last line is the last line of the run.
 test: lint docs package
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

@@ -1,6 +1,6 @@
 /** What the tests of realtime.js put in the place of the browser: a socket, a clock, a window. No imports. */
 
-/** Timers that go off only when told to. */
+/** Timers that fire only when the test advances them. */
 export class FakeTimers {
   now = 0;
   #timers = new Map();
@@ -39,7 +39,7 @@ export async function settle() {
   for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
 }
 
-/** A WebSocket whose server is the test. */
+/** A WebSocket with the test as its server. */
 export class FakeWebSocket {
   /** Every socket since `reset`, oldest first. */
   static all = [];

@@ -198,7 +198,7 @@ describe("backoff", () => {
     );
   });
 
-  test("starts anew after welcome", async () => {
+  test("starts again after welcome", async () => {
     open();
     await socket().end(1006);
     await timers.advance(1);
@@ -284,7 +284,7 @@ describe("close codes", () => {
     assert.equal(lastState()[0], "closed");
   });
 
-  test("1000 after closing does as closing says", async () => {
+  test("1000 after closing follows closing", async () => {
     await welcomed();
     await socket().end(1000, { reconnect: false });
     assert.equal(lastState()[0], "closed");
@@ -438,7 +438,7 @@ describe("credentials", () => {
     assert.equal(reasons.length, 2);
   });
 
-  for (const [what, second] of [["the same token again", "old"], ["nobody to sign in", null]]) {
+  for (const [what, second] of [["the same token again", "old"], ["no user is logged in", null]]) {
     test(`4401 and ${what} is unauthenticated`, async () => {
       const { getToken } = tokens("old", second);
       open({ getToken });
@@ -538,7 +538,7 @@ describe("requests", () => {
     assert.deepEqual(socket().take().map((message) => message.payload), [1, 2]);
   });
 
-  test("reject without a connection where told to", async () => {
+  test("reject without a connection if asked to", async () => {
     const client = open();
     await assert.rejects(client.publish("a", 1, { whenDisconnected: "reject" }), { code: "disconnected" });
   });
@@ -604,7 +604,7 @@ describe("requests", () => {
     });
   }
 
-  test("an error that answers nothing of ours goes to the error listeners", async () => {
+  test("an error without a request goes to the error listeners", async () => {
     await welcomed();
     await socket().receive({ type: "error", payload: { code: "bad_message", reason: "what?" } });
     assert.deepEqual(codes(), ["bad_message"]);
@@ -624,7 +624,7 @@ describe("subscriptions", () => {
     assert.deepEqual(await subscription.ready, {});
   });
 
-  test("a function stands for onMessage", async () => {
+  test("a function means onMessage", async () => {
     const client = await welcomed();
     const seen = [];
     await subscribed(client, "a", (message) => seen.push(message.payload));
@@ -664,7 +664,7 @@ describe("subscriptions", () => {
     assert.deepEqual([request.type, request.payload], ["unsubscribe", { symbol: "X", b: 1 }]);
   });
 
-  test("one without parameters is not taken back while others stand, since that would end them", async () => {
+  test("one without parameters is not unsubscribed while there are others, because that would end them", async () => {
     const client = await welcomed();
     const everything = await subscribed(client, "s");
     const x = await subscribed(client, "s", { parameters: { symbol: "X" } });
@@ -721,7 +721,7 @@ describe("subscriptions", () => {
     assert.deepEqual(socket().take(), []);
   });
 
-  test("a refusal that nobody listens for goes to the client's error listeners", async () => {
+  test("a refusal without a listener goes to the client's error listeners", async () => {
     const client = await welcomed();
     client.subscribe("a");
     await settle();
@@ -749,7 +749,7 @@ describe("subscriptions", () => {
     assert.deepEqual(socket().take(), []);
   });
 
-  test("asked for anew before it was taken away, it stays", async () => {
+  test("requested again before the server ended it, it stays", async () => {
     const client = await welcomed();
     (await subscribed(client, "a")).unsubscribe();
     const again = client.subscribe("a");
@@ -766,7 +766,7 @@ describe("subscriptions", () => {
 });
 
 describe("recovery", () => {
-  test("a channel without history is subscribed anew, and told that there may be a gap", async () => {
+  test("a channel without history is subscribed again, and reports a possible gap", async () => {
     const client = await welcomed();
     const log = heard(await subscribed(client, "a"));
     await reconnect();
@@ -853,7 +853,7 @@ describe("recovery", () => {
     assert.deepEqual(log.filter(([event]) => event === "message"), [["message", "x3"], ["message", "y2"]]);
   });
 
-  test("an error that may pass is told and tried again", async () => {
+  test("a temporary error is reported and tried again", async () => {
     const client = await welcomed();
     const subscription = await subscribed(client, "a");
     const log = heard(subscription);
@@ -1025,7 +1025,7 @@ describe("async iteration", () => {
     assert.equal(subscription.ended, true);
   });
 
-  test("a full buffer drops the oldest, counts them and says so once", async () => {
+  test("a full buffer drops the oldest, counts them and reports it once", async () => {
     const client = await welcomed();
     const subscription = await subscribed(client, "a", { bufferSize: 2 });
     const told = [];

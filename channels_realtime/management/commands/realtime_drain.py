@@ -47,6 +47,6 @@ class Command(BaseCommand):
                 raise CommandError(
                     f"Node {options['node']} does not respond. Check the id, and that it runs."
                 )
-            said = "The node is draining. Follow it in its readiness view or log."
+            message = "The node is draining. Follow it in its readiness view or log."
         if options["verbosity"] > 0:
-            self.stdout.write(said)
+            self.stdout.write(message)

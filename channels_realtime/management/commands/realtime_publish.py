@@ -33,7 +33,7 @@ class Command(BaseCommand):
             payload = json.loads(options["payload"])
         except ValueError as error:
             raise CommandError(
-                f"The payload is not JSON: {error}. Text needs quotes of its own: '\"hello\"'."
+                f"The payload is not JSON: {error}. Text needs its own quotes: '\"hello\"'."
             ) from None
         try:
             publish(options["channel"], payload, event=options["event"])

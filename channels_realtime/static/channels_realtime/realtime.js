@@ -817,7 +817,7 @@ export class RealtimeClient extends Emitter {
       if (outcome === "unavailable") this.#abandon("getToken failed");
       if (outcome !== "none") return; // The server sends `welcome`, or `closing` and 4401.
       this.#socketGone(CLOSE_NORMAL, "no credentials");
-      this.#stop("unauthenticated", CLOSE_UNAUTHENTICATED, "the server requires a token and getToken returned none");
+      this.#stop("unauthenticated", CLOSE_UNAUTHENTICATED, "the server requires a token and the page has none");
     });
   }
 
