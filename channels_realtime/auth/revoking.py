@@ -92,7 +92,7 @@ def recheck(*, channel: str | None = None, user: Any = None) -> None:
 
 
 async def arecheck(*, channel: str | None = None, user: Any = None) -> None:
-    """Ask again whether subscribers may be where they are; from async code."""
+    """Check again whether subscribers may stay subscribed, from async code."""
     await anotify("recheck", _recheck_arguments(channel, user))
 
 

@@ -1,4 +1,4 @@
-"""Finds login sessions that are gone and users that were changed by SQL, which no signal tells."""
+"""Finds what no signal reports: deleted login sessions, and users that were changed by SQL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs a node's own database work in a separate thread, one task at a time.
 
-The hooks' threads are for the site's hooks: a database that is slow or down must hold up neither
-them nor a connection. Nobody on the way of a message waits for the database.
+The hook threads are for the site's hooks. A database that is slow or down must delay neither hooks
+nor connections, and no message waits for this thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Arguments = TypeVarTuple("_Arguments")
 
 
 class DatabaseThread:
-    """One thread, and at most one database connection an alias.
+    """One thread, with at most one database connection for each alias.
 
     Args:
         own_thread: False uses asgiref's thread-sensitive thread, which under ``async_to_sync`` is

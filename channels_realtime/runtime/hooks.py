@@ -49,11 +49,11 @@ class HookRunner:
     """Runs hooks.
 
     Args:
-        threads: size of the pool for sync hooks; 0 runs them in asgiref's thread-sensitive thread,
-            which under ``async_to_sync`` is the caller's own (for tests inside a transaction).
-        timeout: seconds a hook may take.
-        max_concurrent: async hooks that may run at once; others wait.
-        name: of its threads, for whoever looks at a stack.
+        threads: number of threads for sync hooks. 0 runs them in asgiref's thread-sensitive thread,
+            which under ``async_to_sync`` is the caller's thread (for tests inside a transaction).
+        timeout: how many seconds a hook may take.
+        max_concurrent: how many async hooks may run at once; the others wait.
+        name: of the threads, as stack traces show it.
     """
 
     def __init__(

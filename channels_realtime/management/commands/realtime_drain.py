@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from channels_realtime.errors import Unavailable
 from channels_realtime.operations import drain, drain_all
 
-_NOT_TAKEN = "The channel layer did not take the message; nothing was drained."
+_NOT_SENT = "The channel layer did not accept the message. Nothing was drained."
 
 
 class Command(BaseCommand):
@@ -36,8 +36,10 @@ class Command(BaseCommand):
         """
         if options["all"]:
             if not drain_all():
-                raise CommandError(_NOT_TAKEN)
-            said = "Told; watch the readiness views or the logs of the nodes."
+                raise CommandError(_NOT_SENT)
+            message = (
+                "The request was sent. Follow the drain in the nodes' readiness views or logs."
+            )
         else:
             try:
                 drains = drain(options["node"])
