@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from channels_realtime import Channel
+from channels_realtime.access.client_address import client_address
 from channels_realtime.channels import ChannelRegistry
 from channels_realtime.config import Config
 from channels_realtime.connections.connection import Connection
@@ -83,7 +84,9 @@ class FakeClient:
             SimpleNamespace(drop=self.drop),  # type: ignore[arg-type]
             max_frame_bytes=node.config.max_frame_bytes,
         )
-        self.connection = Connection(node, scope, None, transport, dialect)
+        self.connection = Connection(
+            node, scope, client_address(scope, node.config), transport, dialect
+        )
         self.connection.begin()
 
     def drop(self) -> None:
