@@ -123,15 +123,20 @@ class FakeClient:
 
 
 class NodeHarness:
-    """A node of its own, with two kinds of channels, whose clients end with it."""
+    """A node of its own, with two kinds of channels, whose clients end with it.
 
-    def __init__(self, **config: Any) -> None:
+    Args:
+        layer: shared with other nodes; by default one of its own.
+        config: what differs from the default settings.
+    """
+
+    def __init__(self, *, layer: ScriptedLayer | None = None, **config: Any) -> None:
         values = {"heartbeat_interval": 25.0, "heartbeat_timeout": 10.0, "allow_anonymous": True}
         routes = ChannelRegistry()
         Gated.gate, Gated.log = asyncio.Event(), []
         routes.register("gated/<str:x>", Gated)
         routes.register("public/<str:x>", Public)
-        self.layer = ScriptedLayer()
+        self.layer = ScriptedLayer() if layer is None else layer
         self.node = make_node(
             Config(**(values | config)), self.layer, routes=routes, clock=VirtualClock()
         )

@@ -1,4 +1,4 @@
-"""Who is connected, written down in batches: what is written, when, and what a lost database leaves."""
+"""Live connections persisted in batches: what is written, when, and what a lost database leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import logging
 import math
 import sys
 import threading
-from collections import Counter, deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,23 +23,18 @@ from django.utils import timezone
 from channels_realtime.identity import ANONYMOUS, Identity
 from channels_realtime.models import ConnectionRecord, NodeRecord, SubscriptionRecord
 from channels_realtime.monitoring import registry, registry_rows
+from channels_realtime.monitoring.feed import Feed
 from channels_realtime.monitoring.registry import Registry
-from channels_realtime.nodes import requests
 from channels_realtime.nodes.groups import control_group, group_name, node_group
 from channels_realtime.runtime.database import DatabaseThread
-from tests.support import virtual_time
+from tests import virtual_time
+from tests.support.database import AWAY, InlineDatabase
 from tests.support.nodes import NodeHarness, subscribe
 from tests.support.virtual_time import settle
 
 pytestmark = pytest.mark.django_db
 
 LEASE_S = 20.0
-AWAY = "the database is away"
-
-
-@pytest.fixture(autouse=True)
-def no_other_listeners(monkeypatch):
-    monkeypatch.setattr(registry, "_listeners", [])
 
 
 @pytest.fixture(autouse=True)
@@ -66,41 +60,8 @@ def in_virtual_time(test):
     return run
 
 
-class InlineDatabase:
-    """Works at once and inside the test's transaction; fails, loses answers and takes its time."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.times: list[tuple[float, str]] = []
-        self.failing: deque[Exception] = deque()
-        self.losing_answers: deque[Exception] = deque()
-        self.down = False
-        self.seconds = 0.0
-
-    async def run(self, work, *arguments):
-        self.calls[work.__name__] += 1
-        if self.seconds:
-            await asyncio.sleep(self.seconds)
-        self.times.append((now(), work.__name__))
-        if self.down:
-            raise OperationalError(AWAY)
-        if self.failing:
-            raise self.failing.popleft()
-        value = work(*arguments)
-        if self.losing_answers:
-            raise self.losing_answers.popleft()
-        return value
-
-    def close(self) -> None:
-        pass
-
-    def at(self, name: str) -> list[float]:
-        """When a piece of work was done."""
-        return [at for at, work in self.times if work == name]
-
-
-class Inn(NodeHarness):
-    """A harness whose guests are written down."""
+class RegistryHarness(NodeHarness):
+    """A harness whose registry works, with connections that are no more than their rows."""
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**{"node_lease": LEASE_S, **config})
@@ -110,24 +71,24 @@ class Inn(NodeHarness):
     def records(self) -> registry.Registry:
         return self.node.service(Registry)
 
-    async def __aenter__(self) -> Inn:
-        self.records.start()
+    async def __aenter__(self) -> RegistryHarness:
+        await self.records.start()
         await settle()
         return self
 
-    def admit(self, *names: str, **fields: Any) -> list[Guest]:
-        guests = [Guest(name, **fields) for name in names]
-        for guest in guests:
-            self.node.add(guest)  # type: ignore[arg-type]
-        return guests
+    def add(self, *names: str, **fields: Any) -> list[FakeConnection]:
+        added = [FakeConnection(name, **fields) for name in names]
+        for connection in added:
+            self.node.add(connection)  # type: ignore[arg-type]
+        return added
 
-    def dismiss(self, *guests: Guest) -> None:
-        for guest in guests:
-            self.node.remove(guest)  # type: ignore[arg-type]
+    def remove(self, *connections: FakeConnection) -> None:
+        for connection in connections:
+            self.node.remove(connection)  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(eq=False)
-class Guest:
+class FakeConnection:
     """As much of a connection as is written down."""
 
     id: str
@@ -198,7 +159,7 @@ def other_connection(connection_id: str, node_id: str = "other", *channels: str)
 
 @in_virtual_time
 async def test_connection_is_written_within_a_second_or_so():
-    async with Inn() as inn:
+    async with RegistryHarness() as harness:
         headers = [
             (b"host", b"example.com"),
             (b"origin", b"https://example.com"),
@@ -206,7 +167,7 @@ async def test_connection_is_written_within_a_second_or_so():
             (b"x-client-id", b"device-1"),
         ]
         scope = {"headers": headers, "client": ("192.0.2.7", 50_000), "extensions": {}}
-        client = await inn.open(scope=scope)
+        client = await harness.open(scope=scope)
         await client.ask(subscribe("public/a"), subscribe("public/b"))
         assert written() == set()
         await asyncio.sleep(1.1)
@@ -215,7 +176,7 @@ async def test_connection_is_written_within_a_second_or_so():
         connected_at = datetime.datetime.fromtimestamp(connection.connected_at, datetime.UTC)
         assert {field.attname: getattr(found, field.attname) for field in found._meta.fields} == {
             "connection_id": connection.id,
-            "node_id": inn.node.id,
+            "node_id": harness.node.id,
             "user_pk": "",
             "user_label": "",
             "address": "192.0.2.7",
@@ -236,8 +197,8 @@ async def test_connection_is_written_within_a_second_or_so():
 
 @in_virtual_time
 async def test_connection_that_goes_is_deleted_with_its_subscriptions():
-    async with Inn() as inn:
-        staying, leaving = await inn.open(), await inn.open()
+    async with RegistryHarness() as harness:
+        staying, leaving = await harness.open(), await harness.open()
         await staying.ask(subscribe())
         await leaving.ask(subscribe())
         await asyncio.sleep(1.1)
@@ -249,66 +210,66 @@ async def test_connection_that_goes_is_deleted_with_its_subscriptions():
 
 @in_virtual_time
 async def test_what_comes_at_once_is_written_in_batches():
-    async with Inn() as inn:
-        inn.admit(*(f"c{n}" for n in range(1_201)))
+    async with RegistryHarness() as harness:
+        harness.add(*(f"c{n}" for n in range(1_201)))
         await asyncio.sleep(1.1)
-        assert len(written()) == inn.records.written == 1_201
-        assert inn.database.calls["write_rows"] == 3
+        assert len(written()) == harness.records.written == 1_201
+        assert harness.database.calls["write_rows"] == 3
 
 
 @in_virtual_time
 async def test_changes_of_a_second_are_one_row():
-    async with Inn() as inn:
-        client = await inn.open()
+    async with RegistryHarness() as harness:
+        client = await harness.open()
         for _ in range(5):
             await client.ask(subscribe(), {"type": "unsubscribe", "channel": "public/a"})
         await asyncio.sleep(1.1)
-        assert (inn.records.written, inn.database.calls["write_rows"]) == (1, 1)
+        assert (harness.records.written, harness.database.calls["write_rows"]) == (1, 1)
 
 
 @in_virtual_time
 async def test_connection_that_came_and_went_meanwhile_is_never_written():
-    async with Inn() as inn:
-        inn.dismiss(*inn.admit("a", "b"))
+    async with RegistryHarness() as harness:
+        harness.remove(*harness.add("a", "b"))
         await asyncio.sleep(3)
-        assert (inn.records.written, inn.database.calls["write_rows"]) == (0, 0)
+        assert (harness.records.written, harness.database.calls["write_rows"]) == (0, 0)
 
 
 @in_virtual_time
 async def test_nothing_is_written_where_nothing_changes():
-    async with Inn() as inn:
-        inn.admit("a")
+    async with RegistryHarness() as harness:
+        harness.add("a")
         await asyncio.sleep(30)
-        assert inn.database.calls["write_rows"] == 1
+        assert harness.database.calls["write_rows"] == 1
 
 
 @in_virtual_time
 async def test_what_changes_while_rows_are_written_waits_for_the_next_second():
     """Else arrivals that never stop would be written one by one, for ever."""
-    async with Inn() as inn:
-        inn.database.seconds = 0.05
+    async with RegistryHarness() as harness:
+        harness.database.seconds = 0.05
 
         async def arrive() -> None:
             for number in range(100):
-                inn.admit(f"c{number}")
+                harness.add(f"c{number}")
                 await asyncio.sleep(0.04)
 
         await arrive()
         await asyncio.sleep(2)
         assert len(written()) == 100
-        assert inn.database.calls["write_rows"] <= 6
+        assert harness.database.calls["write_rows"] <= 6
 
 
 @in_virtual_time
 async def test_other_user_is_written():
-    async with Inn() as inn:
-        (guest,) = inn.admit("a")
+    async with RegistryHarness() as harness:
+        (connection,) = harness.add("a")
         await asyncio.sleep(1.1)
-        guest.user = SimpleNamespace(get_username=lambda: "alice")
-        guest.identity = Identity(
+        connection.user = SimpleNamespace(get_username=lambda: "alice")
+        connection.identity = Identity(
             user_id="7", method="jwt", source="header", expires_at=1_800_000_000.5
         )
-        inn.records.changed("a")
+        harness.records.connection_changed("a")
         await asyncio.sleep(1.1)
         found = row("a")
         assert (found.user_pk, found.user_label) == ("7", "alice")
@@ -320,8 +281,8 @@ async def test_other_user_is_written():
 
 @in_virtual_time
 async def test_other_channels_are_written():
-    async with Inn() as inn:
-        client = await inn.open()
+    async with RegistryHarness() as harness:
+        client = await harness.open()
         await client.ask(subscribe("public/a"), subscribe("public/b"))
         await asyncio.sleep(1.1)
         await client.ask({"type": "unsubscribe", "channel": "public/a"}, subscribe("public/c"))
@@ -332,8 +293,8 @@ async def test_other_channels_are_written():
 
 @in_virtual_time
 async def test_no_more_subscriptions_are_written_than_the_setting_says():
-    async with Inn(registry_max_subscriptions=3) as inn:
-        inn.admit("a", subscriptions={f"public/{n}": None for n in range(10)})
+    async with RegistryHarness(registry_max_subscriptions=3) as harness:
+        harness.add("a", subscriptions={f"public/{n}": None for n in range(10)})
         await asyncio.sleep(1.1)
         assert channels_of("a") == ["public/0", "public/1", "public/2"]
         assert row("a").channels == 10
@@ -341,8 +302,8 @@ async def test_no_more_subscriptions_are_written_than_the_setting_says():
 
 @in_virtual_time
 async def test_no_subscriptions_are_written_where_the_setting_is_0():
-    async with Inn(registry_max_subscriptions=0) as inn:
-        inn.admit("a", subscriptions={"public/a": None})
+    async with RegistryHarness(registry_max_subscriptions=0) as harness:
+        harness.add("a", subscriptions={"public/a": None})
         await asyncio.sleep(1.1)
         assert channels_of("a") == []
 
@@ -351,11 +312,11 @@ async def test_no_subscriptions_are_written_where_the_setting_is_0():
 def test_node_alone_is_written_where_the_registry_is_off(share):
     @in_virtual_time
     async def scenario():
-        async with Inn(connection_registry=share) as inn:
-            inn.admit("a", "b")
+        async with RegistryHarness(connection_registry=share) as harness:
+            harness.add("a", "b")
             await asyncio.sleep(10)
             assert written() == set()
-            assert inn.records._changed == set()
+            assert harness.records._changed == set()
             assert NodeRecord.objects.alive().get().connections == 2
 
     scenario()
@@ -364,11 +325,11 @@ def test_node_alone_is_written_where_the_registry_is_off(share):
 def test_same_connections_are_always_drawn():
     @in_virtual_time
     async def scenario():
-        async with Inn(connection_registry=0.25) as inn:
-            inn.admit(*names)
+        async with RegistryHarness(connection_registry=0.25) as harness:
+            harness.add(*names)
             await asyncio.sleep(1.1)
             found.append(written())
-            registry.forget_nodes([inn.node.id])  # and everything is written anew
+            registry.forget_nodes([harness.node.id])  # and everything is written anew
             await asyncio.sleep(LEASE_S)
             found.append(written())
 
@@ -394,10 +355,10 @@ HOSTILE = [
 def test_whatever_a_client_wrote_is_kept_as_text(sent, kept):
     @in_virtual_time
     async def scenario():
-        async with Inn() as inn:
+        async with RegistryHarness() as harness:
             identity = Identity(user_id=sent, method="session")
             user = SimpleNamespace(get_username=lambda: sent)
-            inn.admit(
+            harness.add(
                 "a",
                 origin=sent,
                 user_agent=sent,
@@ -414,7 +375,7 @@ def test_whatever_a_client_wrote_is_kept_as_text(sent, kept):
             assert found.address == kept[:45]
             assert found.user_agent[:255] == kept
             assert len(found.user_agent) <= 512
-            assert inn.records.failures == 0
+            assert harness.records.failures == 0
 
     scenario()
 
@@ -433,9 +394,9 @@ def test_whatever_a_client_wrote_is_kept_as_text(sent, kept):
 def test_moment_that_no_database_has_is_the_nearest_one(expires_at, kept):
     @in_virtual_time
     async def scenario():
-        async with Inn() as inn:
+        async with RegistryHarness() as harness:
             identity = Identity(user_id="1", method="jwt", expires_at=expires_at)
-            inn.admit("a", identity=identity)
+            harness.add("a", identity=identity)
             await asyncio.sleep(1.1)
             assert row("a").auth_expires_at.date().isoformat() == kept
 
@@ -449,11 +410,11 @@ def test_moments_are_naive_where_the_site_has_no_time_zones(settings):
 
         @in_virtual_time
         async def scenario():
-            async with Inn() as inn:
-                inn.admit("a", connected_at=1_700_000_000.0)
+            async with RegistryHarness() as harness:
+                harness.add("a", connected_at=1_700_000_000.0)
                 await asyncio.sleep(1.1)
                 assert row("a").connected_at == datetime.datetime(2023, 11, 15, 7, 13, 20)
-                assert inn.records.failures == 0
+                assert harness.records.failures == 0
 
         scenario()
     finally:
@@ -488,14 +449,14 @@ async def test_row_that_the_database_will_not_have_is_left_out_alone(monkeypatch
         write(rows, *others)
 
     monkeypatch.setattr(registry, "write_rows", refuse)
-    async with Inn() as inn:
-        inn.admit("a", "b")
-        inn.admit("c", client_id="poison")
-        inn.admit("d")
+    async with RegistryHarness() as harness:
+        harness.add("a", "b")
+        harness.add("c", client_id="poison")
+        harness.add("d")
         await asyncio.sleep(1.1)
         assert written() == {"a", "b", "d"}
         await asyncio.sleep(10)
-        assert inn.records.failures == 1
+        assert harness.records.failures == 1
         assert messages(caplog) == ["Connection c could not be written: DataError"]
 
 
@@ -513,16 +474,16 @@ def messages(caplog) -> list[str]:
 
 @in_virtual_time
 async def test_last_seen_is_written_once_a_minute_for_those_who_were_heard():
-    async with Inn() as inn:
-        lively, silent = inn.admit("lively", "silent")
+    async with RegistryHarness() as harness:
+        lively, silent = harness.add("lively", "silent")
         await asyncio.sleep(1.1)
         before = row("silent").seen_at
         for _ in range(61):
             await asyncio.sleep(1)
-            lively.seen_at = inn.node.clock.time()
-        assert inn.database.calls["write_seen"] == 1
+            lively.seen_at = harness.node.clock.time()
+        assert harness.database.calls["write_seen"] == 1
         assert row("silent").seen_at == before
-        age = inn.node.clock.time() - row("lively").seen_at.timestamp()
+        age = harness.node.clock.time() - row("lively").seen_at.timestamp()
         assert 0 <= age < 3
         assert silent.seen_at == 1_700_000_000.0
 
@@ -532,9 +493,9 @@ async def test_last_seen_is_written_once_a_minute_for_those_who_were_heard():
 
 @in_virtual_time
 async def test_node_writes_itself_down_with_a_lease_by_the_databases_clock():
-    async with Inn() as inn:  # whose own clock stands in November 2023
+    async with RegistryHarness() as harness:  # whose own clock stands in November 2023
         found = NodeRecord.objects.alive().get()
-        assert (found.id, found.connections, found.draining) == (inn.node.id, 0, False)
+        assert (found.id, found.connections, found.draining) == (harness.node.id, 0, False)
         assert found.pid > 0
         assert found.host
         assert found.version
@@ -544,19 +505,19 @@ async def test_node_writes_itself_down_with_a_lease_by_the_databases_clock():
 
 @in_virtual_time
 async def test_lease_is_renewed_three_times_as_often_as_it_runs_out():
-    async with Inn() as inn:
+    async with RegistryHarness() as harness:
         start = now()
-        inn.admit("a")
+        harness.add("a")
         await asyncio.sleep(3 * LEASE_S)
-        renewals = [at - start for at in inn.database.at("renew_lease")]
+        renewals = [at - start for at in harness.database.at("renew_lease")]
         assert 8 <= len(renewals) <= 10
         assert NodeRecord.objects.get().connections == 1
 
 
 @in_virtual_time
 async def test_node_that_drains_says_so_with_its_next_renewal():
-    async with Inn() as inn:
-        await inn.node.drain.begin()
+    async with RegistryHarness() as harness:
+        await harness.node.drain.begin()
         assert not NodeRecord.objects.get().draining
         await asyncio.sleep(LEASE_S / 3 + 1)
         assert NodeRecord.objects.get().draining
@@ -564,24 +525,24 @@ async def test_node_that_drains_says_so_with_its_next_renewal():
 
 @in_virtual_time
 async def test_lease_is_renewed_though_a_slow_database_has_much_to_write():
-    async with Inn() as inn:
-        inn.database.seconds = 2.0
-        inn.admit(*(f"c{n}" for n in range(10_000)))  # 20 batches: twice as long as the lease
+    async with RegistryHarness() as harness:
+        harness.database.seconds = 2.0
+        harness.add(*(f"c{n}" for n in range(10_000)))  # 20 batches: twice as long as the lease
         await asyncio.sleep(90)
         assert len(written()) == 10_000
-        times = inn.database.at("renew_lease")
+        times = harness.database.at("renew_lease")
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert max(gaps) < LEASE_S * 0.7
 
 
 @in_virtual_time
 async def test_node_that_was_swept_writes_everything_anew():
-    async with Inn() as inn:
-        clients = [await inn.open() for _ in range(3)]
+    async with RegistryHarness() as harness:
+        clients = [await harness.open() for _ in range(3)]
         for client in clients:
             await client.ask(subscribe())
         await asyncio.sleep(1.1)
-        registry.forget_nodes([inn.node.id])
+        registry.forget_nodes([harness.node.id])
         assert (written(), NodeRecord.objects.count()) == (set(), 0)
         await asyncio.sleep(LEASE_S / 3 + 1.1)
         assert written() == {client.connection.id for client in clients}
@@ -591,8 +552,8 @@ async def test_node_that_was_swept_writes_everything_anew():
 
 @in_virtual_time
 async def test_node_whose_row_alone_is_gone_has_each_row_once():
-    async with Inn() as inn:
-        client = await inn.open()
+    async with RegistryHarness() as harness:
+        client = await harness.open()
         await client.ask(subscribe())
         await asyncio.sleep(1.1)
         NodeRecord.objects.all().delete()
@@ -608,39 +569,39 @@ async def test_node_whose_row_alone_is_gone_has_each_row_once():
 @in_virtual_time
 async def test_database_that_is_away_touches_no_connection_and_is_caught_up_with(caplog):
     caplog.set_level(logging.INFO)
-    async with Inn(heartbeat_interval=1_000.0) as inn:
-        staying, leaving = await inn.open(), await inn.open()
+    async with RegistryHarness(heartbeat_interval=1_000.0) as harness:
+        staying, leaving = await harness.open(), await harness.open()
         await asyncio.sleep(1.1)
-        inn.database.down = True
-        coming = await inn.open()
+        harness.database.down = True
+        coming = await harness.open()
         assert (await coming.ask(subscribe(id=1)))[0]["type"] == "subscribed"
         await staying.ask(subscribe())
         leaving.connection.finish()
-        passing = await inn.open()
+        passing = await harness.open()
         passing.connection.finish()
         await asyncio.sleep(300)
         assert await coming.ask({"type": "ping", "id": 2}) == [{"type": "pong", "id": 2}]
-        assert inn.records.failures > 10
+        assert harness.records.failures > 10
         assert messages(caplog) == ["The registry could not be written: OperationalError"]
-        inn.database.down = False
+        harness.database.down = False
         await asyncio.sleep(LEASE_S / 3 + 1)
         assert written() == {staying.connection.id, coming.connection.id}
         assert channels_of(staying.connection.id) == ["public/a"]
         assert messages(caplog) == ["The registry could not be written: OperationalError"]
         assert "The registry is written again" in caplog.messages
-        inn.database.down = True
+        harness.database.down = True
         await asyncio.sleep(LEASE_S)
         assert len(messages(caplog)) == 2
 
 
 @in_virtual_time
 async def test_database_that_was_away_from_the_beginning_is_caught_up_with():
-    inn = Inn()
-    inn.database.down = True
-    async with inn:
-        client = await inn.open()
+    harness = RegistryHarness()
+    harness.database.down = True
+    async with harness:
+        client = await harness.open()
         await asyncio.sleep(LEASE_S)
-        inn.database.down = False
+        harness.database.down = False
         await asyncio.sleep(LEASE_S / 3 + 1)
         assert written() == {client.connection.id}
         assert NodeRecord.objects.alive().count() == 1
@@ -648,34 +609,34 @@ async def test_database_that_was_away_from_the_beginning_is_caught_up_with():
 
 @in_virtual_time
 async def test_write_whose_answer_was_lost_after_its_commit_is_written_again():
-    async with Inn() as inn:
-        inn.admit("staying", subscriptions={"public/a": None})
-        (leaving,) = inn.admit("leaving", subscriptions={"public/a": None})
-        inn.database.losing_answers.append(OperationalError(AWAY))
+    async with RegistryHarness() as harness:
+        harness.add("staying", subscriptions={"public/a": None})
+        (leaving,) = harness.add("leaving", subscriptions={"public/a": None})
+        harness.database.losing_answers.append(OperationalError(AWAY))
         await asyncio.sleep(1.1)
         assert written() == {"staying", "leaving"}
-        inn.dismiss(leaving)
+        harness.remove(leaving)
         await asyncio.sleep(LEASE_S / 3 + 1)
         assert written() == {"staying"}
         assert channels_of("staying") == ["public/a"]
         assert SubscriptionRecord.objects.count() == 1
-        assert inn.records.failures == 1
+        assert harness.records.failures == 1
 
 
 @in_virtual_time
 async def test_registration_whose_answer_was_lost_after_its_commit_is_no_trouble():
-    inn = Inn()
-    inn.admit("a")
+    harness = RegistryHarness()
+    harness.add("a")
 
     async def lose(work, *arguments):
         value = work(*arguments)
         if work.__name__ == "register_node":
-            inn.database.run = run  # type: ignore[method-assign]
+            harness.database.run = run  # type: ignore[method-assign]
             raise OperationalError(AWAY)
         return value
 
-    run, inn.database.run = inn.database.run, lose  # type: ignore[method-assign]
-    async with inn:
+    run, harness.database.run = harness.database.run, lose  # type: ignore[method-assign]
+    async with harness:
         await asyncio.sleep(LEASE_S / 3 + 2)
         assert written() == {"a"}
         assert NodeRecord.objects.count() == 1
@@ -683,11 +644,11 @@ async def test_registration_whose_answer_was_lost_after_its_commit_is_no_trouble
 
 @in_virtual_time
 async def test_deletion_that_failed_is_made_up_for():
-    async with Inn() as inn:
-        (guest,) = inn.admit("a")
+    async with RegistryHarness() as harness:
+        (connection,) = harness.add("a")
         await asyncio.sleep(1.1)
-        inn.dismiss(guest)
-        inn.database.failing.append(OperationalError(AWAY))
+        harness.remove(connection)
+        harness.database.failing.append(OperationalError(AWAY))
         await asyncio.sleep(1.1)
         assert written() == {"a"}
         await asyncio.sleep(LEASE_S / 3 + 1)
@@ -696,11 +657,11 @@ async def test_deletion_that_failed_is_made_up_for():
 
 @in_virtual_time
 async def test_retries_keep_the_lease_where_the_database_fails_once():
-    async with Inn() as inn:
+    async with RegistryHarness() as harness:
         for _ in range(10):
-            inn.database.failing.append(OperationalError(AWAY))
+            harness.database.failing.append(OperationalError(AWAY))
             await asyncio.sleep(LEASE_S)
-        times = inn.database.at("renew_lease")
+        times = harness.database.at("renew_lease")
         gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert max(gaps) <= LEASE_S * 2 / 3 + 2
 
@@ -712,15 +673,15 @@ async def test_retries_keep_the_lease_where_the_database_fails_once():
 async def test_node_that_stops_takes_its_rows_away_and_no_others():
     other_node()
     other_connection("theirs", "other", "public/a")
-    async with Inn() as inn:
-        inn.admit("ours", subscriptions={"public/a": None})
+    async with RegistryHarness() as harness:
+        harness.add("ours", subscriptions={"public/a": None})
         await asyncio.sleep(1.1)
-        await inn.records.stop()
+        await harness.records.stop()
         assert written() == {"theirs"}
         assert SubscriptionRecord.objects.count() == 1
         assert list(NodeRecord.objects.values_list("pk", flat=True)) == ["other"]
-        inn.admit("late")
-        inn.records.start()
+        harness.add("late")
+        await harness.records.start()
         await asyncio.sleep(3)
         assert written() == {"theirs"}
 
@@ -728,14 +689,14 @@ async def test_node_that_stops_takes_its_rows_away_and_no_others():
 @in_virtual_time
 async def test_node_that_stops_waits_two_seconds_for_a_database_that_hangs(caplog):
     caplog.set_level(logging.INFO)
-    async with Inn() as inn:
+    async with RegistryHarness() as harness:
         await asyncio.sleep(1.1)
-        inn.database.seconds = 1_000
+        harness.database.seconds = 1_000
         start = now()
-        await inn.records.stop()
+        await harness.records.stop()
         assert now() - start == pytest.approx(2.0)
         assert "The node's rows were left to its lease: TimeoutError" in caplog.messages
-        inn.database.seconds = 0
+        harness.database.seconds = 0
 
 
 @in_virtual_time
@@ -760,8 +721,8 @@ def test_node_is_dead_when_its_lease_is_over_and_swept_a_lease_later(lapsed, ali
         other_node(lapsed=lapsed)
         other_connection("theirs", "other", "public/a")
         assert NodeRecord.objects.alive().filter(pk="other").exists() is alive
-        async with Inn() as inn:
-            inn.admit("ours")
+        async with RegistryHarness() as harness:
+            harness.add("ours")
             await asyncio.sleep(LEASE_S + 2)
             assert written() == ({"ours"} if swept else {"ours", "theirs"})
             assert SubscriptionRecord.objects.exists() is not swept
@@ -775,7 +736,7 @@ async def test_swept_node_is_taken_out_of_its_groups():
     other_node(lapsed=60, inbox="specific.inbox!dead")
     other_connection("one", "other", "public/a", "public/b")
     other_connection("two", "other", "public/b")
-    async with Inn() as inn:
+    async with RegistryHarness() as harness:
         groups = [
             control_group("realtime"),
             node_group("realtime", "other"),
@@ -783,53 +744,55 @@ async def test_swept_node_is_taken_out_of_its_groups():
             group_name("realtime", "public/b"),
         ]
         for group in groups:
-            await inn.layer.group_add(group, "specific.inbox!dead")
-            await inn.layer.group_add(group, "specific.inbox!alive")
+            await harness.layer.group_add(group, "specific.inbox!dead")
+            await harness.layer.group_add(group, "specific.inbox!alive")
         await asyncio.sleep(LEASE_S + 5)
-        assert [list(inn.layer.groups[group]) for group in groups] == [["specific.inbox!alive"]] * 4
+        assert [list(harness.layer.groups[group]) for group in groups] == [
+            ["specific.inbox!alive"]
+        ] * 4
 
 
 @in_virtual_time
 async def test_node_that_lives_without_the_database_keeps_its_places_in_the_groups():
-    async with Inn() as inn:
-        other = NodeHarness().node
-        other.layer = inn.layer
-        other.broker._layer = inn.layer
+    async with RegistryHarness() as harness:
+        other = NodeHarness(layer=harness.layer).node
         await other.broker.start()
-        await inn.node.broker.start()
+        await harness.node.broker.start()
         other_node(other.id, lapsed=60, inbox=other.broker.inbox)
         await asyncio.sleep(LEASE_S + 5)
         assert not NodeRecord.objects.filter(pk=other.id).exists()
-        assert other.broker.inbox in inn.layer.groups[control_group("realtime")]
-        assert other.broker.inbox in inn.layer.groups[node_group("realtime", other.id)]
+        assert other.broker.inbox in harness.layer.groups[control_group("realtime")]
+        assert other.broker.inbox in harness.layer.groups[node_group("realtime", other.id)]
         await other.stop()
 
 
 @in_virtual_time
 async def test_nobody_is_taken_out_of_groups_while_the_layer_is_away():
-    async with Inn() as inn:
-        await inn.layer.group_add(control_group("realtime"), "specific.inbox!dead")
+    async with RegistryHarness() as harness:
+        await harness.layer.group_add(control_group("realtime"), "specific.inbox!dead")
         other_node(lapsed=60, inbox="specific.inbox!dead")
-        inn.layer.fail("group_send", *[OSError("away")] * 100)
+        harness.layer.fail("group_send", *[OSError("away")] * 100)
         await asyncio.sleep(LEASE_S + 5)
         assert not NodeRecord.objects.filter(pk="other").exists()
-        assert list(inn.layer.groups[control_group("realtime")]) == ["specific.inbox!dead"]
+        assert list(harness.layer.groups[control_group("realtime")]) == ["specific.inbox!dead"]
 
 
 @in_virtual_time
 async def test_after_a_failure_nobody_is_swept_before_all_could_renew():
-    async with Inn() as inn:
+    async with RegistryHarness() as harness:
         await asyncio.sleep(1.1)
-        inn.database.down = True
+        harness.database.down = True
         await asyncio.sleep(100)
         other_node(lapsed=60)
-        inn.database.down = False
+        harness.database.down = False
         back_at = now()
         await asyncio.sleep(LEASE_S)
         assert NodeRecord.objects.filter(pk="other").exists()
         await asyncio.sleep(2 * LEASE_S)
         assert not NodeRecord.objects.filter(pk="other").exists()
-        assert min(at for at in inn.database.at("sweep_nodes") if at > back_at) - back_at > LEASE_S
+        assert (
+            min(at for at in harness.database.at("sweep_nodes") if at > back_at) - back_at > LEASE_S
+        )
 
 
 def test_of_two_that_sweep_at_once_one_finds_the_dead_node():
@@ -848,8 +811,8 @@ def test_node_does_not_sweep_itself():
 @in_virtual_time
 async def test_rows_of_a_node_that_nobody_knows_are_swept_too():
     other_connection("stray", "nobody", "public/a")
-    async with Inn() as inn:
-        inn.admit("ours")
+    async with RegistryHarness() as harness:
+        harness.add("ours")
         await asyncio.sleep(LEASE_S + 2)
         assert written() == {"ours"}
         assert channels_of("stray") == []
@@ -860,59 +823,79 @@ async def test_rows_of_a_node_that_nobody_knows_are_swept_too():
         assert written() == {"ours"}
 
 
-# -- who is told -----------------------------------------------------------------------------------
+# -- the feed is told ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[tuple[str, set[str]]]:
+    """For each time that the feed was told: the node, and the rows at that moment."""
+    found: list[tuple[str, set[str]]] = []
+    monkeypatch.setattr(Feed, "rows_changed", lambda feed: found.append((feed._node.id, written())))
+    return found
+
+
+def test_feed_is_told_after_rows_have_changed(told):
+    @in_virtual_time
+    async def scenario():
+        async with RegistryHarness() as harness:
+            await asyncio.sleep(2)
+            assert told == []
+            added = harness.add("a", "b")
+            await asyncio.sleep(1.1)
+            harness.remove(*added)
+            await asyncio.sleep(1.1)
+            assert told == [(harness.node.id, {"a", "b"}), (harness.node.id, set())]
+
+    scenario()
+
+
+def test_feed_is_not_told_where_nothing_was_written(told):
+    @in_virtual_time
+    async def scenario():
+        async with RegistryHarness() as harness:
+            harness.remove(*harness.add("a"))
+            harness.database.down = True
+            harness.add("b")
+            await asyncio.sleep(LEASE_S)
+            assert told == []
+
+    scenario()
+
+
+def test_feed_is_told_of_what_was_written_before_a_failure(told):
+    @in_virtual_time
+    async def scenario():
+        async with RegistryHarness() as harness:
+            harness.add(*(f"c{n}" for n in range(600)))
+            harness.database.calls.clear()
+            run, calls = harness.database.run, iter(range(100))
+
+            async def second_fails(work, *arguments):
+                if work.__name__ == "write_rows" and next(calls) == 1:
+                    raise OperationalError(AWAY)
+                return await run(work, *arguments)
+
+            harness.database.run = second_fails  # type: ignore[method-assign]
+            await asyncio.sleep(1.1)
+            assert (len(written()), len(told)) == (500, 1)
+            await asyncio.sleep(LEASE_S)
+            assert (len(written()), len(told)) == (600, 2)
+
+    scenario()
 
 
 @in_virtual_time
-async def test_listeners_are_told_after_rows_have_changed():
-    told = []
-    registry.on_written(lambda node: told.append((node.id, written())))
-    async with Inn() as inn:
-        await asyncio.sleep(2)
-        assert told == []
-        guests = inn.admit("a", "b")
+async def test_subscriber_of_the_feed_hears_that_rows_have_changed():
+    async with RegistryHarness() as harness:
+        published = []
+
+        async def publish(publication):
+            published.append((publication.channel, publication.payload))
+
+        harness.node.publish = publish  # type: ignore[method-assign]
+        harness.add("a")
         await asyncio.sleep(1.1)
-        inn.dismiss(*guests)
-        await asyncio.sleep(1.1)
-        assert told == [(inn.node.id, {"a", "b"}), (inn.node.id, set())]
-
-
-@in_virtual_time
-async def test_listener_that_fails_is_logged_and_stops_nothing(caplog):
-    told = []
-
-    def fail(node):
-        raise ZeroDivisionError
-
-    registry.on_written(fail)
-    registry.on_written(told.append)
-    async with Inn() as inn:
-        inn.admit("a")
-        await asyncio.sleep(1.1)
-        assert (told, inn.records.failures) == ([inn.node], 0)
-        (message,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
-        assert message == f"{fail!r} failed"
-
-
-@in_virtual_time
-async def test_listeners_are_told_of_what_was_written_before_a_failure():
-    told = []
-    registry.on_written(told.append)
-    async with Inn() as inn:
-        inn.admit(*(f"c{n}" for n in range(600)))
-        inn.database.calls.clear()
-        run, calls = inn.database.run, iter(range(100))
-
-        async def second_fails(work, *arguments):
-            if work.__name__ == "write_rows" and next(calls) == 1:
-                raise OperationalError(AWAY)
-            return await run(work, *arguments)
-
-        inn.database.run = second_fails  # type: ignore[method-assign]
-        await asyncio.sleep(1.1)
-        assert (len(written()), len(told)) == (500, 1)
-        await asyncio.sleep(LEASE_S)
-        assert (len(written()), len(told)) == (600, 2)
+        assert published == [("realtime/admin/connections", {"changed": True})]
 
 
 # -- cost and surroundings -------------------------------------------------------------------------
@@ -920,7 +903,7 @@ async def test_listeners_are_told_of_what_was_written_before_a_failure():
 
 def test_batch_takes_a_few_statements_whatever_is_in_it(django_assert_max_num_queries):
     database = connections["default"]
-    rows = [registry.row_of(Guest(f"c{n}"), "node") for n in range(100)]
+    rows = [registry.row_of(FakeConnection(f"c{n}"), "node") for n in range(100)]
     subscriptions = [(f"c{n}", ["public/a", "public/b"]) for n in range(100)]
     registry.write_rows(rows, subscriptions, [], set())
     with CaptureQueriesContext(database) as queries:
@@ -957,7 +940,7 @@ def test_server_is_told_by_what_runs(monkeypatch, modules, name):
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_rows_are_written_in_the_clerks_thread(monkeypatch):
+async def test_rows_are_written_in_the_database_thread(monkeypatch):
     monkeypatch.setattr(registry, "_FLUSH_INTERVAL_S", 0.01)
     monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE")
     threads = set()
@@ -977,16 +960,12 @@ async def test_rows_are_written_in_the_clerks_thread(monkeypatch):
     harness = NodeHarness()
     harness.node.database = DatabaseThread()
     told = asyncio.Event()
-    registry.on_written(lambda node: told.set())
+    monkeypatch.setattr(Feed, "rows_changed", lambda feed: told.set())
     async with harness:
-        harness.node.service(Registry).start()
+        await harness.node.service(Registry).start()
         client = await harness.open()
         async with asyncio.timeout(10):
             await told.wait()
         assert await asyncio.to_thread(read) == ({client.connection.id}, 1)
     assert await asyncio.to_thread(read) == (set(), 0)
     assert threads == {"realtime-database_0"}
-
-
-def test_checks_of_higher_floors_are_known():
-    assert requests._lives in registry._checks
