@@ -13,7 +13,7 @@ from tests.support.nodes import NodeHarness, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
 
 
-class Leaver:
+class FakeConnection:
     """A connection that goes ``after`` seconds after it was told, or never."""
 
     def __init__(self, connections: dict, name: str, after: float | None = 0.1) -> None:
@@ -40,9 +40,9 @@ class Leaver:
         self._connections.pop(self.name)
 
 
-def crowd(count: int, **options) -> tuple[dict, list[Leaver]]:
+def crowd(count: int, **options) -> tuple[dict, list[FakeConnection]]:
     connections: dict = {}
-    return connections, [Leaver(connections, str(n), **options) for n in range(count)]
+    return connections, [FakeConnection(connections, str(n), **options) for n in range(count)]
 
 
 def now() -> float:
@@ -50,7 +50,7 @@ def now() -> float:
 
 
 @in_virtual_time
-async def test_drain_of_nobody_is_over_at_once():
+async def test_drain_without_connections_is_over_at_once():
     drain, start = Drain(Config(), {}), now()
     assert not drain.begun
     await drain.begin()
@@ -69,7 +69,7 @@ async def test_drain_begins_once():
 
 
 @in_virtual_time
-async def test_everybody_is_told_in_batches_with_a_wait_of_their_own():
+async def test_clients_are_told_in_batches_each_with_a_wait_of_its_own():
     connections, leavers = crowd(250)
     start = now()
     config = Config(drain_batch=100, drain_batch_interval=0.5, drain_retry_window=5.0)
@@ -88,7 +88,7 @@ async def test_everybody_is_told_in_batches_with_a_wait_of_their_own():
 @in_virtual_time
 async def test_client_that_never_goes_is_dropped_when_the_grace_is_over():
     connections, leavers = crowd(5)
-    stubborn = Leaver(connections, "stubborn", after=None)
+    stubborn = FakeConnection(connections, "stubborn", after=None)
     start = now()
     await Drain(Config(drain_grace=20.0), connections).begin()
     assert stubborn.dropped_at - start == pytest.approx(20.0, abs=0.05)
@@ -114,7 +114,7 @@ async def test_connection_that_was_let_in_before_the_drain_and_registers_during_
     connections, _ = crowd(1, after=1.0)
     task = Drain(Config(), connections).begin()
     await asyncio.sleep(0.5)
-    late = Leaver(connections, "late")
+    late = FakeConnection(connections, "late")
     await task
     assert late.told_at is not None
     assert late.dropped_at is None
@@ -178,16 +178,30 @@ async def test_clients_that_do_not_read_do_not_hold_the_drain():
         assert client.dropped == [pytest.approx(start + 3.0, abs=0.05)]
 
 
-@pytest.mark.parametrize(("node", "drains"), [("own", True), ("all", True), ("other", False)])
-def test_control_message_drains_the_node_that_it_names(node, drains):
+@pytest.mark.parametrize(("named", "drains"), [("own", True), ("other", False)])
+def test_request_drains_the_node_that_it_names(named, drains):
     @in_virtual_time
     async def scenario():
         async with NodeHarness() as harness:
-            harness.node.control(
-                {"kind": "drain", "node": harness.node.id if node == "own" else node}
-            )
-            assert harness.node.drain.begun is drains
+            node = harness.node
+            await node.broker.start()
+            wanted = node.id if named == "own" else named
+            found = await node.requests.request("drain", {}, {wanted}, wait=0.1)
+            assert found.by_node == ({node.id: True} if drains else {})
+            assert node.drain.begun is drains
             if drains:
-                await harness.node.drain.begin()
+                await node.drain.begin()
 
     scenario()
+
+
+@in_virtual_time
+async def test_notification_drains_every_node():
+    async with NodeHarness() as one, NodeHarness(layer=one.layer) as two:
+        for harness in (one, two):
+            await harness.node.broker.start()
+        await one.node.requests.notify("drain", {})
+        await settle()
+        assert one.node.drain.begun
+        assert two.node.drain.begun
+        await asyncio.gather(one.node.drain.begin(), two.node.drain.begin())
