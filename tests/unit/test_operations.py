@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,11 +20,12 @@ from channels_realtime.access.revocation import Revocations
 from channels_realtime.errors import BadPayload, Unavailable, UnknownChannel
 from channels_realtime.identity import Identity
 from channels_realtime.models import BlockRecord, ConnectionRecord, NodeRecord, RevocationRecord
-from channels_realtime.monitoring import inspection
-from channels_realtime.nodes import control, requests
-from channels_realtime.nodes import node as nodes
-from channels_realtime.operations import Outcome
+from channels_realtime.monitoring.load import LoadMonitor
+from channels_realtime.nodes import requests
+from channels_realtime.nodes.node import Node, place
+from channels_realtime.operations import Outcome, TracePart
 from channels_realtime.protocol.messages import Publication
+from channels_realtime.runtime import loops
 from channels_realtime.runtime.loops import BackgroundLoop
 from tests.support.nodes import FakeClient, NodeHarness, subscribe
 from tests.support.scripted_layer import ScriptedLayer
@@ -33,25 +35,24 @@ pytestmark = pytest.mark.django_db
 TIMEOUT_S = 10.0
 
 
-class Place:
-    """A harness in another thread, and its rows in the database."""
+class NodeElsewhere:
+    """A node in another thread, as if in another process, and its rows in the database."""
 
     def __init__(self, background_loop: BackgroundLoop, layer: ScriptedLayer) -> None:
-        self._portal = background_loop
+        self._background_loop = background_loop
         self.layer = layer
         self.harness: NodeHarness = self.run(self._build())
         self.node = self.harness.node
         self.row = register(self.node.id)
 
     async def _build(self) -> NodeHarness:
-        harness = NodeHarness()
-        harness.layer = harness.node.layer = harness.node.broker._layer = self.layer
+        harness = NodeHarness(layer=self.layer)
         await harness.node.broker.start()
-        inspection._measure(harness.node)
+        await harness.node.service(LoadMonitor).start()
         return harness
 
     def run(self, coroutine: Any) -> Any:
-        return self._portal.submit(coroutine).result(TIMEOUT_S)
+        return self._background_loop.submit(coroutine).result(TIMEOUT_S)
 
     def open(self, *channels: str, recorded: bool = True, **scope: Any) -> FakeClient:
         async def open_one() -> FakeClient:
@@ -92,34 +93,39 @@ def record(connection_id: str, node_id: str) -> str:
 
 
 @pytest.fixture
-def place(monkeypatch) -> Iterator[Callable[[], Place]]:
+def start_node(monkeypatch) -> Iterator[Callable[[], NodeElsewhere]]:
     """Makes nodes on one layer, in a thread; this process serves nobody itself."""
     background_loop, layer, made = BackgroundLoop(), ScriptedLayer(), []
-    for module in (control, publishing, requests):
-        monkeypatch.setattr(module, "background_loop", background_loop)
+    for module in (publishing, requests):
         monkeypatch.setattr(module, "get_channel_layer", lambda alias: layer)
-    monkeypatch.setattr(requests, "_outsider", requests._Outsider())
-    monkeypatch.setattr(nodes, "_nodes", type(nodes._nodes)())
+    monkeypatch.setattr(loops, "background_loop", background_loop)
+    monkeypatch.setattr(loops, "_serving", weakref.WeakSet())
+    monkeypatch.setattr(requests, "_outside", requests._Outside())
     monkeypatch.setattr(operations, "WAIT_S", 1.0)
 
-    def make() -> Place:
-        made.append(Place(background_loop, layer))
+    def make() -> NodeElsewhere:
+        made.append(NodeElsewhere(background_loop, layer))
         return made[-1]
 
     yield make
     for one in made:
         one.close()
-    background_loop.submit(requests._outsider.stop()).result(TIMEOUT_S)
+    requests._outside.stop()
     background_loop.stop()
 
 
-def sent(place: Place, client: FakeClient) -> list[Any]:
+def sent(node: NodeElsewhere, client: FakeClient) -> list[Any]:
     async def take() -> list[Any]:
         await asyncio.sleep(0)
         return client.take()
 
-    found: list[Any] = place.run(take())
+    found: list[Any] = node.run(take())
     return found
+
+
+async def place_here(node: Node) -> None:
+    """Make the node one of this process."""
+    place(node)
 
 
 def in_time(condition: Callable[[], Any]) -> Any:
@@ -133,8 +139,8 @@ def in_time(condition: Callable[[], Any]) -> Any:
 # -- one connection --------------------------------------------------------------------------------
 
 
-def test_connection_is_asked_of_its_own_node(place):
-    one, other = place(), place()
+def test_connection_is_asked_of_its_own_node(start_node):
+    one, other = start_node(), start_node()
     client = one.open("public/a")
     operations.inspect(other.open().connection.id)  # from now on this process has its inbox
     other.layer.deaf_groups.add("realtime.nodes")
@@ -144,43 +150,43 @@ def test_connection_is_asked_of_its_own_node(place):
     assert [entry["channel"] for entry in found["subscriptions"]] == ["public/a"]
 
 
-def test_connection_that_the_registry_does_not_know_is_asked_of_all(place):
-    places = [place() for _ in range(3)]
-    client = places[2].open(recorded=False)
+def test_connection_that_the_registry_does_not_know_is_asked_of_all(start_node):
+    nodes = [start_node() for _ in range(3)]
+    client = nodes[2].open(recorded=False)
     found = operations.inspect(client.connection.id)
     assert found is not None
     assert found["id"] == client.connection.id
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_connection_that_is_gone_is_none(place, recorded):
-    here = place()
+def test_connection_that_is_gone_is_none(start_node, recorded):
+    here = start_node()
     if recorded:
         record("gone", here.node.id)
     assert operations.inspect("gone") is None
 
 
-def test_connection_of_a_node_whose_lease_is_over_is_gone(place):
-    place()
+def test_connection_of_a_node_whose_lease_is_over_is_gone(start_node):
+    start_node()
     register("dead", seconds=-1)
     record("lost", "dead")
     assert operations.inspect("lost") is None
 
 
-def test_connection_is_gone_where_there_are_no_nodes(place):
+def test_connection_is_gone_where_there_are_no_nodes(start_node):
     assert operations.inspect("lost") is None
 
 
-def test_node_that_does_not_answer_is_said_not_to(place):
-    place()
+def test_node_that_does_not_answer_is_said_not_to(start_node):
+    start_node()
     register("silent")
     record("theirs", "silent")
     with pytest.raises(Unavailable, match=r"^the connection's server does not answer$"):
         operations.inspect("theirs")
 
 
-def test_layer_that_is_away_is_said_to_be(place):
-    here = place()
+def test_layer_that_is_away_is_said_to_be(start_node):
+    here = start_node()
     client = here.open()
     operations.inspect(client.connection.id)
     here.layer.fail("group_send", *[OSError("away")] * 100)
@@ -192,8 +198,8 @@ def test_layer_that_is_away_is_said_to_be(place):
 # -- many ------------------------------------------------------------------------------------------
 
 
-def test_disconnect_says_what_became_of_each(place):
-    one, two = place(), place()
+def test_disconnect_says_what_became_of_each(start_node):
+    one, two = start_node(), start_node()
     clients = [one.open(), two.open(), two.open(recorded=False)]
     register("silent")
     register("dead", seconds=-1)
@@ -227,8 +233,8 @@ def test_disconnect_says_what_became_of_each(place):
 
 
 @pytest.mark.parametrize(("given", "told"), [(None, 5.0), (0.0, 0.0), (12.5, 12.5)])
-def test_connection_that_may_return_is_told_when(place, given, told):
-    here = place()
+def test_connection_that_may_return_is_told_when(start_node, given, told):
+    here = start_node()
     client = here.open()
     found = operations.disconnect([client.connection.id], may_return=True, retry_after=given)
     assert found.done == (client.connection.id,)
@@ -242,8 +248,8 @@ def test_connection_that_may_return_is_told_when(place, given, told):
     assert close["code"] == 4503
 
 
-def test_silent_node_holds_nobody_else_up(place):
-    here = place()
+def test_silent_node_holds_nobody_else_up(start_node):
+    here = start_node()
     client = here.open()
     for number in range(5):
         register(f"silent{number}")
@@ -264,20 +270,20 @@ def test_silent_node_holds_nobody_else_up(place):
     assert time.monotonic() - start < 2.5
 
 
-def test_many_are_asked_in_batches(place, monkeypatch):
+def test_many_are_asked_in_batches(start_node, monkeypatch):
     monkeypatch.setattr(operations, "BATCH", 2)
-    here = place()
+    here = start_node()
     ids = [here.open().connection.id for _ in range(5)]
     assert operations.disconnect(iter(ids)) == Outcome(done=tuple(ids))
 
 
-def test_nobody_is_asked_for_nothing(place):
-    place()
+def test_nobody_is_asked_for_nothing(start_node):
+    start_node()
     assert operations.disconnect([]) == Outcome()
 
 
-def test_notice_is_sent_in_json_types(place):
-    here = place()
+def test_notice_is_sent_in_json_types(start_node):
+    here = start_node()
     client = here.open()
     payload = {"until": datetime.date(2026, 1, 2), "text": "<b>\u202e"}
     found = operations.send_notice([client.connection.id, "gone"], payload)
@@ -293,8 +299,8 @@ def test_notice_is_sent_in_json_types(place):
         operations.send_notice([client.connection.id], object())
 
 
-def test_unsubscribe_counts_who_was_not_subscribed_as_gone(place):
-    here = place()
+def test_unsubscribe_counts_who_was_not_subscribed_as_gone(start_node):
+    here = start_node()
     on_it, not_on_it = here.open("public/a"), here.open("public/b")
     ids = [on_it.connection.id, not_on_it.connection.id]
     assert operations.unsubscribe(ids, "public/a") == Outcome(done=(ids[0],), gone=(ids[1],))
@@ -302,8 +308,8 @@ def test_unsubscribe_counts_who_was_not_subscribed_as_gone(place):
     assert (message["type"], message["channel"]) == ("unsubscribed", "public/a")
 
 
-def test_credentials_are_asked_for_where_they_are_a_token(place):
-    here = place()
+def test_credentials_are_asked_for_where_they_are_a_token(start_node):
+    here = start_node()
     token, session = here.open(), here.open()
     token.connection.identity = Identity(user_id="1", method="jwt", expires_at=time.time() + 3_600)
     ids = [token.connection.id, session.connection.id]
@@ -313,10 +319,10 @@ def test_credentials_are_asked_for_where_they_are_a_token(place):
     assert message["type"] == "auth_expiring"
 
 
-def test_thread_of_a_serving_process_acts_on_its_own_connections(place, monkeypatch):
-    here = place()
+def test_thread_of_a_serving_process_acts_on_its_own_connections(start_node, monkeypatch):
+    here = start_node()
     client = here.open()
-    monkeypatch.setitem(nodes._nodes, here.node.loop, here.node)
+    here.run(place_here(here.node))
     assert operations.disconnect([client.connection.id]).done == (client.connection.id,)
     assert client.connection.closed
 
@@ -325,8 +331,8 @@ def test_thread_of_a_serving_process_acts_on_its_own_connections(place, monkeypa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_revoked_user_has_a_row_and_is_off(place):
-    here = place()
+def test_revoked_user_has_a_row_and_is_off(start_node):
+    here = start_node()
     client, other = here.open(), here.open()
 
     async def sign_in() -> None:
@@ -344,17 +350,21 @@ def test_revoked_user_has_a_row_and_is_off(place):
 
 
 def test_block_is_a_row_that_ends_with_its_time(
-    place, monkeypatch, django_capture_on_commit_callbacks
+    start_node, monkeypatch, django_capture_on_commit_callbacks
 ):
-    place()
+    start_node()
     told = []
-    monkeypatch.setattr(operations, "tell_nodes", lambda message, wait: told.append(message))
+
+    def notify(kind, arguments, *, wait):
+        told.append((kind, arguments))
+
+    monkeypatch.setattr(operations, "notify", notify)
     with django_capture_on_commit_callbacks(execute=True):
         made = operations.block(
             user_pk="7", user_label="alice", seconds=60, reason="spam", created_by="bob"
         )
         assert told == []
-    assert told == [{"kind": "blocks"}]
+    assert told == [("blocks", {})]
     found = BlockRecord.objects.get(pk=made.pk)
     assert (found.user_pk, found.user_label, found.reason) == ("7", "alice", "spam")
     assert found.created_by == "bob"
@@ -363,14 +373,14 @@ def test_block_is_a_row_that_ends_with_its_time(
         assert operations.unblock([made.pk]) == 1
         assert operations.unblock([made.pk]) == 0
     assert BlockRecord.objects.get(pk=made.pk).until <= timezone.now()
-    assert told == [{"kind": "blocks"}] * 3
+    assert told == [("blocks", {})] * 3
 
 
 # -- channels and nodes ----------------------------------------------------------------------------
 
 
-def test_live_channels_are_summed_over_the_nodes(place):
-    one, two = place(), place()
+def test_live_channels_are_summed_over_the_nodes(start_node):
+    one, two = start_node(), start_node()
     one.open("public/a", "public/b")
     one.open("public/a")
     two.open("public/a", "public/Other")
@@ -394,8 +404,8 @@ def test_live_channels_are_summed_over_the_nodes(place):
     assert report.total >= 2
 
 
-def test_nodes_say_how_they_are_and_dead_ones_are_none(place):
-    here = place()
+def test_nodes_say_how_they_are_and_dead_ones_are_none(start_node):
+    here = start_node()
     here.open("public/a")
     register("silent")
     register("dead", seconds=-1)
@@ -407,22 +417,35 @@ def test_nodes_say_how_they_are_and_dead_ones_are_none(place):
     assert (answer["connections"], answer["channels"], answer["draining"]) == (1, 1, False)
 
 
-def test_node_is_drained_and_others_are_not(place):
-    one, other = place(), place()
+def test_node_is_drained_and_others_are_not(start_node):
+    one, other = start_node(), start_node()
     assert operations.drain(one.node.id) is True
     in_time(lambda: one.node.drain.begun)
     assert not other.node.drain.begun
     assert operations.drain(one.node.id) is True  # it still does
 
 
-def test_node_that_does_not_answer_is_not_said_to_drain(place, monkeypatch):
+def test_all_nodes_are_drained(start_node):
+    elsewhere = [start_node(), start_node()]
+    assert operations.drain_all() is True
+    in_time(lambda: all(one.node.drain.begun for one in elsewhere))
+
+
+def test_nodes_are_not_said_to_drain_where_the_layer_is_away(start_node):
+    here = start_node()
+    here.layer.fail("group_send", OSError("away"))
+    assert operations.drain_all() is False
+    assert not here.node.drain.begun
+
+
+def test_node_that_does_not_answer_is_not_said_to_drain(start_node, monkeypatch):
     monkeypatch.setattr(operations, "WAIT_S", 0.1)
-    place()
+    start_node()
     assert operations.drain("nobody") is False
 
 
-def test_test_message_is_published_whatever_transaction_is_open(place, monkeypatch):
-    here = place()
+def test_test_message_is_published_whatever_transaction_is_open(start_node, monkeypatch):
+    here = start_node()
     client = here.open("public/a")
     operations.publish_test("public/a", {"n": 1}, event="test")  # this test is a transaction
 
@@ -439,12 +462,30 @@ def test_test_message_is_published_whatever_transaction_is_open(place, monkeypat
         operations.publish_test("nowhere", 1)
 
 
-def test_trace_that_nobody_keeps_is_of_a_connection_that_is_gone(place):
-    here = place()
+def test_trace_is_read_until_it_is_stopped(start_node):
+    here = start_node()
+    client = here.open()
+    connection_id = client.connection.id
+    begun = operations.read_trace(connection_id, viewer="v")
+    assert begun == TracePart(events=[], next=0, lost=0)
+    here.run(client.ask({"type": "ping", "id": 1}))
+    found = operations.read_trace(connection_id, viewer="v", after=begun.next)
+    assert found is not None
+    assert [(event["direction"], event["type"]) for event in found.events] == [
+        ("in", "ping"),
+        ("out", "pong"),
+    ]
+    assert (found.next, found.lost) == (2, 0)
+    assert operations.inspect(connection_id)["traced"] is True
+    operations.stop_trace(connection_id, viewer="v")
+    assert operations.inspect(connection_id)["traced"] is False
+
+
+def test_connection_that_is_gone_has_no_trace(start_node):
+    here = start_node()
     record("gone", here.node.id)
-    if "trace" in requests._handlers:
-        assert operations.read_trace("gone", viewer="v") is None
-        operations.stop_trace("gone", viewer="v")
+    assert operations.read_trace("gone", viewer="v") is None
+    operations.stop_trace("gone", viewer="v")
 
 
 def test_outcome_is_what_msgpack_and_logs_can_hold():
