@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -227,6 +227,35 @@ class Trace:
 
     def received(self, command: m.Command, size: int) -> None:
         """The client sent this."""
+        self._try(self._show_command, command, size)
+
+    def sent(self, push: m.Push, size: int) -> None:
+        """This goes to the client, in whatever form its dialect gives it."""
+        self._try(self._show_push, push, size)
+
+    def delivered(self, publication: m.Publication, size: int) -> None:
+        """This publication goes to the client."""
+        self._try(self._show_publication, publication, size)
+
+    def sent_frame(self, size: int) -> None:
+        """A frame of the site's own consumer, which may hold anything, goes to the client."""
+        self._try(self._keep, "out", "message", size)
+
+    def _try(self, show: Callable[..., None], *arguments: Any) -> None:
+        """End the trace where it fails: its fault must not be the connection's."""
+        try:
+            show(*arguments)
+        except Exception as error:
+            # The type alone: what failed may hold what was sent.
+            logger.error(
+                "The trace of connection %s failed: %s",
+                self._connection.id,
+                type(error).__name__,
+                extra={"connection_id": self._connection.id},
+            )
+            self.end("it failed")
+
+    def _show_command(self, command: m.Command, size: int) -> None:
         if isinstance(command, m.Malformed):
             self._keep(
                 "in", command.about or "unreadable", size, channel=command.channel, id=command.id
@@ -246,8 +275,7 @@ class Trace:
             payload=payload,
         )
 
-    def sent(self, push: m.Push, size: int) -> None:
-        """This goes to the client, in whatever form its dialect gives it."""
+    def _show_push(self, push: m.Push, size: int) -> None:
         message = push_object(push)
         payload = message.get("payload", _NOTHING)
         if isinstance(push, m.Welcome):
@@ -256,13 +284,8 @@ class Trace:
             payload = _HIDDEN
         self._keep_object(message, size, payload, code=getattr(push, "code", None))
 
-    def delivered(self, publication: m.Publication, size: int) -> None:
-        """This publication goes to the client."""
+    def _show_publication(self, publication: m.Publication, size: int) -> None:
         self._keep_object(publication_object(publication), size, publication.payload)
-
-    def sent_frame(self, size: int) -> None:
-        """A frame of the site's own consumer, which may hold anything, goes to the client."""
-        self._keep("out", "frame", size)
 
     def _keep_object(
         self, message: dict[str, Any], size: int, payload: Any, code: str | int | None = None

@@ -12,7 +12,6 @@ from django.test import RequestFactory
 from django.urls import reverse, set_script_prefix
 
 from channels_realtime.channels import registry as routes
-from channels_realtime.errors import Unavailable
 from channels_realtime.monitoring import feed
 from tests.unit.admin.conftest import inspection
 from tests.unit.admin.pages_read import read, tags
@@ -55,111 +54,6 @@ def test_channel_is_for_staff_who_may_see_the_list(channel, staff, permissions, 
 def test_channel_is_not_for_the_anonymous(channel):
     assert channel.can_subscribe(SimpleNamespace(user=AnonymousUser())) is False
     assert channel.can_publish(SimpleNamespace(user=AnonymousUser())) is False
-
-
-# -- what is told ----------------------------------------------------------------------------------
-
-
-class Node:
-    """Notes what is published, and owns its tasks."""
-
-    def __init__(self) -> None:
-        self.published: list = []
-        self.tasks: list[asyncio.Task] = []
-        self.error: Exception | None = None
-        self.feed = feed.Feed(self)
-
-    async def publish(self, publication):
-        self.published.append((publication.channel, publication.payload))
-        if self.error is not None:
-            raise self.error
-
-    def spawn(self, coroutine, name):
-        self.tasks.append(asyncio.create_task(coroutine, name=name))
-
-    def written(self):
-        """What the registry does after it has written rows."""
-        self.feed.rows_changed()
-
-
-@pytest.fixture
-async def clock(monkeypatch):
-    """Lets a test say when a second has passed."""
-    passed: asyncio.Queue[None] = asyncio.Queue()
-    waits: list[float] = []
-
-    async def sleep(seconds):
-        waits.append(seconds)
-        await passed.get()
-
-    monkeypatch.setattr(feed.asyncio, "sleep", sleep)
-    return SimpleNamespace(pass_on=lambda: passed.put_nowait(None), waits=waits)
-
-
-async def settle():
-    """Let the tasks run until they wait."""
-    for _turn in range(5):
-        future = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(future.set_result, None)
-        await future
-
-
-async def test_change_is_told_at_once_and_then_once_a_second(clock):
-    node = Node()
-    told = ("realtime/admin/connections", {"changed": True})
-    node.written()
-    await settle()
-    assert node.published == [told]
-    node.written()
-    node.written()
-    await settle()
-    assert node.published == [told]
-    clock.pass_on()
-    await settle()
-    assert node.published == [told, told]  # the two that came meanwhile, in one
-    clock.pass_on()
-    await settle()
-    assert node.published == [told, told]
-    assert all(task.done() for task in node.tasks)
-    node.written()
-    await settle()
-    assert node.published == [told] * 3
-    assert clock.waits == [1.0, 1.0, 1.0]
-    clock.pass_on()
-    await asyncio.gather(*node.tasks)
-
-
-async def test_each_node_tells_for_itself(clock):
-    nodes = [Node(), Node()]
-    for node in nodes:
-        node.written()
-    await settle()
-    assert [len(node.published) for node in nodes] == [1, 1]
-    for _node in nodes:
-        clock.pass_on()
-    await asyncio.gather(*(task for node in nodes for task in node.tasks))
-
-
-async def test_layer_that_is_away_is_no_error(clock):
-    node = Node()
-    node.error = Unavailable("no layer")
-    node.written()
-    clock.pass_on()
-    await asyncio.gather(*node.tasks)
-    assert len(node.published) == 1
-
-
-async def test_feed_that_was_cancelled_tells_again(clock):
-    node = Node()
-    node.written()
-    await settle()
-    node.tasks[0].cancel()
-    await asyncio.gather(*node.tasks, return_exceptions=True)
-    node.written()
-    await settle()
-    assert len(node.published) == 2
-    clock.pass_on()
-    await asyncio.gather(*node.tasks[1:])
 
 
 # -- what the page hands to its script -------------------------------------------------------------

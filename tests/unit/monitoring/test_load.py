@@ -8,7 +8,7 @@ import pytest
 
 from channels_realtime.monitoring.load import LoadMonitor
 from tests.support.nodes import NodeHarness
-from tests.virtual_time import in_virtual_time, settle
+from tests.support.virtual_time import in_virtual_time, settle
 
 
 def timers() -> list[asyncio.TimerHandle]:

@@ -27,7 +27,7 @@ from channels_realtime.monitoring.feed import Feed
 from channels_realtime.monitoring.registry import Registry
 from channels_realtime.nodes.groups import control_group, group_name, node_group
 from channels_realtime.runtime.database import DatabaseThread
-from tests import virtual_time
+from tests.support import virtual_time
 from tests.support.database import AWAY, InlineDatabase
 from tests.support.nodes import NodeHarness, subscribe
 from tests.support.virtual_time import settle

@@ -34,7 +34,9 @@ ENCODINGS_BY_NAME: dict[str, Encoding] = {
 }
 
 ALL_DIALECTS = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
-ALL_ENCODINGS = pytest.mark.parametrize("encoding", ENCODINGS_BY_NAME.values(), ids=str)
+ALL_ENCODINGS = pytest.mark.parametrize(
+    "encoding", ENCODINGS_BY_NAME.values(), ids=ENCODINGS_BY_NAME
+)
 
 PUSHES: dict[type[m.Push], m.Push] = {
     type(push): push
