@@ -34,7 +34,7 @@ from channels_realtime.errors import (
     Unavailable,
     UnknownChannel,
 )
-from channels_realtime.nodes.broker import _decode
+from channels_realtime.nodes.envelope import unwrap
 from channels_realtime.protocol.messages import Publication
 
 
@@ -47,7 +47,7 @@ class RecordingLayer(InMemoryChannelLayer):
     async def group_send(self, group, message):
         if self.failing is not None:
             raise self.failing
-        self.sent.append(_decode(message["body"]))
+        self.sent.append(unwrap(message))
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def layer(settings):
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch):
-    """As a process that has published nothing and serves nobody."""
-    monkeypatch.setattr(publishing, "_told", False)
+    """As a process that serves and has published nothing."""
+    monkeypatch.setattr(publishing, "_warned", False)
     monkeypatch.setattr(publishing, "_serves", True)
     monkeypatch.setattr(publishing, "failed_after_commit", 0)
 
@@ -293,7 +293,7 @@ def test_publication_from_many_threads_arrives_each_once(layer):
         assert [p for p in found if p[0] == thread] == [[thread, n] for n in range(20)]
 
 
-def test_publications_of_a_process_that_serves_nobody_share_one_thread(layer):
+def test_publications_of_a_process_that_serves_no_connections_share_one_thread(layer):
     publish("public/a", 1)
     publish("public/a", 2)
     names = [thread.name for thread in threading.enumerate()]
@@ -371,7 +371,9 @@ def warnings_of(caplog) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.getMessage().startswith("Nobody")]
 
 
-def test_process_that_serves_nobody_is_told_once_over_the_in_memory_layer(monkeypatch, caplog):
+def test_process_that_serves_no_connections_is_told_once_over_the_in_memory_layer(
+    monkeypatch, caplog
+):
     monkeypatch.setattr(publishing, "_serves", False)
     caplog.set_level(logging.WARNING)
     publish("public/a", 1)
