@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,8 +20,9 @@ from channels_realtime.nodes.node import Handler, Node, place
 from channels_realtime.nodes.requests import Answers, anotify, notify, request
 from channels_realtime.runtime import loops
 from channels_realtime.runtime.loops import BackgroundLoop
-from tests.support.scripted_layer import ScriptedLayer
-from tests.support.virtual_time import VirtualClock, in_virtual_time, settle
+from tests.scripted_layer import ScriptedLayer
+from tests.support.processes import exit_code
+from tests.virtual_time import VirtualClock, in_virtual_time, settle
 
 WAIT_S = 2.0
 
@@ -530,12 +530,7 @@ def test_child_asks_though_its_parents_loop_is_not_its_own(outside):
             status = 0 if found.by_node == {known.id: {"n": 1}} and opened else 2
         finally:
             os._exit(status)
-    deadline = time.monotonic() + 30
-    done, status = os.waitpid(child, os.WNOHANG)
-    while not done and time.monotonic() < deadline:
-        time.sleep(0.02)
-        done, status = os.waitpid(child, os.WNOHANG)
-    assert (done, os.waitstatus_to_exitcode(status)) == (child, 0)
+    assert exit_code(child) == 0
     assert request("echo", {"n": 2}, [node.id], wait=WAIT_S).by_node == {node.id: {"n": 2}}
     outside.submit(node.stop()).result(10)
 

@@ -36,7 +36,7 @@ async def test_work_is_done_in_its_order_though_it_is_given_at_once():
     database.close()
 
 
-async def test_failure_is_the_callers_and_the_clerk_goes_on():
+async def test_failure_is_the_callers_and_the_thread_goes_on():
     database = DatabaseThread()
     with pytest.raises(ZeroDivisionError):
         await database.run(divmod, 1, 0)
@@ -44,7 +44,7 @@ async def test_failure_is_the_callers_and_the_clerk_goes_on():
     database.close()
 
 
-async def test_work_in_progress_is_done_though_nobody_waits_for_it_any_more():
+async def test_work_in_progress_is_done_though_its_caller_was_cancelled():
     database, done = DatabaseThread(), []
     gate, begun = threading.Event(), threading.Event()
 
@@ -64,7 +64,7 @@ async def test_work_in_progress_is_done_though_nobody_waits_for_it_any_more():
     database.close()
 
 
-async def test_clerk_that_is_closed_ends_its_connections_and_its_thread():
+async def test_database_thread_that_is_closed_ends_with_its_connections():
     database = DatabaseThread()
     closed, threads = threading.Event(), []
 
@@ -83,7 +83,7 @@ async def test_clerk_that_is_closed_ends_its_connections_and_its_thread():
         await database.run(where)
 
 
-def test_clerk_without_a_thread_works_in_the_callers():
+def test_database_thread_without_a_thread_of_its_own_works_in_the_callers():
     database = DatabaseThread(own_thread=False)
 
     async def run() -> str:
