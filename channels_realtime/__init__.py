@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
-    from .channels import Channel, action, register
+    from .channels import Channel, Client, action, register
     from .publishing import (
         apublish,
         apublish_many,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Channel": "channels",
+    "Client": "channels",
     "action": "channels",
     "register": "channels",
     "apublish": "publishing",
@@ -39,6 +40,7 @@ _HOMES = {
 
 __all__ = [
     "Channel",
+    "Client",
     "action",
     "apublish",
     "apublish_many",
