@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
-from channels_realtime import Channel, action, register
+from channels_realtime import Channel, Client, action, register
 from channels_realtime.errors import BadPayload, UnknownChannel
 
 from .models import Board, Card
@@ -15,7 +15,7 @@ from .models import Board, Card
 
 @register("boards/<int:board_id>")
 class BoardChannel(Channel):
-    def can_subscribe(self, connection: Any) -> bool:
+    def can_subscribe(self, connection: Client) -> bool:
         if not connection.user.is_authenticated:
             return False
         if not Board.objects.filter(pk=self.kwargs["board_id"]).exists():
@@ -23,13 +23,13 @@ class BoardChannel(Channel):
         return True
 
     @action
-    def cards(self, connection: Any, payload: Any) -> dict[str, Any]:
+    def cards(self, connection: Client, payload: Any) -> dict[str, Any]:
         """All of them: asked for after each subscribe, so that no save is missed."""
         cards = Card.objects.filter(board_id=self.kwargs["board_id"])
         return {"cards": [card.as_payload() for card in cards]}
 
     @action
-    def move(self, connection: Any, payload: Any) -> dict[str, Any]:
+    def move(self, connection: Client, payload: Any) -> dict[str, Any]:
         """{"card": 7, "status": "done", "before": 9 or null}"""
         status = payload.get("status") if isinstance(payload, dict) else None
         if status not in Card.Status.values:
@@ -44,7 +44,7 @@ class BoardChannel(Channel):
         return card.as_payload()
 
     @action
-    def delete(self, connection: Any, payload: Any) -> dict[str, Any]:
+    def delete(self, connection: Client, payload: Any) -> dict[str, Any]:
         """{"card": 7}"""
         card = self._card(payload.get("card") if isinstance(payload, dict) else None)
         card.delete()

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from channels_realtime import Channel, action, register
+from channels_realtime import Channel, Client, action, register
 
 from .feed import recent_samples
 
 
 @register("host/metrics")
 class HostMetricsChannel(Channel):
-    async def can_subscribe(self, connection: Any) -> bool:
+    async def can_subscribe(self, connection: Client) -> bool:
         return connection.user.is_authenticated
 
     @action
-    def recent(self, connection: Any, payload: Any) -> dict[str, Any]:
+    def recent(self, connection: Client, payload: Any) -> dict[str, Any]:
         """The last minutes, so that a page does not begin with an empty chart."""
         return {"samples": recent_samples()}

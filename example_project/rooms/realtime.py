@@ -6,7 +6,7 @@ published goes out as it came in: who said it is in the message's `sender`, whic
 
 from typing import Any
 
-from channels_realtime import Channel, action, register
+from channels_realtime import Channel, Client, action, register
 from channels_realtime.errors import BadPayload
 
 from .models import MAX_TEXT_CHARACTERS, Line, Room
@@ -19,16 +19,16 @@ TRIM_EVERY = 100
 class RoomChannel(Channel):
     client_events = ("typing",)
 
-    async def can_subscribe(self, connection: Any) -> bool:
+    async def can_subscribe(self, connection: Client) -> bool:
         return connection.user.is_authenticated
 
-    async def can_publish(self, connection: Any) -> bool:
+    async def can_publish(self, connection: Client) -> bool:
         return connection.user.is_authenticated
 
-    def sender(self, connection: Any) -> dict[str, Any]:
+    def sender(self, connection: Client) -> dict[str, Any]:
         return {"user": connection.user_id, "name": connection.user.get_username()}
 
-    def on_publish(self, connection: Any, payload: Any, event: str | None) -> Any:
+    def on_publish(self, connection: Client, payload: Any, event: str | None) -> Any:
         """Refuse an empty line and keep what a later visitor should see."""
         text = payload.get("text") if isinstance(payload, dict) else payload
         if event is None and isinstance(text, str):
@@ -47,7 +47,7 @@ class RoomChannel(Channel):
                 room.trim()
 
     @action
-    def recent(self, connection: Any, payload: Any) -> dict[str, Any]:
+    def recent(self, connection: Client, payload: Any) -> dict[str, Any]:
         """The last lines, oldest first: asked for after each subscribe, so none is missed."""
         lines = Line.objects.filter(room__slug=self.kwargs["slug"]).select_related("user")
         return {"lines": [line.as_payload() for line in reversed(lines[:RECENT_LINES])]}

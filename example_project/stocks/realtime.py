@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from channels_realtime import Channel, action, register
+from channels_realtime import Channel, Client, action, register
 from channels_realtime.errors import BadPayload
 
 from .quotes import STOCKS, recent_prices, remember
@@ -16,13 +16,13 @@ class StocksChannel(Channel):
     select = "symbol"
     client_events = ("price",)
 
-    async def can_subscribe(self, connection: Any) -> bool:
+    async def can_subscribe(self, connection: Client) -> bool:
         return connection.user.is_authenticated
 
-    async def can_publish(self, connection: Any) -> bool:
+    async def can_publish(self, connection: Client) -> bool:
         return connection.user.is_staff
 
-    def on_publish(self, connection: Any, payload: Any, event: str | None) -> Any:
+    def on_publish(self, connection: Client, payload: Any, event: str | None) -> Any:
         """{"symbol": "AAPL", "price": 178.4}, and whatever else staff want to add."""
         symbol = payload.get("symbol") if isinstance(payload, dict) else None
         if not isinstance(symbol, str) or not symbol:
@@ -41,7 +41,7 @@ class StocksChannel(Channel):
         return payload
 
     @action
-    def latest(self, connection: Any, payload: Any) -> dict[str, Any]:
+    def latest(self, connection: Client, payload: Any) -> dict[str, Any]:
         """The last prices of each symbol, to begin with."""
         recent = recent_prices().items()
         return {"quotes": [{"symbol": symbol, "prices": prices} for symbol, prices in recent]}
