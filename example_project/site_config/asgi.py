@@ -7,7 +7,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
 from channels_realtime.asgi import get_realtime_application
-from host.feed import HostFeed
+from host_metrics.feed import HostFeed
 from stocks.feed import PriceFeed
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_config.settings")

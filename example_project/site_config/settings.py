@@ -70,7 +70,7 @@ INSTALLED_APPS = [
     "demo",
     "rooms",
     "boards",
-    "host",
+    "host_metrics",
     "stocks",
 ]
 

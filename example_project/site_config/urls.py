@@ -11,7 +11,7 @@ urlpatterns = [
     path("", include("demo.urls")),
     path("rooms/", include("rooms.urls")),
     path("boards/", include("boards.urls")),
-    path("host/", include("host.urls")),
+    path("host/", include("host_metrics.urls")),
     path("stocks/", include("stocks.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),

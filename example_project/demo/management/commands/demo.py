@@ -16,9 +16,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 
-from boards.samples import create_sample_board
+from boards.sample_data import create_sample_board
 from demo.accounts import NAMES, create_demo_accounts
-from rooms.samples import create_sample_rooms
+from rooms.sample_data import create_sample_rooms
 
 APPLICATION = "site_config.asgi:application"
 SERVERS = ("daphne", "uvicorn")

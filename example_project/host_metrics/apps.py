@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class HostMetricsConfig(AppConfig):
+    name = "host_metrics"
