@@ -4,7 +4,7 @@ from typing import Any
 
 from channels_realtime import Channel, Client, action, register
 
-from .feed import recent_samples
+from .recent import recent_samples
 
 
 @register("host/metrics")

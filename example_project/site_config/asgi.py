@@ -1,4 +1,4 @@
-"""What an ASGI server runs: Django's pages, `/ws/`, and the threads that feed the live pages."""
+"""What an ASGI server runs: Django's pages, and the WebSocket at `/ws/`."""
 
 import os
 
@@ -6,19 +6,15 @@ from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
-from channels_realtime.asgi import get_realtime_application
-from host_metrics.feed import HostFeed
-from stocks.feed import PriceFeed
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_config.settings")
 
+# Loads the apps: imports of their code come after it.
 django_application = get_asgi_application()
+
+from channels_realtime.asgi import get_realtime_application  # noqa: E402
+
 if settings.DEBUG:
     # Daphne and uvicorn serve no static files by themselves; `runserver` does.
     django_application = ASGIStaticFilesHandler(django_application)
 
 application = get_realtime_application(django_application)
-
-# Only a process that serves comes here: no `migrate`, no `shell`.
-for feed in (HostFeed(), PriceFeed()):
-    feed.start()

@@ -1,21 +1,19 @@
-"""Settings of the example, read from the environment so that one checkout serves them all.
+"""The site's settings. These come from the environment:
 
-SECRET_KEY     needed with DEBUG=0
+SECRET_KEY     required when DEBUG is 0
 DEBUG          1 (default) or 0
-HOST           the address the demo listens on; it becomes an allowed host
-ALLOWED_HOSTS  more of them, with commas
+ALLOWED_HOSTS  host names, separated by commas; default: this machine's local names
 DATABASE_URL   postgres://… or sqlite://…; default: a SQLite file in var/
-REDIS_URL      redis://…: the channel layer and the cache go there, so that any number of server
-               processes act as one site; default: in the memory of the one process
+REDIS_URL      redis://… for the channel layer and the cache, which all server processes share;
+               default: both are in memory, for a single process
 """
 
 import os
-import socket
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
-import psutil
-from django.core.exceptions import ImproperlyConfigured
+import dj_database_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -23,35 +21,11 @@ VAR_DIR.mkdir(exist_ok=True)
 
 DEBUG = os.environ.get("DEBUG", "1").lower() in {"1", "true", "yes", "on"}
 
-# Every process of the demo has to share it, or they could not read each other's sessions.
-SECRET_KEY = os.environ.get("SECRET_KEY") or (
-    "django-insecure-known-to-everybody-and-good-for-the-demo-alone" if DEBUG else ""
-)
-if not SECRET_KEY:
-    raise ImproperlyConfigured("SECRET_KEY is not set; it is needed when DEBUG is off.")
+# All processes of a site need the same key, to read each other's sessions.
+SECRET_KEY = os.environ.get("SECRET_KEY") or ("django-insecure-for-the-demo-only" if DEBUG else "")
 
-REDIS_URL = os.environ.get("REDIS_URL", "")
-DATABASE_URL = os.environ.get("DATABASE_URL", "")
-
-
-def own_host_names(listen_address: str) -> list[str]:
-    """What a browser may call this machine: names, and its addresses when listening on all."""
-    names = {"localhost", ".localhost", "127.0.0.1", "[::1]", socket.gethostname().lower()}
-    if listen_address in {"0.0.0.0", "::"}:
-        for addresses in psutil.net_if_addrs().values():
-            for entry in addresses:
-                address = entry.address.partition("%")[0]
-                if entry.family == socket.AF_INET:
-                    names.add(address)
-                elif entry.family == socket.AF_INET6:
-                    names.add(f"[{address}]")
-    elif listen_address:
-        names.add(f"[{listen_address}]" if ":" in listen_address else listen_address.lower())
-    extra = os.environ.get("ALLOWED_HOSTS", "").split(",")
-    return sorted(names | {name.strip() for name in extra if name.strip()})
-
-
-ALLOWED_HOSTS = own_host_names(os.environ.get("HOST", ""))
+LOCAL_HOSTS = ".localhost,127.0.0.1,[::1]"
+ALLOWED_HOSTS = (os.environ.get("ALLOWED_HOSTS") or LOCAL_HOSTS).replace(" ", "").split(",")
 
 INSTALLED_APPS = [
     "daphne",  # first, so that `runserver` is an ASGI server too
@@ -103,27 +77,18 @@ TEMPLATES = [
     },
 ]
 
-if DATABASE_URL:
-    # Imported here so that the demo runs without it on its SQLite file.
-    import dj_database_url
-
-    DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
-else:
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": VAR_DIR / "demo.sqlite3",
-        }
-    }
+SQLITE_URL = f"sqlite:///{quote((VAR_DIR / 'demo.sqlite3').as_posix())}"
+DATABASES = {"default": dj_database_url.parse(os.environ.get("DATABASE_URL") or SQLITE_URL)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Several server processes share the file: readers never wait in WAL mode, writers take
-    # their turn at the start of a transaction and wait up to `timeout` seconds for it.
+    # For several processes on one file: in WAL mode readers do not wait for a writer, and writers
+    # wait for each other at the start of a transaction, for up to `timeout` seconds.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 
+REDIS_URL = os.environ.get("REDIS_URL", "")
 if REDIS_URL:
     CHANNEL_LAYERS = {
         "default": {
@@ -143,7 +108,7 @@ else:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 CHANNELS_REALTIME = {
-    "ALLOW_ANONYMOUS": False,
+    "ALLOW_ANONYMOUS": False,  # the default: only signed-in users may open a WebSocket
 }
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -161,8 +126,8 @@ REST_FRAMEWORK = {
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
-    # All tokens of a login carry its family: blacklisting one of them ends that login's sockets.
-    "TOKEN_OBTAIN_SERIALIZER": ("channels_realtime.auth.simplejwt.FamilyTokenObtainPairSerializer"),
+    # Links all tokens of one login: blacklisting one of them closes that login's WebSockets.
+    "TOKEN_OBTAIN_SERIALIZER": "channels_realtime.auth.simplejwt.FamilyTokenObtainPairSerializer",
 }
 
 LANGUAGE_CODE = "en"
@@ -182,9 +147,9 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
-        # Both say it once: without these, Django's own handlers would print it again.
+        # No handlers of its own: Django's would print each line a second time.
         "django": {"handlers": [], "level": "WARNING"},
-        # A missing page is no news; a view that fails is.
+        # Log views that fail, but not every 404.
         "django.request": {"level": "ERROR"},
     },
 }

@@ -1,4 +1,4 @@
-"""Starts the demo on a database of its own and visits it. The tests around it never sleep: they wait for messages."""
+"""Starts the demo on a database of its own and visits it. Its tests wait for messages, and never sleep."""
 
 import http.cookiejar
 import json
@@ -33,6 +33,7 @@ def environment(directory: Path, **variables: str) -> dict[str, str]:
         "DATABASE_URL": f"sqlite:///{directory / 'demo.sqlite3'}",
         "REDIS_URL": "",
         "HOST": "",
+        "ALLOWED_HOSTS": "",
         "SERVER": "",
         "DEBUG": "1",
         "PYTHONUNBUFFERED": "1",
@@ -53,6 +54,28 @@ def run_demo(directory: Path, **variables: str) -> Iterator[Server]:
         yield server
 
 
+@contextmanager
+def run_feeds(directory: Path, redis_url: str) -> "Iterator[subprocess.Popen[str]]":
+    """`manage.py run_feeds`, from when it says that it runs until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, str(MANAGE), "run_feeds"],
+        cwd=ROOT,
+        env={**os.environ, **environment(directory, REDIS_URL=redis_url)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        started = process.stdout.readline()
+        assert "Ctrl+C stops them." in started, started + process.stdout.read()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def manage(
     directory: Path, *arguments: str, text: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
@@ -70,7 +93,7 @@ def manage(
 
 
 class Visitor:
-    """Somebody with cookies, over HTTP and WebSocket."""
+    """A user with cookies, over HTTP and WebSocket."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -109,7 +132,7 @@ class Visitor:
 
 
 class Socket:
-    """What a bare page does: sends objects, waits for those it cares for."""
+    """What a page without a client library does: it sends objects and waits for the ones it needs."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -120,7 +143,7 @@ class Socket:
     def until(
         self, wanted: Callable[[dict[str, Any]], bool], *, timeout_s: float = MESSAGE_TIMEOUT_S
     ) -> dict[str, Any]:
-        """The next message that is wanted; the others are dropped."""
+        """The next message that matches; the others are dropped."""
         deadline = time.monotonic() + timeout_s
         while True:
             data = self.connection.recv(timeout=max(0.0, deadline - time.monotonic()))

@@ -1,8 +1,10 @@
 """`manage.py demo`: what a newcomer starts first."""
 
+import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.example.site import Visitor, manage, run_demo
+from tests.example.site import MANAGE, Visitor, environment, manage, run_demo
 from tests.support.servers import HOST, STOP_TIMEOUT_S
 
 SERVERS = ["daphne", "uvicorn"]
@@ -49,7 +51,7 @@ def test_demo_prints_its_address_and_accounts_when_started(tmp_path: Path) -> No
         log = server.log()
     assert f"http://{HOST}:{server.port}/" in log
     assert "admin/admin, alice/alice, bob/bob" in log
-    assert "Everybody knows these passwords" in log
+    assert "These passwords are public" in log
     assert "Nobody can hear" not in log
 
 
@@ -96,7 +98,7 @@ def test_demos_share_a_new_database_when_started_at_the_same_moment(tmp_path: Pa
         assert "Harbour" in Visitor(second).get("/rooms/")
 
 
-def test_demo_makes_its_accounts_anew_and_leaves_others_alone(tmp_path: Path) -> None:
+def test_demo_resets_its_accounts_and_leaves_others_alone(tmp_path: Path) -> None:
     assert manage(tmp_path, "demo", "--prepare-only").returncode == 0
     spoil = (
         "from django.contrib.auth.models import User\n"
@@ -117,6 +119,42 @@ def test_demo_makes_its_accounts_anew_and_leaves_others_alone(tmp_path: Path) ->
         *("True", "True", "False", "True"),
         "3",
     ]
+
+
+def test_run_feeds_is_refused_over_the_in_memory_layer(tmp_path: Path) -> None:
+    result = manage(tmp_path, "run_feeds")
+    assert result.returncode == 1
+    assert "REDIS_URL is not set" in result.stderr
+
+
+APPS_BEFORE_SETUP = """
+import sys
+import django
+
+setup = django.setup
+
+
+def setup_and_show(*args, **kwargs):
+    apps = {"boards", "channels_realtime", "demo", "host_metrics", "rooms", "stocks"}
+    print(sorted(name for name in sys.modules if name.partition(".")[0] in apps))
+    setup(*args, **kwargs)
+
+
+django.setup = setup_and_show
+import site_config.asgi
+"""
+
+
+def test_asgi_imports_no_app_before_django_is_set_up(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", APPS_BEFORE_SETUP],
+        cwd=MANAGE.parent,
+        env={**os.environ, **environment(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
 
 
 def test_a_shell_over_the_in_memory_layer_says_that_nobody_hears(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.example.site import Socket, Visitor, manage, run_demo
+from tests.example.site import Socket, Visitor, manage, run_demo, run_feeds
 from tests.support.redis_server import private_redis_server
-from tests.support.servers import Server
+from tests.support.servers import STOP_TIMEOUT_S, Server
 
 
 class Site:
@@ -90,23 +90,37 @@ def test_a_card_saved_in_a_shell_reaches_both_once(site: Site, pages: list[Socke
     once_each(pages, "boards/1", title="Shell")
 
 
-def test_one_process_publishes_the_metrics_and_another_takes_over(
-    site: Site, pages: list[Socket]
-) -> None:
+def test_feeds_of_a_process_of_their_own_reach_both_once(site: Site, pages: list[Socket]) -> None:
     for page in pages:
         page.subscribe("host/metrics")
-    seen = [[page.message("host/metrics")["payload"] for _ in range(3)] for page in pages]
-    publishers = {sample["process"] for samples in seen for sample in samples}
-    assert len(publishers) == 1, "both processes publish"
-    assert all(b["at"] - a["at"] > 0.5 for samples in seen for a, b in pairwise(samples))
+        page.subscribe("stocks")
+    with run_feeds(site.directory, site.redis_url) as feeds:
+        for page in pages:
+            samples = [page.message("host/metrics")["payload"] for _ in range(3)]
+            assert {sample["process"] for sample in samples} == {feeds.pid}
+            assert all(later["at"] - earlier["at"] > 0.5 for earlier, later in pairwise(samples))
+            assert page.message("stocks")["event"] == "price"
+        recent = pages[0].ask(type="call", channel="host/metrics", method="recent")
+        assert samples[-1] in recent["payload"]["samples"]
 
-    (leader,) = publishers
-    pids = [server.process.pid for server in site.servers]
-    gone = pids.index(leader)
-    # Killed, it cannot hand over: the others wait for the lease to run out.
-    site.servers[gone].process.send_signal(signal.SIGKILL)
-    after = pages[1 - gone].until(
-        lambda m: m.get("channel") == "host/metrics" and m["payload"]["process"] != leader
-    )
-    assert after["payload"]["process"] == pids[1 - gone]
-    assert after["payload"]["at"] - seen[0][-1]["at"] < 8
+
+def test_feeds_that_are_started_again_continue(site: Site, pages: list[Socket]) -> None:
+    for page in pages:
+        page.subscribe("host/metrics")
+    for _ in range(2):
+        with run_feeds(site.directory, site.redis_url) as feeds:
+            for page in pages:
+                page.message("host/metrics", process=feeds.pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_feeds_end_without_an_error_when_told(site: Site, number: signal.Signals) -> None:
+    with run_feeds(site.directory, site.redis_url) as feeds:
+        feeds.send_signal(number)
+        output, _ = feeds.communicate(timeout=STOP_TIMEOUT_S)
+    assert (feeds.returncode, output) == (0, "")
+
+
+def test_the_demo_says_how_to_start_the_feeds_over_redis(site: Site) -> None:
+    for server in site.servers:
+        assert "manage.py run_feeds" in server.log()
