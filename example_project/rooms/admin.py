@@ -1,6 +1,6 @@
 from django.contrib import admin
 
-from .models import Line, Room
+from .models import Message, Room
 
 
 @admin.register(Room)
@@ -10,9 +10,9 @@ class RoomAdmin(admin.ModelAdmin):
     search_fields = ["name", "slug"]
 
 
-@admin.register(Line)
-class LineAdmin(admin.ModelAdmin):
-    list_display = ["text", "room", "user", "said_at"]
+@admin.register(Message)
+class MessageAdmin(admin.ModelAdmin):
+    list_display = ["text", "room", "user", "sent_at"]
     list_filter = ["room"]
     search_fields = ["text"]
-    readonly_fields = ["said_at"]
+    readonly_fields = ["sent_at"]

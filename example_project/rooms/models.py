@@ -3,7 +3,7 @@ from django.db import models
 from django.urls import reverse
 
 MAX_TEXT_CHARACTERS = 2000
-MAX_LINES = 1000  # of a room; the older ones go
+MAX_MESSAGES = 1000  # kept for each room
 
 
 class Room(models.Model):
@@ -20,27 +20,26 @@ class Room(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("room", args=[self.slug])
 
-    def trim(self) -> None:
-        """Delete all but the last `MAX_LINES`."""
-        oldest_kept = self.lines.values_list("pk", flat=True)[MAX_LINES - 1 : MAX_LINES].first()
+    def delete_old_messages(self) -> None:
+        """Delete all but the last `MAX_MESSAGES`."""
+        pks = self.messages.values_list("pk", flat=True)
+        oldest_kept = pks[MAX_MESSAGES - 1 : MAX_MESSAGES].first()
         if oldest_kept is not None:
-            self.lines.filter(pk__lt=oldest_kept).delete()
+            self.messages.filter(pk__lt=oldest_kept).delete()
 
 
-class Line(models.Model):
-    """What somebody said in a room, kept so that a page can show what came before it."""
+class Message(models.Model):
+    """A message of a room, stored so that a page which opens later can show it."""
 
-    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="lines")
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="messages")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     text = models.CharField(max_length=MAX_TEXT_CHARACTERS)
-    key = models.CharField(
-        max_length=64, blank=True, help_text="The page's own name for it, to tell it from others."
-    )
-    said_at = models.DateTimeField(auto_now_add=True)
+    key = models.CharField(max_length=64, blank=True, help_text="The page's own id of the message.")
+    sent_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-pk"]
-        indexes = [models.Index(fields=["room", "-id"], name="rooms_line_newest")]
+        indexes = [models.Index(fields=["room", "-id"], name="rooms_message_newest")]
 
     def __str__(self) -> str:
         return self.text[:60]
@@ -50,5 +49,5 @@ class Line(models.Model):
             "text": self.text,
             "key": self.key,
             "name": self.user.get_username(),
-            "said_at": self.said_at,
+            "sent_at": self.sent_at,
         }

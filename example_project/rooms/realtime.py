@@ -1,7 +1,7 @@
-"""`rooms/<slug>`: whoever is signed in listens and speaks.
+"""`rooms/<slug>`: every signed-in user may read and write.
 
-A page publishes {"text": …, "key": …}; a device on `/ws/bare/rooms/<slug>` sends plain text. What is
-published goes out as it came in: who said it is in the message's `sender`, which the server writes.
+A page publishes {"text": …, "key": …}; a device on `/ws/bare/rooms/<slug>` sends plain text. Subscribers
+receive it unchanged. The server adds the author as the message's `sender`.
 """
 
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 from channels_realtime import Channel, Client, action, register
 from channels_realtime.errors import BadPayload
 
-from .models import MAX_TEXT_CHARACTERS, Line, Room
+from .models import MAX_TEXT_CHARACTERS, Message, Room
 
-RECENT_LINES = 60
-TRIM_EVERY = 100
+RECENT_MESSAGES = 60
+CLEAN_UP_EVERY = 100  # messages
 
 
 @register("rooms/<slug:slug>")
@@ -29,25 +29,28 @@ class RoomChannel(Channel):
         return {"user": connection.user_id, "name": connection.user.get_username()}
 
     def on_publish(self, connection: Client, payload: Any, event: str | None) -> Any:
-        """Refuse an empty line and keep what a later visitor should see."""
+        """Refuse empty messages and store the others."""
         text = payload.get("text") if isinstance(payload, dict) else payload
         if event is None and isinstance(text, str):
             if not text.strip():
-                raise BadPayload("The line is empty.")
+                raise BadPayload("The message is empty.")
             key = payload.get("key") if isinstance(payload, dict) else None
-            self._keep(connection.user, text, key if isinstance(key, str) else "")
+            self._store(connection.user, text, key if isinstance(key, str) else "")
         return payload
 
-    def _keep(self, user: Any, text: str, key: str) -> None:
-        """Store the line. What does not fit (longer, or NUL, which databases refuse) only passes."""
+    def _store(self, user: Any, text: str, key: str) -> None:
+        """Store a message of an existing room, unless the database would refuse it: it is too long
+        or contains NUL. Subscribers receive it anyway.
+        """
         room = Room.objects.filter(slug=self.kwargs["slug"]).first()
         if room is not None and len(text) <= MAX_TEXT_CHARACTERS and "\x00" not in text + key:
-            line = Line.objects.create(room=room, user=user, text=text, key=key[:64])
-            if line.pk % TRIM_EVERY == 0:
-                room.trim()
+            message = Message.objects.create(room=room, user=user, text=text, key=key[:64])
+            if message.pk % CLEAN_UP_EVERY == 0:
+                room.delete_old_messages()
 
     @action
     def recent(self, connection: Client, payload: Any) -> dict[str, Any]:
-        """The last lines, oldest first: asked for after each subscribe, so none is missed."""
-        lines = Line.objects.filter(room__slug=self.kwargs["slug"]).select_related("user")
-        return {"lines": [line.as_payload() for line in reversed(lines[:RECENT_LINES])]}
+        """The last messages, oldest first. A page calls this after each subscribe, to miss none."""
+        messages = Message.objects.filter(room__slug=self.kwargs["slug"]).select_related("user")
+        recent = reversed(messages[:RECENT_MESSAGES])
+        return {"messages": [message.as_payload() for message in recent]}

@@ -1,8 +1,8 @@
 from .models import Room
 
 ROOMS = (
-    ("lobby", "Lobby", "Say hello. Open a second browser as bob and answer yourself."),
-    ("engineering", "Engineering", "What broke, what shipped, what is next."),
+    ("lobby", "Lobby", "Say hello. Sign in as bob in a second browser and answer."),
+    ("engineering", "Engineering", "Incidents, releases and plans."),
     ("coffee", "Coffee corner", "Anything but work."),
 )
 

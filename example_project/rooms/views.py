@@ -9,18 +9,20 @@ from .models import MAX_TEXT_CHARACTERS, Room
 
 
 def room_list(request: HttpRequest) -> HttpResponse:
-    rooms = Room.objects.annotate(line_count=Count("lines"), last_said_at=Max("lines__said_at"))
+    rooms = Room.objects.annotate(
+        message_count=Count("messages"), last_sent_at=Max("messages__sent_at")
+    )
     if request.method == "POST":
-        return open_room(request)
+        return create_room(request)
     return render(request, "rooms/list.html", {"rooms": rooms})
 
 
 @login_required
-def open_room(request: HttpRequest) -> HttpResponse:
+def create_room(request: HttpRequest) -> HttpResponse:
     name = request.POST.get("name", "").strip()[:80]
     slug = slugify(name)[:50]
     if not slug:
-        messages.error(request, "A room needs a name with a letter or a digit in it.")
+        messages.error(request, "The name needs a letter or a digit.")
         return redirect("rooms")
     room, _ = Room.objects.get_or_create(slug=slug, defaults={"name": name})
     return redirect(room)

@@ -1,4 +1,4 @@
-"""The example's pages as two people see them, each in a browser of their own."""
+"""The example's pages, seen by two users in two browser contexts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class Visitors:
-    """Opens a browser context for each name, and knows what went wrong in any of them."""
+    """Opens a browser context for each user, and collects the script errors of all."""
 
     def __init__(self, browser: "Browser", server: Server) -> None:
         self.browser = browser
@@ -41,7 +41,7 @@ class Visitors:
         return page
 
     def open(self, page: "Page", path: str) -> None:
-        """Go to a page and wait until it is live."""
+        """Go to a page and wait until it is connected."""
         page.goto(self.server.url(path))
         page.wait_for_function("document.querySelector('#connection').dataset.state == 'connected'")
 
@@ -75,7 +75,7 @@ def wait_for_card(page: "Page", title: str, status: str, timeout_ms: int = AT_ON
     wait_for_text(page, f"[data-status={status}] .card", title, timeout_ms)
 
 
-def test_a_line_appears_in_both_browsers_within_a_second(
+def test_a_message_appears_in_both_browsers_within_a_second(
     visitors: Visitors, alice: "Page", bob: "Page"
 ) -> None:
     for page in (alice, bob):
@@ -84,7 +84,9 @@ def test_a_line_appears_in_both_browsers_within_a_second(
     alice.press("#text", "Enter")
     for page in (alice, bob):
         wait_for_text(page, ".bubble", "Is anybody there?")
-    assert bob.locator(".line", has_text="Is anybody there?").locator("b").text_content() == "alice"
+    assert (
+        bob.locator(".message", has_text="Is anybody there?").locator("b").text_content() == "alice"
+    )
 
     visitors.open(bob, "/rooms/lobby/")
     wait_for_text(bob, ".bubble", "Is anybody there?", RECONNECT_MS)
@@ -99,12 +101,12 @@ def test_typing_is_shown_to_the_others(visitors: Visitors, alice: "Page", bob: "
     assert alice.text_content("#typing") == ""
 
 
-def test_a_line_is_shown_as_text_whatever_is_in_it(visitors: Visitors, alice: "Page") -> None:
+def test_a_message_is_shown_as_text_whatever_it_contains(visitors: Visitors, alice: "Page") -> None:
     visitors.open(alice, "/rooms/engineering/")
-    line = "<img src=x onerror=alert(1)> & <b>bold</b>"
-    alice.fill("#text", line)
+    text = "<img src=x onerror=alert(1)> & <b>bold</b>"
+    alice.fill("#text", text)
     alice.press("#text", "Enter")
-    wait_for_text(alice, ".bubble", line)
+    wait_for_text(alice, ".bubble", text)
     assert alice.locator(".bubble img, .bubble b").count() == 0
 
 
@@ -252,7 +254,7 @@ def test_the_page_catches_up_when_the_server_comes_back(
     say = (
         "from rooms.models import *; from django.contrib.auth.models import User\n"
         "bob = User.objects.get(username='bob')\n"
-        "Room.objects.get(slug='lobby').lines.create(user=bob, text='While you were away')\n"
+        "Room.objects.get(slug='lobby').messages.create(user=bob, text='While you were away')\n"
     )
     assert manage(tmp_path, "shell", "-c", say).returncode == 0
     with run_demo(tmp_path, PORT=str(first.port)):

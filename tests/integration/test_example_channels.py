@@ -47,7 +47,7 @@ def error_code(reply: dict[str, object]) -> object:
     return payload["code"]
 
 
-def test_a_stranger_is_asked_for_credentials(server: Server) -> None:
+def test_an_anonymous_visitor_is_asked_for_credentials(server: Server) -> None:
     with Visitor(server).socket() as page:
         assert json.loads(page.connection.recv(timeout=5))["type"] == "auth_required"
 
@@ -64,55 +64,55 @@ def test_staff_publish_a_price_that_a_subscriber_of_its_symbol_receives(
     assert "event" not in received
 
 
-def test_a_price_of_others_than_staff_is_refused(page: Socket) -> None:
+def test_a_price_is_refused_when_its_publisher_is_not_staff(page: Socket) -> None:
     payload = {"symbol": "AAPL", "price": 1}
     reply = page.ask(type="publish", channel="stocks", payload=payload)
     assert error_code(reply) == "forbidden"
 
 
 @pytest.mark.parametrize("payload", [None, 7, {}, {"symbol": 3}, {"symbol": "AAPL", "price": "x"}])
-def test_what_is_no_price_is_refused(payload: object, staff_page: Socket) -> None:
+def test_a_malformed_price_is_refused(payload: object, staff_page: Socket) -> None:
     reply = staff_page.ask(type="publish", channel="stocks", payload=payload)
     assert error_code(reply) == "bad_payload"
 
 
-def test_the_walk_moves_the_invented_symbols_alone(page: Socket) -> None:
+def test_the_feed_moves_only_the_invented_symbols(page: Socket) -> None:
     page.subscribe("stocks")
     symbols = {page.message("stocks")["payload"]["symbol"] for _ in range(6)}
     assert symbols <= {"ACME", "GLOBEX", "INITECH", "HOOLI"}
 
 
-def test_a_line_reaches_the_room_and_is_kept(page: Socket, staff_page: Socket) -> None:
+def test_a_message_reaches_the_room_and_is_stored(page: Socket, staff_page: Socket) -> None:
     page.subscribe("rooms/lobby")
     staff_page.ask(type="publish", channel="rooms/lobby", payload={"text": "ahoy", "key": "k1"})
     received = page.message("rooms/lobby", key="k1")
     assert received["payload"] == {"text": "ahoy", "key": "k1"}
     assert received["sender"]["name"] == "admin"
-    kept = page.ask(type="call", channel="rooms/lobby", method="recent")["payload"]["lines"]
-    assert {"text": "ahoy", "key": "k1", "name": "admin"}.items() <= kept[-1].items()
+    stored = page.ask(type="call", channel="rooms/lobby", method="recent")["payload"]["messages"]
+    assert {"text": "ahoy", "key": "k1", "name": "admin"}.items() <= stored[-1].items()
 
 
-def test_an_empty_line_is_refused(page: Socket) -> None:
+def test_an_empty_message_is_refused(page: Socket) -> None:
     reply = page.ask(type="publish", channel="rooms/lobby", payload={"text": " "})
     assert error_code(reply) == "bad_payload"
 
 
-def test_a_line_too_long_to_be_kept_still_reaches_the_room(page: Socket) -> None:
+def test_a_message_too_long_to_be_stored_still_reaches_the_room(page: Socket) -> None:
     page.subscribe("rooms/engineering")
     text = "x" * 5000
     page.send(type="publish", channel="rooms/engineering", payload={"text": text})
     assert page.message("rooms/engineering")["payload"] == {"text": text}
     reply = page.ask(type="call", channel="rooms/engineering", method="recent")
-    assert reply["payload"] == {"lines": []}
+    assert reply["payload"] == {"messages": []}
 
 
-def test_a_room_that_nobody_made_carries_lines_too(page: Socket) -> None:
+def test_a_room_without_a_database_row_carries_messages_too(page: Socket) -> None:
     page.subscribe("rooms/unheard-of")
     page.send(type="publish", channel="rooms/unheard-of", payload={"text": "hello?"})
     assert page.message("rooms/unheard-of")["payload"] == {"text": "hello?"}
 
 
-def test_plain_text_of_a_bare_socket_reaches_the_room(alice: Visitor, page: Socket) -> None:
+def test_plain_text_of_a_bare_connection_reaches_the_room(alice: Visitor, page: Socket) -> None:
     page.subscribe("rooms/coffee")
     with alice.socket("/ws/bare/rooms/coffee") as bare:
         bare.connection.send("hello")
@@ -120,30 +120,30 @@ def test_plain_text_of_a_bare_socket_reaches_the_room(alice: Visitor, page: Sock
         assert bare.connection.recv(timeout=5) == "hello"
 
 
-def test_somebody_typing_is_told_and_not_kept(page: Socket, staff_page: Socket) -> None:
+def test_a_typing_event_reaches_the_room(page: Socket, staff_page: Socket) -> None:
     page.subscribe("rooms/lobby")
     staff_page.send(type="publish", channel="rooms/lobby", payload=None, event="typing")
     assert page.message("rooms/lobby")["event"] == "typing"
 
 
-def test_an_event_that_no_client_may_send_is_refused(page: Socket) -> None:
+def test_an_event_that_clients_may_not_send_is_refused(page: Socket) -> None:
     reply = page.ask(type="publish", channel="rooms/lobby", payload=None, event="kicked")
     assert reply["type"] == "error"
 
 
-def test_a_board_that_is_not_there_looks_like_no_route(page: Socket) -> None:
+def test_a_missing_board_looks_like_a_missing_route(page: Socket) -> None:
     missing = page.ask(type="subscribe", channel="boards/999999")
     routeless = page.ask(type="subscribe", channel="nothing/here")
     assert error_code(missing) == "unknown_channel"
     assert missing["payload"] == routeless["payload"]
 
 
-def test_a_board_takes_no_publication_of_a_client(staff_page: Socket) -> None:
+def test_a_board_refuses_publications_of_clients(staff_page: Socket) -> None:
     reply = staff_page.ask(type="publish", channel="boards/1", payload={"id": 1})
     assert error_code(reply) == "forbidden"
 
 
-def test_a_card_added_by_a_form_moved_by_a_call_and_deleted_is_told(
+def test_a_card_is_published_when_added_by_a_form_moved_by_a_call_and_deleted(
     alice: Visitor, page: Socket
 ) -> None:
     page.subscribe("boards/1")
@@ -161,7 +161,7 @@ def test_a_card_added_by_a_form_moved_by_a_call_and_deleted_is_told(
     assert page.message("boards/1", id=card)["event"] == "card.deleted"
 
 
-def test_a_card_saved_in_the_admin_is_told_on_both_boards_it_concerns(
+def test_a_card_moved_to_another_board_in_the_admin_is_published_to_both(
     admin: Visitor, page: Socket
 ) -> None:
     admin.submit(
@@ -185,12 +185,12 @@ def test_a_card_saved_in_the_admin_is_told_on_both_boards_it_concerns(
     "payload",
     [None, {}, {"card": 1, "status": "gone"}, {"card": "1", "status": "done"}, {"card": 10**30}],
 )
-def test_a_move_that_makes_no_sense_is_refused(payload: object, page: Socket) -> None:
+def test_a_malformed_move_is_refused(payload: object, page: Socket) -> None:
     reply = page.ask(type="call", channel="boards/1", method="move", payload=payload)
     assert error_code(reply) == "bad_payload"
 
 
-def test_metrics_come_each_second(page: Socket) -> None:
+def test_metrics_arrive_each_second(page: Socket) -> None:
     page.subscribe("host/metrics")
     first, second = (page.message("host/metrics")["payload"] for _ in range(2))
     assert 0.5 < second["at"] - first["at"] < 2.5
@@ -200,7 +200,7 @@ def test_metrics_come_each_second(page: Socket) -> None:
     assert second in recent
 
 
-def test_tokens_are_given_refreshed_and_blacklisted(server: Server) -> None:
+def test_tokens_are_issued_refreshed_and_blacklisted(server: Server) -> None:
     def post(path: str, **fields: str) -> dict[str, str]:
         request = urllib.request.Request(
             server.url(path), json.dumps(fields).encode(), {"Content-Type": "application/json"}

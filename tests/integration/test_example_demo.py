@@ -1,4 +1,4 @@
-"""`manage.py demo`: what a newcomer starts first."""
+"""`manage.py demo`, and what its process does and refuses."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def test_demo_serves_pages_static_files_and_sockets_by_each_server(
 
 @pytest.mark.parametrize("name", SERVERS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_demo_ends_at_once_when_told(name: str, number: signal.Signals, tmp_path: Path) -> None:
+def test_demo_ends_at_once_on_a_signal(name: str, number: signal.Signals, tmp_path: Path) -> None:
     with run_demo(tmp_path, SERVER=name) as server:
         visitor = Visitor(server).sign_in("alice")
         with visitor.socket() as page:
@@ -73,7 +73,7 @@ def test_demo_names_another_port_when_its_own_is_taken(tmp_path: Path) -> None:
         ({"SERVER": "gunicorn"}, "SERVER is 'gunicorn'; expected one of: daphne, uvicorn."),
     ],
 )
-def test_demo_refuses_what_it_cannot_do(
+def test_demo_refuses_bad_variables(
     variables: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     result = manage(tmp_path, "demo", **variables)

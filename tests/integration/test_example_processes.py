@@ -1,4 +1,4 @@
-"""Two server processes of the example on one Redis: one site."""
+"""Two server processes of the example that share one Redis act as one site."""
 
 import signal
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.support.servers import STOP_TIMEOUT_S, Server
 
 
 class Site:
-    """Two processes and the Redis between them."""
+    """Two server processes and the Redis that they share."""
 
     def __init__(self, servers: list[Server], directory: Path, redis_url: str) -> None:
         self.servers = servers
@@ -41,14 +41,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def pages(site: Site) -> Iterator[list[Socket]]:
-    """A page of alice's on each process."""
+    """A WebSocket of alice on each process."""
     with ExitStack() as stack:
         visitors = [Visitor(server).sign_in("alice") for server in site.servers]
         yield [stack.enter_context(visitor.socket()) for visitor in visitors]
 
 
 def once_each(pages: list[Socket], channel: str, **payload: object) -> None:
-    """Each page receives it, and nothing more of it before a later line of its own making."""
+    """Each page receives the message once: the next one it receives is another, sent afterwards."""
     for page in pages:
         page.message(channel, **payload)
     for page in pages:
@@ -67,7 +67,7 @@ def once_each(pages: list[Socket], channel: str, **payload: object) -> None:
         assert last["channel"] == "rooms/afterwards", "received twice"
 
 
-def test_a_line_said_in_one_process_reaches_both_once(pages: list[Socket]) -> None:
+def test_a_message_sent_in_one_process_reaches_both_once(pages: list[Socket]) -> None:
     for page in pages:
         page.subscribe("rooms/lobby")
     pages[0].send(type="publish", channel="rooms/lobby", payload={"text": "across"})
@@ -90,7 +90,7 @@ def test_a_card_saved_in_a_shell_reaches_both_once(site: Site, pages: list[Socke
     once_each(pages, "boards/1", title="Shell")
 
 
-def test_feeds_of_a_process_of_their_own_reach_both_once(site: Site, pages: list[Socket]) -> None:
+def test_feeds_in_another_process_reach_both_servers(site: Site, pages: list[Socket]) -> None:
     for page in pages:
         page.subscribe("host/metrics")
         page.subscribe("stocks")

@@ -1,8 +1,8 @@
-/** The home page: four channels over the one socket. */
+/** The home page: four channels over one WebSocket. */
 import { sparkline } from "chart";
 import { call, follow } from "site";
-// The rooms' own look of a line; beside this file once static files are collected.
-import { avatar, textOf } from "../rooms/lines.js";
+// A relative path works because all apps' static files are served under one URL.
+import { avatar, textOf } from "../rooms/messages.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -85,7 +85,7 @@ if (board) {
         statuses.delete(card.id);
       } else {
         statuses.set(card.id, card.status);
-        byId("home-board-news").textContent = `Just saved: ${card.title}`;
+        byId("home-board-news").textContent = `Last saved: ${card.title}`;
       }
       countCards();
     },
@@ -100,31 +100,31 @@ if (board) {
 
 /* rooms/lobby */
 
-const SHOWN_LINES = 4;
-let lines = [];
-function showLines() {
-  lines = lines.slice(-SHOWN_LINES);
-  if (!lines.length) return;
-  const rows = lines.map(({ name, text }) => {
+const SHOWN_MESSAGES = 4;
+let messages = [];
+function showMessages() {
+  messages = messages.slice(-SHOWN_MESSAGES);
+  if (!messages.length) return;
+  const rows = messages.map(({ name, text }) => {
     const row = document.createElement("li");
-    const who = document.createElement("b");
-    who.textContent = name;
-    const said = document.createElement("span");
-    said.className = "text";
-    said.textContent = text;
-    row.append(avatar(name), who, said);
+    const author = document.createElement("b");
+    author.textContent = name;
+    const body = document.createElement("span");
+    body.className = "text";
+    body.textContent = text;
+    row.append(avatar(name), author, body);
     return row;
   });
-  byId("home-lines").replaceChildren(...rows);
+  byId("home-messages").replaceChildren(...rows);
 }
 follow("rooms/lobby", {
   onMessage(payload, { event, sender }) {
     if (event) return;
-    lines.push({ name: sender?.name ?? "somebody", text: textOf(payload) });
-    showLines();
+    messages.push({ name: sender?.name ?? "unknown", text: textOf(payload) });
+    showMessages();
   },
   async onReady() {
-    lines = (await call("rooms/lobby", "recent")).lines;
-    showLines();
+    messages = (await call("rooms/lobby", "recent")).messages;
+    showMessages();
   },
 });

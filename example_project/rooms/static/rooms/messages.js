@@ -1,13 +1,13 @@
-/** What the lines of a room look like, here and on the home page. */
+/** How a room's messages are shown, on its page and on the home page. */
 
-/** A publication's text, or null where it is no line. */
+/** A publication's text; any other payload as JSON. */
 export function textOf(payload) {
   if (typeof payload === "string") return payload;
   if (payload && typeof payload.text === "string") return payload.text;
   return JSON.stringify(payload);
 }
 
-/** A round mark in a colour of the name's own. */
+/** A circle with the name's first letter, in a colour computed from the name. */
 export function avatar(name) {
   const node = document.createElement("span");
   node.className = "avatar";
