@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The example's command line: `python example_project/manage.py demo` serves the site."""
+"""Command line of the example; `python example_project/manage.py demo` serves the site."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from django.core.management import execute_from_command_line
 
 
 def main() -> None:
-    # The package of this checkout, installed or not; after the first entry, the apps' directory.
+    # Use the package of this checkout, installed or not. The first entry is the apps' directory.
     sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_config.settings")
     execute_from_command_line(sys.argv)

@@ -17,7 +17,7 @@ class BoardAdmin(admin.ModelAdmin):
 
 @admin.register(Card)
 class CardAdmin(admin.ModelAdmin):
-    """Each save and delete here is seen on the board's page at once; no code here does that."""
+    """Saves and deletes here appear on the board's page at once, by the signals of the model."""
 
     list_display = ["title", "board", "status", "position", "updated_at"]
     list_editable = ["status"]

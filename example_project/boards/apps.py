@@ -5,4 +5,4 @@ class BoardsConfig(AppConfig):
     name = "boards"
 
     def ready(self) -> None:
-        from . import signals  # noqa: F401  # receivers need the models, which are loaded by now
+        from . import signals  # noqa: F401  # here, because the receivers import the models

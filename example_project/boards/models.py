@@ -15,7 +15,7 @@ class Board(models.Model):
 
 
 class Card(models.Model):
-    """A thing to do. Every save and delete is published to the board's channel: see `signals`."""
+    """A task. `signals` publishes every save and delete to the board's channel."""
 
     class Status(models.TextChoices):
         TODO = "todo", "To do"
@@ -40,7 +40,7 @@ class Card(models.Model):
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Self:
         card = super().from_db(*args, **kwargs)
-        # Which board still shows it, should a form give it to another one.
+        # The board that shows the card until a form moves it to another one.
         card.shown_on_board_id = card.__dict__.get("board_id")
         return card
 
@@ -56,9 +56,9 @@ class Card(models.Model):
         }
 
     def place(self, status: str, *, before: "Card | None") -> None:
-        """Put the card into a column, before another card of it or last, and save it.
+        """Move the card to a column, in front of the card `before` or to the end, and save it.
 
-        Positions are fractions, so that a move writes one row. `before` has to be in that column.
+        Positions are fractions, so that a move writes one row. `before` must be in that column.
         """
         column = Card.objects.filter(board_id=self.board_id, status=status).exclude(pk=self.pk)
         if before is None:
@@ -71,15 +71,15 @@ class Card(models.Model):
             upper = before.position - 2.0 if above is None else above
             self.position = (upper + before.position) / 2
             if not upper < self.position < before.position:
-                # Some fifty moves into one gap use up the fractions: number the column anew.
-                self._spread(column)
+                # About fifty moves into one gap exhaust a float: renumber the column.
+                self._renumber(column)
                 before.refresh_from_db()
                 self.position = before.position - 0.5
         self.status = status
         self.save()
 
     @staticmethod
-    def _spread(column: "models.QuerySet[Card]") -> None:
+    def _renumber(column: "models.QuerySet[Card]") -> None:
         for number, card in enumerate(column.order_by("position", "pk")):
             card.position = float(number)
             card.save()

@@ -1,6 +1,6 @@
-"""`boards/<id>`: the cards of one board as they are saved, and the calls that its page makes.
+"""`boards/<id>`: the cards of one board as they are saved, and the calls of its page.
 
-Nobody publishes here through the socket: the page changes the model, and the model's signals publish.
+Clients cannot publish here. Their calls change the model, and the model's signals publish.
 """
 
 from typing import Any
@@ -19,12 +19,12 @@ class BoardChannel(Channel):
         if not connection.user.is_authenticated:
             return False
         if not Board.objects.filter(pk=self.kwargs["board_id"]).exists():
-            raise UnknownChannel()  # as where no route matches
+            raise UnknownChannel()  # the same answer as when no route matches
         return True
 
     @action
     def cards(self, connection: Client, payload: Any) -> dict[str, Any]:
-        """All of them: asked for after each subscribe, so that no save is missed."""
+        """All cards of the board. A page calls this after each subscribe, to miss no save."""
         cards = Card.objects.filter(board_id=self.kwargs["board_id"])
         return {"cards": [card.as_payload() for card in cards]}
 
@@ -33,13 +33,13 @@ class BoardChannel(Channel):
         """{"card": 7, "status": "done", "before": 9 or null}"""
         status = payload.get("status") if isinstance(payload, dict) else None
         if status not in Card.Status.values:
-            raise BadPayload(f"`status` has to be one of: {', '.join(Card.Status.values)}.")
+            raise BadPayload(f"`status` must be one of: {', '.join(Card.Status.values)}.")
         with transaction.atomic():
             card = self._card(payload.get("card"))
             before_id = payload.get("before")
             before = None if before_id is None else self._card(before_id)
             if before is not None and (before.status != status or before.pk == card.pk):
-                before = None  # somebody else has just moved it away
+                before = None  # another user has just moved it
             card.place(status, before=before)
         return card.as_payload()
 
@@ -55,4 +55,4 @@ class BoardChannel(Channel):
             card = Card.objects.filter(board_id=self.kwargs["board_id"], pk=card_id).first()
             if card is not None:
                 return card
-        raise BadPayload("That card is not on this board; somebody may have deleted it.")
+        raise BadPayload("The card is not on this board; it may have been deleted.")

@@ -5,9 +5,9 @@ CARDS = (
     (
         "todo",
         "Save a card in the admin",
-        "It moves here, though the admin knows nothing of sockets.",
+        "It moves here: a signal of the model publishes the save.",
     ),
-    ("todo", "Pull the network plug", "Watch the pill at the top count down and come back."),
+    ("todo", "Pull the network plug", "The indicator at the top shows when it reconnects."),
     ("doing", "Publish from the shell", "Card.objects.first().save()"),
     ("doing", "Read the tutorial", ""),
     ("done", "Start the demo", "make demo"),
@@ -15,11 +15,11 @@ CARDS = (
 
 
 def create_sample_board() -> None:
-    """One board, made once: a demo that is started again shows what its users made of it."""
+    """Create one board, unless there is one: a demo that starts again keeps its users' changes."""
     if Board.objects.exists():
         return
     board = Board.objects.create(name="First steps")
-    # In bulk, which sends no signals: nobody is there yet to hear of them.
+    # `bulk_create` sends no signals: no page is open yet.
     Card.objects.bulk_create(
         Card(board=board, status=status, title=title, notes=notes, position=float(position))
         for position, (status, title, notes) in enumerate(CARDS)

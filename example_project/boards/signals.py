@@ -1,6 +1,6 @@
-"""Every save and delete of a card, wherever it happens, moves the card in every browser.
+"""Publishes every save and delete of a card, wherever it happens.
 
-`publish` waits for the commit of the transaction it is called in, so nobody sees what is rolled back.
+`publish` waits for the commit of the current transaction, so a change that is rolled back is never shown.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from .models import Card
 
 @receiver(post_save, sender=Card)
 def publish_saved_card(instance: Card, *, raw: bool, using: str, **kwargs: Any) -> None:
-    if raw:  # a fixture being loaded: what it refers to may not be there yet
+    if raw:  # loading a fixture: related rows may not exist yet
         return
     shown_on = instance.shown_on_board_id
     if shown_on is not None and shown_on != instance.board_id:

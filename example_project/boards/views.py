@@ -16,7 +16,7 @@ class CardForm(forms.ModelForm):
 
 
 def columns(board: Board | None) -> list[dict[str, Any]]:
-    """The board's columns in order, each with its cards."""
+    """The board's columns in their order, each with its cards."""
     cards = list(board.cards.all()) if board else []
     return [
         {"status": value, "label": label, "cards": [c for c in cards if c.status == value]}
@@ -37,7 +37,7 @@ def board_detail(request: HttpRequest, board_id: int) -> HttpResponse:
 @login_required
 @require_POST
 def add_card(request: HttpRequest, board_id: int) -> HttpResponse:
-    """A plain form post that knows nothing of sockets: the save is what publishes."""
+    """A plain form post. It publishes nothing itself; the signal of the save does."""
     board = get_object_or_404(Board, pk=board_id)
     form = CardForm(request.POST)
     wants_json = request.accepts("application/json") and not request.accepts("text/html")

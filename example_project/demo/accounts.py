@@ -1,4 +1,4 @@
-"""The demo's accounts. Their passwords are known to everybody, so only the demo command makes them."""
+"""The demo's accounts. Their passwords are public, so only the demo command creates them."""
 
 from django.contrib.auth.models import Group, User
 
@@ -8,16 +8,16 @@ NAMES = (STAFF_NAME, "alice", "bob")
 
 
 def create_demo_accounts() -> list[str]:
-    """Make the accounts, or make them again as they were; each one's password is its name.
+    """Create the accounts, or reset them; each password is the account's name.
 
-    Returns the names that belong to somebody else in this database and were left alone.
+    Returns the names of existing accounts that the demo did not create; it does not change them.
     """
     group, _ = Group.objects.get_or_create(name=GROUP_NAME)
-    foreign = []
+    skipped = []
     for name in NAMES:
         user, created = User.objects.get_or_create(username=name)
         if not created and not user.groups.filter(pk=group.pk).exists():
-            foreign.append(name)
+            skipped.append(name)
             continue
         if created or not user.check_password(name):
             user.set_password(name)
@@ -25,7 +25,7 @@ def create_demo_accounts() -> list[str]:
         user.is_staff = user.is_superuser = name == STAFF_NAME
         user.save()
         user.groups.add(group)
-    return foreign
+    return skipped
 
 
 def demo_accounts_exist() -> bool:

@@ -1,4 +1,4 @@
-"""`host/metrics`: one sample a second of the machine that serves."""
+"""`host/metrics`: one sample per second of the machine that runs the feed."""
 
 from typing import Any
 
@@ -14,5 +14,5 @@ class HostMetricsChannel(Channel):
 
     @action
     def recent(self, connection: Client, payload: Any) -> dict[str, Any]:
-        """The last minutes, so that a page does not begin with an empty chart."""
+        """The last minutes, so that a page does not start with an empty chart."""
         return {"samples": recent_samples()}

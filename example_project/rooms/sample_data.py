@@ -1,7 +1,7 @@
 from .models import Room
 
 ROOMS = (
-    ("lobby", "Lobby", "Say hello. Sign in as bob in a second browser and answer."),
+    ("lobby", "Lobby", "Say hello, then answer as bob from a second browser."),
     ("engineering", "Engineering", "Incidents, releases and plans."),
     ("coffee", "Coffee corner", "Anything but work."),
 )

@@ -1,12 +1,12 @@
-"""The symbols of the ticker and the last prices of each, kept in the cache."""
+"""The symbols, and the last prices of each, which the cache keeps."""
 
 import random
 from dataclasses import dataclass
 
 from django.core.cache import cache
 
-KEPT_FOR_S = 24 * 3600
-KEPT_PRICES = 40
+PRICES_TIMEOUT_S = 24 * 3600
+MAX_PRICES = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,7 @@ class Stock:
     symbol: str
     name: str
     opening_price: float
-    simulated: bool  # a random walk moves it; the others move when staff publish
+    simulated: bool  # a feed moves its price at random; the others change when staff publish
 
 
 STOCKS = (
@@ -29,29 +29,31 @@ STOCKS = (
 
 
 def recent_prices() -> dict[str, list[float]]:
-    """The last prices of every listed symbol, oldest first and never none."""
-    known = cache.get_many([key_of(stock.symbol) for stock in STOCKS])
-    return {stock.symbol: known.get(key_of(stock.symbol)) or opening(stock) for stock in STOCKS}
+    """The last prices of every listed symbol, at least one each, oldest first."""
+    cached = cache.get_many([cache_key(stock.symbol) for stock in STOCKS])
+    return {
+        stock.symbol: cached.get(cache_key(stock.symbol)) or first_prices(stock) for stock in STOCKS
+    }
 
 
 def remember(symbol: str, price: float, prices: list[float]) -> None:
-    """Keep a price after those that came before it."""
-    cache.set(key_of(symbol), [*prices, price][-KEPT_PRICES:], KEPT_FOR_S)
+    """Store a price after the earlier `prices`, and drop the oldest beyond `MAX_PRICES`."""
+    cache.set(cache_key(symbol), [*prices, price][-MAX_PRICES:], PRICES_TIMEOUT_S)
 
 
-def opening(stock: Stock) -> list[float]:
-    """Where a symbol begins: what is simulated with some past, so that its plot is not empty."""
+def first_prices(stock: Stock) -> list[float]:
+    """A symbol's first prices: several where they are simulated, so that its chart is not empty."""
     prices = [stock.opening_price]
-    while stock.simulated and len(prices) < KEPT_PRICES:
+    while stock.simulated and len(prices) < MAX_PRICES:
         prices.append(next_price(stock, prices[-1]))
     return prices
 
 
 def next_price(stock: Stock, price: float) -> float:
-    """A step of about half a per cent, drawn back to the opening price the further it strays."""
+    """A random step of about 0.5 %, pulled towards the opening price in proportion to the distance."""
     pull = (stock.opening_price - price) / stock.opening_price * 0.03
     return max(0.01, round(price * (1 + random.gauss(pull, 0.005)), 2))
 
 
-def key_of(symbol: str) -> str:
+def cache_key(symbol: str) -> str:
     return f"stocks:{symbol}"

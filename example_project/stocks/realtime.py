@@ -1,4 +1,4 @@
-"""`stocks`: prices. A subscriber may choose: {"payload": {"symbol": "AAPL"}}. Staff publish."""
+"""`stocks`: prices. A subscriber may select a symbol: {"payload": {"symbol": "AAPL"}}. Staff may publish."""
 
 import math
 from typing import Any
@@ -23,10 +23,10 @@ class StocksChannel(Channel):
         return connection.user.is_staff
 
     def on_publish(self, connection: Client, payload: Any, event: str | None) -> Any:
-        """{"symbol": "AAPL", "price": 178.4}, and whatever else staff want to add."""
+        """Validate {"symbol": "AAPL", "price": 178.4}; the price may be missing, and more keys are allowed."""
         symbol = payload.get("symbol") if isinstance(payload, dict) else None
         if not isinstance(symbol, str) or not symbol:
-            raise BadPayload('A price names its symbol: {"symbol": "AAPL", "price": 178.4}.')
+            raise BadPayload('`symbol` is missing; expected {"symbol": "AAPL", "price": 178.4}.')
         price = payload.get("price")
         if price is None:
             return payload
@@ -35,13 +35,13 @@ class StocksChannel(Channel):
             or not isinstance(price, int | float)
             or not math.isfinite(price)
         ):
-            raise BadPayload("`price` has to be a number.")
+            raise BadPayload("`price` must be a number.")
         if symbol in LISTED_SYMBOLS:
             remember(symbol, price, recent_prices()[symbol])
         return payload
 
     @action
     def latest(self, connection: Client, payload: Any) -> dict[str, Any]:
-        """The last prices of each symbol, to begin with."""
+        """The last prices of each symbol, for a page that opens."""
         recent = recent_prices().items()
         return {"quotes": [{"symbol": symbol, "prices": prices} for symbol, prices in recent]}

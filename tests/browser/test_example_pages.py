@@ -147,7 +147,7 @@ def test_a_card_moves_in_both_browsers_by_keyboard_and_keeps_the_focus(
             wait_for_card(page, "Carried by keys", status)
     focused = alice.evaluate("document.activeElement.closest('.card')?.textContent ?? ''")
     assert "Carried by keys" in focused
-    assert "moved to Done" in (bob.text_content("#board-news") or "")
+    assert "moved to Done" in (bob.text_content("#board-announcement") or "")
 
 
 def test_a_card_is_dragged_before_another_in_both_browsers(
@@ -188,7 +188,7 @@ def test_metrics_appear_in_both_browsers_within_a_second_or_so(
         )
 
 
-def test_a_price_of_staff_appears_and_one_of_others_is_refused_in_words(
+def test_a_price_of_staff_appears_and_one_of_another_user_is_refused(
     visitors: Visitors, alice: "Page"
 ) -> None:
     admin = visitors.sign_in("admin")
@@ -205,7 +205,7 @@ def test_a_price_of_staff_appears_and_one_of_others_is_refused_in_words(
     wait_for_text(alice, "#publish-error", "you are not allowed to (forbidden)")
 
 
-def test_a_symbol_switched_off_is_not_sent(visitors: Visitors, alice: "Page") -> None:
+def test_a_symbol_is_not_sent_when_switched_off(visitors: Visitors, alice: "Page") -> None:
     admin = visitors.sign_in("admin")
     for page in (admin, alice):
         visitors.open(page, "/stocks/")
@@ -219,7 +219,9 @@ def test_a_symbol_switched_off_is_not_sent(visitors: Visitors, alice: "Page") ->
     assert alice.text_content("[data-symbol=MSFT] [data-price]") != "400.00"
 
 
-def test_the_pill_says_what_became_of_the_connection(chromium: "Browser", tmp_path: Path) -> None:
+def test_the_connection_indicator_shows_how_the_connection_ended(
+    chromium: "Browser", tmp_path: Path
+) -> None:
     with run_demo(tmp_path) as server:
         visitors = Visitors(chromium, server)
         alice = visitors.sign_in("alice")
@@ -258,7 +260,7 @@ def test_the_page_catches_up_when_the_server_comes_back(
     )
     assert manage(tmp_path, "shell", "-c", say).returncode == 0
     with run_demo(tmp_path, PORT=str(first.port)):
-        # The delay between two tries may have grown to its 30 s; a page that wakes up does not wait.
+        # The delay between attempts may have grown to 30 s; the event `online` ends it.
         alice.evaluate("window.dispatchEvent(new Event('online'))")
         wait_for_text(alice, ".bubble", "While you were away", 3 * RECONNECT_MS)
         wait_for_text(alice, "#connection-state", "Live")
@@ -285,7 +287,9 @@ def test_a_page_fits_its_window_and_names_its_controls(
 
 
 @pytest.mark.parametrize("path", ["/rooms/lobby/", "/boards/1/", "/host/", "/stocks/"])
-def test_a_page_leads_a_stranger_to_the_sign_in_and_back(path: str, visitors: Visitors) -> None:
+def test_a_page_leads_an_anonymous_visitor_to_the_sign_in_and_back(
+    path: str, visitors: Visitors
+) -> None:
     page = visitors.browser.new_context().new_page()
     page.goto(visitors.server.url(path))
     page.click("main >> text=Sign in")

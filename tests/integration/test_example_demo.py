@@ -24,7 +24,7 @@ def test_demo_serves_pages_static_files_and_sockets_by_each_server(
 ) -> None:
     with run_demo(tmp_path, SERVER=name) as server:
         visitor = Visitor(server)
-        assert "Demo accounts exist here" in visitor.get("/")
+        assert "This site has demo accounts" in visitor.get("/")
         assert "RealtimeClient" in visitor.get("/static/channels_realtime/realtime.js")
         assert ":root" in visitor.get("/static/site/site.css")
         with visitor.sign_in("alice").socket() as page:

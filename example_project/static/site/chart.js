@@ -1,4 +1,4 @@
-/** Small SVG plots: no library, no canvas; colours come from the style sheet. */
+/** Small SVG charts without a library. The style sheet sets the colours. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -12,7 +12,7 @@ function element(name, attributes = {}, text = "") {
 const path = (points) =>
   points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
-/** The values as a line that fills the element, with its area beneath. */
+/** Draw the values as a line with a filled area below; it uses the whole element. */
 export function sparkline(svg, values, { low = null, high = null } = {}) {
   const width = svg.clientWidth || 200;
   const height = svg.clientHeight || 40;
@@ -22,7 +22,7 @@ export function sparkline(svg, values, { low = null, high = null } = {}) {
   if (values.length === 1) values = [values[0], values[0]];
   let bottom = low ?? Math.min(...values);
   let span = (high ?? Math.max(...values)) - bottom;
-  if (!span) [bottom, span] = [bottom - 1, 2]; // nothing moved: a line in the middle
+  if (!span) [bottom, span] = [bottom - 1, 2]; // all values are equal: a line in the middle
   const points = values.map((value, i) => [
     (i / (values.length - 1)) * width,
     height - 3 - ((value - bottom) / span) * (height - 6),
@@ -34,14 +34,14 @@ export function sparkline(svg, values, { low = null, high = null } = {}) {
 }
 
 /**
- * A plot of the last minutes. Time runs to the right edge, which is now.
+ * A chart of the last minutes. The right edge is now.
  *
  * @param {SVGElement} svg
  * @param {{seconds: number, series: ((sample: object) => number)[], high?: number,
  *   low_high?: number, format: (value: number) => string}} options
- *   `high`: the top of the scale; without it the scale grows with the values, from `low_high` on.
+ *   `high`: the top of the scale. Without it the scale follows the values, and is at least `low_high`.
  */
-export class TimePlot {
+export class TimeChart {
   constructor(svg, { seconds, series, high = null, low_high = 1, format }) {
     Object.assign(this, { svg, seconds, series, high, low_high, format, samples: [] });
     new ResizeObserver(() => this.draw(this.samples)).observe(svg);
@@ -58,7 +58,7 @@ export class TimePlot {
     const seen = samples.filter((sample) => now - sample.at <= this.seconds);
     const high = this.high ?? scale(Math.max(this.low_high, ...seen.flatMap((s) => this.series.map((f) => f(s)))));
     const labels = [0, 0.5, 1].map((part) => this.format(part * high));
-    // Some seven pixels a letter at this size.
+    // A letter is about seven pixels wide at this size.
     const left = 14 + 6.6 * Math.max(...labels.map((label) => label.length));
     const [right, top, bottom] = [width - 8, 10, height - 22];
     const x = (at) => right - ((now - at) / this.seconds) * (right - left);
@@ -78,7 +78,7 @@ export class TimePlot {
       const points = seen.map((sample) => [x(sample.at), y(value(sample))]);
       if (!points.length) return;
       const group = element("g", { class: `series-${index + 1}` });
-      // A gap of some seconds (nobody published) is shown as a gap.
+      // Five seconds without a sample (the feed did not run) are shown as a gap.
       let start = 0;
       for (let i = 1; i <= points.length; i += 1) {
         if (i < points.length && seen[i].at - seen[i - 1].at < 5) continue;

@@ -1,4 +1,4 @@
-/** The demo's accounts at one press. */
+/** Signs in with one of the demo's accounts by one click. */
 const form = document.querySelector("#sign-in");
 for (const button of document.querySelectorAll("[data-account]")) {
   button.addEventListener("click", () => {

@@ -1,14 +1,14 @@
 /**
- * What every page shares: the one connection, the pill that shows how it is doing, and errors in words.
+ * Shared by all pages: the connection, the indicator of its state, and error messages.
  */
 import { RealtimeClient } from "channels_realtime";
 
-const BEAT_EVERY_MS = 900;
+const PULSE_INTERVAL_MS = 900;
 const byId = (id) => document.getElementById(id);
 
 export const client = new RealtimeClient("/ws/");
 
-/* Channels. The client ends every subscription when it is closed; what the page follows stays known here. */
+/* Channels. Closing the client ends its subscriptions; the page keeps its own list, to subscribe again. */
 
 /** @type {Set<{channel: string, options: object, subscription: any}>} */
 const followed = new Set();
@@ -19,9 +19,9 @@ const followed = new Set();
  * @param {string} channel
  * @param {object} options
  * @param {(payload: any, message: object) => void} options.onMessage
- * @param {() => (void | Promise<void>)} [options.onReady] After each subscribe, also after a reconnect:
- *   the moment to ask for what was missed.
- * @param {(error: Error) => void} [options.onError] Refused, or taken away by the server.
+ * @param {() => (void | Promise<void>)} [options.onReady] After each subscribe, also after a
+ *   reconnect: fetch what the page missed.
+ * @param {(error: Error) => void} [options.onError] The server refused or ended the subscription.
  * @param {any} [options.parameters]
  * @param {string} [options.select]
  * @returns {{end: () => void}}
@@ -55,14 +55,14 @@ function begin(entry) {
 }
 
 function report(error) {
-  byId("connection-reason").textContent = inWords(error);
+  byId("connection-reason").textContent = errorText(error);
   byId("connection-reason").hidden = false;
 }
 
 /** @returns {Promise<any>} The result's payload. */
 export const call = (channel, method, payload) => client.call(channel, method, payload);
 
-/** Not kept for later where there is no connection: the page says so instead. */
+/** Without a connection this fails at once, so that the page can show an error. */
 export const publish = (channel, payload, options = {}) =>
   client.publish(channel, payload, { whenDisconnected: "reject", ...options });
 
@@ -74,17 +74,17 @@ const REASONS = {
   forbidden: "you are not allowed to",
 };
 
-/** An error as a sentence for people. */
-export function inWords(error) {
+/** An error as text for users. */
+export function errorText(error) {
   const reason = REASONS[error.code] ?? error.reason ?? error.message ?? String(error);
   return error.code ? `${reason} (${error.code})` : reason;
 }
 
-export function showError(id, error, what = "That did not work") {
-  // While the connection is away the pill says so; what waits for it is asked again after.
-  if (error.code === "connection_lost" && what === "That did not work") return;
+export function showError(id, error, what = "The request failed") {
+  // The indicator shows a lost connection, and the request is repeated after a reconnect.
+  if (error.code === "connection_lost" && what === "The request failed") return;
   const node = byId(id);
-  node.textContent = `${what}: ${inWords(error)}.`.replace(/\.+$/, ".");
+  node.textContent = `${what}: ${errorText(error)}.`.replace(/\.+$/, ".");
   node.hidden = false;
 }
 
@@ -92,11 +92,11 @@ export function clearError(id) {
   byId(id).hidden = true;
 }
 
-/* The pill */
+/* The connection indicator */
 
 const pill = byId("connection");
 const toggle = byId("connection-toggle");
-const WORDS = { idle: "Connecting…", connecting: "Connecting…", connected: "Live", reconnecting: "Reconnecting" };
+const LABELS = { idle: "Connecting…", connecting: "Connecting…", connected: "Live", reconnecting: "Reconnecting" };
 let connectedAt = 0;
 let connections = 0;
 let received = 0;
@@ -115,13 +115,13 @@ function showState(state, { nextDelay, code, reason } = {}) {
   }
   nextTryAt = state === "reconnecting" && nextDelay ? Date.now() + nextDelay * 1000 : 0;
   byId("connection-reconnects").textContent = Math.max(0, connections - 1);
-  const words = { 1000: "by this page", 1006: "the server does not answer" }[code] ?? reason;
-  const end = state === "closed" ? `Closed${words ? `: ${words}` : ""}` : "Signed out";
-  byId("connection-state").textContent = WORDS[state] ?? end;
-  const why = byId("connection-reason");
-  why.hidden = state === "connected" || !code;
-  why.textContent = code ? `Closed with ${code}${words ? `: ${words}` : ""}.` : "";
-  if (state === "unauthenticated") why.append(" ", signInLink());
+  const detail = { 1000: "by this page", 1006: "the server does not respond" }[code] ?? reason;
+  const end = state === "closed" ? `Closed${detail ? `: ${detail}` : ""}` : "Signed out";
+  byId("connection-state").textContent = LABELS[state] ?? end;
+  const reasonNode = byId("connection-reason");
+  reasonNode.hidden = state === "connected" || !code;
+  reasonNode.textContent = code ? `Closed with ${code}${detail ? `: ${detail}` : ""}.` : "";
+  if (state === "unauthenticated") reasonNode.append(" ", signInLink());
   toggle.textContent = over ? "Connect" : "Disconnect";
   tick();
 }
@@ -133,7 +133,7 @@ function signInLink() {
   return link;
 }
 
-/** What changes each second; out of the live region, so that nobody has to listen to it. */
+/** Updates each second, outside the live region, so that screen readers do not announce it. */
 function tick() {
   const wait = Math.ceil((nextTryAt - Date.now()) / 1000);
   byId("connection-countdown").textContent = nextTryAt && wait > 0 ? ` in ${wait} s` : "";
@@ -147,16 +147,16 @@ function showChannels() {
   byId("connection-channels").textContent = new Set([...followed].map((entry) => entry.channel)).size;
 }
 
-let lastBeatAt = 0;
+let lastPulseAt = 0;
 function showMessage() {
   received += 1;
   byId("connection-messages").textContent = received;
   byId("connection-count").textContent = received;
-  if (Date.now() - lastBeatAt < BEAT_EVERY_MS) return;
-  lastBeatAt = Date.now();
-  pill.classList.remove("beat");
-  void pill.offsetWidth; // begin the animation anew
-  pill.classList.add("beat");
+  if (Date.now() - lastPulseAt < PULSE_INTERVAL_MS) return;
+  lastPulseAt = Date.now();
+  pill.classList.remove("pulse");
+  void pill.offsetWidth; // restart the animation
+  pill.classList.add("pulse");
 }
 
 client.on("state", showState);

@@ -1,8 +1,8 @@
-/** A board: saved cards arrive from the server and move; nothing here moves a card by itself. */
+/** A board. A card moves on the page only once the server has published its save. */
 import { call, clearError, follow, showError } from "site";
 
 const board = document.querySelector("#board");
-const news = document.querySelector("#board-news");
+const announcement = document.querySelector("#board-announcement");
 const form = document.querySelector("#new-card");
 const template = document.querySelector("#card-template");
 const channel = `boards/${board.dataset.board}`;
@@ -13,8 +13,8 @@ const titleOf = (node) => node.querySelector(".card-title").textContent;
 const statusOf = (node) => node.closest(".column").dataset.status;
 const columnTitle = (status) => board.querySelector(`#column-${CSS.escape(status)}`).textContent;
 
-/** Run a change of the page so that each card glides from where it was to where it is then. */
-function glide(change) {
+/** Change the page, and animate each card from its old place to its new one. */
+function animateMoves(change) {
   const nodes = () => [...board.querySelectorAll(".card")];
   const before = new Map(nodes().map((node) => [node, node.getBoundingClientRect()]));
   change();
@@ -37,7 +37,7 @@ function count() {
   }
 }
 
-/** Put a card where its status and position say; a new one is made. */
+/** Put a card where its status and position say. Create it if it is not on the page. */
 function place(card) {
   let node = cardNode(card.id);
   if (!node) {
@@ -58,12 +58,12 @@ function place(card) {
       (Number(other.dataset.position) > card.position ||
         (Number(other.dataset.position) === card.position && Number(other.dataset.card) > card.id)),
   );
-  // Moving a node takes the focus off it: leave one that is in its place alone.
+  // Moving a node removes its focus, so do not move one that is already in its place.
   if (node.parentElement !== list || node.nextElementSibling !== (next ?? null)) {
     const focused = node.contains(document.activeElement) ? document.activeElement : null;
     list.insertBefore(node, next ?? null);
     focused?.focus();
-    // At the end of a column its own button is gone: the focus stays with the card.
+    // At an edge, the button for that direction is hidden: focus another one of the card.
     if (focused && !focused.checkVisibility()) {
       [...node.querySelectorAll("button")].find((button) => button.checkVisibility())?.focus();
     }
@@ -74,15 +74,15 @@ function place(card) {
 function remove(id) {
   const node = cardNode(id);
   if (!node) return;
-  news.textContent = `${titleOf(node)} was deleted`;
+  announcement.textContent = `${titleOf(node)} was deleted`;
   node.remove();
 }
 
-/** What arrives while all cards are being asked for; null: apply at once. */
-let waiting = null;
+/** Changes that arrive while the call for all cards runs; null: apply them at once. */
+let pending = null;
 
 function apply({ payload, event }) {
-  glide(() => {
+  animateMoves(() => {
     if (event === "card.deleted") {
       remove(payload.id);
     } else {
@@ -91,10 +91,10 @@ function apply({ payload, event }) {
       const node = place(payload);
       if (!node) return;
       node.classList.remove("changed");
-      void node.offsetWidth; // begin the animation anew
+      void node.offsetWidth; // restart the animation
       node.classList.add("changed");
-      if (from === null) news.textContent = `${payload.title} was added to ${columnTitle(payload.status)}`;
-      else if (from !== payload.status) news.textContent = `${payload.title} moved to ${columnTitle(payload.status)}`;
+      if (from === null) announcement.textContent = `${payload.title} was added to ${columnTitle(payload.status)}`;
+      else if (from !== payload.status) announcement.textContent = `${payload.title} moved to ${columnTitle(payload.status)}`;
     }
     count();
   });
@@ -103,23 +103,23 @@ function apply({ payload, event }) {
 follow(channel, {
   onMessage(payload, message) {
     const change = { payload, event: message.event };
-    if (waiting) waiting.push(change);
+    if (pending) pending.push(change);
     else apply(change);
   },
   async onReady() {
-    waiting = [];
+    pending = [];
     try {
       const { cards } = await call(channel, "cards");
       const ids = new Set(cards.map((card) => String(card.id)));
-      glide(() => {
+      animateMoves(() => {
         for (const node of board.querySelectorAll(".card")) if (!ids.has(node.dataset.card)) node.remove();
         for (const card of cards) place(card);
         count();
       });
       clearError("board-error");
     } finally {
-      const changes = waiting;
-      waiting = null;
+      const changes = pending;
+      pending = null;
       changes.forEach(apply);
     }
   },
@@ -142,7 +142,7 @@ const move = (node, status, before) =>
     before: before ? Number(before.dataset.card) : null,
   });
 
-/* Buttons: the same moves by keyboard. */
+/* Buttons, for use without a mouse. */
 
 board.addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -212,7 +212,7 @@ board.addEventListener("dragend", () => {
   unmark();
 });
 
-/* The form posts as it would without a script; what it made arrives by the channel. */
+/* The form posts as it would without a script. The new card arrives by the channel. */
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -227,7 +227,7 @@ form.addEventListener("submit", async (event) => {
     if (!response.ok) {
       const type = response.headers.get("Content-Type") ?? "";
       const { reason } = type.includes("json") ? await response.json() : {};
-      throw new Error(reason ?? `the server answered ${response.status}`);
+      throw new Error(reason ?? `the server responded with ${response.status}`);
     }
     form.reset();
     form.elements.title.focus();

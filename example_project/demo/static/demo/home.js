@@ -85,7 +85,7 @@ if (board) {
         statuses.delete(card.id);
       } else {
         statuses.set(card.id, card.status);
-        byId("home-board-news").textContent = `Last saved: ${card.title}`;
+        byId("home-board-last").textContent = `Last saved: ${card.title}`;
       }
       countCards();
     },

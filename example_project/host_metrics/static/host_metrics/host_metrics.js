@@ -1,28 +1,28 @@
-/** The charts of `host/metrics`: the last minutes by a call, then a sample each second. */
-import { TimePlot, rate } from "chart";
+/** The charts of `host/metrics`. A call fetches the last minutes; then a sample comes each second. */
+import { TimeChart, rate } from "chart";
 import { call, follow, showError } from "site";
 
 const SECONDS = 180;
 const byId = (id) => document.getElementById(id);
 const percent = (value) => `${Math.round(value)} %`;
 
-const plots = [
-  new TimePlot(byId("cpu-chart"), { seconds: SECONDS, series: [(s) => s.cpu_percent], high: 100, format: percent }),
-  new TimePlot(byId("memory-chart"), { seconds: SECONDS, series: [(s) => s.memory_percent], high: 100, format: percent }),
-  new TimePlot(byId("network-chart"), {
+const charts = [
+  new TimeChart(byId("cpu-chart"), { seconds: SECONDS, series: [(s) => s.cpu_percent], high: 100, format: percent }),
+  new TimeChart(byId("memory-chart"), { seconds: SECONDS, series: [(s) => s.memory_percent], high: 100, format: percent }),
+  new TimeChart(byId("network-chart"), {
     seconds: SECONDS,
     series: [(s) => s.received_bytes_per_s, (s) => s.sent_bytes_per_s],
     low_high: 10 * 1024,
     format: rate,
   }),
 ];
-/** By time, so that what came both by the call and by the channel counts once. */
+/** Samples by time: one that came both by the call and by the channel counts once. */
 const samples = new Map();
 
 function show() {
   const ordered = [...samples.values()].sort((a, b) => a.at - b.at);
   for (const old of ordered.splice(0, Math.max(0, ordered.length - SECONDS))) samples.delete(old.at);
-  for (const plot of plots) plot.draw(ordered);
+  for (const chart of charts) chart.draw(ordered);
   const last = ordered[ordered.length - 1];
   if (!last) return;
   const gigabytes = (bytes) => (bytes / 1024 ** 3).toFixed(1);

@@ -1,4 +1,4 @@
-/** The ticker: one subscription a symbol, so that what is switched off is not sent at all. */
+/** The ticker: one subscription for each symbol, so that the server sends no prices of others. */
 import { sparkline } from "chart";
 import { call, clearError, follow, publish, showError } from "site";
 
@@ -29,8 +29,8 @@ class Tile {
       : null;
   }
 
-  /** The prices before those that are live, where none has come yet. */
-  begin(prices) {
+  /** Show earlier prices, unless a live one has come already. */
+  showEarlier(prices) {
     if (this.prices.length) return;
     this.prices = prices.slice(0, -1);
     this.show(prices[prices.length - 1]);
@@ -45,7 +45,7 @@ class Tile {
     shown.textContent = price.toFixed(2);
     if (before !== undefined && before !== price) {
       shown.classList.remove("tick-up", "tick-down");
-      void shown.offsetWidth; // begin the animation anew
+      void shown.offsetWidth; // restart the animation
       shown.classList.add(price > before ? "tick-up" : "tick-down");
     }
     const change = ((price - this.opening) / this.opening) * 100;
@@ -65,7 +65,7 @@ for (const node of document.querySelectorAll(".stock")) tiles.set(node.dataset.s
 
 call("stocks", "latest").then(
   ({ quotes }) => {
-    for (const { symbol, prices } of quotes) tiles.get(symbol)?.begin(prices);
+    for (const { symbol, prices } of quotes) tiles.get(symbol)?.showEarlier(prices);
   },
   (error) => showError("publish-error", error),
 );
