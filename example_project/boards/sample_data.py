@@ -8,7 +8,7 @@ CARDS = (
         "It moves here: a signal of the model publishes the save.",
     ),
     ("todo", "Pull the network plug", "The indicator at the top shows when it reconnects."),
-    ("doing", "Publish from the shell", "Card.objects.first().save()"),
+    ("doing", "Publish from the shell", "With REDIS_URL set: Card.objects.first().save()"),
     ("doing", "Read the tutorial", ""),
     ("done", "Start the demo", "make demo"),
 )

@@ -127,6 +127,35 @@ def test_run_feeds_is_refused_over_the_in_memory_layer(tmp_path: Path) -> None:
     assert "REDIS_URL is not set" in result.stderr
 
 
+FAILING_FEED = """
+import threading
+from demo.feeds import run_feed
+
+stopped = threading.Event()
+
+
+class FailingFeed:
+    interval_s = 0.01
+    calls = 0
+
+    def publish(self):
+        self.calls += 1
+        if self.calls < 4:
+            raise OSError("no Redis")
+        stopped.set()
+
+
+run_feed(FailingFeed, stopped)
+"""
+
+
+def test_a_feed_logs_its_first_failure_and_continues(tmp_path: Path) -> None:
+    log = manage(tmp_path, "shell", "-v", "0", "-c", FAILING_FEED).stderr
+    assert log.count("FailingFeed failed; it tries again every interval.") == 1
+    assert log.count("OSError: no Redis") == 1
+    assert log.count("FailingFeed works again.") == 1
+
+
 APPS_BEFORE_SETUP = """
 import sys
 import django

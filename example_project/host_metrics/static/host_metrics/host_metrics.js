@@ -31,7 +31,7 @@ function show() {
   byId("memory-detail").textContent = `${gigabytes(last.memory_used_bytes)} of ${gigabytes(last.memory_total_bytes)} GB`;
   byId("received").textContent = rate(last.received_bytes_per_s);
   byId("sent").textContent = rate(last.sent_bytes_per_s);
-  byId("host-source").textContent = `${last.host}, process ${last.process}`;
+  byId("host-source").textContent = `The last sample is from ${last.host}, process ${last.process}.`;
   if (!byId("samples").closest("details").open) return;
   const rows = ordered.slice(-10).reverse().map((sample) => {
     const row = document.createElement("tr");
