@@ -70,8 +70,9 @@ class AuthMiddleware:
     A handshake without credentials goes on as anonymous. One with bad credentials is accepted and
     closed with 4401, because a browser sees no HTTP status and would try again for ever; so is one
     whose credentials were revoked, and with 4403 one of a user or an address that is blocked. Bad
-    credentials count against their address (``ADDRESS_FAILURES``). A consumer that is not one of ours
-    is not ended later: it has to notice itself when its credentials are revoked.
+    credentials count against their address (``ADDRESS_FAILURES``). The connection of
+    a consumer without the mixins is not closed later: the consumer has to notice itself when the
+    credentials are revoked.
 
     Args:
         application: an ASGI application, such as a Channels consumer or router.

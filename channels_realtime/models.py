@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 class RevocationRecord(models.Model):
     """Credentials that are over before their time.
 
-    Every node reads these rows every few seconds, so that a lost control message lets nobody stay.
+    Every node reads these rows every few seconds, so that a lost message keeps no connection open.
     """
 
     key: models.CharField[str, str] = models.CharField(

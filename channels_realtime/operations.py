@@ -1,8 +1,8 @@
-"""Looking at live connections and acting on them, from any process of a site: the admin's verbs.
+"""Inspect live connections and act on them, from any process of a site; the admin uses this.
 
-In: ids of connections, as the registry or a log has them. Out: what their nodes say and did. A node
-is asked by control messages and has two seconds to answer; whoever does not answer is named, and
-nothing is taken for done that was not.
+In: ids of connections, as the registry or a log has them. Out: what their nodes answered and did. A node
+gets a request and has two seconds to answer. Nodes that do not answer are named, and nothing
+counts as done that was not.
 
 All of it is for sync code (views, the shell, commands), and raises ``Unavailable`` where the channel
 layer cannot be reached.
@@ -125,8 +125,8 @@ def read_trace(
     The trace ends by itself ten seconds after its last viewer's last call.
 
     Args:
-        connection_id: whose.
-        viewer: who watches, for the log and to tell viewers apart.
+        connection_id: of the connection.
+        viewer: the operator, for the log and to tell viewers apart.
         after: ``next`` of the last part.
         payloads: whether payloads are wanted; credentials are never in them.
 
@@ -182,7 +182,7 @@ def disconnect(
 
 
 def send_notice(ids: Iterable[str], payload: Any) -> Outcome:
-    """Send connections a word from the operator (``message`` with the event ``notice``).
+    """Send connections a message from staff (``message`` with the event ``notice``).
 
     Raises:
         BadPayload: the payload cannot be encoded.
@@ -196,7 +196,7 @@ def unsubscribe(ids: Iterable[str], channel: str) -> Outcome:
 
 
 def ask_for_credentials(ids: Iterable[str], *, within: float = 30.0) -> Outcome:
-    """Have clients prove themselves anew within so many seconds, or be closed with 4401.
+    """Ask clients for fresh credentials within so many seconds; close those with 4401 that send none.
 
     Done only where the credentials are a token: a login session has nothing to send.
     """
@@ -229,7 +229,7 @@ def _act(ids: Iterable[str], kind: str, arguments: dict[str, Any]) -> Outcome:
 def _owners(ids: list[str]) -> dict[str, frozenset[str]]:
     """The node of each connection that the registry knows, as a set of one.
 
-    Nodes whose lease has run out are none: what they had is gone.
+    Nodes with a lease that has run out do not count: what they had is gone.
     """
     rows = ConnectionRecord._default_manager.filter(pk__in=ids).values_list("pk", "node_id")
     known = dict(rows)
@@ -325,7 +325,7 @@ def live_channels(*, search: str = "", limit: int = 200) -> ChannelsReport:
 
 
 def nodes() -> list[NodeReport]:
-    """The nodes whose lease holds, by host and process, and what they say now."""
+    """The live nodes, by host and process, and what they answer now."""
     records = list(NodeRecord.objects.alive().order_by("host", "pid"))
     found = request("node", {}, [record.pk for record in records], wait=WAIT_S)
     return [NodeReport(record=record, answer=found.by_node.get(record.pk)) for record in records]
@@ -341,7 +341,7 @@ def drain_all() -> bool:
 
 
 def drain(node_id: str) -> bool:
-    """Have a node send its connections elsewhere and let nobody in any more.
+    """Have a node send its connections elsewhere and accept no new ones.
 
     Returns:
         whether the node says that it does; one that does not answer may or may not.

@@ -1,8 +1,8 @@
 """The public verbs: publish from views, signals, threads, tasks, commands and the shell.
 
-In: a channel's name and a payload of what Django users hold. Everything that can be wrong with them
-is raised in the caller, before anything is sent. Inside a transaction a publication waits for the
-commit and dies with a rollback, because a subscriber that is told of a row should find it.
+In: a channel's name and a payload. Everything that can be wrong with them is raised in the caller,
+before anything is sent. Inside a transaction a publication waits for the commit and is discarded by a
+rollback, because a subscriber that hears of a row should find it.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def user_channel(user: Any) -> str:
 
 
 def this_process_serves() -> None:
-    """The realtime application was built here: over the in-memory layer somebody can hear."""
+    """The realtime application was built in this process: the in-memory layer reaches its connections."""
     global _serves
     _serves = True
 
@@ -268,7 +268,7 @@ def _warn_once_that_nothing_hears() -> None:
         return
     _warned = True
     logger.warning(
-        "Nobody can hear this publication: the in-memory channel layer reaches the connections of"
-        " its own process only, and this process serves none. Use channels_redis in CHANNEL_LAYERS"
+        "This publication reaches no client: the in-memory channel layer reaches only the connections"
+        " of its own process, and this process serves none. Use channels_redis in CHANNEL_LAYERS"
         " to publish from other processes (workers, commands, the shell)."
     )

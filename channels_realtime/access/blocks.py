@@ -1,9 +1,9 @@
-"""Keeps users and addresses out that staff have blocked for a time.
+"""Blocks users and addresses for a time.
 
 In: rows, read at the first handshake, every few seconds and when a control message says that they
 changed. Out: verdicts from memory, which cost a handshake nothing but a look into a dict, and
-connections closed with 4403. A database that is slow or down keeps nobody out who was not out
-before, and nobody waiting.
+connections closed with 4403. While the database is slow or down, the blocks that were read
+last stay in force, and no handshake waits for it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Blocks(Service):
 
     @property
     def empty(self) -> bool:
-        """Whether nobody is blocked, as far as is known."""
+        """Whether there are no blocks, as far as is known."""
         return not self._rows
 
     def blocks(self, user_id: str | None, address: str | None) -> bool:
@@ -116,7 +116,7 @@ class Blocks(Service):
                 async with asyncio.timeout(self._node.config.revocation_poll_interval):
                     await self._wanted.wait()
             except TimeoutError:
-                pass  # as often as not: nobody said anything
+                pass  # no message came: read at the interval
 
     async def _read(self) -> None:
         try:
@@ -239,7 +239,7 @@ def _read_table(rows: Iterable[_Row]) -> _Table:
         try:
             network = _network(address)
         except ValueError:
-            logger.warning("A block's address %r is none, and blocks nobody", address)
+            logger.warning("A block has the invalid address %r and has no effect", address)
             continue
         bits = network.max_prefixlen - network.prefixlen
         if bits:
@@ -268,7 +268,7 @@ def add_block(
     reason: str = "",
     created_by: str = "",
 ) -> Any:
-    """Write a block of a user or of an address, from now on. Whoever calls tells the nodes.
+    """Write a block of a user or of an address, from now on. The caller notifies the nodes.
 
     Args:
         user_pk: the user's primary key as text.
@@ -287,7 +287,7 @@ def add_block(
     user_pk, address = user_pk.strip(), address.strip()
     check_target(user_pk, address)
     if not 0 < seconds <= LONGEST_S:  # and not NaN
-        raise ValidationError(_("A block lasts longer than no time, and at most a hundred years."))
+        raise ValidationError(_("A block must last longer than 0 seconds and at most 100 years."))
     model = apps.get_model("channels_realtime", "BlockRecord")
     record = model(
         user_pk=user_pk,
@@ -307,7 +307,7 @@ def check_target(user_pk: str, address: str) -> None:
     if not user_pk and not address:
         raise ValidationError(_("Enter a user id or an address."))
     if user_pk and address:
-        raise ValidationError(_("Enter a user id or an address, not both; make two blocks."))
+        raise ValidationError(_("Enter either a user id or an address. For both, add two blocks."))
 
 
 def normalise_address(text: str) -> str:
@@ -327,7 +327,7 @@ def normalise_address(text: str) -> str:
         )
         raise ValidationError(message % {"value": repr(text[:60])}) from None
     if network.prefixlen == 0:
-        raise ValidationError(_("That is every address there is."))
+        raise ValidationError(_("This network contains every address."))
     whole = network.prefixlen == network.max_prefixlen
     return str(network.network_address if whole else network)
 

@@ -1,4 +1,4 @@
-"""Who is let in: room in the process, and how much one user or address may take.
+"""Limits: room in the process, and how much one user or address may use.
 
 In: handshakes, connections, failures, messages. Out: verdicts. Counts of connections are the
 node's own. Token buckets of users and addresses are the node's too, and where Django's cache is
@@ -128,7 +128,7 @@ class AccessLimits(Service):
         Args:
             limit: its name, by which it is reported.
             rate: of the bucket, where there is none yet.
-            key: whose bucket; unique among those of this limit.
+            key: of the user or address; unique among the buckets of this limit.
             amount: of tokens.
         """
         now = self._node.clock.monotonic()
@@ -177,7 +177,7 @@ class AccessLimits(Service):
             cache.add(name, 0, timeout=_SHARED_KEY_LIFETIME_S)
             try:
                 sums[limit, key] = float(cache.incr(name, amount))
-            except ValueError:  # it expired in between; the next round begins anew
+            except ValueError:  # it expired in between; the next round starts again
                 continue
         return sums
 
@@ -188,7 +188,7 @@ class AccessLimits(Service):
         now = self._node.clock.monotonic()
         for key, total in sums.items():
             entry = self._buckets.get(key)
-            if entry is None or entry.used < told[key]:  # forgotten meanwhile, perhaps made anew
+            if entry is None or entry.used < told[key]:  # forgotten meanwhile, perhaps made again
                 continue
             entry.used -= told[key]
             if entry.known is not None and total > entry.known:

@@ -165,7 +165,7 @@ def _own_origin(scope: Mapping[str, Any]) -> Origin | None:
     for name, value in scope.get("headers", ()):
         name = name.lower()
         if name in headers and name in (b"host", b"x-forwarded-host"):
-            return None  # two of them: nobody knows which
+            return None  # two of them: ambiguous
         headers.setdefault(name, value)
     host = headers.get(b"host", b"")
     if django_settings.USE_X_FORWARDED_HOST and b"x-forwarded-host" in headers:
@@ -262,7 +262,7 @@ def check_origin(scope: Mapping[str, Any], policy: OriginPolicy | None = None) -
 
 
 def _policy() -> OriginPolicy:
-    """The policy of the settings; made anew where they have changed, as tests override them."""
+    """The policy of the settings; made again where they have changed, as tests override them."""
     global _last_policy
     config, trusted = get_config(), tuple(django_settings.CSRF_TRUSTED_ORIGINS)
     if _last_policy is None or _last_policy[0] is not config or _last_policy[1] != trusted:

@@ -35,8 +35,8 @@ _CONCURRENT_REREADS = 4
 """Proofs read again at once, so that a sweep leaves threads for the hooks."""
 
 _CONCURRENT_RECHECKS = 4
-"""Connections whose subscriptions are judged again at once; not those above, which hooks of the
-site's own would hold up."""
+"""Connections whose subscriptions are judged again at once; a limit of its own, because
+the site's hooks may be slow."""
 
 
 class Revocations(Service):

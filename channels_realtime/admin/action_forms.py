@@ -45,20 +45,20 @@ class DisconnectForm(ActionForm):
     then = forms.ChoiceField(
         label=gettext_lazy("Afterwards"),
         choices=(
-            (STAY_AWAY, gettext_lazy("They may not come back by themselves (4403)")),
-            (MAY_RETURN, gettext_lazy("They may come back (4503)")),
+            (STAY_AWAY, gettext_lazy("They do not reconnect (4403)")),
+            (MAY_RETURN, gettext_lazy("They may reconnect (4503)")),
         ),
         initial=STAY_AWAY,
         widget=forms.RadioSelect,
     )
     retry_after = forms.IntegerField(
-        label=gettext_lazy("Come back after (seconds)"),
+        label=gettext_lazy("Reconnect after (seconds)"),
         min_value=0,
         max_value=86_400,
         initial=5,
         required=False,
         widget=forms.NumberInput(attrs={"class": "vIntegerField"}),
-        help_text=gettext_lazy("Only where they may come back."),
+        help_text=gettext_lazy("Only if they may reconnect."),
     )
 
 
@@ -70,7 +70,7 @@ class NoticeForm(ActionForm):
         max_length=MAX_NOTICE_LENGTH,
         widget=widgets.AdminTextareaWidget(attrs={"rows": 4}),
         help_text=gettext_lazy(
-            "Sent as the notice {“text”: …}. What a page makes of it is the site's own."
+            "Sent as the notice {“text”: …}. The site's pages decide how to show it."
         ),
     )
 
@@ -105,7 +105,7 @@ class BlockForm(ActionForm):
         label=gettext_lazy("Block"),
         choices=(
             (USERS, gettext_lazy("the users")),
-            (ADDRESSES, gettext_lazy("the addresses, whoever comes from there")),
+            (ADDRESSES, gettext_lazy("the addresses, for all users")),
         ),
         widget=forms.RadioSelect,
     )

@@ -46,7 +46,7 @@ def menu_action(action: Action) -> Callable[..., Any]:
     ) -> HttpResponse | None:
         found = list(queryset[: MOST + 1])
         if not found:
-            messages.warning(request, _("The chosen connections are no longer there."))
+            messages.warning(request, _("The selected connections are no longer there."))
             return None
         total = len(found) if len(found) <= MOST else queryset.count()
         return model_admin._ask(request, action, found[:MOST], total=total)
@@ -75,9 +75,9 @@ def _carry_out(
             outcome=operations.Outcome(silent=everyone), done="", gone="", logged=f"{action.label}."
         )
         if isinstance(error, Unavailable):
-            messages.error(request, _("The servers could not be asked: %s.") % error.reason)
+            messages.error(request, _("The servers could not be reached: %s.") % error.reason)
         else:
-            messages.error(request, _("It was not done: %s.") % error.reason)
+            messages.error(request, _("The action failed: %s.") % error.reason)
     outcome = result.outcome
     if outcome.done:
         messages.success(request, result.done)
@@ -88,8 +88,8 @@ def _carry_out(
         messages.warning(
             request,
             ngettext(
-                "For %(number)d connection no server answered: it may have been done or not.",
-                "For %(number)d connections no server answered: it may have been done or not.",
+                "The server of %(number)d connection did not respond. The action may or may not have taken effect.",
+                "The servers of %(number)d connections did not respond. The action may or may not have taken effect.",
                 number,
             )
             % {"number": number},
@@ -152,7 +152,7 @@ class ActionPages(ConnectionPages):
                 return self._answer(request, action, connections)
         else:
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        messages.warning(request, _("No connection was chosen."))
+        messages.warning(request, _("No connection was selected."))
         return HttpResponseRedirect(self.list_url())
 
     def _answer(

@@ -128,9 +128,9 @@ def _disconnect(
     if not may_return:
         logged = _("Disconnected (4403).")
     elif retry_after is None:
-        logged = _("Disconnected; may come back (4503).")
+        logged = _("Disconnected; may reconnect (4503).")
     else:
-        logged = _("Disconnected; may come back after %d s (4503).") % retry_after
+        logged = _("Disconnected; may reconnect after %d s (4503).") % retry_after
     return Result(
         outcome=outcome,
         done=ngettext(
@@ -200,8 +200,8 @@ def _ask_for_credentials(
         )
         % {"number": number},
         gone=ngettext(
-            "%(number)d connection came in without a token, or is no longer there.",
-            "%(number)d connections came in without a token, or are no longer there.",
+            "%(number)d connection did not authenticate with a token, or is no longer there.",
+            "%(number)d connections did not authenticate with a token, or are no longer there.",
             without,
         )
         % {"number": without},
@@ -278,8 +278,8 @@ def _block(
             number,
         )
         gone = ngettext(
-            "Of %(number)d connection no address is known.",
-            "Of %(number)d connections no address is known.",
+            "The address of %(number)d connection is unknown.",
+            "The addresses of %(number)d connections are unknown.",
             len(outcome.gone),
         ) % {"number": len(outcome.gone)}
         logged = _("Blocked the address for %s.") % length
@@ -329,7 +329,7 @@ ACTIONS: dict[str, Action] = {
             label=gettext_lazy("Disconnect"),
             button=gettext_lazy("Disconnect"),
             question=gettext_lazy("Disconnect?"),
-            effect=gettext_lazy("The connections are closed at once."),
+            effect=gettext_lazy("Closes these connections now."),
             form=DisconnectForm,
             carry_out=_disconnect,
             ends=True,
@@ -339,7 +339,7 @@ ACTIONS: dict[str, Action] = {
             label=gettext_lazy("Send a notice"),
             button=gettext_lazy("Send a notice"),
             question=gettext_lazy("Send a notice?"),
-            effect=gettext_lazy("The connections are sent a word from the operator."),
+            effect=gettext_lazy("Sends a message from staff to these connections."),
             form=NoticeForm,
             carry_out=_notify,
         ),
@@ -349,8 +349,8 @@ ACTIONS: dict[str, Action] = {
             button=gettext_lazy("Unsubscribe"),
             question=gettext_lazy("Unsubscribe from a channel?"),
             effect=gettext_lazy(
-                "The subscriptions to one channel end. A page that subscribes anew is let in"
-                " again where its user may."
+                "Ends the subscriptions to one channel. A page may subscribe again if its user has"
+                " the right to."
             ),
             form=UnsubscribeForm,
             carry_out=_unsubscribe,
@@ -361,8 +361,8 @@ ACTIONS: dict[str, Action] = {
             button=gettext_lazy("Ask for fresh credentials"),
             question=gettext_lazy("Ask for fresh credentials?"),
             effect=gettext_lazy(
-                "Clients that came in with a token have to send a fresh one within half a minute,"
-                " or are disconnected. Login sessions are left alone."
+                "Clients that authenticated with a token must send a fresh one within 30 seconds,"
+                " or are disconnected. Login sessions are not affected."
             ),
             form=ActionForm,
             carry_out=_ask_for_credentials,
@@ -373,9 +373,9 @@ ACTIONS: dict[str, Action] = {
             button=gettext_lazy("Revoke sessions and tokens"),
             question=gettext_lazy("Revoke all sessions and tokens of the users?"),
             effect=gettext_lazy(
-                "All connections of these users end, those that are not selected here too, and no"
-                " login or token of before this moment opens another: they have to log in again."
-                " Ordinary requests go on with the same session."
+                "Closes all connections of these users, also those that are not selected here."
+                " Their logins and tokens from before now open no new connection: they have to log"
+                " in again. Ordinary HTTP requests continue with the same session."
             ),
             form=ActionForm,
             carry_out=_revoke,
@@ -387,7 +387,7 @@ ACTIONS: dict[str, Action] = {
             button=gettext_lazy("Block"),
             question=gettext_lazy("Block users or addresses?"),
             effect=gettext_lazy(
-                "All their connections end, and none is let in again until the time is over."
+                "Closes all their connections and accepts no new ones until the time is over."
             ),
             form=BlockForm,
             carry_out=_block,

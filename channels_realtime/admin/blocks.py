@@ -34,7 +34,7 @@ DURATIONS = [
     ("3600", _("1 hour")),
     ("86400", _("1 day")),
     ("604800", _("1 week")),
-    (EXACT, _("until the moment below")),
+    (EXACT, _("until the time below")),
 ]
 """By seconds, as text."""
 
@@ -48,14 +48,14 @@ else:
 class BlockForm(_Form):
     """Makes a block of a user or of an address."""
 
-    lasts = forms.ChoiceField(label=_("lasts"), choices=DURATIONS, initial="3600")
+    lasts = forms.ChoiceField(label=_("duration"), choices=DURATIONS, initial="3600")
 
     class Meta:
         model = BlockRecord
         fields = ("user_pk", "address", "until", "reason")
         help_texts = {
             "user_pk": _("The primary key of a user, as the list of connections shows it."),
-            "until": _("Only where the block lasts until a certain moment."),
+            "until": _("Only if the block ends at a certain time."),
         }
 
     user_label = ""
@@ -76,7 +76,7 @@ class BlockForm(_Form):
             message = gettext("There is no user with the id %(value)s.")
             raise ValidationError(message % {"value": repr(text)}) from None
         except (ValueError, TypeError, OverflowError, ValidationError):
-            message = gettext("%(value)s cannot be a user's id; it is no user name.")
+            message = gettext("%(value)s cannot be a user's id. Enter the id, not the user name.")
             raise ValidationError(message % {"value": repr(text)}) from None
         self.user_label = str(user.get_username())[:255]
         return str(user.pk)
@@ -103,12 +103,12 @@ class BlockForm(_Form):
             else:
                 self.add_error(
                     "until",
-                    gettext("Choose “until the moment below”, or leave this empty."),
+                    gettext("Choose “until the time below”, or leave this empty."),
                 )
         elif until is None:
-            self.add_error("until", gettext("Enter the moment at which the block ends."))
+            self.add_error("until", gettext("Enter the time at which the block ends."))
         elif until <= now:
-            self.add_error("until", gettext("This moment has passed."))
+            self.add_error("until", gettext("This time is in the past."))
 
 
 class ForceFilter(admin.SimpleListFilter):

@@ -87,7 +87,7 @@ def authenticated(method: str, expires_at: datetime.datetime | None) -> SafeStri
     return format_html(
         '<span>{}</span> <span class="realtime-until">{} {}</span>',
         method_words(method),
-        _("until"),
+        _("expires"),
         when(expires_at),
     )
 
@@ -106,7 +106,7 @@ def _facts(
         (_("Credentials from"), text(proof["source"])),
         (_("Address"), text(found["address"])),
         (_("Transport"), text(transport_words(found["transport"]))),
-        (_("Dialect"), text(found["dialect"])),
+        (_("Protocol"), text(found["dialect"])),
         (_("Server"), shared.server(node)),
         (_("Origin"), whole_text(found["origin"])),
         (_("Browser"), text(browser) if browser != user_agent else nothing()),
@@ -255,7 +255,7 @@ class DetailPages(ConnectionPages):
     ) -> HttpResponse:
         """It is not there; or nobody says whether it is."""
         context = {
-            "title": _("No answer") if silent else _("This connection is no longer there"),
+            "title": _("No response") if silent else _("This connection is no longer there"),
             "silent": silent,
             "name": visible(connection_id[:80]),
             "list_url": self.list_url(),

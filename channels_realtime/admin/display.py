@@ -17,7 +17,7 @@ from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 try:
     import ua_parser
@@ -42,7 +42,7 @@ METHODS = {
     "jwt": gettext_lazy("token"),
     "ticket": gettext_lazy("ticket"),
     "scope": gettext_lazy("the site's middleware"),
-    "anonymous": gettext_lazy("not at all"),
+    "anonymous": gettext_lazy("not authenticated"),
 }
 """How a connection was authenticated, in words."""
 
@@ -188,7 +188,13 @@ def _about(seconds: float) -> str:
     elif distance < 86_400:
         words, unit = (_("in %d h") if ahead else _("%d h ago")), 3_600
     else:
-        words, unit = (_("in %d d") if ahead else _("%d d ago")), 86_400
+        days = int(distance // 86_400)
+        words = (
+            ngettext("in %d day", "in %d days", days)
+            if ahead
+            else (ngettext("%d day ago", "%d days ago", days))
+        )
+        return words % days
     return words % (distance // unit)
 
 

@@ -68,8 +68,8 @@ def log_outcome(
     by_id = {connection.pk: connection for connection in connections}
     groups = (
         (outcome.done, said),
-        (outcome.silent, _("%s Its server did not answer.") % said),
-        (outcome.gone, _("%s There was nothing to do it to.") % said),
+        (outcome.silent, _("%s Its server did not respond.") % said),
+        (outcome.gone, _("%s It did not apply.") % said),
     )
     left = LOGGED
     for ids, words in groups:
@@ -78,7 +78,9 @@ def log_outcome(
     more = len(connections) - LOGGED
     if more > 0:
         name = ngettext("%(number)d more connection", "%(number)d more connections", more)
-        words = _("%(said)s All in all: done %(done)d, not there %(gone)d, no answer %(silent)d.")
+        words = _(
+            "%(said)s In total: %(done)d done, %(gone)d not there, %(silent)d without a response."
+        )
         counts = {
             "said": said,
             "done": len(outcome.done),

@@ -36,20 +36,20 @@ from .series import Point, Sample, Summary, horizon, summarise
 APP = "channels_realtime"
 
 ENDS = {
-    "1000": _("ended in good order"),
+    "1000": _("closed normally"),
     "4400": _("too many bad messages"),
-    "4401": _("credentials missing, ended or revoked"),
+    "4401": _("credentials missing, expired or revoked"),
     "4403": _("blocked, or disconnected by staff"),
     "4406": _("no protocol version in common"),
-    "4408": _("no sign of life"),
+    "4408": _("heartbeat missed"),
     "4409": _("replaced: its session was resumed elsewhere"),
     "4413": _("message too large"),
     "4429": _("over a limit"),
     "4430": _("client too slow"),
     "4500": _("internal error"),
     "4503": _("server going away or full"),
-    "client": _("left by itself"),
-    "lost": _("lost"),
+    "client": _("closed by the client"),
+    "lost": _("connection lost"),
     OTHER: _("other reasons"),
 }
 """How connections end, in words: close codes of the server, and ends that it had no part in."""
@@ -226,8 +226,8 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         ],
         whole=True,
         facts=[
-            _fact(gettext("Last"), plots.number(points[-1].connections)),
-            _fact(gettext("Most"), plots.number(max(point.connections for point in points))),
+            _fact(gettext("Now"), plots.number(points[-1].connections)),
+            _fact(gettext("Peak"), plots.number(max(point.connections for point in points))),
         ],
     )
     yield draw.block(
@@ -245,7 +245,7 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
     )
     yield draw.block(
         key="disconnects",
-        title=gettext("Coming and going"),
+        title=gettext("Connects and disconnects"),
         unit=gettext("connections a minute"),
         series=[
             plots.Series(
@@ -261,7 +261,7 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
             caption=gettext("Disconnects by reason"),
             head=gettext("Disconnected"),
             rows=_reasons(summary.disconnects, ENDS),
-            empty=gettext("Nobody was disconnected."),
+            empty=gettext("No disconnects."),
         ),
     )
     yield draw.block(
@@ -276,16 +276,12 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
                 label=gettext("throttled"), values=[60 * point.throttled_rate for point in points]
             ),
         ],
-        facts=[
-            _fact(
-                gettext("Messages that came faster than allowed"), plots.number(summary.throttled)
-            )
-        ],
+        facts=[_fact(gettext("Messages over a limit"), plots.number(summary.throttled))],
         reasons=Reasons(
             caption=gettext("Denials by reason"),
             head=gettext("Denied"),
             rows=_reasons(summary.denials, DENIALS),
-            empty=gettext("Nobody was denied."),
+            empty=gettext("No denials."),
         ),
     )
     yield draw.block(

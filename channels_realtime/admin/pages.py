@@ -171,7 +171,7 @@ class PublishForm(forms.Form):
         widget=widgets.AdminTextInputWidget(
             attrs={"dir": "ltr", "autocapitalize": "off", "spellcheck": "false"}
         ),
-        help_text=_("Its name, such as orders/42. Everybody who is subscribed gets the message."),
+        help_text=_("Its name, such as orders/42. All subscribers get the message."),
     )
     event = forms.CharField(
         label=_("Event"),
@@ -180,7 +180,7 @@ class PublishForm(forms.Form):
         widget=widgets.AdminTextInputWidget(
             attrs={"dir": "ltr", "autocapitalize": "off", "spellcheck": "false"}
         ),
-        help_text=_("A name for what happened; may be left empty."),
+        help_text=_("Optional: a name for what happened."),
     )
     payload = forms.CharField(
         label=_("Payload"),
@@ -203,7 +203,7 @@ class PublishForm(forms.Form):
             ) from None
         except (ValueError, RecursionError):  # a number of too many digits; too many brackets
             raise forms.ValidationError(
-                _("This is not JSON that can be read: a number is too long or it is too deep."),
+                _("This JSON cannot be read: a number is too long, or it is nested too deeply."),
                 code="invalid",
             ) from None
 
@@ -361,20 +361,25 @@ def _drain(request: HttpRequest, record: NodeRecord) -> None:
     except Unavailable:
         messages.error(
             request,
-            gettext("The channel layer does not answer: %s was not told. Try again.") % record,
+            gettext(
+                "The channel layer does not respond, so the request did not reach %s. Try again."
+            )
+            % record,
         )
         return
     if not drains:
         messages.error(
-            request, gettext("%s does not answer: it may be draining, or be gone.") % record
+            request, gettext("%s does not respond: it may be draining or gone.") % record
         )
-        said = gettext("%s Its server did not answer.") % gettext("Drained.")
+        said = gettext("%s Its server did not respond.") % gettext("Drained.")
         _log(request, NodeRecord, record.pk, str(record), said)
         return
     _log(request, NodeRecord, record.pk, str(record), gettext("Drained."))
     messages.success(
         request,
-        gettext("Draining %s: its connections are sent elsewhere, and nobody is let in any more.")
+        gettext(
+            "Draining %s: its connections are sent elsewhere, and it accepts no new ones until it is restarted."
+        )
         % record,
     )
 

@@ -32,7 +32,7 @@ IDLE_INTERVAL_S = 10
 def is_refresh(request: HttpRequest) -> bool:
     """Whether the page itself asks, to renew what it shows.
 
-    Such an answer is nobody's to read: it must not use up the messages meant for the next page.
+    Such an answer must not use up the messages that are meant for the next page.
     """
     return REFRESH_HEADER in request.headers
 
@@ -47,7 +47,7 @@ def live_list() -> dict[str, Any]:
         "idle": IDLE_INTERVAL_S,
         "words": {
             **_words(POLL_INTERVAL_S),
-            "live": _("Live: the list follows what happens."),
+            "live": _("Live: this list updates automatically."),
         },
     }
 
@@ -68,11 +68,11 @@ def _words(interval: int) -> dict[str, str]:
     return {
         "off": _("Reload the page to see what has changed."),
         "connecting": _("Connecting …"),
-        "polling": _("Not live: no WebSocket opens.") + " " + _asks(interval),
+        "polling": _("Not live: the WebSocket cannot connect.") + " " + _asks(interval),
         "paused": _("Paused."),
-        "failing": _("The server does not answer; the page tries again."),
+        "failing": _("The server does not respond. Retrying."),
         "gone": _("This connection is no longer there."),
-        "refused": _("You may no longer see this."),
+        "refused": _("You no longer have permission to view this."),
         "signed_out": _("You have been logged out. Reload the page to log in."),
         "pause": _("Pause"),
         "resume": _("Resume"),
@@ -81,19 +81,19 @@ def _words(interval: int) -> dict[str, str]:
 
 def _asks(interval: int) -> str:
     return ngettext(
-        "The page asks every second.",
-        "The page asks every %(seconds)d seconds.",
+        "Refreshes every second.",
+        "Refreshes every %(seconds)d seconds.",
         interval,
     ) % {"seconds": interval}
 
 
 def registry_notice() -> str:
-    """What is to be known of a registry that does not write all connections down; else empty."""
+    """What the setting CONNECTION_REGISTRY leaves out of the list; empty where nothing is."""
     share = float(get_config().connection_registry)
     if share <= 0.0:
         return _(
-            "The registry is off (CONNECTION_REGISTRY is False): connections are served, but none"
-            " is written down, and none is listed here."
+            "The registry is off (CONNECTION_REGISTRY is False). Connections are served but not"
+            " listed here."
         )
     if share < 1.0:
         return _(

@@ -45,9 +45,9 @@ KEY_HEADER = "X-Realtime-Trace"
 _SALT = "channels_realtime.trace"
 
 _WITHHELD = {
-    "secret": gettext_lazy("left out: it is about credentials"),
-    "size": gettext_lazy("left out: it is too long"),
-    "unreadable": gettext_lazy("left out: it cannot be read"),
+    "secret": gettext_lazy("hidden: it may contain credentials"),
+    "size": gettext_lazy("not shown: it is too long"),
+    "unreadable": gettext_lazy("not shown: it cannot be read"),
 }
 
 
@@ -82,7 +82,8 @@ def _ticket(request: HttpRequest, connection_id: str) -> dict[str, Any] | None:
 
 def _refused() -> JsonResponse:
     return JsonResponse(
-        {"state": "refused", "text": _("You may not watch this connection.")}, status=403
+        {"state": "refused", "text": _("You do not have permission to trace this connection.")},
+        status=403,
     )
 
 
@@ -116,14 +117,14 @@ def _payload(payload: Any) -> str:
 
 def _words() -> dict[str, str]:
     return {
-        "off": _("Nothing is watched."),
+        "off": _("The trace is not running."),
         "starting": _("Starting …"),
-        "on": _("Watching, without payloads."),
-        "on_payloads": _("Watching, with payloads."),
+        "on": _("Tracing without payloads."),
+        "on_payloads": _("Tracing with payloads."),
         "stopped": _("Stopped."),
-        "failing": _("The server does not answer; the page tries again."),
+        "failing": _("The server does not respond. Retrying."),
         "signed_out": _("You have been logged out. Reload the page to log in."),
-        "lost": _("Events that came too fast to be shown:"),
+        "lost": _("Events that arrived too fast to be shown:"),
         "in": _("received from the client"),
         "out": _("sent to the client"),
     }
@@ -189,7 +190,7 @@ class TracePages(ConnectionPages):
             return _refused()
         if ticket is None:
             return JsonResponse(
-                {"state": "over", "text": _("The trace is over. Start it again to go on.")},
+                {"state": "over", "text": _("The trace has ended. Start it again to continue.")},
                 status=403,
             )
         try:
@@ -202,7 +203,7 @@ class TracePages(ConnectionPages):
             )
         except Unavailable:
             return JsonResponse(
-                {"state": "silent", "text": _("Its server does not answer.")}, status=503
+                {"state": "silent", "text": _("Its server does not respond.")}, status=503
             )
         if part is None:
             return JsonResponse(

@@ -22,7 +22,7 @@ from .shell import Shell
 from .transport import Transport
 
 USER_FULL_RETRY_S = 30.0
-"""How long a client waits whose user has all the connections that it may have."""
+"""How long a client waits when its user has as many connections as allowed."""
 
 
 class CredentialHolder(Shell):
@@ -168,8 +168,8 @@ class CredentialHolder(Shell):
     def _renew(self, found: Authenticated) -> None:
         """The login session goes on, perhaps for longer than was known, or shorter.
 
-        One whose end has not moved keeps its deadline: computed again by a wall clock that was set
-        back, it would keep its user in.
+        Where its end has not moved, the deadline stays: computed again by a wall clock that was set
+        back, it would keep the connection open for too long.
         """
         revocations = self._node.service(Revocations)
         known = self.identity.expires_at

@@ -243,7 +243,7 @@ class Shell(ConnectedClient):
         self._deliveries.deliver(frame)
 
     def notify(self, push: m.Push) -> bool:
-        """Write anything that is not a reply; False where its client's dialect has no word for it."""
+        """Write anything that is not a reply; False where the client's dialect has no form for it."""
         return self._say(push)
 
     def discard_queued(self, channel: str) -> None:
@@ -272,7 +272,7 @@ class Shell(ConnectedClient):
         self.close(CloseCode.SLOW_CONSUMER, "too slow: its queue was full")
 
     def dropped(self, count: int, policy: Policy) -> None:
-        """The client does not keep up, and its channels put up with the loss."""
+        """The client does not keep up, and its channels' policies allow the loss."""
         self._node.metrics.dropped += count
         now = self._now()
         if self._slow_at is None or now - self._slow_at > REPORT_INTERVAL_S:
@@ -292,7 +292,7 @@ class Shell(ConnectedClient):
 
     def _perform(self, effects: list[Effect]) -> None:
         if effects and not self.closed and _ends_credentials(effects[-1]):
-            self._writer.clear()  # what waits is for somebody who may not have it any more
+            self._writer.clear()  # the client may no longer have what waits
         for effect in effects:
             if isinstance(effect, Send):
                 self._say(effect.push)
@@ -399,8 +399,8 @@ class Shell(ConnectedClient):
 
 
 def _ends_credentials(effect: Effect) -> bool:
-    return isinstance(effect, Close) and effect.code in _FOR_NOBODY
+    return isinstance(effect, Close) and effect.code in _ENDS_CREDENTIALS
 
 
-_FOR_NOBODY = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.BLOCKED})
+_ENDS_CREDENTIALS = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.BLOCKED})
 """Closes after which the client may have nothing of what waits for it."""

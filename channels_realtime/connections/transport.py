@@ -34,8 +34,8 @@ class Transport:
       other method blocks or waits, and none raises.
     - Encodings for it are made with ``wrap``, shared by all transports of a class.
 
-    A transport that sits between a client and code of the site's own (``mixins.transport``) may serve
-    commands and tell pushes itself; those methods do nothing here.
+    A transport with a consumer of the site's behind it (``mixins.transport``) may serve commands and
+    send pushes itself; those methods do nothing here.
     """
 
     __slots__ = ("write",)
@@ -65,7 +65,7 @@ class Transport:
         """The content of the frame that closes it, and the code that the client sees.
 
         Args:
-            code: of ours.
+            code: of the protocol.
             reason: a few words; left out where the server does not take them.
             rfc: whether the RFC's own codes are wanted, where the server takes them.
         """
@@ -89,7 +89,7 @@ class Transport:
         return False
 
     def tell(self, push: Push) -> bool:
-        """Tell the client something; False leaves it to the connection's dialect."""
+        """Send a push itself; False leaves it to the connection's dialect."""
         return False
 
     def throttled(self, exceeded: LimitExceeded) -> None:

@@ -1,8 +1,8 @@
-"""Writes one connection's frames to the server's ``send``, in order, waiting for nobody.
+"""Writes one connection's frames to its transport, in order and without waiting.
 
-``send`` is started without a task; on servers whose ``send`` does not wait, or has room, that is
-the end of it. Where it suspends, one task takes over and what follows queues in a bounded outbox,
-so that a client which does not read delays nobody and costs bounded memory.
+``write`` is started without a task; where the transport has room, that is all. Where it suspends, one
+task takes over and what follows queues in a bounded outbox. So a client that does not read delays no
+other client and costs bounded memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Write = Callable[[Any], Awaitable[None]]
 
 
 class Owner(Protocol):
-    """Who is told what happens to the writing."""
+    """Hears what happens to the writing; a connection."""
 
     def overflowed(self) -> None:
         """The outbox is full; a frame was not queued."""
@@ -33,8 +33,8 @@ class Owner(Protocol):
         ...
 
 
-class _Nobody:
-    """The owner of a writer whose connection has ended."""
+class _NoOwner:
+    """The owner of a writer after its connection has ended."""
 
     def overflowed(self) -> None:
         pass
@@ -46,7 +46,7 @@ class _Nobody:
         pass
 
 
-_NOBODY = _Nobody()
+_NO_OWNER = _NoOwner()
 
 
 class Writer:
@@ -135,7 +135,7 @@ class Writer:
     async def send(self, event: dict[str, Any], *, last: bool = False) -> None:
         """Write an event after those that wait; waits and raises as the server's ``send`` does.
 
-        What comes after the ``last`` words, whose turn may have come meanwhile, is dropped.
+        What comes after the ``last`` frame is dropped.
         """
         while (ahead := self._drain or self._turn) is not None:
             await asyncio.wait([ahead])
@@ -193,8 +193,8 @@ class Writer:
         return [self._drain]
 
     def detach(self) -> None:
-        """Tell the owner nothing more, and hold it no more: they would keep each other in memory."""
-        self._owner = _NOBODY
+        """Let go of the owner: they would keep each other in memory."""
+        self._owner = _NO_OWNER
 
     def _box(self) -> Outbox:
         if self._outbox is None:
@@ -223,7 +223,7 @@ class Writer:
 
 
 class _Suspended:
-    """The rest of an awaitable whose first step was taken outside a task."""
+    """The rest of an awaitable after a first step outside a task."""
 
     __slots__ = ("_pending", "_step")
 

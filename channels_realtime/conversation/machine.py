@@ -100,7 +100,7 @@ class Conversation:
         self._throttle = Throttle(Rates() if rates is None else rates)
         self.expiry = Expiry()
         self.over: LimitExceeded | None = None
-        """The last limit that was exceeded, for whoever reports it."""
+        """The last limit that was exceeded, to be reported."""
 
     # -- state for the caller ----------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The steps from a handshake to an authenticated connection, shared by every way in.
+"""The steps from a handshake to an authenticated connection, shared by all endpoints.
 
 ``RealtimeConsumer``, the mixins for other consumers, ``AuthMiddleware`` and ``OriginMiddleware`` take
 these steps, in this order:
@@ -59,8 +59,8 @@ class HandshakeState:
     Args:
         address: the client's, through trusted proxies; None where the server knows none.
         origin_checked: whether the origin was found good.
-        identified: whose credentials came with it (None: anonymous) and when they began to be read,
-            in seconds since the epoch; None before that step.
+        identified: what the credentials prove (None: anonymous) and when they began to be read, in
+            seconds since the epoch; None before that step.
     """
 
     address: str | None
@@ -265,7 +265,7 @@ def close_if_blocked(node: Node, connection: Connection) -> bool:
 
 @contextlib.contextmanager
 def opening(node: Node, connection: Connection) -> Iterator[None]:
-    """Close the connection where finding out whose it is, or greeting it, fails in the block."""
+    """Close the connection where identifying or greeting it fails in the block."""
     try:
         yield
     except ConnectionClosed:

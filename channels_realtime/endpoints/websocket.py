@@ -118,7 +118,7 @@ class ServerTask:
         self._task.cancel()
 
     def end(self) -> None:
-        """The application returns; nothing of the connection may stay with the server."""
+        """The application returns: have the server free the connection."""
         if self.dropped:
             abort(self._send)
         else:
@@ -144,7 +144,7 @@ class Reader(ServerTask):
         self._flow = flow
 
     async def open(self, opening: Awaitable[None]) -> None:
-        """Find out whose the connection is; what it sends meanwhile waits where it comes from."""
+        """Identify the connection; what the client sends meanwhile waits on its side."""
         try:
             await self._unread(opening)
         except asyncio.CancelledError:

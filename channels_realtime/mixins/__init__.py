@@ -1,11 +1,11 @@
-"""The package's parts for anyone's own Channels consumer.
+"""Mixins that give a site's own Channels consumer the parts of this package.
 
 Each mixin stands before the consumer class, in any order::
 
     class ChatConsumer(OriginMixin, HeartbeatMixin, AsyncJsonWebsocketConsumer): ...
 
-Whatever mixin it is, the node knows the connection: it is counted, refused where the process is full
-or draining, closed with 4503 when the node drains, and freed whatever ends it.
+With any of them, the connection is counted, refused where the process is full or draining, closed
+with 4503 when the process drains, and freed at its end.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from .base import ConsumerMixin, close_unauthenticated
 class AuthenticationMixin(ConsumerMixin):
     """Puts ``scope["user"]`` and ``scope["identity"]`` there before ``connect()``.
 
-    The ways in are those of ``AUTHENTICATORS``. A connection with bad credentials is accepted and
-    closed with 4401, because a browser sees no HTTP status and would try again for ever. One whose
-    credentials are revoked, whose user logs out or whose proof ends is closed with 4401 too.
+    The credentials are those of ``AUTHENTICATORS``. A connection with bad credentials is accepted and
+    closed with 4401, because a browser sees no HTTP status and would try again for ever. A
+    connection is closed with 4401 too when its credentials are revoked or expire, or its user logs out.
     """
 
     allow_anonymous: ClassVar[bool | None] = None

@@ -1,10 +1,10 @@
-"""What the mixins have in common: a consumer's place in the node, from its handshake to its end.
+"""The base of the mixins: serves a site's own consumer as a connection of the node.
 
-In: the ASGI events of one connection. Out: those that are the consumer's, in the order that Channels
-dispatches them. Everything hangs on ``__call__`` and ``dispatch``, which are coroutines in Channels'
-sync consumers as well; so nothing here is lost where a consumer overrides ``websocket_connect``,
-``websocket_receive`` or ``websocket_disconnect``, and what a connection holds is freed whatever ends
-it, a cancellation by the server included.
+In: the ASGI events of one connection. Out: the events for the consumer, in the order in which
+Channels dispatches them. The mixins override only ``__call__`` and ``dispatch``, which are coroutines
+in Channels' sync consumers too. So they work where a consumer overrides ``websocket_connect``,
+``websocket_receive`` or ``websocket_disconnect``, and everything is freed at the end, also when the
+server cancels the application.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from ..services import current_node
 from .transport import ConsumerHooks, ConsumerOptions, ConsumerTransport
 
 DELIVERY = "realtime.delivery"
-"""The type of the event that says that something waits for the consumer; it carries nothing."""
+"""The type of the event for a delivery that waits for the consumer; it carries nothing else."""
 
 
 class ConsumerMixin:
-    """The base of the mixins; on its own it counts a consumer's connections and lets the node drain.
+    """The base of the mixins; by itself it counts a consumer's connections and drains them.
 
     A mixin stands before the consumer class: ``class Chat(HeartbeatMixin, AsyncWebsocketConsumer)``.
-    The order of the mixins among themselves changes nothing: a handshake is refused before anything
-    is looked at, credentials come before ``connect()``, limits before ``receive()``.
+    The order of the mixins does not matter: the origin and the process's room are checked first, then
+    the credentials before ``connect()``, and the limits before ``receive()``.
     """
 
     realtime: Connection
-    """The connection as the node knows it: ``id``, ``user``, ``identity``, ``close(…)`` and more."""
+    """The connection as the node sees it: ``id``, ``user``, ``identity``, ``close(…)`` and more."""
 
     says_closing: ClassVar[bool] = False
     """Whether the wire's ``closing`` (reason, ``retry_after``) is sent before the server closes."""
@@ -160,7 +160,7 @@ class ConsumerMixin:
             transport.start_clock()
 
     async def _realtime_judge(self, kind: str, message: dict[str, Any]) -> bool:
-        """Whether the consumer is to have this event."""
+        """Whether the consumer gets this event."""
         connection = self.realtime
         if kind == "websocket.connect":
             self._realtime_connected = await self._realtime_open()
@@ -239,10 +239,10 @@ class ConsumerMixin:
 
 
 class _Stream:
-    """What the consumer reads: the server's events, and word of deliveries that wait for it.
+    """What the consumer reads: the server's events, and events for deliveries that wait for it.
 
-    A publication that the consumer takes itself comes in between its other events, as Channels' own
-    do: a consumer's handlers never run at the same time. Both sides get their turns.
+    A publication that the consumer takes itself comes between its other events, as Channels' own
+    messages do: a consumer's handlers never run at the same time. Both sources take turns.
     """
 
     def __init__(self, receive: Receive, transport: ConsumerTransport) -> None:

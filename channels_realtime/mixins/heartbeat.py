@@ -1,4 +1,4 @@
-"""Clients of a consumer that are not there any more."""
+"""Heartbeats for a consumer's clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PING = '{"type":"ping"}'
 
 
 class HeartbeatMixin(ConsumerMixin):
-    """Closes connections whose client has gone without a word, with 4408.
+    """Closes connections with 4408 when the client no longer answers.
 
     A client that has sent ``{"type": "ping"}`` or ``{"type": "pong"}`` is sent ``{"type": "ping"}``
     after ``heartbeat_interval`` seconds of silence, and has ``heartbeat_timeout`` seconds to send
@@ -50,7 +50,7 @@ class HeartbeatMixin(ConsumerMixin):
                 )
 
     async def send_ping(self) -> None:
-        """Ask the client for a sign of life; by default with ``{"type":"ping"}``."""
+        """Send a ping; by default ``{"type":"ping"}``."""
         await self.send(text_data=PING)  # type: ignore[attr-defined]
 
     def is_heartbeat(self, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Channels for anyone's consumer: many on one WebSocket, through the node's one inbox."""
+"""Channels for a site's own consumer: many on one WebSocket."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ConsumerChannels:
     async def publish(self, channel: str, payload: Any, event: str | None = None) -> None:
         """Publish in the client's name: with its rights, and with it as the ``sender``.
 
-        What the site itself has to say is for ``apublish``.
+        The site itself publishes with ``apublish``.
 
         Raises:
             Forbidden, UnknownChannel, BadPayload, TooLarge, RateLimited, Unavailable, or what the

@@ -36,8 +36,8 @@ _LIMITS = (
 class ThrottleMixin(ConsumerMixin):
     """Token buckets for what comes in, by connection, user and address.
 
-    A frame over a limit does not reach ``receive()``; ``on_throttled`` is called for it. Who goes on
-    is closed with 4429.
+    A frame over a limit does not reach ``receive()``; ``on_throttled`` is called for it. A client that
+    goes on is closed with 4429.
     """
 
     connection_messages: ClassVar[Limit] = FROM_SETTINGS

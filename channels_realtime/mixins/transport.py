@@ -1,7 +1,7 @@
-"""The transport of a consumer that is not ours: the client and the consumer share one WebSocket.
+"""The transport of a site's own consumer, which reads and writes the same WebSocket.
 
-The connection is the package's own, with a dialect that knows nothing of what the client and the
-consumer say to each other. A frame of the client's is one command, which is counted and judged like
+The connection is the package's own, with a dialect that does not read what the client and the
+consumer send to each other. A frame of the client's is one command, which is counted and judged like
 any other and then handed to the consumer; heartbeats, limits, credentials, subscriptions, the drain
 and the close are those of every connection.
 """
@@ -41,17 +41,17 @@ _WIRE = RealtimeDialect(ENCODINGS["json"], Limits(), batches=False, heartbeat=Tr
 
 
 class ForeignFrame(m.Command, frozen=True, kw_only=True):
-    """A frame for the consumer, whatever is in it."""
+    """A frame for the consumer, whatever its content."""
 
     request = "message"
 
 
 class ConsumerDialect:
-    """Knows ``ping`` and ``pong``, where the consumer wants it to, and leaves the rest alone.
+    """Reads ``ping`` and ``pong``, where the consumer wants that, and nothing else.
 
     Args:
         is_heartbeat: whether a decoded ``ping`` or ``pong`` is the wire's; None where none is.
-        says: the pushes that are written as the wire has them; others have no form here.
+        says: the pushes that are sent, in the wire's JSON; others are not sent.
         decodes: whether the consumer takes publications itself, and needs a copy of each.
     """
 
@@ -272,12 +272,12 @@ class ConsumerTransport(WebSocketTransport):
         return self._passed and not self.connection.closed
 
     def arrived(self) -> None:
-        """A frame came while the consumer was busy: life, if it was busy with a slow client."""
+        """A frame came while the consumer was busy sending: the client is alive."""
         if self._sending and self._connection is not None:
             self._connection.heartbeat.seen(self._node.clock.monotonic())
 
     def stop_clock(self) -> None:
-        """The consumer is busy and reads nothing: its client's silence proves nothing."""
+        """The consumer is busy and reads nothing: the client's silence means nothing."""
         if self._stopped_at is None and self._connection is not None:
             heartbeat = self._connection.heartbeat
             self._stopped_at = self._node.clock.monotonic()
@@ -323,7 +323,7 @@ class ConsumerTransport(WebSocketTransport):
             await self._send_in_turn(connection, event)
 
     async def _send_in_turn(self, connection: Connection, event: dict[str, Any]) -> None:
-        # A handler that waits for the client to read is no reason to believe in that client.
+        # A handler that waits for the client to read does not prove that the client is alive.
         ticking = self._stopped_at is None
         self.start_clock()
         text = event.get("text")
@@ -358,7 +358,7 @@ class ConsumerTransport(WebSocketTransport):
         return self._is_accepted
 
     def tell(self, push: m.Push) -> bool:
-        """Have the consumer tell its client what it tells itself."""
+        """Leave to the consumer what it sends itself."""
         if isinstance(push, m.PingPush):
             if self._sending and self.read_ahead is not None:
                 self.read_ahead()
@@ -385,7 +385,7 @@ class ConsumerTransport(WebSocketTransport):
         return super().close_content(code, reason, rfc=rfc)
 
     def _accept_at_last(self) -> None:
-        """A browser sees no HTTP status: what is closed with a reason is accepted for it."""
+        """Accept the handshake in order to close it: a browser sees no HTTP status."""
         if self._is_accepted:
             return
         self._is_accepted = True

@@ -1,8 +1,8 @@
-"""What a node answers about its connections, and does to them, when it is asked.
+"""What a node answers about its connections, and does to them, at the request of another process.
 
-In: questions from any process (``operations`` asks them). Out: what msgpack can hold. Each handler
-runs on the node's loop and is asked again where its answer was lost, so that doing something twice
-must do it once: what is done already counts as done.
+In: requests from any process (``operations`` sends them). Out: what MessagePack can hold. Each handler
+runs on the node's loop. A request may come twice, when an answer was lost, so doing it twice must do
+it once: what is done already counts as done.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _notice(node: Node, arguments: dict[str, Any]) -> list[str]:
     notice = m.Notice(payload=arguments["payload"])
     done = []
     for connection_id, connection in _named(node, arguments):
-        if connection.notify(notice):  # not on the bare endpoint, which has no word for it
+        if connection.notify(notice):  # the bare endpoint has no notices
             done.append(connection_id)
     return done
 

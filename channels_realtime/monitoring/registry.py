@@ -5,7 +5,7 @@ the node's database thread. While the database is slow or down, what has not bee
 marked, and is written later as it is then.
 
 A node's rows are true as long as its lease. It renews the lease by the database's own clock, and
-where its row is gone (the lease had run out, and another node swept it) it writes everything anew.
+where its row is gone (the lease had run out, and another node swept it) it writes everything again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FLUSH_INTERVAL_S = 1.0
 _SEEN_INTERVAL_S = 60.0
 
 _STRAY_INTERVAL_S = 600.0
-"""How often rows are looked for whose node is not even known."""
+"""How often to look for rows of unknown nodes."""
 _RETRY_MOST_S = 30.0
 """Longest pause after a database that failed again and again."""
 

@@ -1,4 +1,4 @@
-"""The rows of the registry: what is written of a connection, and the statements that do it.
+"""The rows of the registry: what is stored of a connection, and the statements that store it.
 
 In: connections and ids, from the registry. Out: rows. All but ``row_of`` runs in the database's thread,
 and may block there. Models are found by name: a site's ``asgi.py`` imports this before the apps are
@@ -189,7 +189,7 @@ def write_seen(ids: list[str], at: datetime.datetime) -> None:
 
 
 def sweep_nodes(own: str, lease: float) -> list[tuple[str, str, list[str]]]:
-    """Delete nodes whose lease ran out a whole lease ago; returns their inboxes and channels.
+    """Delete nodes with a lease that ran out a whole lease ago; return their inboxes and channels.
 
     Of several that sweep at once, one finds a node; and one that renews meanwhile stays.
     """

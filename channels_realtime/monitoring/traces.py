@@ -183,7 +183,7 @@ class Trace:
         if name in self._viewers:
             self._forget(name)
         if not self._viewers:
-            self.end("nobody watches")
+            self.end("no viewer left")
 
     def _forget(self, name: str) -> None:
         del self._viewers[name]
@@ -208,7 +208,7 @@ class Trace:
             if now - viewer.read_at >= IDLE_S:
                 self._forget(name)
         if not self._viewers:
-            self.end("nobody watches")
+            self.end("no viewer left")
             return None
         return min(viewer.read_at for viewer in self._viewers.values()) + IDLE_S
 

@@ -5,9 +5,9 @@ of a joined group, once, to the receiver (the node). A publication costs one ``g
 whatever the number of subscribers; a connection costs the layer nothing.
 
 Only the layer's public API is used: ``new_channel``, ``receive``, ``group_add``, ``group_discard``,
-``group_send``. No layer promises delivery, and some lose memberships in silence (a Redis that was
-flushed, a membership that expired), so the broker sends probes to itself: one before a group counts
-as joined, and others at intervals. A probe that does not come back means joining again.
+``group_send``. No layer promises delivery, and some lose memberships silently (a Redis that was
+flushed, a membership that expired). So the broker sends probes to itself: one before a group counts
+as joined, and others at intervals. Where a probe does not come back, it joins the group again.
 
 Nor does a layer promise to deliver once: ``RedisChannelLayer`` puts what it handed out into its
 queue again where the connection that was to take it off breaks, and a client of Redis sends again
@@ -243,7 +243,7 @@ class Broker:
             if membership.joining is None:
                 membership.joining = asyncio.create_task(self._join(membership))
                 membership.joining.add_done_callback(_retrieve)
-            # Several may wait for one join; the one that goes away must not end it for the others.
+            # Several may wait for one join; a caller that is cancelled must not end it for the others.
             await asyncio.shield(membership.joining)
         except BaseException as error:
             self._release(membership)
@@ -280,13 +280,13 @@ class Broker:
             membership.joining = None
 
     async def _part(self, membership: _Membership) -> None:
-        """Leave a group that has been idle, unless somebody came back."""
+        """Leave a group that has been idle, unless it has a subscriber again."""
         async with membership.lock:
             if membership.references > 0:
                 return
             membership.joined = False
             if not await self._discard(membership):
-                membership.joined = True  # still in it as far as anyone knows; tried again later
+                membership.joined = True  # perhaps still in it; tried again later
                 return
         if membership.references <= 0:
             self._memberships.pop(membership.group, None)
@@ -360,7 +360,7 @@ class Broker:
                 self._memberships[membership.group] = self._memberships.pop(membership.group)
 
     async def _join_again(self, *, force: bool) -> None:
-        """Join every group anew; ``force`` for layers that believe they are in them."""
+        """Join every group again; ``force`` leaves it first, for layers that take it for joined."""
         for membership in (self._own, self._all, *tuple(self._memberships.values())):
             async with asyncio.timeout(self._subscribe_timeout), membership.lock:
                 if membership.joined:

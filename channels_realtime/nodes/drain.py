@@ -1,8 +1,8 @@
-"""Leaving well: a node that goes away sends its connections elsewhere, a few at a time.
+"""Draining: a node closes its connections in batches, so that their clients reconnect elsewhere.
 
-In: a signal of the server's, or ``manage.py realtime_drain``. From then on no connection is let in
-and readiness says so; every client is told ``closing`` 4503 with a ``retry_after`` of its own, so
-that thousands do not come back in the same second. It ends when all are gone or the grace is over.
+In: the server's signal to stop, or ``manage.py realtime_drain``. From then on the node accepts no new
+connections and is not ready. Every client gets ``closing`` 4503 with its own ``retry_after``, so that
+thousands do not come back in the same second. The drain ends when all are gone or the grace is over.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .member import Member
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.02
-"""How often it is looked whether the last connection has gone."""
+"""How often to check whether the last connection has gone."""
 
 
 class Drain:
-    """The leaving of one node; begins at most once.
+    """The drain of one node; begins at most once.
 
     Args:
         config: the settings.
@@ -38,11 +38,11 @@ class Drain:
 
     @property
     def begun(self) -> bool:
-        """Whether nobody is let in any more."""
+        """Whether no new connections are accepted."""
         return self._task is not None
 
     def begin(self) -> asyncio.Task[None]:
-        """Start leaving; returns the task that ends when it is over."""
+        """Start the drain; return the task that ends with it."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="realtime-drain")
         return self._task

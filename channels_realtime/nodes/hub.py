@@ -5,7 +5,7 @@ subscriber that takes it. This is the hot path: no container is made for a deliv
 subscriber's ``deliver`` never waits.
 
 A subscriber is indexed under one selection or several (``Channel.select``). ``ALL`` covers the
-others: a subscriber under ``ALL`` is under nothing else, so nobody is handed a frame twice.
+others: a subscriber under ``ALL`` is under nothing else, so that no subscriber gets a frame twice.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class Hub:
         selection: Selection = ALL,
         policy: Policy = Policy.CLOSE,
     ) -> int:
-        """Hand a publication to whoever wants it; returns to how many.
+        """Hand a publication to its subscribers; return how many there were.
 
         Args:
             publication: what came from the broker.

@@ -1,7 +1,7 @@
 """From any thread to an event loop that sends.
 
 In a process that serves connections that is the server's loop: the in-memory layer is not safe from
-another thread, and reaches nobody from another loop. In any other process (WSGI, Celery, the shell)
+another thread, and from another loop it reaches no connection. In any other process (WSGI, Celery, the shell)
 it is one background loop, kept running: a new loop for each call would open a Redis connection for
 each call.
 """

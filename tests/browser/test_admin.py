@@ -294,7 +294,11 @@ def test_list_shows_who_is_connected_from_where_and_on_what(
     )
 
     words = list(BROWSERS)
-    methods = {"session": "login session", "jwt": "token until in ", "anonymous": "not at all"}
+    methods = {
+        "session": "login session",
+        "jwt": "token expires in ",
+        "anonymous": "not authenticated",
+    }
     for number, client in list(enumerate(everybody))[:9]:
         row = row_of(page, client)
         assert cell(row, "shown_user") == (client.user or "anonymous")
@@ -306,7 +310,7 @@ def test_list_shows_who_is_connected_from_where_and_on_what(
         assert cell(row, "shown_method").startswith(methods[client.method])
         assert cell(row, "shown_channels") == ("3" if client.user else "2")  # with users/<id>
         assert re.fullmatch(r"now|\d+ (s|min) ago", cell(row, "shown_since"))
-    assert page.text_content("#realtime-live-state") == "Live: the list follows what happens."
+    assert page.text_content("#realtime-live-state") == "Live: this list updates automatically."
     user_link = row_of(page, everybody[0]).locator(".field-shown_user a")
     assert user_link.get_attribute("href") == (
         f"/admin/auth/user/{desk.site.people[everybody[0].user].id}/change/"
@@ -347,7 +351,11 @@ def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> No
         ("transport", "long polling", set()),
         ("process", host_and_pid, {c.name for c in everybody if c.server is desk.site.b}),
         ("authenticated by", "token", {c.name for c in everybody if c.method == "jwt"}),
-        ("authenticated by", "not at all", {c.name for c in everybody if c.method == "anonymous"}),
+        (
+            "authenticated by",
+            "not authenticated",
+            {c.name for c in everybody if c.method == "anonymous"},
+        ),
         ("connected since", "Last 5 minutes", names),
         ("connected since", "Longer than a day", set()),
     ]
@@ -547,7 +555,7 @@ def test_disconnect_may_let_them_come_back(desk: Desk, crowd: Crowd) -> None:
             assert (closing["code"], closing["retry_after"]) == (4503, 7)
         acting.returned(words)
         acting.wait_for(*(c for c in acting.all if c.page.closed_at is None))
-    acting.logged(acting.near, "Disconnected; may come back after 7 s (4503).")
+    acting.logged(acting.near, "Disconnected; may reconnect after 7 s (4503).")
 
 
 def test_notice_reaches_one_and_many(desk: Desk, crowd: Crowd) -> None:
@@ -811,7 +819,7 @@ def test_trace_shows_a_publication_and_never_a_token(desk: Desk, crowd: Crowd) -
     rows.filter(has_text="open/traced").filter(has_text="plain words").wait_for()
     client.send(type="auth", token=tokens[1])
     client.wait_for("auth_ok")
-    rows.filter(has_text="left out: it is about credentials").first.wait_for()
+    rows.filter(has_text="hidden: it may contain credentials").first.wait_for()
     client.send(type="subscribe", id="<script>", channel="<script>window.__pwned=1</script>")
     rows.filter(has_text="<script>window.__pwned=1</script>").first.wait_for()
     client.send(type="publish", id="m1", channel="open/traced", payload=payload)
@@ -892,7 +900,10 @@ def test_a_drained_node_sends_its_connections_elsewhere(
         page.locator("h1", has_text=f":{third.process.pid}?").wait_for()
         shoot(page, "nodes-drain")
         page.click("#content-main input[type=submit]")
-        wait_for_message(page, "its connections are sent elsewhere, and nobody is let in any more.")
+        wait_for_message(
+            page,
+            "its connections are sent elsewhere, and it accepts no new ones until it is restarted.",
+        )
         for client in clients:
             assert client.close_code() == 4503
             assert client.wait_for("closing")["payload"]["retry_after"] >= 0

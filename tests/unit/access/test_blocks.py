@@ -203,7 +203,7 @@ def test_row_with_no_address_blocks_nobody_and_is_logged_once(monkeypatch, caplo
 
     scenario(monkeypatch)
     assert [record.message for record in caplog.records] == [
-        "A block's address 'nowhere' is none, and blocks nobody"
+        "A block has the invalid address 'nowhere' and has no effect"
     ]
 
 
@@ -519,7 +519,7 @@ def test_address_is_written_as_it_is_compared(given, stored):
     assert BlockRecord.objects.get().address == stored
 
 
-NO_TIME = "A block lasts longer than no time, and at most a hundred years."
+NO_TIME = "A block must last longer than 0 seconds and at most 100 years."
 
 
 @pytest.mark.django_db
@@ -530,7 +530,7 @@ NO_TIME = "A block lasts longer than no time, and at most a hundred years."
         ({"user_pk": " ", "address": " "}, ["Enter a user id or an address."]),
         (
             {"user_pk": "1", "address": "192.0.2.7"},
-            ["Enter a user id or an address, not both; make two blocks."],
+            ["Enter either a user id or an address. For both, add two blocks."],
         ),
         (
             {"address": "example.org"},
@@ -546,9 +546,9 @@ NO_TIME = "A block lasts longer than no time, and at most a hundred years."
                 " write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/64."
             ],
         ),
-        ({"address": "10.0.0.0/0"}, ["That is every address there is."]),
-        ({"address": "::/0"}, ["That is every address there is."]),
-        ({"address": "::ffff:0:0/96"}, ["That is every address there is."]),
+        ({"address": "10.0.0.0/0"}, ["This network contains every address."]),
+        ({"address": "::/0"}, ["This network contains every address."]),
+        ({"address": "::ffff:0:0/96"}, ["This network contains every address."]),
         ({"user_pk": "1", "seconds": 0}, [NO_TIME]),
         ({"user_pk": "1", "seconds": -1}, [NO_TIME]),
         ({"user_pk": "1", "seconds": float("nan")}, [NO_TIME]),

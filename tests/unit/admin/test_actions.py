@@ -153,7 +153,7 @@ def test_nothing_is_done_to_nobody(actor, nodes):
         actor.post(act_url("disconnect"), {"connections": "\x00 <b>"}, follow=True),
     ):
         assert response.redirect_chain == [(LIST, 302)]
-        assert set(said(response)) == {"No connection was chosen."}
+        assert set(said(response)) == {"No connection was selected."}
     assert nodes.asked == []
 
 
@@ -162,7 +162,7 @@ def test_chosen_connections_may_have_gone_meanwhile(actor, connect, nodes):
     gone = ConnectionRecord(connection_id="gone")
     response = choose(actor, "disconnect", gone)
     assert response.url == LIST
-    assert said(actor.get(LIST)) == ["The chosen connections are no longer there."]
+    assert said(actor.get(LIST)) == ["The selected connections are no longer there."]
 
 
 def test_unknown_action_is_not_there(actor, nodes):
@@ -221,7 +221,7 @@ def test_thousands_of_connections_fit_into_one_answer(actor, connect, nodes):
     [summary] = LogEntry.objects.filter(object_id="")
     assert summary.object_repr == "9000 more connections"
     assert summary.change_message == (
-        "Disconnected (4403). All in all: done 10000, not there 0, no answer 0."
+        "Disconnected (4403). In total: 10000 done, 0 not there, 0 without a response."
     )
 
 
@@ -235,12 +235,12 @@ def test_thousands_of_connections_fit_into_one_answer(actor, connect, nodes):
         (
             {"then": "may_return", "retry_after": "30"},
             (True, 30),
-            "Disconnected; may come back after 30 s (4503).",
+            "Disconnected; may reconnect after 30 s (4503).",
         ),
         (
             {"then": "may_return", "retry_after": ""},
             (True, None),
-            "Disconnected; may come back (4503).",
+            "Disconnected; may reconnect (4503).",
         ),
     ],
 )
@@ -276,7 +276,7 @@ def test_unsubscribe(actor, connect, nodes):
         "1 connection was not subscribed, or no longer there.",
     ]
     assert logged(one)[0][1] == "Unsubscribed from orders/1."
-    assert logged(other)[0][1] == "Unsubscribed from orders/1. There was nothing to do it to."
+    assert logged(other)[0][1] == "Unsubscribed from orders/1. It did not apply."
 
 
 def test_fresh_credentials(actor, connect, nodes):
@@ -285,7 +285,7 @@ def test_fresh_credentials(actor, connect, nodes):
     result = confirm(actor, choose(actor, "credentials", one, other), "credentials")
     assert said(result) == [
         "1 connection was asked for fresh credentials.",
-        "1 connection came in without a token, or is no longer there.",
+        "1 connection did not authenticate with a token, or is no longer there.",
     ]
     assert logged(one)[0][1] == "Asked for fresh credentials."
 
@@ -307,7 +307,7 @@ def test_revoke_that_fails_for_one_is_done_for_the_others(actor, connect, nodes)
     result = confirm(actor, choose(actor, "revoke", *records), "revoke")
     assert said(result) == [
         "All sessions and tokens of 1 user were revoked.",
-        "For 1 connection no server answered: it may have been done or not.",
+        "The server of 1 connection did not respond. The action may or may not have taken effect.",
     ]
 
 
@@ -337,7 +337,7 @@ def test_block_addresses(actor, connect, nodes):
     assert (block.user_pk, block.address) == ("", "192.0.2.7")
     assert said(result) == [
         "1 address is blocked for 1 week.",
-        "Of 1 connection no address is known.",
+        "The address of 1 connection is unknown.",
     ]
 
 
@@ -376,7 +376,7 @@ def test_outcomes_are_told_and_logged_apart(actor, connect, nodes):
     assert said(result) == [
         "1 connection was disconnected.",
         "1 connection was no longer there.",
-        "For 1 connection no server answered: it may have been done or not.",
+        "The server of 1 connection did not respond. The action may or may not have taken effect.",
     ]
     assert [message.level_tag for message in result.context["messages"]] == [
         "success",
@@ -385,8 +385,8 @@ def test_outcomes_are_told_and_logged_apart(actor, connect, nodes):
     ]
     assert [logged(record)[0][1] for record in (done, gone, silent)] == [
         "Disconnected (4403).",
-        "Disconnected (4403). There was nothing to do it to.",
-        "Disconnected (4403). Its server did not answer.",
+        "Disconnected (4403). It did not apply.",
+        "Disconnected (4403). Its server did not respond.",
     ]
     assert set(LogEntry.objects.values_list("action_flag", "user")) == {(CHANGE, actor.user.pk)}
 
@@ -394,8 +394,8 @@ def test_outcomes_are_told_and_logged_apart(actor, connect, nodes):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (Unavailable("no layer"), "The servers could not be asked: no layer."),
-        (BadPayload("too deep"), "It was not done: too deep."),
+        (Unavailable("no layer"), "The servers could not be reached: no layer."),
+        (BadPayload("too deep"), "The action failed: too deep."),
     ],
 )
 def test_layer_that_is_away_is_told_and_logged(actor, connect, nodes, monkeypatch, error, words):
@@ -407,7 +407,7 @@ def test_layer_that_is_away_is_told_and_logged(actor, connect, nodes, monkeypatc
     monkeypatch.setattr(operations, "send_notice", fail)
     result = confirm(actor, page, "notify", text="hello")
     assert said(result)[0] == words
-    assert logged(record)[0][1] == "Send a notice. Its server did not answer."
+    assert logged(record)[0][1] == "Send a notice. Its server did not respond."
 
 
 def test_log_is_bounded_whatever_the_outcomes(actor, connect, nodes, monkeypatch):
@@ -421,5 +421,5 @@ def test_log_is_bounded_whatever_the_outcomes(actor, connect, nodes, monkeypatch
     [summary] = LogEntry.objects.filter(object_id="")
     assert summary.object_repr == "3 more connections"
     assert summary.change_message == (
-        "Disconnected (4403). All in all: done 3, not there 2, no answer 1."
+        "Disconnected (4403). In total: 3 done, 2 not there, 1 without a response."
     )

@@ -148,13 +148,13 @@ FUTURE = {"until_0": "2199-01-01", "until_1": "00:00:00"}
         ({}, {"__all__": ["Enter a user id or an address."]}),
         (
             {"user_pk": "KNOWN", "address": "192.0.2.7"},
-            {"__all__": ["Enter a user id or an address, not both; make two blocks."]},
+            {"__all__": ["Enter either a user id or an address. For both, add two blocks."]},
         ),
         ({"user_pk": "987654"}, {"user_pk": ["There is no user with the id '987654'."]}),
         ({"user_pk": "9" * 40}, {"user_pk": [f"There is no user with the id '{'9' * 40}'."]}),
         (
             {"user_pk": "alice"},
-            {"user_pk": ["'alice' cannot be a user's id; it is no user name."]},
+            {"user_pk": ["'alice' cannot be a user's id. Enter the id, not the user name."]},
         ),
         (
             {"address": "example.org"},
@@ -165,18 +165,18 @@ FUTURE = {"until_0": "2199-01-01", "until_1": "00:00:00"}
                 ]
             },
         ),
-        ({"address": "0.0.0.0/0"}, {"address": ["That is every address there is."]}),
+        ({"address": "0.0.0.0/0"}, {"address": ["This network contains every address."]}),
         (
             {"address": "192.0.2.7", "lasts": "5"},
             {"lasts": ["Select a valid choice. 5 is not one of the available choices."]},
         ),
         (
             {"address": "192.0.2.7", "lasts": "until"},
-            {"until": ["Enter the moment at which the block ends."]},
+            {"until": ["Enter the time at which the block ends."]},
         ),
         (
             {"address": "192.0.2.7", "lasts": "until", **PAST},
-            {"until": ["This moment has passed."]},
+            {"until": ["This time is in the past."]},
         ),
         (
             {"address": "192.0.2.7", "lasts": "until", "until_0": "tomorrow", "until_1": "noon"},
@@ -184,7 +184,7 @@ FUTURE = {"until_0": "2199-01-01", "until_1": "00:00:00"}
         ),
         (
             {"address": "192.0.2.7", **FUTURE},
-            {"until": ["Choose “until the moment below”, or leave this empty."]},
+            {"until": ["Choose “until the time below”, or leave this empty."]},
         ),
         (
             {"address": "192.0.2.7", "reason": "x" * 256},

@@ -55,7 +55,7 @@ def test_list_shows_who_is_connected_from_where_and_on_what(viewer, connect, nod
         "https://example.com",
         "a client of its own",
         "tab-1",
-        "token until in 2 h",
+        "token expires in 2 h",
         "2",
         "5 min ago",
     ]
@@ -65,7 +65,14 @@ def test_list_shows_who_is_connected_from_where_and_on_what(viewer, connect, nod
 def test_list_shows_nobody_and_nothing_in_words(viewer, connect):
     connect(address="", origin="", user_agent="")
     [row] = rows(viewer.get(LIST))
-    assert row[1:9] == ["anonymous", "–none", "WebSocket", "web1:101", *["–none"] * 3, "not at all"]
+    assert row[1:9] == [
+        "anonymous",
+        "–none",
+        "WebSocket",
+        "web1:101",
+        *["–none"] * 3,
+        "not authenticated",
+    ]
 
 
 def test_list_has_the_exact_moments_as_titles(viewer, connect):
@@ -298,7 +305,7 @@ def test_filter_by_process(viewer, crowd):
 
 def test_filter_offers_the_ways_of_authentication_that_are_in_use(viewer, crowd):
     text = read(viewer.get(LIST))
-    assert "login session token ticket the site's middleware not at all api-key" in text
+    assert "login session token ticket the site's middleware not authenticated api-key" in text
 
 
 def test_typed_filter_keeps_the_others(viewer, crowd):
@@ -371,7 +378,7 @@ def test_detail_shows_what_the_node_says_now(viewer, connect, nodes, node):
         "Authenticated by login session",
         "Credentials from cookie",
         "Transport WebSocket",
-        "Dialect realtime.v1.json",
+        "Protocol realtime.v1.json",
         "Server web1:101",
         "State closing",
         "Received 1,234 messages, 2.0 KB",
@@ -450,7 +457,7 @@ def test_detail_shows_what_the_registry_knows_where_the_server_does_not_answer(
     page = viewer.get(detail(record))
     text = read(page)
     assert page.status_code == 200
-    assert "Its server does not answer. This is what the registry knows" in text
+    assert "Its server does not respond. This is what the registry knows" in text
     assert "User alice" in text
     assert "orders/1" in text
     assert "Round trip" not in text

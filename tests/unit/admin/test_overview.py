@@ -174,7 +174,7 @@ def test_series_ends_where_every_living_node_has_written(staff):
     rows += [write(minutes_ago=n + 0.9, node="b", connections=100) for n in range(10)]
     save(*rows)
     facts = words(block(staff.get(url()), "connections"))
-    assert facts.startswith("Connections Last: 200 Most: 200")
+    assert facts.startswith("Connections Now: 200 Peak: 200")
 
 
 def test_node_that_died_is_not_counted_any_more(staff):
@@ -182,7 +182,7 @@ def test_node_that_died_is_not_counted_any_more(staff):
     rows += [write(minutes_ago=n + 5.2, node="b", connections=300) for n in range(5)]
     save(*rows)
     facts = words(block(staff.get(url()), "connections"))
-    assert facts.startswith("Connections Last: 100 Most: 400")
+    assert facts.startswith("Connections Now: 100 Peak: 400")
 
 
 # -- blocks ----------------------------------------------------------------------------------------
@@ -205,11 +205,11 @@ def test_blocks_show_what_was_counted(staff):
     assert re.findall(r'<h2 id="realtime-(\w+)">(.*?)</h2>', response.content.decode()) == [
         ("connections", "Connections"),
         ("messages", "Messages"),
-        ("disconnects", "Coming and going"),
+        ("disconnects", "Connects and disconnects"),
         ("denials", "Denials and throttling"),
         ("latency", "Publish-to-delivery latency"),
     ]
-    assert "Last: 42" in words(block(response, "connections"))
+    assert "Now: 42" in words(block(response, "connections"))
     assert "from clients: least 0, most 2, last 2." in words(block(response, "messages"))
     assert "to clients: least 0, most 100, last 100." in words(block(response, "messages"))
     latency = words(block(response, "latency"))
@@ -224,7 +224,7 @@ def test_blocks_show_what_was_counted(staff):
         ["Credentials missing, ended or revoked", "4401", "3"],
     ]
     denials = block(response, "denials")
-    assert "Messages that came faster than allowed: 9" in words(denials)
+    assert "Messages over a limit: 9" in words(denials)
     assert reasons(denials) == [
         ["Credentials refused", "credentials", "8"],
         ["Origin not allowed", "origin", "4"],
@@ -236,8 +236,8 @@ def test_quiet_node_has_nothing_to_show_of_latency_and_reasons(staff):
     response = staff.get(url())
     assert "Nothing came in this time." in words(block(response, "latency"))
     assert "<svg" not in block(response, "latency")
-    assert "Nobody was disconnected." in words(block(response, "disconnects"))
-    assert "Nobody was denied." in words(block(response, "denials"))
+    assert "No disconnects." in words(block(response, "disconnects"))
+    assert "No denials." in words(block(response, "denials"))
 
 
 def test_each_plot_has_its_numbers_as_a_table(staff):
@@ -311,7 +311,7 @@ def test_site_without_time_zones_is_shown_too(staff, settings):
         messages_in=1,
         messages_out=1,
     )
-    assert "Last: 42" in words(block(staff.get(url()), "connections"))
+    assert "Now: 42" in words(block(staff.get(url()), "connections"))
 
 
 # -- queries ---------------------------------------------------------------------------------------

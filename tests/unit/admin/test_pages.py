@@ -523,9 +523,12 @@ def test_publish_is_logged_without_its_payload(staff):
         ('{"a": 1\n "b"}', "Expecting ',' delimiter in line 2, column 2."),
         (
             "[" * 100_000,
-            "This is not JSON that can be read: a number is too long or it is too deep.",
+            "This JSON cannot be read: a number is too long, or it is nested too deeply.",
         ),
-        ("1" * 5_000, "This is not JSON that can be read: a number is too long or it is too deep."),
+        (
+            "1" * 5_000,
+            "This JSON cannot be read: a number is too long, or it is nested too deeply.",
+        ),
     ],
     ids=["empty", "word", "second line", "deep", "long number"],
 )
@@ -809,7 +812,7 @@ def test_drain_tells_the_node_says_so_and_is_logged(staff, drained):
     assert drained == ["a"]
     assert (response.status_code, response.url) == (302, url(NODES))
     assert said(response) == [
-        "Draining web-1:11: its connections are sent elsewhere, and nobody is let in any more."
+        "Draining web-1:11: its connections are sent elsewhere, and it accepts no new ones until it is restarted."
     ]
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_repr) == ("maria", "web-1:11")
@@ -827,8 +830,8 @@ def test_drain_says_so_when_the_node_does_not_answer(staff, drained):
     a_node("a", "web-1", 11)
     drained.answer = False
     response = staff("drain_node").post(url(DRAIN, "a"))
-    assert said(response) == ["web-1:11 does not answer: it may be draining, or be gone."]
-    assert LogEntry.objects.get().change_message == "Drained. Its server did not answer."
+    assert said(response) == ["web-1:11 does not respond: it may be draining or gone."]
+    assert LogEntry.objects.get().change_message == "Drained. Its server did not respond."
 
 
 def test_drain_says_so_when_the_node_could_not_be_told(staff, drained):
@@ -836,7 +839,7 @@ def test_drain_says_so_when_the_node_could_not_be_told(staff, drained):
     drained.answer = Unavailable("away")
     response = staff("drain_node").post(url(DRAIN, "a"))
     assert said(response) == [
-        "The channel layer does not answer: web-1:11 was not told. Try again."
+        "The channel layer does not respond, so the request did not reach web-1:11. Try again."
     ]
     assert LogEntry.objects.count() == 0
 

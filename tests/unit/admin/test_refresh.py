@@ -72,7 +72,7 @@ def test_list_says_where_to_hear_of_changes(viewer):
     assert bar["data-client"].endswith("channels_realtime/realtime.js")
     assert (bar["data-interval"], bar["data-idle"]) == ("5", "10")
     assert bar["data-words-polling"] == (
-        "Not live: no WebSocket opens. The page asks every 5 seconds."
+        "Not live: the WebSocket cannot connect. Refreshes every 5 seconds."
     )
 
 
@@ -103,7 +103,7 @@ def test_detail_asks_by_the_clock(viewer, connect, nodes):
     nodes.inspections[record.pk] = inspection(record)
     bar = live(viewer.get(f"{LIST}{record.pk}/change/"))
     assert (bar["data-kind"], bar["data-channel"], bar["data-interval"]) == ("detail", "", "2")
-    assert bar["data-words-live"] == "Live. The page asks every 2 seconds."
+    assert bar["data-words-live"] == "Live. Refreshes every 2 seconds."
 
 
 @pytest.mark.django_db

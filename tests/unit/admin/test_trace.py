@@ -61,7 +61,7 @@ def test_page_watches_nothing_by_itself(tracer, record, nodes):
     page = tracer.get(url("trace", record.pk))
     text = read(page)
     assert page.status_code == 200
-    assert "Nothing is watched." in text
+    assert "The trace is not running." in text
     assert "Watching needs JavaScript, which is off in this browser." in text
     buttons = [tag for tag in tags(page, "button") if "trace" in (tag.get("id") or "")]
     assert all("disabled" in tag for tag in buttons)  # the script enables them
@@ -140,8 +140,8 @@ def test_poll_brings_what_happened_since(tracer, record, nodes, settings):
         ({"payload": {"a": [1, "ü"]}}, "payload", '{"a": [1, "ü"]}'),
         ({"payload": "text"}, "payload", "text"),
         ({"payload": None}, "payload", "null"),
-        ({"withheld": "secret"}, "withheld", "left out: it is about credentials"),
-        ({"withheld": "size"}, "withheld", "left out: it is too long"),
+        ({"withheld": "secret"}, "withheld", "hidden: it may contain credentials"),
+        ({"withheld": "size"}, "withheld", "not shown: it is too long"),
     ],
 )
 def test_payload_is_shown_where_there_is_one(tracer, record, nodes, extra, field, shown):
@@ -167,7 +167,7 @@ def test_poll_says_that_the_server_does_not_answer(tracer, record, nodes):
     nodes.parts = [Unavailable()]
     answer = poll(tracer, record, start(tracer, record))
     assert answer.status_code == 503
-    assert answer.json() == {"state": "silent", "text": "Its server does not answer."}
+    assert answer.json() == {"state": "silent", "text": "Its server does not respond."}
 
 
 def test_permission_that_is_taken_away_ends_it(tracer, record, nodes):
@@ -178,12 +178,15 @@ def test_permission_that_is_taken_away_ends_it(tracer, record, nodes):
     tracer.user.user_permissions.remove(Permission.objects.get(codename="trace_connection"))
     answer = poll(tracer, record, key)
     assert answer.status_code == 403
-    assert answer.json() == {"state": "refused", "text": "You may not watch this connection."}
+    assert answer.json() == {
+        "state": "refused",
+        "text": "You do not have permission to trace this connection.",
+    }
     assert nodes.asked[1:] == [("stop_trace", record.pk, viewer)]
 
 
 def test_nothing_is_answered_without_a_key(tracer, record, nodes):
-    over = {"state": "over", "text": "The trace is over. Start it again to go on."}
+    over = {"state": "over", "text": "The trace has ended. Start it again to continue."}
     for key in ("", "guessed", signing.dumps({"c": record.pk}, salt="another")):
         answer = poll(tracer, record, key)
         assert (answer.status_code, answer.json()) == (403, over)
