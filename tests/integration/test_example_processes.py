@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -98,7 +97,7 @@ def test_feeds_in_another_process_reach_both_servers(site: Site, pages: list[Soc
         for page in pages:
             samples = [page.message("host/metrics")["payload"] for _ in range(3)]
             assert {sample["process"] for sample in samples} == {feeds.pid}
-            assert all(later["at"] - earlier["at"] > 0.5 for earlier, later in pairwise(samples))
+            assert len({sample["at"] for sample in samples}) == 3, "received twice"
             assert page.message("stocks")["event"] == "price"
         recent = pages[0].ask(type="call", channel="host/metrics", method="recent")
         assert samples[-1] in recent["payload"]["samples"]
