@@ -15,7 +15,7 @@ import dataclasses
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVarTuple
 
 import msgspec
 
@@ -25,6 +25,8 @@ from ..protocol import messages as m
 from ..protocol.dialects.realtime import MAX_EVENT_LENGTH, publication_object, push_object
 
 logger = logging.getLogger(__name__)
+
+_Arguments = TypeVarTuple("_Arguments")
 
 MAX_EVENTS = 500
 """Events that a trace keeps; the oldest give way."""
@@ -57,6 +59,11 @@ _SHOWN_COMMANDS = (
 
 _SECRET_PUSHES = (m.AuthOk, m.AuthRequired)
 """Pushes about credentials; of these the type and the id are shown. ``Welcome`` is shown in part."""
+
+_SHOWN_REQUESTS = frozenset(command.request for command in _SHOWN_COMMANDS)
+
+_SECRET_REQUESTS = frozenset({m.Authenticate.request, m.Resume.request})
+"""Commands with credentials; errors about these may repeat what was in them."""
 
 _NOTHING: Any = msgspec.UNSET
 """There is no payload."""
@@ -227,24 +234,26 @@ class Trace:
 
     def received(self, command: m.Command, size: int) -> None:
         """The client sent this."""
-        self._try(self._show_command, command, size)
+        self._guard(self._keep_command, command, size)
 
     def sent(self, push: m.Push, size: int) -> None:
         """This goes to the client, in whatever form its dialect gives it."""
-        self._try(self._show_push, push, size)
+        self._guard(self._keep_push, push, size)
 
     def delivered(self, publication: m.Publication, size: int) -> None:
         """This publication goes to the client."""
-        self._try(self._show_publication, publication, size)
+        self._guard(self._keep_publication, publication, size)
 
     def sent_frame(self, size: int) -> None:
         """A frame of the site's own consumer, which may hold anything, goes to the client."""
-        self._try(self._keep, "out", "message", size)
+        self._guard(self._keep, "out", "message", size)
 
-    def _try(self, show: Callable[..., None], *arguments: Any) -> None:
-        """End the trace where it fails: its fault must not be the connection's."""
+    def _guard(self, keep: Callable[[*_Arguments], None], *arguments: *_Arguments) -> None:
+        """Keep an event; a fault of the trace must not become one of the connection."""
+        if self._traces.get(self._connection.id) is not self:
+            return  # it has ended
         try:
-            show(*arguments)
+            keep(*arguments)
         except Exception as error:
             # The type alone: what failed may hold what was sent.
             logger.error(
@@ -255,11 +264,10 @@ class Trace:
             )
             self.end("it failed")
 
-    def _show_command(self, command: m.Command, size: int) -> None:
+    def _keep_command(self, command: m.Command, size: int) -> None:
         if isinstance(command, m.Malformed):
-            self._keep(
-                "in", command.about or "unreadable", size, channel=command.channel, id=command.id
-            )
+            channel = command.channel if command.about in _SHOWN_REQUESTS else None
+            self._keep("in", command.about or "unreadable", size, channel=channel, id=command.id)
             return
         shown = isinstance(command, _SHOWN_COMMANDS)
         payload = _payload_of(command)
@@ -275,16 +283,16 @@ class Trace:
             payload=payload,
         )
 
-    def _show_push(self, push: m.Push, size: int) -> None:
+    def _keep_push(self, push: m.Push, size: int) -> None:
         message = push_object(push)
         payload = message.get("payload", _NOTHING)
         if isinstance(push, m.Welcome):
             payload = {"user": push.user, "channels": sorted(push.channels)}
-        elif isinstance(push, _SECRET_PUSHES):
+        elif isinstance(push, _SECRET_PUSHES) or message.get("request") in _SECRET_REQUESTS:
             payload = _HIDDEN
         self._keep_object(message, size, payload, code=getattr(push, "code", None))
 
-    def _show_publication(self, publication: m.Publication, size: int) -> None:
+    def _keep_publication(self, publication: m.Publication, size: int) -> None:
         self._keep_object(publication_object(publication), size, publication.payload)
 
     def _keep_object(

@@ -52,7 +52,7 @@ def test_demo_prints_its_address_and_accounts_when_started(tmp_path: Path) -> No
     assert f"http://{HOST}:{server.port}/" in log
     assert "admin/admin, alice/alice, bob/bob" in log
     assert "These passwords are public" in log
-    assert "Nobody can hear" not in log
+    assert "This publication reaches no client" not in log
 
 
 def test_demo_names_another_port_when_its_own_is_taken(tmp_path: Path) -> None:
@@ -191,4 +191,4 @@ def test_a_shell_over_the_in_memory_layer_says_that_nobody_hears(tmp_path: Path)
     save = "from boards.models import Card; Card.objects.first().save()"
     result = manage(tmp_path, "shell", "-c", save)
     assert result.returncode == 0
-    assert "Nobody can hear this publication" in result.stderr
+    assert "This publication reaches no client" in result.stderr

@@ -15,6 +15,7 @@ from channels_realtime.config import Config
 from channels_realtime.connections.connection import Connection
 from channels_realtime.endpoints.websocket import ENCODINGS, WebSocketTransport
 from channels_realtime.nodes.node import Node
+from channels_realtime.protocol.dialects.base import Dialect
 from channels_realtime.protocol.dialects.realtime import RealtimeDialect
 from channels_realtime.protocol.subprotocols import negotiate
 from channels_realtime.services import make_node
@@ -63,14 +64,22 @@ class Public(Channel):
 class FakeClient:
     """A client and its connection; keeps what the connection writes."""
 
-    def __init__(self, node: Node, *, offered=("realtime.v1.json",), scope=None) -> None:
-        found = negotiate(offered)
-        dialect = RealtimeDialect(
-            ENCODINGS[found.codec.name],
-            node.config.limits,
-            batches=found.negotiated,
-            heartbeat=found.heartbeat,
-        )
+    def __init__(
+        self,
+        node: Node,
+        *,
+        offered=("realtime.v1.json",),
+        scope=None,
+        dialect: Dialect | None = None,
+    ) -> None:
+        if dialect is None:
+            found = negotiate(offered)
+            dialect = RealtimeDialect(
+                ENCODINGS[found.codec.name],
+                node.config.limits,
+                batches=found.negotiated,
+                heartbeat=found.heartbeat,
+            )
         self.node = node
         self.events: list[dict] = []
         self.gate = asyncio.Event()

@@ -364,11 +364,11 @@ async def test_sync_publish_works_in_a_thread_of_the_loop(layer):
 
 # -- nobody hears ----------------------------------------------------------------------------------
 
-WARNING = "Nobody can hear this publication: the in-memory channel layer"
+WARNING = "This publication reaches no client: the in-memory channel layer"
 
 
 def warnings_of(caplog) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.getMessage().startswith("Nobody")]
+    return [r.getMessage() for r in caplog.records if r.getMessage().startswith("This publication")]
 
 
 def test_process_that_serves_no_connections_is_told_once_over_the_in_memory_layer(

@@ -164,8 +164,8 @@ def test_list_says_that_nobody_matches(viewer, connect):
         (0.001, "Shows about 0.1 % of the connections: CONNECTION_REGISTRY is 0.001."),
         (
             False,
-            "The registry is off (CONNECTION_REGISTRY is False): connections are served, but none"
-            " is written down, and none is listed here.",
+            "The registry is off (CONNECTION_REGISTRY is False). Connections are served but not"
+            " listed here.",
         ),
     ],
 )

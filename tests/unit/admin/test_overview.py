@@ -219,7 +219,7 @@ def test_blocks_show_what_was_counted(staff):
     assert "Connected: 30" in words(disconnects)
     assert reasons(disconnects) == [
         ["Server going away or full", "4503", "1,000"],
-        ["Left by itself", "client", "12"],
+        ["Closed by the client", "client", "12"],
         ["Lost", "lost", "12"],
         ["Credentials missing, ended or revoked", "4401", "3"],
     ]

@@ -1,16 +1,17 @@
-"""Traces: what viewers see of a connection, what nobody sees, and how a trace ends."""
+"""Traces: what viewers see of a connection, what no viewer sees, and how a trace ends."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import inspect
 import logging
 
 import msgspec
 import pytest
 
+from channels_realtime.endpoints.websocket import BARE_ENCODING, WebSocketTransport
 from channels_realtime.identity import Identity
+from channels_realtime.mixins.transport import ConsumerDialect
 from channels_realtime.monitoring import traces
 from channels_realtime.monitoring.traces import (
     IDLE_S,
@@ -20,10 +21,11 @@ from channels_realtime.monitoring.traces import (
     Trace,
     Traces,
 )
-from channels_realtime.nodes import requests
+from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.dialects.bare import BareDialect
-from channels_realtime.protocol.messages import Notice, Publication
+from channels_realtime.protocol.frames import frame_size
+from channels_realtime.protocol.messages import Publication
 from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -35,8 +37,8 @@ def _log(caplog):
     caplog.set_level(logging.INFO, "channels_realtime.monitoring.traces")
 
 
-class Desk:
-    """A viewer, who reads on where it has read to."""
+class Viewer:
+    """A viewer who reads on from where it has read to."""
 
     def __init__(
         self,
@@ -85,9 +87,14 @@ class Desk:
 
 def ask(node, kind: str, **arguments):
     """The answer of a node, as it crosses the layer."""
-    answer = requests._handlers[kind](node, arguments)
-    assert not inspect.isawaitable(answer)
-    return requests._decode(requests._encode({"value": answer}))["value"]
+    answer = traces.HANDLERS[kind](node, arguments)
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(answer))
+
+
+def trace_of(client: FakeClient) -> Trace:
+    trace = client.node.service(Traces).get(client.connection.id)
+    assert trace is not None
+    return trace
 
 
 def is_plain(value) -> bool:
@@ -95,43 +102,53 @@ def is_plain(value) -> bool:
     return msgspec.json.decode(msgspec.json.encode(value)) == value
 
 
-async def watched(harness: NodeHarness, *, binary: bool = False) -> tuple[FakeClient, Desk]:
+def receive(client: FakeClient, frame: str | bytes | dict | list) -> None:
+    """Have the trace see a frame of the client's, which is not served."""
+    if isinstance(frame, (dict, list)):
+        frame = msgspec.json.encode(frame).decode()
+    commands = client.connection._dialect.decode(frame)
+    for command in commands:
+        trace_of(client).received(command, frame_size(frame) // len(commands))
+
+
+async def watched(harness: NodeHarness, *, binary: bool = False) -> tuple[FakeClient, Viewer]:
     if binary:
         client = FakeClient(harness.node, offered=("realtime.v1.msgpack",))
         harness.clients.append(client)
         await client.connection.welcome()
+        client.events.clear()
     else:
         client = await harness.open()
-    desk = Desk(client)
-    assert desk.read() == []
-    return client, desk
+    viewer = Viewer(client)
+    assert viewer.read() == []
+    return client, viewer
 
 
 # -- what is seen ----------------------------------------------------------------------------------
 
 
 @in_virtual_time
-async def test_connection_has_no_tap_before_somebody_reads():
+async def test_connection_has_no_tap_before_a_viewer_reads():
     async with NodeHarness() as harness:
         client = await harness.open()
         assert client.connection._tap is None
-        desk = Desk(client)
+        viewer = Viewer(client)
         await client.ask({"type": "ping"})
-        assert desk.read() == []
-        assert desk.traced
-        assert (desk.next, desk.lost) == (0, 0)
+        assert viewer.read() == []
+        assert viewer.traced
+        assert (viewer.next, viewer.lost) == (0, 0)
 
 
 @in_virtual_time
 async def test_viewer_sees_what_is_sent_and_received_in_order():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
+        client, viewer = await watched(harness)
         now = harness.node.clock.time()
         frame = msgspec.json.encode(subscribe("public/a", id=7)).decode()
         client.connection.receive(frame)
         await settle()
         harness.node.receive(Publication("public/a", {"n": 1}, event="number"))
-        first, second, third = desk.read()
+        first, second, third = viewer.read()
         assert first == {
             "number": 1,
             "at": now,
@@ -162,133 +179,183 @@ async def test_viewer_sees_what_is_sent_and_received_in_order():
             "public/a",
         )
         assert (third["event"], third["payload"]) == ("number", {"n": 1})
-        assert desk.next == 3
-        assert desk.read() == []
-        desk.next = 1  # its last answer was lost
-        assert [event["number"] for event in desk.read()] == [2, 3]
+        assert viewer.next == 3
+        assert viewer.read() == []
+        viewer.next = 1  # its last answer was lost
+        assert [event["number"] for event in viewer.read()] == [2, 3]
         assert is_plain([first, second, third])
 
 
 @in_virtual_time
 async def test_call_names_its_method_and_errors_their_code():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
+        client, viewer = await watched(harness)
         await client.ask({"type": "call", "method": "nothing", "channel": "public/a", "payload": 1})
-        asked, refused = desk.read()
+        asked, refused = viewer.read()
         assert (asked["type"], asked["event"], asked["payload"]) == ("call", "nothing", 1)
         assert (refused["type"], refused["code"]) == ("error", "unknown_method")
         assert refused["payload"]["code"] == "unknown_method"
 
 
 @in_virtual_time
-async def test_messages_of_a_batch_are_events_of_their_own():
+async def test_messages_of_a_batch_are_events_that_share_its_size():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
-        client.connection.receive('[{"type": "ping", "id": 1}, {"type": "pong"}, 5]')
-        ping, pong, unreadable = desk.read()[:3]
-        assert (ping["type"], ping["id"], ping["size"]) == (
-            "ping",
-            1,
-            len('{"type":"ping","id":1}'),
-        )
-        assert (pong["type"], pong["size"]) == ("pong", len('{"type":"pong"}'))
-        assert (unreadable["type"], unreadable["size"]) == ("unreadable", 1)
-
-
-@in_virtual_time
-async def test_messagepack_is_read_as_such():
-    async with NodeHarness() as harness:
-        client, desk = await watched(harness, binary=True)
-        payload = {"bytes": b"\xff", 1: "one", "nan": float("nan")}
-        frame = msgspec.msgpack.encode(publish(payload, "public/a"))
+        client, viewer = await watched(harness)
+        frame = '[{"type": "ping", "id": 1}, {"type": "pong"}, 5]'
         client.connection.receive(frame)
-        event = desk.read()[0]
-        assert (event["type"], event["size"]) == ("publish", len(frame))
-        assert event["payload"] == {"bytes": "/w==", "1": "one", "nan": None}
-        assert is_plain(event)
+        ping, pong, unreadable = viewer.read()[:3]
+        share = len(frame) // 3
+        assert (ping["type"], ping["id"], ping["size"]) == ("ping", 1, share)
+        assert (pong["type"], pong["size"]) == ("pong", share)
+        assert (unreadable["type"], unreadable["size"]) == ("unreadable", share)
 
 
 @in_virtual_time
-async def test_bare_frames_are_shown_as_they_are():
+async def test_messagepack_is_shown_as_json_has_it():
     async with NodeHarness() as harness:
-        client = await harness.open()
-        client.connection._dialect = BareDialect("public/a", harness.node.config.limits)
-        client.connection.encoding = client.connection._dialect.encoding
-        desk = Desk(client)
-        desk.read()
+        client, viewer = await watched(harness, binary=True)
+        client.connection.receive(msgspec.msgpack.encode(subscribe("public/a")))
+        await settle()
+        assert viewer.types() == ["in subscribe", "out subscribed"]
+        payload = {"bytes": b"\xff", 1: "one"}
+        frame = msgspec.msgpack.encode(publish(payload, "public/a", id=5))
+        client.connection.receive(frame)
+        await settle()
+        asked, *answers = viewer.read()
+        assert (asked["direction"], asked["type"], asked["size"]) == ("in", "publish", len(frame))
+        assert asked["payload"] == {"bytes": "/w==", "1": "one"}
+        message, published = sorted(answers, key=lambda event: event["type"])
+        assert (message["type"], message["channel"]) == ("message", "public/a")
+        assert message["payload"] == {"bytes": "/w==", "1": "one"}
+        assert (published["type"], published["id"]) == ("published", 5)
+        assert is_plain([asked, message, published])
+
+
+@in_virtual_time
+async def test_messagepack_that_cannot_be_read_is_shown_without_its_payload():
+    async with NodeHarness() as harness:
+        client, viewer = await watched(harness, binary=True)
+        frame = msgspec.msgpack.encode(publish(float("nan"), "public/a"))
+        client.connection.receive(frame)
+        event, refused = viewer.read()
+        assert (event["type"], event["size"], "payload" in event) == ("publish", len(frame), False)
+        assert (refused["type"], refused["code"]) == ("error", "bad_payload")
+
+
+@in_virtual_time
+async def test_frames_of_a_bare_connection_are_publications():
+    async with NodeHarness() as harness:
+        dialect = BareDialect(BARE_ENCODING, "public/a", harness.node.config.limits)
+        client = FakeClient(harness.node, dialect=dialect)
+        harness.clients.append(client)
+        client.connection.open_silently()
+        harness.node.hub.add("public/a", client.connection)
+        viewer = Viewer(client)
+        viewer.read()
         client.connection.receive("hello")
         client.connection.receive(b"\xff\x00")
+        harness.node.receive(Publication("public/a", {"n": 1}))
         assert [
-            (event["type"], event["size"], event["channel"], event["payload"])
-            for event in desk.read()
-            if event["direction"] == "in"
-        ] == [("frame", 5, None, "hello"), ("frame", 2, None, "/wA=")]
+            (event["direction"], event["type"], event["size"], event["channel"], event["payload"])
+            for event in viewer.read()
+        ] == [
+            ("in", "publish", 5, "public/a", "hello"),
+            ("in", "publish", 2, "public/a", "/wA="),
+            ("out", "message", 7, "public/a", {"n": 1}),
+        ]
 
 
-class ForeignDialect:
-    """As a mixin's: frames are the consumer's, deliveries have the client's encoding."""
+def test_frames_of_a_foreign_consumer_are_sizes_and_its_publications_are_shown(monkeypatch):
+    monkeypatch.setattr(WebSocketTransport, "serve", lambda transport, command: True)
 
-    name = "consumer"
-    heartbeat = False
-
-    def __init__(self, encoding) -> None:
-        self.encoding = encoding
-
-    def decode(self, frame):
-        return []
-
-
-@in_virtual_time
-async def test_frames_of_other_peoples_consumers_are_sizes():
-    async with NodeHarness() as harness:
-        client = await harness.open()
-        await client.ask(subscribe("public/a"))
-        client.connection._dialect = ForeignDialect(client.connection.encoding)
-        desk = Desk(client)
-        desk.read()
-        client.connection.receive(f'{{"type": "publish", "payload": "{SECRET}"}}')
-        harness.node.receive(Publication("public/a", SECRET))
-        assert [
-            (event["direction"], event["type"], event["size"], "payload" in event)
-            for event in desk.read()
-        ] == [("in", "frame", 48, False), ("out", "frame", 66, False)]
-
-
-# -- what nobody sees ------------------------------------------------------------------------------
-
-
-def by(direction: str, trace: Trace, frame) -> None:
-    if direction == "in":
-        trace.received(frame)
-    else:
-        key = "bytes" if isinstance(frame, bytes) else "text"
-        trace.sent({"type": "websocket.send", key: frame})
-
-
-@pytest.mark.parametrize("direction", ["in", "out"])
-@pytest.mark.parametrize(
-    ("frame", "kind"),
-    [
-        ({"type": "auth", "id": 1, "token": SECRET, "payload": SECRET, "channel": SECRET}, "auth"),
-        ({"type": "auth_ok", "id": 1, "payload": {"user": SECRET}}, "auth_ok"),
-        ({"type": "resume", "id": 1, "session_id": SECRET, "since": {SECRET: None}}, "resume"),
-        ({"type": "resume", "id": 1, "sessionId": SECRET, "payload": SECRET}, "resume"),
-        ({"type": "resumed", "id": 1, "payload": {"session_id": SECRET}}, "resumed"),
-    ],
-)
-def test_credentials_are_seen_by_nobody(direction, frame, kind):
     @in_virtual_time
     async def scenario():
         async with NodeHarness() as harness:
-            client, desk = await watched(harness)
-            trace = harness.node.service(Traces)[client.connection.id]
-            by(direction, trace, msgspec.json.encode(frame).decode())
-            by(direction, trace, msgspec.json.encode([frame]).decode())
-            for event in desk.read():
-                assert (event["type"], event["id"], event["withheld"]) == (kind, 1, "secret")
+            client = FakeClient(
+                harness.node, dialect=ConsumerDialect(None, frozenset(), decodes=False)
+            )
+            harness.clients.append(client)
+            client.connection.open_silently()
+            harness.node.hub.add("public/a", client.connection)
+            viewer = Viewer(client)
+            viewer.read()
+            client.connection.receive(f'{{"type": "publish", "payload": "{SECRET}"}}')
+            client.connection.show_frame(12)
+            harness.node.receive(Publication("public/a", 1))
+            assert [
+                (event["direction"], event["type"], event["size"], event.get("payload"))
+                for event in viewer.read()
+            ] == [
+                ("in", "message", 48, None),
+                ("out", "frame", 12, None),
+                ("out", "message", 51, 1),
+            ]
+
+    scenario()
+
+
+# -- what no viewer sees ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind", "withheld"),
+    [
+        (
+            {"type": "auth", "id": 1, "token": SECRET, "payload": SECRET, "channel": SECRET},
+            "auth",
+            "secret",
+        ),
+        (
+            {"type": "resume", "id": 1, "session_id": SECRET, "since": {SECRET: None}},
+            "resume",
+            "secret",
+        ),
+        (
+            {"type": "resume", "id": 1, "sessionId": SECRET, "payload": SECRET},
+            "resume",
+            "secret",
+        ),
+        # What cannot be read has no payload that a trace could keep.
+        ({"type": "auth", "id": 1, "token": [SECRET], "channel": SECRET}, "auth", None),
+        ({"type": "resume", "id": 1, "payload": SECRET, "channel": SECRET}, "resume", None),
+        ({"type": "auth_ok", "id": 1, "payload": {"user": SECRET}}, "auth_ok", None),
+        ({"type": "resumed", "id": 1, "payload": {"session_id": SECRET}}, "resumed", None),
+    ],
+)
+def test_credentials_that_a_client_sends_are_not_shown(frame, kind, withheld):
+    @in_virtual_time
+    async def scenario():
+        async with NodeHarness() as harness:
+            client, viewer = await watched(harness)
+            receive(client, frame)
+            receive(client, [frame])
+            for event in viewer.read():
+                assert (event["type"], event["id"], event.get("withheld")) == (kind, 1, withheld)
                 assert "payload" not in event
                 assert SECRET not in str(event)
-            assert desk.next == 2
+            assert viewer.next == 2
+
+    scenario()
+
+
+@pytest.mark.parametrize(
+    ("push", "kind"),
+    [
+        (m.AuthOk(id=1, user=SECRET, expires_at=1.0), "auth_ok"),
+        (m.Error(id=1, request="auth", code="token_invalid", reason=SECRET), "error"),
+        (m.Error(id=1, request="resume", code="unknown_session", reason=SECRET), "error"),
+    ],
+)
+def test_what_is_said_about_credentials_is_not_shown(push, kind):
+    @in_virtual_time
+    async def scenario():
+        async with NodeHarness() as harness:
+            client, viewer = await watched(harness)
+            trace_of(client).sent(push, 9)
+            (event,) = viewer.read()
+            assert (event["type"], event["id"], event["withheld"]) == (kind, 1, "secret")
+            assert "payload" not in event
+            assert SECRET not in str(event)
 
     scenario()
 
@@ -296,7 +363,7 @@ def test_credentials_are_seen_by_nobody(direction, frame, kind):
 @pytest.mark.parametrize(
     "frame",
     [
-        {"type": "Auth", "token": SECRET, "payload": SECRET},
+        {"type": "Auth", "token": SECRET, "payload": SECRET, "channel": SECRET},
         {"type": "login", "payload": {"password": SECRET}, "event": SECRET, "method": SECRET},
         {"type": "ping", "payload": SECRET, "channel": SECRET},
         {"type": "welcome", "payload": {"user": SECRET, "channels": {SECRET: 1}}},
@@ -314,10 +381,9 @@ def test_what_is_no_message_of_a_client_may_be_anything_and_is_not_shown(frame):
     @in_virtual_time
     async def scenario():
         async with NodeHarness() as harness:
-            client, desk = await watched(harness)
-            text = msgspec.json.encode(frame).decode()
-            harness.node.service(Traces)[client.connection.id].received(text)
-            (event,) = desk.read()
+            client, viewer = await watched(harness)
+            receive(client, msgspec.json.encode(frame).decode())
+            (event,) = viewer.read()
             assert SECRET not in str(event)
             kind = frame.get("type") if isinstance(frame, dict) else None
             assert event["type"] == (kind if isinstance(kind, str) else "unreadable")
@@ -343,14 +409,12 @@ def test_what_cannot_be_decoded_is_a_size(frame, binary):
     @in_virtual_time
     async def scenario():
         async with NodeHarness() as harness:
-            client, desk = await watched(harness, binary=binary)
-            trace = harness.node.service(Traces)[client.connection.id]
-            for direction in ("in", "out"):
-                by(direction, trace, frame)
-            for event in desk.read():
-                assert (event["type"], event["size"]) == ("unreadable", len(frame))
-                assert "payload" not in event
-            assert desk.next == 2
+            client, viewer = await watched(harness, binary=binary)
+            receive(client, frame)
+            (event,) = viewer.read()
+            assert (event["type"], event["size"]) == ("unreadable", len(frame))
+            assert "payload" not in event
+            assert viewer.next == 1
 
     scenario()
 
@@ -361,10 +425,10 @@ async def test_welcome_shows_user_and_channels_alone():
         client = FakeClient(harness.node)
         harness.clients.append(client)
         client.connection.identity = Identity(user_id="42", method="session")
-        desk = Desk(client)
-        assert desk.read() == []
+        viewer = Viewer(client)
+        assert viewer.read() == []
         await client.connection.welcome()
-        (event,) = desk.read()
+        (event,) = viewer.read()
         assert event["type"] == "welcome"
         assert event["payload"] == {"user": "42", "channels": ["users/42"]}
         assert client.connection.session_id not in str(event)
@@ -373,46 +437,65 @@ async def test_welcome_shows_user_and_channels_alone():
 @in_virtual_time
 async def test_error_about_credentials_is_a_code():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
+        client, viewer = await watched(harness)
         await client.ask({"type": "auth", "token": SECRET * 2_000, "id": 1})
-        asked, refused = desk.read()
+        asked, refused = viewer.read()
         assert (asked["type"], refused["type"], refused["code"]) == ("auth", "error", "bad_message")
         assert refused["withheld"] == "secret"
         assert "payload" not in refused
 
 
 @in_virtual_time
-async def test_what_a_client_wrote_is_cut():
+async def test_names_are_shown_as_long_as_they_may_be():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
-        trace = harness.node.service(Traces)[client.connection.id]
+        client, viewer = await watched(harness)
+        channel, event, number = "public/" + "x" * 193, "x" * 100, "x" * 64
+        receive(client, publish(1, channel, event=event, id=number))
+        (shown,) = viewer.read()
+        assert (shown["channel"], shown["event"], shown["id"]) == (channel, event, number)
+
+
+@in_virtual_time
+async def test_names_that_are_too_long_or_no_text_are_not_shown():
+    async with NodeHarness() as harness:
+        client, viewer = await watched(harness)
         long = "x" * 1_000
-        trace.received(
-            msgspec.json.encode(
-                {"type": "publish", "channel": long, "event": long, "id": long}
-            ).decode()
+        receive(client, {"type": "publish", "channel": long, "event": long, "id": long})
+        receive(client, {"type": long, "id": 7, "code": long})
+        receive(client, {"type": "publish", "id": 2**60, "channel": "public/a"})
+        receive(client, '{"type": "publish", "channel": 1, "event": [], "id": true}')
+        first, second, third, fourth = viewer.read()
+        assert (first["type"], first["channel"], first["event"], first["id"]) == (
+            "publish",
+            None,
+            None,
+            None,
         )
-        trace.received(msgspec.json.encode({"type": long, "id": 2**70, "code": long}).decode())
-        trace.received('{"type": "publish", "channel": 1, "event": [], "id": true}')
-        first, second, third = desk.read()
-        assert (len(first["channel"]), len(first["event"]), len(first["id"])) == (200, 100, 64)
-        assert (len(second["type"]), second["id"], second["code"]) == (64, None, None)
-        assert (third["channel"], third["event"], third["id"]) == (None, None, None)
+        assert (second["type"], second["id"], second["code"]) == ("unreadable", 7, None)
+        assert (third["channel"], third["id"]) == ("public/a", None)
+        assert (fourth["channel"], fourth["event"], fourth["id"]) == (None, None, None)
+
+
+@in_virtual_time
+async def test_event_of_a_publisher_is_cut():
+    async with NodeHarness() as harness:
+        client, viewer = await watched(harness)
+        trace_of(client).delivered(Publication("public/a", 1, event="x" * 1_000), 9)
+        (shown,) = viewer.read()
+        assert len(shown["event"]) == 100
 
 
 # -- payloads --------------------------------------------------------------------------------------
 
 
 @in_virtual_time
-async def test_payloads_are_for_nobody_where_the_site_does_not_allow_them():
+async def test_payloads_are_not_shown_where_the_site_does_not_allow_them():
     async with NodeHarness() as harness:
         client, _ = await watched(harness)
-        desk = Desk(client, "peter", allowed=False)
-        desk.read()
-        harness.node.service(Traces)[client.connection.id].received(
-            '{"type": "publish", "payload": 1}'
-        )
-        (event,) = desk.read()
+        viewer = Viewer(client, "peter", allowed=False)
+        viewer.read()
+        receive(client, publish(1, "public/a"))
+        (event,) = viewer.read()
         assert event["type"] == "publish"
         assert "payload" not in event
 
@@ -420,52 +503,50 @@ async def test_payloads_are_for_nobody_where_the_site_does_not_allow_them():
 @in_virtual_time
 async def test_payloads_are_for_those_who_asked_with_them():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
-        other = Desk(client, "peter", payloads=False)
+        client, viewer = await watched(harness)
+        other = Viewer(client, "peter", payloads=False)
         other.read()
-        harness.node.service(Traces)[client.connection.id].received(
-            '{"type": "publish", "payload": 1}'
-        )
-        (full,) = desk.read()
+        receive(client, publish(1, "public/a"))
+        (full,) = viewer.read()
         (bare,) = other.read()
         assert full.pop("payload") == 1
         assert bare == full
-        desk.payloads = False
-        desk.next = 0
-        assert desk.read() == [bare]
+        viewer.payloads = False
+        viewer.next = 0
+        assert viewer.read() == [bare]
 
 
 @in_virtual_time
-async def test_payloads_are_kept_only_while_somebody_may_have_them():
+async def test_payloads_are_kept_only_while_a_viewer_may_have_them():
     async with NodeHarness() as harness:
         client = await harness.open()
-        desk, other = Desk(client, payloads=False), Desk(client, "peter")
-        desk.read()
-        trace = harness.node.service(Traces)[client.connection.id]
-        trace.received('{"type": "publish", "payload": 1}')
+        viewer, other = Viewer(client, payloads=False), Viewer(client, "peter")
+        viewer.read()
+        trace = trace_of(client)
+        receive(client, publish(1, "public/a"))
         assert [event.payload for event in trace._events] == [None]
         other.read()
-        trace.received('{"type": "publish", "payload": 2}')
+        receive(client, publish(2, "public/a"))
         assert [event.get("payload") for event in other.read()] == [2]
         assert trace._bytes > 0
         other.stop()
         assert [event.payload for event in trace._events] == [None, None]
         assert trace._bytes == 0
-        trace.received('{"type": "publish", "payload": 3}')
+        receive(client, publish(3, "public/a"))
         assert trace._bytes == 0
-        assert [event["number"] for event in desk.read()] == [1, 2, 3]
+        assert [event["number"] for event in viewer.read()] == [1, 2, 3]
 
 
 @in_virtual_time
 async def test_payload_that_is_too_long_is_a_size():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
-        trace = harness.node.service(Traces)[client.connection.id]
-        frame = msgspec.json.encode(publish("x" * MAX_PAYLOAD_BYTES, "public/a")).decode()
-        trace.received(frame)
-        (event,) = desk.read()
-        assert (event["size"], event["withheld"]) == (len(frame), "size")
-        assert "payload" not in event
+        client, viewer = await watched(harness)
+        command = m.Publish(channel="public/a", payload="x" * MAX_PAYLOAD_BYTES)
+        trace_of(client).received(command, 7)
+        trace_of(client).delivered(Publication("public/a", command.payload), 8)
+        for event, size in zip(viewer.read(), (7, 8), strict=True):
+            assert (event["size"], event["withheld"]) == (size, "size")
+            assert "payload" not in event
 
 
 @pytest.mark.parametrize("number", [2**70, -(2**70)])
@@ -473,13 +554,13 @@ def test_payload_that_cannot_be_shown_is_left_out(number):
     @in_virtual_time
     async def scenario():
         async with NodeHarness() as harness:
-            client, desk = await watched(harness)
-            trace = harness.node.service(Traces)[client.connection.id]
-            trace.received(f'{{"type": "publish", "payload": {number}}}')
-            trace.received(f'[{{"type": "publish", "payload": {number}}}]')
-            for event in desk.read():
-                assert (event["type"], event["withheld"]) == ("publish", "unreadable")
-            assert desk.next == 2
+            client, viewer = await watched(harness)
+            command = m.Publish(channel="public/a", payload=number)
+            trace_of(client).received(command, 7)
+            trace_of(client).delivered(Publication("public/a", number), 8)
+            for event, kind in zip(viewer.read(), ("publish", "message"), strict=True):
+                assert (event["type"], event["withheld"]) == (kind, "unreadable")
+                assert "payload" not in event
 
     scenario()
 
@@ -490,17 +571,16 @@ def test_payload_that_cannot_be_shown_is_left_out(number):
 @in_virtual_time
 async def test_events_that_were_overwritten_before_they_were_read_are_counted():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
-        trace = harness.node.service(Traces)[client.connection.id]
+        client, viewer = await watched(harness)
         for _ in range(MAX_EVENTS + 30):
-            trace.received('{"type": "pong"}')
-        events = desk.read()
+            receive(client, {"type": "pong"})
+        events = viewer.read()
         assert [event["number"] for event in events] == list(range(31, MAX_EVENTS + 31))
-        assert (desk.next, desk.lost) == (MAX_EVENTS + 30, 30)
-        trace.received('{"type": "pong"}')
-        assert len(desk.read()) == 1
-        assert desk.lost == 0
-        late = Desk(client, "peter")
+        assert (viewer.next, viewer.lost) == (MAX_EVENTS + 30, 30)
+        receive(client, {"type": "pong"})
+        assert len(viewer.read()) == 1
+        assert viewer.lost == 0
+        late = Viewer(client, "peter")
         assert len(late.read()) == MAX_EVENTS
         assert late.lost == 0  # of what was there when it came
 
@@ -508,14 +588,14 @@ async def test_events_that_were_overwritten_before_they_were_read_are_counted():
 @in_virtual_time
 async def test_payloads_have_a_bound_in_sum():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
-        trace = harness.node.service(Traces)[client.connection.id]
-        frame = msgspec.json.encode(publish("x" * 100_000, "public/a")).decode()
+        client, viewer = await watched(harness)
+        trace = trace_of(client)
+        command = m.Publish(channel="public/a", payload="x" * 100_000)
         for _ in range(8):
-            trace.received(frame)
+            trace.received(command, 100_000)
         assert trace._bytes == sum(len(event.payload) for event in trace._events) <= MAX_BYTES
-        assert [event["number"] for event in desk.read()] == [4, 5, 6, 7, 8]
-        assert desk.lost == 3
+        assert [event["number"] for event in viewer.read()] == [4, 5, 6, 7, 8]
+        assert viewer.lost == 3
 
 
 @in_virtual_time
@@ -523,14 +603,14 @@ async def test_viewer_who_has_been_silent_longest_gives_way(monkeypatch):
     monkeypatch.setattr(traces, "MAX_VIEWERS", 2)
     async with NodeHarness() as harness:
         client = await harness.open()
-        one, two, three = (Desk(client, name) for name in ("one", "two", "three"))
+        one, two, three = (Viewer(client, name) for name in ("one", "two", "three"))
         one.read()
         await asyncio.sleep(1)
         two.read()
         await asyncio.sleep(1)
         one.read()
         three.read()
-        trace = harness.node.service(Traces)[client.connection.id]
+        trace = trace_of(client)
         assert [trace.is_watched_by(name) for name in ("one", "two", "three")] == [
             True,
             False,
@@ -542,11 +622,11 @@ async def test_viewer_who_has_been_silent_longest_gives_way(monkeypatch):
 async def test_trace_that_was_read_longest_ago_gives_way(monkeypatch):
     monkeypatch.setattr(traces, "MAX_TRACES", 2)
     async with NodeHarness() as harness:
-        desks = [Desk(await harness.open()) for _ in range(3)]
-        for desk in (*desks[:2], desks[0], desks[2]):
-            desk.read()
+        viewers = [Viewer(await harness.open()) for _ in range(3)]
+        for viewer in (*viewers[:2], viewers[0], viewers[2]):
+            viewer.read()
             await asyncio.sleep(0.5)
-        assert [desk.traced for desk in desks] == [True, False, True]
+        assert [viewer.traced for viewer in viewers] == [True, False, True]
         assert len(harness.node.service(Traces)) == 2
 
 
@@ -556,47 +636,47 @@ async def test_trace_that_was_read_longest_ago_gives_way(monkeypatch):
 @in_virtual_time
 async def test_trace_ends_when_its_last_viewer_has_been_silent_for_ten_seconds():
     async with NodeHarness(heartbeat_interval=1_000.0) as harness:
-        _, desk = await watched(harness)
+        _, viewer = await watched(harness)
         for _ in range(5):
             await asyncio.sleep(IDLE_S - 1)
-            assert desk.read() is not None
+            assert viewer.read() is not None
         await asyncio.sleep(IDLE_S - 0.1)
-        assert desk.traced
+        assert viewer.traced
         await asyncio.sleep(0.2)
-        assert not desk.traced
-        assert desk.connection._tap is None
-        assert harness.node.service(Traces) == {}
-        assert desk.read() == []  # begins another
+        assert not viewer.traced
+        assert viewer.connection._tap is None
+        assert len(harness.node.service(Traces)) == 0
+        assert viewer.read() == []  # begins another
 
 
 @in_virtual_time
 async def test_each_viewer_has_a_time_of_its_own():
     async with NodeHarness(heartbeat_interval=1_000.0) as harness:
-        client, desk = await watched(harness)
-        other = Desk(client, "peter")
+        client, viewer = await watched(harness)
+        other = Viewer(client, "peter")
         await asyncio.sleep(6)
         other.read()
         await asyncio.sleep(6)
-        trace = harness.node.service(Traces)[client.connection.id]
+        trace = trace_of(client)
         assert not trace.is_watched_by("maria")
         assert trace.is_watched_by("peter")
         await asyncio.sleep(6)
-        assert not desk.traced
+        assert not viewer.traced
 
 
 @in_virtual_time
 async def test_trace_ends_when_its_last_viewer_stops():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
-        other = Desk(client, "peter")
+        client, viewer = await watched(harness)
+        other = Viewer(client, "peter")
         other.read()
         timers = len(harness.node.timers)
-        assert desk.stop() is True
-        assert desk.traced
-        assert desk.stop() is True  # asked again, as its answer was lost
-        assert desk.traced
+        assert viewer.stop() is True
+        assert viewer.traced
+        assert viewer.stop() is True  # asked again, as its answer was lost
+        assert viewer.traced
         assert other.stop() is True
-        assert not desk.traced
+        assert not viewer.traced
         assert len(harness.node.timers) == timers - 1
         assert other.stop() is None
 
@@ -604,55 +684,55 @@ async def test_trace_ends_when_its_last_viewer_stops():
 @in_virtual_time
 async def test_number_of_an_earlier_trace_hides_nothing():
     async with NodeHarness(heartbeat_interval=1_000.0) as harness:
-        client, desk = await watched(harness)
+        client, viewer = await watched(harness)
         await client.ask(*({"type": "pong"} for _ in range(5)))
-        desk.read()
+        viewer.read()
         await asyncio.sleep(IDLE_S + 1)
-        desk.read()
+        viewer.read()
         await client.ask({"type": "pong"})
-        assert desk.next == 0
-        assert desk.types() == ["in pong"]
+        assert viewer.next == 0
+        assert viewer.types() == ["in pong"]
 
 
 @in_virtual_time
 async def test_last_words_of_a_connection_can_still_be_read():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
-        other = Desk(client, "peter")
+        client, viewer = await watched(harness)
+        other = Viewer(client, "peter")
         other.read()
         client.connection.close(CloseCode.BLOCKED, "blocked")
         client.connection.finish()
-        closing, closed = desk.read()
+        closing, closed = viewer.read()
         assert (closing["type"], closing["code"], closing["payload"]["reason"]) == (
             "closing",
             4403,
             "blocked",
         )
         assert (closed["type"], closed["direction"], closed["code"]) == ("closed", "out", "4403")
-        assert desk.read() is None
-        assert Desk(client, "late").read() is None
+        assert viewer.read() is None
+        assert Viewer(client, "late").read() is None
         assert other.types() == ["out closing", "out closed"]
         assert other.read() is None
-        assert harness.node.service(Traces) == {}
+        assert len(harness.node.service(Traces)) == 0
         assert client.connection._tap is None
 
 
 @in_virtual_time
-async def test_trace_of_a_connection_that_is_gone_ends_though_nobody_reads():
+async def test_trace_of_a_connection_that_is_gone_ends_without_its_viewer():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
+        client, viewer = await watched(harness)
         client.connection.finish()
         await asyncio.sleep(IDLE_S + 0.1)
-        assert harness.node.service(Traces) == {}
-        assert desk.read() is None
+        assert len(harness.node.service(Traces)) == 0
+        assert viewer.read() is None
 
 
 @in_virtual_time
 async def test_client_that_left_is_told_from_one_that_was_closed():
     async with NodeHarness() as harness:
-        client, desk = await watched(harness)
+        client, viewer = await watched(harness)
         client.connection.finish()
-        (closed,) = desk.read()
+        (closed,) = viewer.read()
         assert (closed["type"], closed["direction"], closed["code"]) == ("closed", "in", "client")
 
 
@@ -662,26 +742,40 @@ async def test_connection_that_is_not_here_has_no_trace():
         question = {"connection": "nobody", "viewer": "maria"}
         assert ask(harness.node, "trace", **question, after=0, payloads=False) is None
         assert ask(harness.node, "trace_stop", **question) is None
-        assert harness.node.service(Traces) == {}
+        assert len(harness.node.service(Traces)) == 0
 
 
 # -- care ------------------------------------------------------------------------------------------
 
 
-def test_trace_that_fails_ends_and_hurts_nobody(monkeypatch, caplog):
+@pytest.mark.parametrize("fails", ["received", "sent", "delivered", "sent_frame"])
+def test_trace_that_fails_ends_and_its_connection_goes_on(monkeypatch, caplog, fails):
     def fail(*args, **kwargs):
         raise ZeroDivisionError(SECRET)
 
     @in_virtual_time
     async def scenario():
         async with NodeHarness() as harness:
-            client, desk = await watched(harness)
-            monkeypatch.setattr(Trace, "_keep", fail)
-            assert (await client.ask({"type": "ping", "id": 1})) == [{"type": "pong", "id": 1}]
-            assert not desk.traced
-            client.connection.notify(Notice(payload=1))
+            client, viewer = await watched(harness)
+            connection = client.connection
+            harness.node.hub.add("public/a", connection)
+            with monkeypatch.context() as patch:
+                patch.setattr(Trace, "_keep", fail)
+                if fails == "received":
+                    assert await client.ask({"type": "ping", "id": 1}) == [
+                        {"type": "pong", "id": 1}
+                    ]
+                elif fails == "sent":
+                    assert connection.notify(m.Notice(payload=1))
+                elif fails == "delivered":
+                    harness.node.receive(Publication("public/a", 1))
+                else:
+                    connection.show_frame(1)
+            assert not viewer.traced
+            client.take()
+            connection.notify(m.Notice(payload=1))
             assert len(client.take()) == 1
-            identity.append(client.connection.id)
+            identity.append(connection.id)
 
     identity: list[str] = []
     scenario()
@@ -692,21 +786,32 @@ def test_trace_that_fails_ends_and_hurts_nobody(monkeypatch, caplog):
     assert SECRET not in caplog.text
 
 
+@in_virtual_time
+async def test_trace_that_has_ended_keeps_nothing():
+    async with NodeHarness() as harness:
+        client, _ = await watched(harness)
+        trace = trace_of(client)
+        trace.end("a test")
+        trace.received(m.Ping(), 1)
+        trace.sent(m.PongReply(), 1)
+        assert len(trace._events) == 0
+
+
 def test_who_watches_is_logged_with_the_connection(caplog):
     @in_virtual_time
     async def scenario():
         async with NodeHarness() as harness:
             client = await harness.open()
             identity.append(client.connection.id)
-            desk = Desk(client, "maria", payloads=False)
-            desk.read()
-            desk.read()
-            desk.payloads = True
-            desk.read()
-            other = Desk(client, "peter\nnewline")
+            viewer = Viewer(client, "maria", payloads=False)
+            viewer.read()
+            viewer.read()
+            viewer.payloads = True
+            viewer.read()
+            other = Viewer(client, "peter\nnewline")
             other.read()
             client.connection.receive(f'{{"type": "publish", "payload": "{SECRET}"}}')
-            desk.stop()
+            viewer.stop()
             await asyncio.sleep(IDLE_S + 1)
 
     identity: list[str] = []
