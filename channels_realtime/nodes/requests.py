@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 _RETRY_S = 0.4
 """After how long an unanswered request is sent again; a layer may drop a message silently."""
 
+_LEAST_WAIT_S = 0.001
+"""Less is not waited for: timers of an event loop may be early by a part of that."""
+
 _REMEMBERED = 500
 """Answers that a node can repeat; the oldest is forgotten first."""
 
@@ -209,7 +212,7 @@ class Requests:
         deadline = loop.time() + wait
         try:
             self.take(message)
-            while (left := deadline - loop.time()) > 0:
+            while (left := deadline - loop.time()) > _LEAST_WAIT_S:
                 await self._send(message, wanted - pending.answers.keys() - {self._id})
                 await asyncio.wait([pending.done], timeout=min(_RETRY_S, left))
                 if pending.done.done():

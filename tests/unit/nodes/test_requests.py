@@ -167,6 +167,28 @@ async def test_node_that_does_not_answer_is_silent_when_the_time_is_over():
 
 
 @in_virtual_time
+async def test_request_ends_in_time_whatever_the_moment_of_its_beginning():
+    """What is left of the time may be less than a timer can measure."""
+    async with Nodes() as group:
+        sent: list[str] = []
+        send = group.layer.group_send
+
+        async def count(name: str, message: dict[str, Any]) -> None:
+            if "control" in message:
+                sent.append(name)
+            await send(name, message)
+
+        group.layer.group_send = count  # type: ignore[method-assign]
+        for _ in range(100):
+            await asyncio.sleep(0.7)
+            start = now()
+            sent.clear()
+            assert (await group.request("echo", of=["silent"])).silent == {"silent"}
+            assert now() - start == pytest.approx(WAIT_S, abs=0.01)
+            assert len(sent) == 5  # at once, and every 0.4 s
+
+
+@in_virtual_time
 async def test_answer_that_comes_too_late_is_none():
     async with Nodes(2) as group:
         found = await group.request("wait", {"seconds": 3.0}, of=[group.nodes[1].id])
