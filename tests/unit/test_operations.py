@@ -94,7 +94,7 @@ def record(connection_id: str, node_id: str) -> str:
 
 @pytest.fixture
 def start_node(monkeypatch) -> Iterator[Callable[[], NodeElsewhere]]:
-    """Makes nodes on one layer, in a thread; this process serves nobody itself."""
+    """Makes nodes on one layer, in a thread; this process serves no connections itself."""
     background_loop, layer, made = BackgroundLoop(), ScriptedLayer(), []
     for module in (publishing, requests):
         monkeypatch.setattr(module, "get_channel_layer", lambda alias: layer)
@@ -248,7 +248,7 @@ def test_connection_that_may_return_is_told_when(start_node, given, told):
     assert close["code"] == 4503
 
 
-def test_silent_node_holds_nobody_else_up(start_node):
+def test_silent_node_does_not_hold_the_others_up(start_node):
     here = start_node()
     client = here.open()
     for number in range(5):
@@ -277,7 +277,7 @@ def test_many_are_asked_in_batches(start_node, monkeypatch):
     assert operations.disconnect(iter(ids)) == Outcome(done=tuple(ids))
 
 
-def test_nobody_is_asked_for_nothing(start_node):
+def test_no_node_is_asked_about_no_connections(start_node):
     start_node()
     assert operations.disconnect([]) == Outcome()
 
@@ -441,7 +441,7 @@ def test_nodes_are_not_said_to_drain_where_the_layer_is_away(start_node):
 def test_node_that_does_not_answer_is_not_said_to_drain(start_node, monkeypatch):
     monkeypatch.setattr(operations, "WAIT_S", 0.1)
     start_node()
-    assert operations.drain("nobody") is False
+    assert operations.drain("unknown") is False
 
 
 def test_test_message_is_published_whatever_transaction_is_open(start_node, monkeypatch):

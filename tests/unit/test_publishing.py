@@ -258,7 +258,7 @@ class TestTransactions:
             with pytest.raises(BadPayload):
                 publish("public/a", object())
 
-    def test_failure_after_the_commit_is_logged_and_counted_and_hurts_nobody(self, layer, caplog):
+    def test_failure_after_the_commit_is_logged_and_counted_and_raises_nothing(self, layer, caplog):
         ran = []
         with transaction.atomic():
             layer.failing = ConnectionError("away")
@@ -362,7 +362,7 @@ async def test_sync_publish_works_in_a_thread_of_the_loop(layer):
     assert payloads(layer) == [1]
 
 
-# -- nobody hears ----------------------------------------------------------------------------------
+# -- publications that reach no connection ---------------------------------------------------------
 
 WARNING = "This publication reaches no client: the in-memory channel layer"
 

@@ -236,7 +236,7 @@ async def test_async_receiver_that_is_slow_delays_no_connection(application):
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_receiver_that_fails_is_logged_and_hurts_nobody(application, caplog, kind):
+async def test_receiver_that_fails_is_logged_and_the_others_are_called(application, caplog, kind):
     heard = asyncio.Event()
 
     def fail(sender, signal, **arguments):

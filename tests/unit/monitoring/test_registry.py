@@ -469,7 +469,7 @@ def messages(caplog) -> list[str]:
     ]
 
 
-# -- when somebody was heard of --------------------------------------------------------------------
+# -- when a client was last heard ------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -767,7 +767,7 @@ async def test_node_that_lives_without_the_database_keeps_its_places_in_the_grou
 
 
 @in_virtual_time
-async def test_nobody_is_taken_out_of_groups_while_the_layer_is_away():
+async def test_no_node_is_taken_out_of_its_groups_while_the_layer_is_away():
     async with RegistryHarness() as harness:
         await harness.layer.group_add(control_group("realtime"), "specific.inbox!dead")
         other_node(lapsed=60, inbox="specific.inbox!dead")
@@ -778,7 +778,7 @@ async def test_nobody_is_taken_out_of_groups_while_the_layer_is_away():
 
 
 @in_virtual_time
-async def test_after_a_failure_nobody_is_swept_before_all_could_renew():
+async def test_after_a_failure_no_node_is_swept_before_all_could_renew():
     async with RegistryHarness() as harness:
         await asyncio.sleep(1.1)
         harness.database.down = True
@@ -809,14 +809,14 @@ def test_node_does_not_sweep_itself():
 
 
 @in_virtual_time
-async def test_rows_of_a_node_that_nobody_knows_are_swept_too():
-    other_connection("stray", "nobody", "public/a")
+async def test_rows_of_a_node_without_a_row_are_swept_too():
+    other_connection("stray", "unknown", "public/a")
     async with RegistryHarness() as harness:
         harness.add("ours")
         await asyncio.sleep(LEASE_S + 2)
         assert written() == {"ours"}
         assert channels_of("stray") == []
-        other_connection("stray", "nobody")
+        other_connection("stray", "unknown")
         await asyncio.sleep(300)
         assert written() == {"ours", "stray"}  # it takes its time to look again
         await asyncio.sleep(330)
@@ -954,7 +954,7 @@ async def test_rows_are_written_in_the_database_thread(monkeypatch):
         try:
             return written(), NodeRecord.objects.count()
         finally:
-            connections.close_all()  # of this thread, which nobody ends
+            connections.close_all()  # of this thread, which outlives the test
 
     monkeypatch.setattr(registry, "write_rows", note)
     harness = NodeHarness()

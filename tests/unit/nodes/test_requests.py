@@ -160,9 +160,9 @@ async def test_what_has_no_form_of_its_own_is_answered_as_text():
 async def test_node_that_does_not_answer_is_silent_when_the_time_is_over():
     async with Nodes(2) as group:
         start = now()
-        found = await group.request("echo", of=[group.nodes[1].id, "nobody"])
+        found = await group.request("echo", of=[group.nodes[1].id, "silent"])
         assert set(found.by_node) == {group.nodes[1].id}
-        assert found.silent == {"nobody"}
+        assert found.silent == {"silent"}
         assert now() - start == pytest.approx(WAIT_S, abs=0.01)
 
 
@@ -288,10 +288,10 @@ async def test_node_that_lives_is_told_from_one_that_does_not():
     async with Nodes(2) as group:
         one, two = group.nodes
         assert await one.requests.is_alive(two.id)
-        assert not await one.requests.is_alive("nobody")
+        assert not await one.requests.is_alive("silent")
 
 
-def test_nobody_is_asked_where_nobody_is_named():
+def test_request_to_no_node_is_answered_at_once():
     assert request("echo", {}, [], wait=WAIT_S) == Answers(by_node={}, silent=frozenset())
 
 
@@ -483,8 +483,8 @@ def test_process_that_serves_no_connections_asks_through_an_inbox_of_its_own(out
     for number in range(3):
         found = request("echo", {"n": number}, [node.id], wait=WAIT_S)
         assert found.by_node == {node.id: {"n": number}}
-    found = request("echo", {}, [node.id, "nobody"], wait=0.5)
-    assert (set(found.by_node), found.silent) == ({node.id}, {"nobody"})
+    found = request("echo", {}, [node.id, "silent"], wait=0.5)
+    assert (set(found.by_node), found.silent) == ({node.id}, {"silent"})
     outside.submit(node.stop()).result(10)
 
 
@@ -524,7 +524,7 @@ def test_process_without_a_layer_is_told_so(outside, settings):
 
 
 async def test_loop_that_does_not_answer_is_said_not_to():
-    """The call comes from the loop's own thread, which can serve nobody meanwhile."""
+    """The call comes from the loop's own thread, which serves nothing meanwhile."""
     node = Node(Config(), ScriptedLayer(), handlers=Handlers().table)
     place(node)
     try:

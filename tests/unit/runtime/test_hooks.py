@@ -251,5 +251,5 @@ def test_error_of_a_hook_has_its_wire_code(error, code, reason):
         ImproperUse("publish() would block the event loop it runs on"),
     ],
 )
-def test_error_that_nobody_planned_has_none(error):
+def test_unexpected_error_has_none(error):
     assert translate(error) is None

@@ -16,7 +16,7 @@ from channels_realtime.runtime.loops import BackgroundLoop
 from tests.support.processes import exit_code
 
 TIMEOUT_S = 10.0
-WHO = contextvars.ContextVar("WHO", default="nobody")
+WHO = contextvars.ContextVar("WHO", default="no request")
 
 
 async def running_loop() -> asyncio.AbstractEventLoop:
@@ -126,7 +126,7 @@ def test_coroutine_has_a_context_of_its_own(start_loop, serves):
         loops.add_serving_loop(start_loop())
     token = WHO.set("the caller's request")
     try:
-        assert loops.submit(who()).result(TIMEOUT_S) == "nobody"
+        assert loops.submit(who()).result(TIMEOUT_S) == "no request"
         assert WHO.get() == "the caller's request"
     finally:
         WHO.reset(token)

@@ -97,7 +97,7 @@ async def test_timer_does_not_call_when_there_is_no_deadline():
 
 
 @in_virtual_time
-async def test_timer_calls_nobody_who_was_removed():
+async def test_timer_does_not_call_what_was_removed():
     timers, alarm, other, start = Timers(VirtualClock()), Alarm(), Alarm(), now()
     timers.set(alarm, start + 1)
     timers.set(other, start + 1)
@@ -141,7 +141,7 @@ async def test_timer_calls_at_once_when_the_deadline_has_passed():
 
 
 @in_virtual_time
-async def test_timer_does_not_keep_the_loop_when_somebody_always_wants_a_past_deadline():
+async def test_timer_does_not_keep_the_loop_when_a_deadline_is_always_past():
     class Stubborn:
         count = 0
 
@@ -173,7 +173,7 @@ async def test_timer_may_be_set_and_removed_while_it_calls():
 
 
 @in_virtual_time
-async def test_timer_calls_nobody_when_it_is_closed():
+async def test_timer_calls_nothing_when_it_is_closed():
     timers, alarm = Timers(VirtualClock()), Alarm()
     timers.set(alarm, now() + 1)
     timers.close()
