@@ -249,9 +249,10 @@ class Connection(CredentialHolder):
             return
         received = self._dialect.decode(frame)
         count = len(received)
-        if self._tap is not None:
+        tap = self._tap  # which may end itself at any of them
+        if tap is not None:
             for command in received:
-                self._tap.received(command, size // count)
+                tap.received(command, size // count)
         self.received += count
         self.received_bytes += size
         self._node.metrics.messages_in += count

@@ -57,7 +57,7 @@ _SHOWN_COMMANDS = (
 )
 """Commands that hold no credentials; of others the type and the id are shown."""
 
-_SECRET_PUSHES = (m.AuthOk, m.AuthRequired)
+_SECRET_PUSHES = (m.AuthOk,)
 """Pushes about credentials; of these the type and the id are shown. ``Welcome`` is shown in part."""
 
 _SHOWN_REQUESTS = frozenset(command.request for command in _SHOWN_COMMANDS)

@@ -19,8 +19,9 @@ is an outage.
 
 LATENCY_BUCKETS = len(LATENCY_BOUNDS_S) + 1
 
-MAX_KEYS = 50
-"""Reasons counted one by one; a consumer may close with 5,000 codes. The rest are ``OTHER``."""
+MAX_KEYS = 200
+"""Reasons that a node counts one by one in its life; a site's consumer may close with 5,000 codes. The
+rest are ``OTHER``."""
 
 OTHER = "other"
 

@@ -211,6 +211,19 @@ async def test_messages_of_a_batch_are_events_that_share_its_size():
 
 
 @in_virtual_time
+async def test_trace_that_fails_at_one_message_of_a_batch_leaves_the_others_alone(monkeypatch):
+    async with NodeHarness() as harness:
+        client, _ = await watched(harness)
+
+        def fail(command):
+            raise RuntimeError("a fault of the trace")
+
+        monkeypatch.setattr(traces, "_payload_of", fail)
+        client.connection.receive('[{"type": "ping", "id": 1}, {"type": "ping", "id": 2}]')
+        assert client.take() == [{"type": "pong", "id": 1}, {"type": "pong", "id": 2}]
+
+
+@in_virtual_time
 async def test_messagepack_is_shown_as_json_has_it():
     async with NodeHarness() as harness:
         client, viewer = await watched(harness, binary=True)
@@ -287,7 +300,7 @@ def test_frames_of_a_foreign_consumer_are_sizes_and_its_publications_are_shown(m
                 for event in viewer.read()
             ] == [
                 ("in", "message", 48, None),
-                ("out", "frame", 12, None),
+                ("out", "message", 12, None),
                 ("out", "message", 51, 1),
             ]
 
@@ -826,7 +839,7 @@ def test_who_watches_is_logged_with_the_connection(caplog):
         "'peter\\nnewline' watches, with payloads",
         "'maria' has stopped",
         "'peter\\nnewline' has stopped",
-        "ended: nobody watches",
+        "ended: no viewer left",
     ]
     assert {record.levelno for record in records} == {logging.INFO}
     assert {record.connection_id for record in records} == {identity[0]}

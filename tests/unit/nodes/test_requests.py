@@ -20,9 +20,9 @@ from channels_realtime.nodes.node import Handler, Node, place
 from channels_realtime.nodes.requests import Answers, anotify, notify, request
 from channels_realtime.runtime import loops
 from channels_realtime.runtime.loops import BackgroundLoop
-from tests.scripted_layer import ScriptedLayer
 from tests.support.processes import exit_code
-from tests.virtual_time import VirtualClock, in_virtual_time, settle
+from tests.support.scripted_layer import ScriptedLayer
+from tests.support.virtual_time import VirtualClock, in_virtual_time, settle
 
 WAIT_S = 2.0
 
