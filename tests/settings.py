@@ -1,4 +1,4 @@
-"""Settings of the unit tests: the smallest project that uses the app."""
+"""Settings of the unit tests: the site's channels with Django's admin, on SQLite and the in-memory layer."""
 
 import os
 import tempfile
@@ -42,13 +42,13 @@ TEMPLATES = [
     }
 ]
 ROOT_URLCONF = "tests.urls"
-ASGI_APPLICATION = "tests.asgi.application"
+ASGI_APPLICATION = "tests.site.asgi.application"
 STATIC_URL = "static/"
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": ":memory:",
-        # Tests have threads (hooks, the database), and those of an in-memory database do not wait for
+        # Tests have threads (for hooks and for the database), and those of an in-memory database do not wait for
         # each other's locks: they fail at once.
         "TEST": {
             "NAME": str(Path(tempfile.gettempdir(), f"channels-realtime-{os.getpid()}.sqlite3"))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.servers import HOST, Server, daphne, free_port, run_server, uvicorn
-from tests.support.site import APPLICATION, Site
+from tests.support.site import APPLICATION, Site, new_site
 
 SIZES = (200, 2_000, 16_000)
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -175,13 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     random.seed(4)
     with tempfile.TemporaryDirectory() as directory:
-        site = Site(
-            {
-                "DJANGO_SETTINGS_MODULE": "tests.integration.project.settings",
-                "SITE_DATABASE_URL": f"sqlite://{directory}/site.sqlite3",
-            }
-        )
-        site.manage("prepare")
+        site = new_site(Path(directory))
         print(f"a delivery to one of {options.subscribers} subscribers, and a connection's memory")
         for variant in VARIANTS:
             columns = []

@@ -26,7 +26,7 @@ ARRIVALS_A_SECOND = 200
 
 
 def connections(server: Server) -> int:
-    found: int = insides(server)["statistics"]["connections"]
+    found: int = insides(server)["connections"]
     return found
 
 

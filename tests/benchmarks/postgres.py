@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.members import POSTGRES_URL
+from tests.support.databases import POSTGRES_URL
 
 
 @contextmanager

@@ -94,7 +94,7 @@ async def measure(found: Site, server: Server, count: int, seconds: float, *, on
 
 
 def rows(found: Site) -> int:
-    printed = found.manage("shell", "-v", "0", "-c", COUNT_ROWS).stdout
+    printed = found.manage("shell", "-v", "0", "-c", COUNT_ROWS)
     return int(printed.rpartition("rows:")[2])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.servers import Server
-from tests.support.site import Site
+from tests.support.site import Site, new_site
 
 SERVERS = ("daphne", "uvicorn")
 
@@ -16,15 +16,7 @@ SERVERS = ("daphne", "uvicorn")
 def site(**variables: str) -> Iterator[Site]:
     """The site of the integration tests on a new database."""
     with tempfile.TemporaryDirectory(prefix="channels-realtime-benchmark-") as directory:
-        made = Site(
-            {
-                "DJANGO_SETTINGS_MODULE": "tests.integration.project.settings",
-                "SITE_DATABASE_URL": f"sqlite://{Path(directory) / 'site.sqlite3'}",
-                **variables,
-            }
-        )
-        made.manage("prepare")
-        yield made
+        yield new_site(Path(directory), **variables)
 
 
 def options_of(kind: str) -> list[str]:

@@ -86,13 +86,11 @@ async def run(server: Server, slow: int, seconds: float, policy: str) -> Run:
     # A connection that was closed long ago was dropped after its grace; 1006 is what it then sees.
     codes = [member.closed.result() if member.closed.done() else "open" for member in stuck]
     ends = ", ".join(f"{codes.count(code)} {code}" for code in sorted(set(codes), key=str))
-    statistics_now = (await asyncio.to_thread(insides, server))["statistics"]
-    ends += f"; slow {statistics_now['slow']}, dropped {statistics_now['dropped']} so far"
+    metrics = (await asyncio.to_thread(insides, server))["metrics"]
+    ends += f"; slow {metrics['slow']}, dropped {metrics['dropped']} so far"
     for member in (publisher, *quick, *stuck):
         member.abort()
-    await until(
-        lambda: insides(server)["statistics"]["connections"] == 0, "all are gone", timeout=60
-    )
+    await until(lambda: insides(server)["connections"] == 0, "all are gone", timeout=60)
     gc.unfreeze()
     return Run(percentile(ages, 0.5), percentile(ages, 0.99), peak, cpu, ends)
 

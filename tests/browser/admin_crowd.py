@@ -15,17 +15,11 @@ from typing import Any
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.support.members import (
-    SERVERS,
-    TIMEOUT_S,
-    MembersSite,
-    Message,
-    Page,
-    cookie_of,
-    do,
-    made_site,
-)
+from tests.support.members import cookie_of, do
+from tests.support.pages import TIMEOUT_S, Message, Page
 from tests.support.servers import Server, free_port, run_server
+from tests.support.site import SERVERS, made_site
+from tests.support.site import Site as MembersSite
 
 APPLICATION = "tests.browser.admin_asgi:application"
 

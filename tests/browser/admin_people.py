@@ -5,7 +5,7 @@ import json
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 
-from tests.integration.members.views import _log_in
+from tests.site.members.views import _log_in
 
 
 def make(names, viewers):

@@ -1,7 +1,7 @@
 """The members' site with Django's admin, a strict policy for scripts, and its pages in any language."""
 
-from tests.integration.members.settings import *  # noqa: F403
-from tests.integration.members.settings import INSTALLED_APPS, MIDDLEWARE
+from tests.site.settings import *  # noqa: F403
+from tests.site.settings import INSTALLED_APPS, MIDDLEWARE
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -6,7 +6,7 @@ No origin is refused.
 from django.contrib import admin
 from django.urls import path
 
-from tests.integration.members.urls import urlpatterns as members
+from tests.site.urls import urlpatterns as members
 
 POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'"
 

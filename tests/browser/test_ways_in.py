@@ -8,14 +8,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 
 from tests.support.servers import Server
-from tests.support.site import Site
+from tests.support.site import new_site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -57,6 +56,8 @@ async ({address, headers, credentials}) => {
 }
 """
 
+EVERY_CREDENTIAL = {"ALLOW_ANONYMOUS": False, "QUERY_TOKEN": True, "JWT_COOKIE": "access"}
+
 INVALID = "4401 the token is not valid"
 EXPIRED = "4401 the token has expired"
 ASKED = "auth_required"
@@ -65,14 +66,7 @@ WELCOME = "welcome"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    path: Path = tmp_path_factory.mktemp("site") / "site.sqlite3"
-    site = Site(
-        {
-            "DJANGO_SETTINGS_MODULE": "tests.integration.ways_in.settings",
-            "SITE_DATABASE_URL": f"sqlite://{path}",
-        }
-    )
-    site.manage("prepare")
+    site = new_site(tmp_path_factory.mktemp("site")).having(realtime=EVERY_CREDENTIAL)
     with site.serve("daphne") as server:
         yield server
 

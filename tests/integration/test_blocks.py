@@ -12,22 +12,11 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.support.members import (
-    TIMEOUT_S,
-    MembersSite,
-    Page,
-    connections,
-    do,
-    log_in,
-    made_site,
-    make_member,
-    obtain_tokens,
-    own_database,
-    pages,
-    postgres_answers,
-    wait_until,
-)
+from tests.support.databases import own_database, postgres_answers
+from tests.support.members import do, log_in, make_member, node_state, obtain_tokens
+from tests.support.pages import TIMEOUT_S, Page, pages, wait_until
 from tests.support.servers import Server
+from tests.support.site import Site, made_site
 
 PROMPTLY_S = 1.0
 NEVER_S = 3_600.0
@@ -38,31 +27,39 @@ BLOCKED = {
 
 
 @dataclass
-class Site:
+class Servers:
     """Two processes: who is blocked in ``a`` is off in ``b``."""
 
-    members: MembersSite
+    site: Site
     a: Server
     b: Server
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def site(
+def servers(
     request: pytest.FixtureRequest, redis_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
+) -> Iterator[Servers]:
     """No poll comes to help: what ends here was ended by message."""
     if request.param == "postgres" and not postgres_answers():
         pytest.skip("no PostgreSQL answers")
     directory: Path = tmp_path_factory.mktemp("blocks")
     with (
         own_database(request.param, directory) as url,
-        made_site(url, redis_url, REVOCATION_POLL_INTERVAL=NEVER_S, SWEEP_INTERVAL=NEVER_S) as made,
+        made_site(
+            url,
+            redis_url,
+            REVOCATION_POLL_INTERVAL=NEVER_S,
+            SWEEP_INTERVAL=NEVER_S,
+            ALLOW_ANONYMOUS=True,
+            TRUSTED_PROXIES=["127.0.0.1"],
+            CLIENT_ADDRESS_HEADER="X-Forwarded-For",
+        ) as site,
+        site.serve("daphne") as a,
+        site.serve("uvicorn") as b,
     ):
-        members = made.having(DJANGO_SETTINGS_MODULE="tests.integration.blocking.settings")
-        with members.serve("daphne") as a, members.serve("uvicorn") as b:
-            yield Site(members, a, b)
-            for server in (a, b):
-                assert "Traceback" not in server.log(), server.log()[-5_000:]
+        yield Servers(site, a, b)
+        for server in (a, b):
+            assert "Traceback" not in server.log(), server.log()[-5_000:]
 
 
 @pytest.fixture
@@ -125,36 +122,36 @@ async def is_refused(server: Server, address: str) -> bool:
 
 
 async def test_blocked_user_is_off_everywhere_until_unblocked(
-    site: Site, open_page: Callable[..., Any]
+    servers: Servers, open_page: Callable[..., Any]
 ) -> None:
-    member, other = await make_member(site.a), await make_member(site.a)
-    cookie, others = await log_in(site.a, member), await log_in(site.a, other)
-    token = (await obtain_tokens(site.a, member))["access"]
+    member, other = await make_member(servers.a), await make_member(servers.a)
+    cookie, others = await log_in(servers.a, member), await log_in(servers.a, other)
+    token = (await obtain_tokens(servers.a, member))["access"]
     ended = [
-        await open_page(site.b, cookie=cookie),
-        await open_page(site.b, token=token),
-        await open_page(site.a, cookie=cookie),
+        await open_page(servers.b, cookie=cookie),
+        await open_page(servers.b, token=token),
+        await open_page(servers.a, cookie=cookie),
     ]
-    bystanders = [await open_page(site.b, cookie=others), await open_page(site.b)]
+    bystanders = [await open_page(servers.b, cookie=others), await open_page(servers.b)]
 
     started_at = time.time()
-    pk = await do(site.a, "block", user_pk=member.id, seconds="600", reason="spam")
+    pk = await do(servers.a, "block", user_pk=member.id, seconds="600", reason="spam")
     await ended_promptly(started_at, *ended)
     for page in bystanders:
         await page.round_trip()
 
-    for server in (site.a, site.b):
+    for server in (servers.a, servers.b):
         await turned_away(await open_page(server, cookie=cookie, first=""))
         await turned_away(await open_page(server, token=token, first=""))
 
     # A first message is no way round it.
-    page = await open_page(site.b)
+    page = await open_page(servers.b)
     await page.send(type="auth", token=token)
     assert await page.closed() == 4403
     assert page.messages[-1] == BLOCKED
 
-    assert await do(site.a, "unblock", pk=str(pk)) == 1
-    for server in (site.a, site.b):
+    assert await do(servers.a, "unblock", pk=str(pk)) == 1
+    for server in (servers.a, servers.b):
         await wait_until(lambda server=server: comes_back(server, cookie), "it comes back")
 
 
@@ -165,25 +162,25 @@ async def comes_back(server: Server, cookie: str) -> bool:
 
 
 async def test_blocked_network_is_refused_before_it_is_accepted_until_that_is_over(
-    site: Site,
+    servers: Servers,
 ) -> None:
     async with (
-        from_address(site.b, "192.0.2.7") as one,
-        from_address(site.b, "192.0.2.200") as two,
-        from_address(site.b, "198.51.100.7") as bystander,
+        from_address(servers.b, "192.0.2.7") as one,
+        from_address(servers.b, "192.0.2.200") as two,
+        from_address(servers.b, "198.51.100.7") as bystander,
     ):
         for page in (one, two, bystander):
             await page.of_type("welcome")
         started_at = time.time()
-        pk = await do(site.a, "block", address="192.0.2.99/24", seconds="600")
+        pk = await do(servers.a, "block", address="192.0.2.99/24", seconds="600")
         await ended_promptly(started_at, one, two)
         await bystander.round_trip()
-        for server in (site.a, site.b):
+        for server in (servers.a, servers.b):
             # The one that was asked may answer before it has read the news itself.
             await wait_until(lambda server=server: is_refused(server, "192.0.2.8"), "refused")
             assert await fate(server, "192.0.3.8") == "welcome"
-        assert await do(site.a, "unblock", pk=str(pk)) == 1
-        for server in (site.a, site.b):
+        assert await do(servers.a, "unblock", pk=str(pk)) == 1
+        for server in (servers.a, servers.b):
             await wait_until(lambda server=server: is_let_in(server, "192.0.2.8"), "let in")
 
 
@@ -191,33 +188,33 @@ async def is_let_in(server: Server, address: str) -> bool:
     return await fate(server, address) == "welcome"
 
 
-async def test_block_is_over_by_itself(site: Site) -> None:
-    async with from_address(site.b, "2001:db8::7") as page:
+async def test_block_is_over_by_itself(servers: Servers) -> None:
+    async with from_address(servers.b, "2001:db8::7") as page:
         await page.of_type("welcome")
         started_at = time.time()
-        await do(site.a, "block", address="2001:db8::/64", seconds="2.0")
+        await do(servers.a, "block", address="2001:db8::/64", seconds="2.0")
         await ended_promptly(started_at, page)
-    assert await is_refused(site.b, "2001:db8::8")
-    await wait_until(lambda: is_let_in(site.b, "2001:db8::8"), "the block is over")
+    assert await is_refused(servers.b, "2001:db8::8")
+    await wait_until(lambda: is_let_in(servers.b, "2001:db8::8"), "the block is over")
     assert time.time() - started_at >= 2.0
 
 
 async def test_block_of_before_holds_from_a_servers_first_handshake_on(
-    site: Site, open_page: Callable[..., Any]
+    servers: Servers, open_page: Callable[..., Any]
 ) -> None:
-    member = await make_member(site.a)
-    cookie = await log_in(site.a, member)
-    await do(site.a, "block", user_pk=member.id, seconds="600")
-    await do(site.a, "block", address="203.0.113.7", seconds="600")
-    with site.members.serve("uvicorn") as fresh:
+    member = await make_member(servers.a)
+    cookie = await log_in(servers.a, member)
+    await do(servers.a, "block", user_pk=member.id, seconds="600")
+    await do(servers.a, "block", address="203.0.113.7", seconds="600")
+    with servers.site.serve("uvicorn") as fresh:
         async with from_address(fresh, "203.0.113.7") as page:
             await turned_away(page)
         assert await is_refused(fresh, "203.0.113.7")
         await turned_away(await open_page(fresh, cookie=cookie, first=""))
-    with site.members.serve("daphne") as fresh:
+    with servers.site.serve("daphne") as fresh:
         await turned_away(await open_page(fresh, cookie=cookie, first=""))
         await wait_until(lambda: nobody_is_on(fresh), "nothing is left of it")
 
 
 async def nobody_is_on(server: Server) -> bool:
-    return (await connections(server))["total"] == 0
+    return (await node_state(server))["connections"] == 0

@@ -44,9 +44,7 @@ def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
 
 def held(server: Server) -> dict[str, int]:
     found = insides(server)
-    return {key: found[key] for key in COUNTED} | {
-        "connections": found["statistics"]["connections"]
-    }
+    return {key: found[key] for key in COUNTED} | {"connections": found["connections"]}
 
 
 async def come_and_go(server: Server, count: int, cookie: str) -> None:

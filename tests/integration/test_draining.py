@@ -166,7 +166,7 @@ def numbers(member: Member) -> list[int]:
 
 
 def count(server: Server) -> int:
-    found: int = insides(server)["statistics"]["connections"]
+    found: int = insides(server)["connections"]
     return found
 
 
@@ -200,7 +200,7 @@ async def test_clients_that_never_answer_do_not_hold_the_process(server):
     publisher = await join(server.port)
     for _ in range(150):
         publisher.say({"type": "publish", "channel": "newest/full", "payload": "x" * 60_000})
-    await until(lambda: insides(server)["statistics"]["dropped"] > 0, "its queue has filled")
+    await until(lambda: insides(server)["metrics"]["dropped"] > 0, "its queue has filled")
     start = time.monotonic()
     os.kill(server.process.pid, signal.SIGTERM)
     await asyncio.to_thread(server.process.wait, SHORT_GRACE_S + 5)
@@ -248,7 +248,7 @@ def test_realtime_drain_drains_the_node_that_it_names(shared_site, pair, everybo
 async def _drain_by_hand(site: Site, pair: tuple[Server, Server], everybody: bool) -> None:
     first, second = pair
     members = [await join(server.port) for server in pair]
-    node = (await asyncio.to_thread(insides, first))["statistics"]["node_id"]
+    node = (await asyncio.to_thread(insides, first))["node_id"]
     argument = "--all" if everybody else node
     result = await asyncio.to_thread(site.manage, "realtime_drain", argument)
     if everybody:

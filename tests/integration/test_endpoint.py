@@ -44,19 +44,19 @@ def test_plain_websocket_gets_what_staff_publishes(server: Server) -> None:
         client(server) as other,
         client(server, cookie=login(server, "admin")) as staff,
     ):
-        page.send({"type": "subscribe", "channel": "stocks", "payload": {"symbol": "AAPL"}})
-        assert page.receive() == {"type": "subscribed", "channel": "stocks", "payload": {}}
-        other.subscribe("stocks", payload={"symbol": "MSFT"})
+        page.send({"type": "subscribe", "channel": "quotes", "payload": {"symbol": "AAPL"}})
+        assert page.receive() == {"type": "subscribed", "channel": "quotes", "payload": {}}
+        other.subscribe("quotes", payload={"symbol": "MSFT"})
 
         for symbol, price in (("AAPL", 178.4), ("MSFT", 402.5)):
             # No id: answered only when it fails.
             payload = {"symbol": symbol, "price": price}
-            staff.send({"type": "publish", "channel": "stocks", "payload": payload})
+            staff.send({"type": "publish", "channel": "quotes", "payload": payload})
 
         sender = {"user": staff_id(server)}
         assert page.receive() == {
             "type": "message",
-            "channel": "stocks",
+            "channel": "quotes",
             "payload": {"symbol": "AAPL", "price": 178.4},
             "sender": sender,
         }
@@ -81,12 +81,12 @@ def test_msgpack_client_gets_what_staff_publishes(server: Server) -> None:
         client(server, subprotocol=MSGPACK, cookie=cookie) as staff,
     ):
         assert page.connection.subprotocol == MSGPACK
-        page.subscribe("stocks", payload={"symbol": "AAPL"})
+        page.subscribe("quotes", payload={"symbol": "AAPL"})
         payload = {"symbol": "AAPL", "price": 178.4}
-        reply = staff.request("publish", channel="stocks", payload=payload)
+        reply = staff.request("publish", channel="quotes", payload=payload)
         assert reply["type"] == "published"
         message = page.receive()
-        assert (message["type"], message["channel"]) == ("message", "stocks")
+        assert (message["type"], message["channel"]) == ("message", "quotes")
         assert message["payload"] == payload
 
 
@@ -105,7 +105,7 @@ def test_bytes_reach_msgpack_as_they_are_and_json_as_base64(server: Server) -> N
 
 def test_who_is_not_staff_may_not_publish(server: Server) -> None:
     with client(server, cookie=login(server, "alice")) as alice:
-        alice.send({"type": "publish", "channel": "stocks", "payload": {"symbol": "AAPL"}})
+        alice.send({"type": "publish", "channel": "quotes", "payload": {"symbol": "AAPL"}})
         error = alice.receive()
         assert (error["type"], error["request"]) == ("error", "publish")
         assert error["payload"]["code"] == "forbidden"
@@ -189,7 +189,7 @@ def hear_until(bare: object, word: str) -> bool:
 
 def test_bare_endpoint_lets_a_signed_in_user_into_a_room(server: Server) -> None:
     cookie = login(server, "alice")
-    with client(server, path="/ws/bare/rooms/lobby", cookie=cookie, welcomed=False) as alice:
+    with client(server, path="/ws/bare/signed-in/lobby", cookie=cookie, welcomed=False) as alice:
         assert hear(alice, "hello") == "hello"
 
 
@@ -295,7 +295,7 @@ def test_anonymous_client_without_auth_is_closed_with_4401(
 ) -> None:
     with client(strict_server, welcomed=False) as page:
         assert page.expect("auth_required")["payload"] == {"timeout": 0.5}
-        error = page.request("subscribe", channel="stocks")
+        error = page.request("subscribe", channel="quotes")
         assert error["payload"]["code"] == "unauthenticated"
         closing = page.expect("closing")["payload"]
         assert (closing["code"], closing["reconnect"]) == (4401, True)

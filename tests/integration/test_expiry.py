@@ -9,16 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.members import (
-    Page,
-    do,
-    log_in,
-    made_site,
-    make_member,
-    own_database,
-    pages,
-)
+from tests.support.databases import own_database
+from tests.support.members import do, log_in, make_member
+from tests.support.pages import Page, pages
 from tests.support.servers import Server
+from tests.support.site import made_site
 
 LIFETIME_S = 3
 RATE = 50

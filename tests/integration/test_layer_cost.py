@@ -137,7 +137,7 @@ async def test_publication_costs_one_message_a_process_with_a_subscriber(
         await subscribe(ours + theirs)
         processes = bool(here) + bool(there)
         await wait_for_groups(private_redis, layer, processes)
-        received = state(first)["received"], state(second)["received"]
+        received = state(first)["metrics"]["received"], state(second)["metrics"]["received"]
         with monitoring(private_redis) as monitor:
             for number in range(PUBLICATIONS):
                 await asyncio.to_thread(publish, first, CHANNEL, number)
@@ -149,8 +149,8 @@ async def test_publication_costs_one_message_a_process_with_a_subscriber(
         expected = PUBLICATIONS * (1 if one_for_all else processes)
         assert messages(monitor, layer) == expected, monitor.commands[:20]
         # Each process took each publication once, whatever the number of its subscribers.
-        assert state(first)["received"] - received[0] == PUBLICATIONS * bool(here)
-        assert state(second)["received"] - received[1] == PUBLICATIONS * bool(there)
+        assert state(first)["metrics"]["received"] - received[0] == PUBLICATIONS * bool(here)
+        assert state(second)["metrics"]["received"] - received[1] == PUBLICATIONS * bool(there)
 
 
 async def wait_for_groups(url: str, layer: str, processes: int) -> None:

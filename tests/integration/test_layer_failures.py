@@ -170,13 +170,13 @@ def test_node_joins_again_when_all_groups_were_lost(
     if layer == "pubsub":
         pytest.skip("its groups are subscriptions of its connections: nothing to flush")
     subscribers, publisher, channel = trio
-    before = [state(server)["rejoined"] for server in pair]
+    before = [state(server)["metrics"]["rejoined"] for server in pair]
     with own_redis.client() as connection:
         connection.flushall()
     started = time.monotonic()
     for server, earlier in zip(pair, before, strict=True):
         wait_until(
-            lambda server=server, earlier=earlier: state(server)["rejoined"] > earlier,
+            lambda server=server, earlier=earlier: state(server)["metrics"]["rejoined"] > earlier,
             "the node has noticed the loss",
         )
     # A look a second, a check a second, and a probe that waits 4.6 s for its return.

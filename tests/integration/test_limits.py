@@ -44,9 +44,9 @@ async def test_server_that_is_full_refuses_before_the_accept_and_takes_again_lat
         with pytest.raises(ConnectionError, match="403" if kind == "daphne" else "503"):
             await join(server.port)
         members[0].leave()
-        await until(lambda: insides(server)["statistics"]["connections"] == 4, "one has left")
+        await until(lambda: insides(server)["connections"] == 4, "one has left")
         members.append(await join(server.port))
-        assert insides(server)["statistics"]["refused"] == 1
+        assert insides(server)["metrics"]["refused"] == 1
         await close(members)
 
 
@@ -81,7 +81,7 @@ async def test_user_over_its_connections_is_told_4429(site, kind):
         assert await third.closed == 4429
         members += [await join(server.port, headers=bob), await join(server.port)]
         members[0].leave()
-        await until(lambda: insides(server)["users"] == 2, "one of alice's has left")
+        await until(lambda: insides(server)["limited_users"] == 2, "one of alice's has left")
         members.append(await join(server.port, headers=alice))
         await close(members)
 
@@ -104,7 +104,7 @@ async def test_address_over_its_failures_is_refused_before_the_accept(site, kind
             with pytest.raises(ConnectionError, match="403" if kind == "daphne" else "429"):
                 await join(server.port, host="127.0.0.2", headers=headers)
         other = await join(server.port, host="127.0.0.3")
-        assert insides(server)["statistics"]["refused"] == 2
+        assert insides(server)["metrics"]["refused"] == 2
         await close([other])
 
 

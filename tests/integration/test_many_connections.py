@@ -7,17 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.members import (
-    Page,
-    connections,
-    do,
-    log_in,
-    made_site,
-    make_member,
-    own_database,
-    pages,
-)
+from tests.support.databases import own_database
+from tests.support.members import do, log_in, make_member, node_state
+from tests.support.pages import Page, pages
 from tests.support.servers import Server
+from tests.support.site import made_site
 
 TABS = 200
 CROWD = 2_000
@@ -125,4 +119,4 @@ async def test_revocation_among_a_crowd_costs_what_it_ends(site: tuple[Server, S
         )
         assert spans[-1] < PROMPTLY_S
         assert ended_s < 5 * PROMPTLY_S
-        assert (await connections(b))["users"] == {}
+        assert (await node_state(b))["users"] == {}

@@ -6,17 +6,15 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.howto_chat import steps
+from tests.site.howto_chat import steps
 from tests.support.clients import TIMEOUT_S, Client, client, wait_until
-from tests.support.servers import Server, free_port, run_server
+from tests.support.servers import Server
 from tests.support.site import SERVERS, Site, get, login, publish, state
 
-APPLICATION = "tests.howto_chat.asgi:application"
 CONSUMERS = ("async", "own", "sync")
 SETTINGS = {
     "HEARTBEAT_INTERVAL": 0.6,
@@ -26,25 +24,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def mixed_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    path: Path = tmp_path_factory.mktemp("mixed") / "site.sqlite3"
-    made = Site(
-        {
-            "DJANGO_SETTINGS_MODULE": "tests.howto_chat.settings",
-            "SITE_DATABASE_URL": f"sqlite://{path}",
-        }
-    ).having(realtime=SETTINGS)
-    made.manage("prepare")
-    return made
-
-
-def serving(site: Site, kind: str) -> Iterator[Server]:
-    port = free_port()
-    with run_server(SERVERS[kind](APPLICATION, port), port, environment=site.environment) as server:
-        yield server
-
-
 @pytest.fixture(scope="module", params=list(SERVERS))
 def kind(request: pytest.FixtureRequest) -> str:
     found: str = request.param
@@ -52,13 +31,15 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(mixed_site: Site, kind: str) -> Iterator[Server]:
-    yield from serving(mixed_site, kind)
+def server(site: Site, kind: str) -> Iterator[Server]:
+    with site.having(realtime=SETTINGS).serve(kind) as server:
+        yield server
 
 
 @pytest.fixture
-def own_server(mixed_site: Site, kind: str) -> Iterator[Server]:
-    yield from serving(mixed_site, kind)
+def own_server(site: Site, kind: str) -> Iterator[Server]:
+    with site.having(realtime=SETTINGS).serve(kind) as server:
+        yield server
 
 
 def line(server: Server, consumer: str, **options):

@@ -91,7 +91,7 @@ def test_bare_endpoint_passes(front: Server) -> None:
 
 def address(page: Client) -> Any:
     page.subscribe("public/address")
-    return page.request("call", channel="public/address", method="address")["payload"]
+    return page.request("call", channel="client", method="address")["payload"]
 
 
 def test_clients_address_arrives(front: Server) -> None:

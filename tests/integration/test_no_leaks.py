@@ -13,7 +13,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -22,24 +21,20 @@ from websockets.sync.client import connect
 
 from tests.support.clients import TIMEOUT_S, wait_until
 from tests.support.servers import Server
-from tests.support.site import Site
+from tests.support.site import new_site
 
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 PLANTED = "pl4nt3d"
+EVERY_CREDENTIAL = {"ALLOW_ANONYMOUS": False, "QUERY_TOKEN": True, "JWT_COOKIE": "access"}
 
 _http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Server]:
-    path: Path = tmp_path_factory.mktemp("leaks") / "site.sqlite3"
-    site = Site(
-        {
-            "DJANGO_SETTINGS_MODULE": "tests.integration.ways_in.settings",
-            "SITE_DATABASE_URL": f"sqlite://{path}",
-        }
+    site = new_site(tmp_path_factory.mktemp("leaks"), SITE_LOG_LEVEL="DEBUG").having(
+        realtime=EVERY_CREDENTIAL
     )
-    site.manage("prepare")
     with site.serve(request.param) as server:
         yield server
 

@@ -1,6 +1,7 @@
 """Revocation while the database or the channel layer is away: nobody is thrown out for that, nobody stays for it."""
 
 import asyncio
+import json
 import time
 import urllib.parse
 from collections.abc import AsyncIterator
@@ -10,22 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.members import (
-    Forwarder,
-    Page,
-    do,
-    http,
-    key_of,
-    log_in,
-    made_site,
-    make_member,
-    obtain_tokens,
-    own_database,
-    pages,
-    postgres_answers,
-    wait_until,
-)
+from tests.support.databases import own_database, postgres_answers
+from tests.support.forwarder import Forwarder
+from tests.support.members import do, http, key_of, log_in, make_member, obtain_tokens
+from tests.support.pages import Page, pages, wait_until
 from tests.support.servers import Server
+from tests.support.site import made_site
 
 POLL_INTERVAL_S = 0.5
 PROMPTLY_S = 1.0
@@ -75,10 +66,12 @@ async def serving(directory: Path, redis_url: str, conn_max_age: str) -> AsyncIt
             )
             made = await asyncio.to_thread(block.__enter__)
             stack.callback(block.__exit__, None, None, None)
-            direct = made.having(MEMBERS_CONN_MAX_AGE=conn_max_age)
+            direct = made.having(
+                SITE_DATABASE_OPTIONS=json.dumps({"CONN_MAX_AGE": int(conn_max_age)})
+            )
             through = direct.having(
-                MEMBERS_DATABASE_URL=moved(url, database.port),
-                MEMBERS_REDIS_URL=moved(redis_url, redis.port),
+                SITE_DATABASE_URL=moved(url, database.port),
+                SITE_REDIS_URL=moved(redis_url, redis.port),
             )
             servers = []
             for site in (through, through, direct):

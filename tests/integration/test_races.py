@@ -14,32 +14,21 @@ from typing import Any
 
 import pytest
 
-from tests.support.members import (
-    MembersSite,
-    Page,
-    connections,
-    cookie_of,
-    do,
-    log_in,
-    made_site,
-    make_member,
-    obtain_tokens,
-    open_page,
-    own_database,
-    pages,
-    wait_until,
-)
+from tests.support.databases import own_database
+from tests.support.members import cookie_of, do, log_in, make_member, node_state, obtain_tokens
+from tests.support.pages import Page, open_page, pages, wait_until
 from tests.support.servers import Server
+from tests.support.site import Site, made_site
 
 ROUNDS = 1_000
 AT_ONCE = 24
 NEVER_S = 3_600.0
 POLL_INTERVAL_S = 0.5
-OVERTAKEN = "tests.integration.members.authenticators.OvertakenSession"
+OVERTAKEN = "tests.site.members.authenticators.OvertakenSession"
 
 
 @pytest.fixture(scope="module")
-def members(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MembersSite]:
+def members(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Without sweeps; on SQLite, because ten thousand connections to PostgreSQL take a minute."""
     directory: Path = tmp_path_factory.mktemp("members")
     with (
@@ -50,7 +39,7 @@ def members(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @contextmanager
-def serve_two(site: MembersSite) -> Iterator[tuple[Server, Server]]:
+def serve_two(site: Site) -> Iterator[tuple[Server, Server]]:
     with site.serve("uvicorn") as a, site.serve("daphne") as b:
         try:
             yield a, b
@@ -60,7 +49,7 @@ def serve_two(site: MembersSite) -> Iterator[tuple[Server, Server]]:
 
 
 @pytest.fixture(scope="module")
-def pair(members: MembersSite) -> Iterator[tuple[Server, Server]]:
+def pair(members: Site) -> Iterator[tuple[Server, Server]]:
     """Two processes without polls: it is the list that a registration is held against, and messages."""
     site = members.having(
         realtime={"AUTHENTICATORS": [OVERTAKEN], "REVOCATION_POLL_INTERVAL": NEVER_S}
@@ -89,7 +78,7 @@ async def nobody_is_on(*servers: Server) -> None:
     """No process holds a connection of a user."""
 
     async def users() -> bool:
-        found = [(await connections(server))["users"] for server in servers]
+        found = [(await node_state(server))["users"] for server in servers]
         return not any(key != "anonymous" for each in found for key in each)
 
     await wait_until(users, "no connection of a revoked user", timeout=5.0)
@@ -118,7 +107,7 @@ async def test_logout_between_reading_and_registering_lets_nobody_stay(
     """The authenticator has read the session, the logout is committed, then comes the registration."""
     a, b = pair
     sessions = await do(a, "make-sessions", count=str(ROUNDS))
-    already = sum([(await connections(server))["revoked"] for server in (a, b)])
+    already = sum([(await node_state(server))["metrics"]["revoked"] for server in (a, b)])
 
     async def one(number: int) -> str:
         here, there = (a, b) if number % 2 else (b, a)
@@ -132,7 +121,9 @@ async def test_logout_between_reading_and_registering_lets_nobody_stay(
     outcomes = await run_rounds(one)
     print(f"\nlogout in a handshake: {dict(outcomes)} in {time.monotonic() - started_at:.1f} s")
     await nobody_is_on(a, b)
-    refused = -already + sum([(await connections(server))["revoked"] for server in (a, b)])
+    refused = -already + sum(
+        [(await node_state(server))["metrics"]["revoked"] for server in (a, b)]
+    )
     # The logout was faster than the handshake's read in some rounds; the race must have been run.
     assert outcomes["asked for credentials"] < ROUNDS * 3 / 4
     assert outcomes["broken off"] < ROUNDS / 10
@@ -189,10 +180,8 @@ async def three_pages(a: Server, b: Server) -> AsyncIterator[tuple[Any, str, dic
         )
 
 
-async def test_poll_ends_what_no_message_told(members: MembersSite) -> None:
-    site = members.having(
-        realtime={"REVOCATION_POLL_INTERVAL": POLL_INTERVAL_S}, MEMBERS_LAYER="deaf"
-    )
+async def test_poll_ends_what_no_message_told(members: Site) -> None:
+    site = members.having(realtime={"REVOCATION_POLL_INTERVAL": POLL_INTERVAL_S}, SITE_LAYER="deaf")
     with serve_two(site) as (a, b):
         async with three_pages(a, b) as (member, cookie, opened):
             for cause, name in (

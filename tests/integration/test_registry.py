@@ -16,21 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.members import (
-    Forwarder,
-    MembersSite,
-    Page,
-    do,
-    log_in,
-    made_site,
-    make_member,
-    obtain_tokens,
-    own_database,
-    pages,
-    postgres_answers,
-    wait_until,
-)
+from tests.support.databases import own_database, postgres_answers
+from tests.support.forwarder import Forwarder
+from tests.support.members import do, log_in, make_member, obtain_tokens
+from tests.support.pages import Page, pages, wait_until
 from tests.support.servers import Server
+from tests.support.site import Site, made_site
 
 LEASE_S = 3
 WRITTEN_S = 10.0
@@ -46,11 +37,11 @@ CHANNEL = "open/registry"
 
 
 @dataclass
-class Site:
+class Servers:
     """Connections are in ``a`` (Daphne) and ``b`` (uvicorn); ``c`` holds none and is asked."""
 
     kind: str
-    members: MembersSite
+    site: Site
     url: str
     a: Server
     b: Server
@@ -58,26 +49,26 @@ class Site:
 
 
 @pytest.fixture(scope="module", params=["sqlite-pubsub", "postgres-pubsub", "sqlite-core"])
-def site(
+def servers(
     request: pytest.FixtureRequest, redis_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
+) -> Iterator[Servers]:
     with serving(request.param, redis_url, tmp_path_factory.mktemp("registry")) as made:
         yield made
 
 
 @contextlib.contextmanager
-def serving(kind: str, redis_url: str, directory: Path) -> Iterator[Site]:
+def serving(kind: str, redis_url: str, directory: Path) -> Iterator[Servers]:
     database, _, layer = kind.partition("-")
     if database == "postgres" and not postgres_answers():
         pytest.skip("no PostgreSQL answers")
     with own_database(database, directory) as url, made_site(url, redis_url, **SETTINGS) as made:
-        members = made.having(MEMBERS_LAYER=layer)
+        members = made.having(SITE_LAYER=layer)
         with (
             members.serve("daphne") as a,
             members.serve("uvicorn") as b,
             members.serve("uvicorn") as c,
         ):
-            yield Site(kind, members, url, a, b, c)
+            yield Servers(kind, members, url, a, b, c)
             for server in (a, b, c):
                 assert "Traceback" not in server.log(), server.log()[-5000:]
 
@@ -124,20 +115,20 @@ async def hears(page: Page, word: str, timeout: float = 5.0) -> None:
 # -- what is there ---------------------------------------------------------------------------------
 
 
-async def test_connections_of_several_users_in_two_processes_are_written(site: Site) -> None:
+async def test_connections_of_several_users_in_two_processes_are_written(servers: Servers) -> None:
     async with pages() as open_one:
-        alice, bob = await make_member(site.c), await make_member(site.c)
-        cookie = await log_in(site.c, alice)
+        alice, bob = await make_member(servers.c), await make_member(servers.c)
+        cookie = await log_in(servers.c, alice)
         opened = [
-            await open_one(site.a, cookie=cookie),
-            await open_one(site.b, cookie=cookie),
-            await open_one(site.b, token=(await obtain_tokens(site.c, bob))["access"]),
-            await open_one(site.a),
+            await open_one(servers.a, cookie=cookie),
+            await open_one(servers.b, cookie=cookie),
+            await open_one(servers.b, token=(await obtain_tokens(servers.c, bob))["access"]),
+            await open_one(servers.a),
         ]
         for page in opened:
             await page.subscribe(CHANNEL)
         found = await rows_when(
-            site.c,
+            servers.c,
             lambda found: (
                 len(found["connections"]) == 4
                 # The user's own channel, and one more.
@@ -158,27 +149,27 @@ async def test_connections_of_several_users_in_two_processes_are_written(site: S
             "127.0.0.1",
         )
         assert {node["pid"] for node in found["alive"]} == {
-            site.a.process.pid,
-            site.b.process.pid,
+            servers.a.process.pid,
+            servers.b.process.pid,
         }
         await opened[2].end()
-        await rows_when(site.c, lambda found: not of_user(found, bob.id), "bob's row gone")
-    await rows_when(site.c, lambda found: found["all_connections"] == 0, "nobody is there")
+        await rows_when(servers.c, lambda found: not of_user(found, bob.id), "bob's row gone")
+    await rows_when(servers.c, lambda found: found["all_connections"] == 0, "nobody is there")
 
 
-async def test_other_channels_are_written(site: Site) -> None:
+async def test_other_channels_are_written(servers: Servers) -> None:
     async with pages() as open_one:
-        member = await make_member(site.c)
-        page = await open_one(site.b, cookie=await log_in(site.c, member))
+        member = await make_member(servers.c)
+        page = await open_one(servers.b, cookie=await log_in(servers.c, member))
         await page.subscribe(CHANNEL)
         await rows_when(
-            site.c,
+            servers.c,
             lambda found: [row["channels"] for row in of_user(found, member.id)] == [2],
             "two channels",
         )
         await page.send(type="unsubscribe", channel=CHANNEL, id="u")
         await rows_when(
-            site.c,
+            servers.c,
             lambda found: [row["channels"] for row in of_user(found, member.id)] == [1],
             "one channel",
         )
@@ -186,17 +177,19 @@ async def test_other_channels_are_written(site: Site) -> None:
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 async def test_rows_of_a_process_that_is_killed_are_gone_within_the_lease(
-    site: Site, kind: str
+    servers: Servers, kind: str
 ) -> None:
     async with pages() as open_one:
-        member = await make_member(site.c)
-        cookie = await log_in(site.c, member)
-        bystander = await open_one(site.a, cookie=await log_in(site.c, await make_member(site.c)))
-        with site.members.serve(kind) as server:
+        member = await make_member(servers.c)
+        cookie = await log_in(servers.c, member)
+        bystander = await open_one(
+            servers.a, cookie=await log_in(servers.c, await make_member(servers.c))
+        )
+        with servers.site.serve(kind) as server:
             page = await open_one(server, cookie=cookie)
             await page.subscribe(CHANNEL)
             found = await rows_when(
-                site.c,
+                servers.c,
                 lambda found: [row["channels"] for row in of_user(found, member.id)] == [2],
                 "its row, with the channel",
             )
@@ -204,47 +197,49 @@ async def test_rows_of_a_process_that_is_killed_are_gone_within_the_lease(
             os.killpg(server.process.pid, signal.SIGKILL)
             killed_at = time.monotonic()
             await rows_when(
-                site.c,
+                servers.c,
                 lambda found: not of_user(found, member.id),
                 "its lease is over",
                 LEASE_S + 2,
             )
             assert time.monotonic() - killed_at < LEASE_S + 1.0
         found = await rows_when(
-            site.c, lambda found: dead["pk"] not in found["nodes"], "it is swept", 5 * LEASE_S
+            servers.c, lambda found: dead["pk"] not in found["nodes"], "it is swept", 5 * LEASE_S
         )
         assert found["all_connections"] == len(found["connections"])
         # Its places in the layer's groups too, which the core layer keeps for a day.
         await wait_until(
-            lambda: members_of_groups(site, dead["inbox"]), "it is in no group", 2 * LEASE_S + 5
+            lambda: members_of_groups(servers, dead["inbox"]), "it is in no group", 2 * LEASE_S + 5
         )
         await bystander.round_trip()
 
 
-async def members_of_groups(site: Site, inbox: str) -> bool:
+async def members_of_groups(servers: Servers, inbox: str) -> bool:
     """Whether the inbox is in no group of the core layer's."""
     import redis.asyncio
 
-    environment = site.members.environment
-    async with redis.asyncio.from_url(environment["MEMBERS_REDIS_URL"]) as client:
-        async for key in client.scan_iter(match=f"{environment['MEMBERS_REDIS_PREFIX']}:group:*"):
+    environment = servers.site.environment
+    async with redis.asyncio.from_url(environment["SITE_REDIS_URL"]) as client:
+        async for key in client.scan_iter(match=f"{environment['SITE_REDIS_PREFIX']}:group:*"):
             if await client.type(key) == b"zset" and await client.zscore(key, inbox) is not None:
                 return False
     return True
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
-async def test_rows_of_a_process_that_is_stopped_are_gone_at_once(site: Site, kind: str) -> None:
+async def test_rows_of_a_process_that_is_stopped_are_gone_at_once(
+    servers: Servers, kind: str
+) -> None:
     async with pages() as open_one:
-        member = await make_member(site.c)
-        with site.members.serve(kind) as server:
-            page = await open_one(server, cookie=await log_in(site.c, member))
-            found = await rows_when(site.c, lambda found: of_user(found, member.id), "its row")
+        member = await make_member(servers.c)
+        with servers.site.serve(kind) as server:
+            page = await open_one(server, cookie=await log_in(servers.c, member))
+            found = await rows_when(servers.c, lambda found: of_user(found, member.id), "its row")
             (node,) = [n for n in found["alive"] if n["pid"] == server.process.pid]
             os.kill(server.process.pid, signal.SIGTERM)
             assert await page.closed() == 4503
             await asyncio.to_thread(server.process.wait, 20)
-            found = await rows(site.c)
+            found = await rows(servers.c)
             assert node["pk"] not in found["nodes"]
             assert of_user(found, member.id) == []
 
@@ -269,7 +264,7 @@ async def outage(kind: str, redis_url: str, directory: Path) -> AsyncIterator[Ou
     async with AsyncExitStack() as stack:
         url = await entered(stack, own_database(database, directory))
         made = await entered(stack, made_site(url, redis_url, **SETTINGS))
-        direct = made.having(MEMBERS_LAYER=layer)
+        direct = made.having(SITE_LAYER=layer)
         through, forwarder = direct, None
         if database == "postgres":
             parts = urllib.parse.urlsplit(url)
@@ -277,7 +272,7 @@ async def outage(kind: str, redis_url: str, directory: Path) -> AsyncIterator[Ou
             await forwarder.start()
             stack.push_async_callback(forwarder.refuse)
             moved = parts._replace(netloc=f"{parts.username}@127.0.0.1:{forwarder.port}")
-            through = direct.having(MEMBERS_DATABASE_URL=moved.geturl())
+            through = direct.having(SITE_DATABASE_URL=moved.geturl())
         found = Outage(
             await entered(stack, through.serve("daphne")),
             await entered(stack, through.serve("uvicorn")),
@@ -344,40 +339,40 @@ async def test_database_that_is_away_touches_nobody_and_is_caught_up_with(
 ) -> None:
     if kind.startswith("postgres") and not postgres_answers():
         pytest.skip("no PostgreSQL answers")
-    async with outage(kind, redis_url, tmp_path) as site, pages() as open_one:
-        member = await make_member(site.direct)
-        cookie = await log_in(site.direct, member)
-        staying = [await open_one(server, cookie=cookie) for server in (site.a, site.b)]
-        leaving = [await open_one(server, cookie=cookie) for server in (site.a, site.b)]
+    async with outage(kind, redis_url, tmp_path) as servers, pages() as open_one:
+        member = await make_member(servers.direct)
+        cookie = await log_in(servers.direct, member)
+        staying = [await open_one(server, cookie=cookie) for server in (servers.a, servers.b)]
+        leaving = [await open_one(server, cookie=cookie) for server in (servers.a, servers.b)]
         for page in (*staying, *leaving):
             await page.subscribe(CHANNEL)
         before = await rows_when(
-            site.direct, lambda found: len(of_user(found, member.id)) == 4, "four rows"
+            servers.direct, lambda found: len(of_user(found, member.id)) == 4, "four rows"
         )
         begun_at = time.monotonic()
-        await site.begin()
+        await servers.begin()
         try:
             for page in leaving:
                 await page.end()
-            coming = [await open_one(server) for server in (site.a, site.b)]
+            coming = [await open_one(server) for server in (servers.a, servers.b)]
             number = 0
             # Longer than two leases: after that, others would sweep.
             while time.monotonic() - begun_at < 3 * LEASE_S:
                 number += 1
-                page = await open_one((site.a, site.b)[number % 2])
+                page = await open_one((servers.a, servers.b)[number % 2])
                 await page.subscribe(CHANNEL)
                 await page.send(type="ping", id=1)
                 # A publication does not need the database.
-                await do_publish(site.direct, staying, f"word {number}")
+                await do_publish(servers.direct, staying, f"word {number}")
                 await page.end()
                 await coming[0].round_trip()
         finally:
-            await site.end()
+            await servers.end()
         for page in coming:
             await page.subscribe(CHANNEL)
-        await do_publish(site.direct, (*staying, *coming), "it is back")
+        await do_publish(servers.direct, (*staying, *coming), "it is back")
         found = await rows_when(
-            site.direct,
+            servers.direct,
             lambda found: (
                 len(of_user(found, member.id)) == 2
                 and len(found["connections"]) == found["all_connections"] == 4
@@ -389,7 +384,7 @@ async def test_database_that_is_away_touches_nobody_and_is_caught_up_with(
         assert set(found["nodes"]) == set(before["nodes"])
         # Every later publication comes too: nobody was taken out of a group.
         for number in range(10):
-            await do_publish(site.direct, (*staying, *coming), f"later {number}")
+            await do_publish(servers.direct, (*staying, *coming), f"later {number}")
             await asyncio.sleep(LEASE_S / 10)  # not a wait for anything: time for a sweep
         for page in (*staying, *coming):
             assert page.closed_at is None

@@ -13,24 +13,21 @@ from typing import Any
 
 import pytest
 
+from tests.support.databases import own_database, postgres_answers
 from tests.support.members import (
     HTTPError,
     Member,
-    MembersSite,
-    Page,
     cookie_of,
     do,
     http,
     key_of,
     log_in,
-    made_site,
     make_member,
     obtain_tokens,
-    own_database,
-    pages,
-    postgres_answers,
 )
+from tests.support.pages import Page, pages
 from tests.support.servers import Server
+from tests.support.site import Site, made_site
 
 PROMPTLY_S = 1.0
 SWEEP_INTERVAL_S = 0.5
@@ -38,11 +35,11 @@ NEVER_S = 3_600.0
 
 
 @dataclass
-class Site:
+class Servers:
     """Two processes: what happens in ``a`` ends connections in ``b``."""
 
     kind: str
-    members: MembersSite
+    site: Site
     a: Server
     b: Server
     latencies: dict[str, float] = field(default_factory=dict)
@@ -57,25 +54,27 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def site(kind: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def servers(
+    kind: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
     with serving(kind, redis_url, tmp_path_factory.mktemp("members")) as made:
         yield made
 
 
 @contextlib.contextmanager
-def serving(kind: str, redis_url: str, directory: Path) -> Iterator[Site]:
+def serving(kind: str, redis_url: str, directory: Path) -> Iterator[Servers]:
     """Neither a poll nor a sweep comes to help: what ends here was ended by message."""
     database_kind, _, layer = kind.partition("-")
     with (
         own_database(database_kind, directory) as url,
         made_site(url, redis_url, REVOCATION_POLL_INTERVAL=NEVER_S, SWEEP_INTERVAL=NEVER_S) as made,
     ):
-        members = made.having(MEMBERS_LAYER=layer)
+        members = made.having(SITE_LAYER=layer)
         with members.serve("daphne") as a, members.serve("uvicorn") as b:
-            site = Site(kind, members, a, b)
-            yield site
+            servers = Servers(kind, members, a, b)
+            yield servers
             assert_nothing_failed(a, b)
-    figures = ", ".join(f"{what} {s * 1000:.0f} ms" for what, s in site.latencies.items())
+    figures = ", ".join(f"{what} {s * 1000:.0f} ms" for what, s in servers.latencies.items())
     print(f"\nrevocation, {kind}: {figures}")
 
 
@@ -88,20 +87,20 @@ def assert_nothing_failed(*servers: Server) -> None:
 class Scene:
     """One user's connections in process b, each opened with a proof of its own, and a bystander's."""
 
-    site: Site
+    servers: Servers
     member: Member
     open: Callable[..., Awaitable[Page]]
     cookies: list[str] = field(default_factory=list)
     pages: dict[str, Page] = field(default_factory=dict)
 
     async def by_session(self, name: str) -> str:
-        cookie = await log_in(self.site.a, self.member)
-        self.pages[name] = await self.open(self.site.b, cookie=cookie)
+        cookie = await log_in(self.servers.a, self.member)
+        self.pages[name] = await self.open(self.servers.b, cookie=cookie)
         return cookie
 
     async def by_token(self, name: str, *, stock: bool = False) -> dict[str, str]:
-        tokens = await obtain_tokens(self.site.a, self.member, stock=stock)
-        self.pages[name] = await self.open(self.site.b, token=tokens["access"])
+        tokens = await obtain_tokens(self.servers.a, self.member, stock=stock)
+        self.pages[name] = await self.open(self.servers.b, token=tokens["access"])
         return tokens
 
     async def ends(self, what: str, cause: Awaitable[Any], *names: str) -> None:
@@ -111,7 +110,7 @@ class Scene:
         codes = await asyncio.gather(*(self.pages[name].closed() for name in names))
         assert codes == [4401] * len(names)
         latest = max((self.pages[name].closed_at or 0.0) - started_at for name in names)
-        self.site.latencies[what] = latest
+        self.servers.latencies[what] = latest
         assert latest < PROMPTLY_S, f"{what} took {latest:.3f} s"
         for name in names:
             closing = self.pages[name].messages[-1]
@@ -123,10 +122,10 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(site: Site) -> AsyncIterator[Scene]:
+async def scene(servers: Servers) -> AsyncIterator[Scene]:
     async with pages() as open_one:
-        made = Scene(site, await make_member(site.a), open_one)
-        bystander = Scene(site, await make_member(site.a), open_one)
+        made = Scene(servers, await make_member(servers.a), open_one)
+        bystander = Scene(servers, await make_member(servers.a), open_one)
         await bystander.by_session("session")
         await bystander.by_token("token")
         made.pages = {f"bystander's {name}": page for name, page in bystander.pages.items()}
@@ -149,18 +148,18 @@ async def stays_out(server: Server, scene: Scene, **proof: str) -> None:
 @pytest.mark.parametrize("action", ["logout", "flush"])
 async def test_end_of_a_login_session_ends_its_connections_alone(scene: Scene, action: str) -> None:
     cookie = await scene.by_session("one tab")
-    scene.pages["another tab"] = await scene.open(scene.site.b, cookie=cookie)
-    scene.pages["a tab of process a"] = await scene.open(scene.site.a, cookie=cookie)
+    scene.pages["another tab"] = await scene.open(scene.servers.b, cookie=cookie)
+    scene.pages["a tab of process a"] = await scene.open(scene.servers.a, cookie=cookie)
     await scene.by_session("another login")
     await scene.by_token("a token")
     await scene.ends(
         action,
-        do(scene.site.a, action, cookie=cookie),
+        do(scene.servers.a, action, cookie=cookie),
         "one tab",
         "another tab",
         "a tab of process a",
     )
-    await stays_out(scene.site.b, scene, cookie=cookie)
+    await stays_out(scene.servers.b, scene, cookie=cookie)
 
 
 async def test_session_row_deleted_through_the_orm_ends_its_connections(scene: Scene) -> None:
@@ -168,7 +167,7 @@ async def test_session_row_deleted_through_the_orm_ends_its_connections(scene: S
     await scene.by_session("another login")
     await scene.ends(
         "session row deleted",
-        do(scene.site.a, "delete-session", key=key_of(cookie)),
+        do(scene.servers.a, "delete-session", key=key_of(cookie)),
         "one login",
     )
 
@@ -177,37 +176,37 @@ async def test_ticket_ends_with_the_login_session_it_came_from(scene: Scene) -> 
     cookie = await scene.by_session("the session")
     await scene.by_session("another login")
     ticket = await ticket_of(scene, cookie)
-    scene.pages["the ticket"] = await scene.open(scene.site.b, query=f"ticket={ticket}")
+    scene.pages["the ticket"] = await scene.open(scene.servers.b, query=f"ticket={ticket}")
     await scene.ends(
         "logout with a ticket",
-        do(scene.site.a, "logout", cookie=cookie),
+        do(scene.servers.a, "logout", cookie=cookie),
         "the session",
         "the ticket",
     )
 
 
 async def ticket_of(scene: Scene, cookie: str) -> str:
-    found, _ = await http(scene.site.a, "/realtime/ticket/", body={}, cookie=cookie, csrf=True)
+    found, _ = await http(scene.servers.a, "/realtime/ticket/", body={}, cookie=cookie, csrf=True)
     ticket: str = found["ticket"]
     return ticket
 
 
 async def test_core_layer_carries_revocations_and_rechecks(redis_url: str, tmp_path: Path) -> None:
-    with serving("sqlite-core", redis_url, tmp_path) as site:
+    with serving("sqlite-core", redis_url, tmp_path) as servers:
         async with pages() as open_one:
-            scene = Scene(site, await make_member(site.a), open_one)
+            scene = Scene(servers, await make_member(servers.a), open_one)
             cookie = await scene.by_session("one login")
             await scene.by_session("another login")
             await scene.by_token("a token")
-            await scene.ends("logout", do(site.a, "logout", cookie=cookie), "one login")
+            await scene.ends("logout", do(servers.a, "logout", cookie=cookie), "one login")
             channel = room(scene, "lost")
             page = await seated(scene, channel)
             await lose_seat(scene, channel)
-            await do(site.a, "recheck", channel=channel)
+            await do(servers.a, "recheck", channel=channel)
             await taken_away(page, channel, timeout=PROMPTLY_S)
             await scene.ends(
                 "password set",
-                do(site.a, "set-password", user=scene.member.id, password="another"),
+                do(servers.a, "set-password", user=scene.member.id, password="another"),
                 "another login",
                 "a token",
                 "the page",
@@ -222,13 +221,13 @@ async def test_password_change_ends_all_connections_of_before(scene: Scene) -> N
     cookie = await scene.by_session("the one that changes it")
     await scene.by_session("another login")
     await scene.by_token("a token")
-    ticket = await ticket_of(scene, await log_in(scene.site.a, scene.member))
-    scene.pages["a ticket"] = await scene.open(scene.site.b, query=f"ticket={ticket}")
+    ticket = await ticket_of(scene, await log_in(scene.servers.a, scene.member))
+    scene.pages["a ticket"] = await scene.open(scene.servers.b, query=f"ticket={ticket}")
     answers: list[str | None] = []
 
     async def change() -> None:
         _, fresh = await http(
-            scene.site.a, "/do/change-password/", cookie=cookie, password="another"
+            scene.servers.a, "/do/change-password/", cookie=cookie, password="another"
         )
         answers.append(fresh)
 
@@ -243,39 +242,39 @@ async def test_password_change_ends_all_connections_of_before(scene: Scene) -> N
     (fresh,) = answers
     assert fresh is not None
     assert fresh != cookie
-    page = await scene.open(scene.site.b, cookie=fresh)
+    page = await scene.open(scene.servers.b, cookie=fresh)
     await page.round_trip()
-    await stays_out(scene.site.b, scene, cookie=cookie)
+    await stays_out(scene.servers.b, scene, cookie=cookie)
 
 
 async def test_password_set_by_somebody_else_ends_all_connections(scene: Scene) -> None:
     cookie = await scene.by_session("a session")
     tokens = await scene.by_token("a token")
-    scene.pages["both"] = await scene.open(scene.site.b, cookie=cookie)
+    scene.pages["both"] = await scene.open(scene.servers.b, cookie=cookie)
     await scene.pages["both"].send(type="auth", token=tokens["access"])
     await scene.pages["both"].of_type("auth_ok")
     await scene.ends(
         "password set",
-        do(scene.site.a, "set-password", user=scene.member.id, password="another"),
+        do(scene.servers.a, "set-password", user=scene.member.id, password="another"),
         "a session",
         "a token",
         "both",
     )
-    await stays_out(scene.site.b, scene, cookie=cookie)
-    await stays_out(scene.site.b, scene, token=tokens["access"])
+    await stays_out(scene.servers.b, scene, cookie=cookie)
+    await stays_out(scene.servers.b, scene, token=tokens["access"])
 
 
 async def test_password_change_ends_who_came_in_before_its_commit(scene: Scene) -> None:
     """Between the save and the commit the old password is still good, and is written into the proof."""
-    cookie = await log_in(scene.site.a, scene.member)
+    cookie = await log_in(scene.servers.a, scene.member)
     change = asyncio.create_task(
-        do(scene.site.a, "change-password-slowly", user=scene.member.id, seconds="1.5")
+        do(scene.servers.a, "change-password-slowly", user=scene.member.id, seconds="1.5")
     )
     await asyncio.sleep(0.7)  # not a wait for anything: the moment itself is what is tried
-    scene.pages["late"] = await scene.open(scene.site.b, cookie=cookie)
-    if scene.site.kind.startswith("postgres"):  # SQLite has one writer at a time
-        late = await obtain_tokens(scene.site.b, scene.member)
-        scene.pages["late token"] = await scene.open(scene.site.b, token=late["access"])
+    scene.pages["late"] = await scene.open(scene.servers.b, cookie=cookie)
+    if scene.servers.kind.startswith("postgres"):  # SQLite has one writer at a time
+        late = await obtain_tokens(scene.servers.b, scene.member)
+        scene.pages["late token"] = await scene.open(scene.servers.b, token=late["access"])
     names = [name for name in scene.pages if name.startswith("late")]
     assert not change.done()
     await change
@@ -287,17 +286,17 @@ async def test_password_change_ends_who_came_in_before_its_commit(scene: Scene) 
 
 @pytest.mark.parametrize("model", ["user", "employee", "customer"])
 async def test_deactivated_user_is_off(scene: Scene, model: str) -> None:
-    scene.member = await make_member(scene.site.a, model)
+    scene.member = await make_member(scene.servers.a, model)
     cookie = await scene.by_session("a session")
     tokens = await scene.by_token("a token")
     await scene.ends(
         f"deactivated {model}",
-        do(scene.site.a, "deactivate", user=scene.member.id, model=model),
+        do(scene.servers.a, "deactivate", user=scene.member.id, model=model),
         "a session",
         "a token",
     )
-    await stays_out(scene.site.b, scene, cookie=cookie)
-    await stays_out(scene.site.b, scene, token=tokens["access"])
+    await stays_out(scene.servers.b, scene, cookie=cookie)
+    await stays_out(scene.servers.b, scene, token=tokens["access"])
 
 
 async def test_deleted_user_is_off(scene: Scene) -> None:
@@ -305,23 +304,23 @@ async def test_deleted_user_is_off(scene: Scene) -> None:
     tokens = await scene.by_token("a token")
     await scene.ends(
         "user deleted",
-        do(scene.site.a, "delete-user", user=scene.member.id),
+        do(scene.servers.a, "delete-user", user=scene.member.id),
         "a session",
         "a token",
     )
-    await stays_out(scene.site.b, scene, cookie=cookie)
-    await stays_out(scene.site.b, scene, token=tokens["access"])
+    await stays_out(scene.servers.b, scene, cookie=cookie)
+    await stays_out(scene.servers.b, scene, token=tokens["access"])
 
 
 # -- tokens ----------------------------------------------------------------------------------------
 
 
 async def blacklist(scene: Scene, refresh: str) -> None:
-    await http(scene.site.a, "/api/token/blacklist/", body={"refresh": refresh})
+    await http(scene.servers.a, "/api/token/blacklist/", body={"refresh": refresh})
 
 
 async def rotate(scene: Scene, refresh: str) -> dict[str, str]:
-    found, _ = await http(scene.site.a, "/api/token/refresh/", body={"refresh": refresh})
+    found, _ = await http(scene.servers.a, "/api/token/refresh/", body={"refresh": refresh})
     tokens: dict[str, str] = found
     return tokens
 
@@ -329,7 +328,7 @@ async def rotate(scene: Scene, refresh: str) -> dict[str, str]:
 async def test_blacklisted_refresh_token_ends_its_family_alone(scene: Scene) -> None:
     tokens = await scene.by_token("one login")
     rotated = await rotate(scene, tokens["refresh"])
-    scene.pages["one login, refreshed"] = await scene.open(scene.site.b, token=rotated["access"])
+    scene.pages["one login, refreshed"] = await scene.open(scene.servers.b, token=rotated["access"])
     await scene.by_token("another login")
     await scene.by_session("a session")
     await scene.ends(
@@ -338,7 +337,7 @@ async def test_blacklisted_refresh_token_ends_its_family_alone(scene: Scene) -> 
         "one login",
         "one login, refreshed",
     )
-    await stays_out(scene.site.b, scene, token=rotated["access"])
+    await stays_out(scene.servers.b, scene, token=rotated["access"])
 
 
 async def test_blacklisted_token_without_family_ends_all_the_users_tokens(scene: Scene) -> None:
@@ -360,17 +359,17 @@ async def test_rotation_ends_nothing(scene: Scene, stock: bool) -> None:
     tokens = await scene.by_token("before", stock=stock)
     for number in range(3):
         tokens = await rotate(scene, tokens["refresh"])
-        scene.pages[f"after {number}"] = await scene.open(scene.site.b, token=tokens["access"])
+        scene.pages[f"after {number}"] = await scene.open(scene.servers.b, token=tokens["access"])
     with pytest.raises(HTTPError, match="401"):
         await rotate(scene, (await spent(scene))["refresh"])
     # Whatever went out with the rotations has been heard once what went out later is.
     cookie = await scene.by_session("a session")
-    await scene.ends("after rotations", do(scene.site.a, "logout", cookie=cookie), "a session")
+    await scene.ends("after rotations", do(scene.servers.a, "logout", cookie=cookie), "a session")
 
 
 async def spent(scene: Scene) -> dict[str, str]:
     """Tokens whose refresh token was rotated away."""
-    tokens = await obtain_tokens(scene.site.a, scene.member)
+    tokens = await obtain_tokens(scene.servers.a, scene.member)
     await rotate(scene, tokens["refresh"])
     return tokens
 
@@ -383,13 +382,13 @@ async def test_revoked_user_is_off_until_the_next_login(scene: Scene) -> None:
     tokens = await scene.by_token("a token")
     await scene.ends(
         "revoke(user=)",
-        do(scene.site.a, "revoke", user=scene.member.id),
+        do(scene.servers.a, "revoke", user=scene.member.id),
         "a session",
         "a token",
     )
-    await stays_out(scene.site.b, scene, cookie=cookie)
-    await stays_out(scene.site.b, scene, token=tokens["access"])
-    page = await scene.open(scene.site.b, cookie=await log_in(scene.site.a, scene.member))
+    await stays_out(scene.servers.b, scene, cookie=cookie)
+    await stays_out(scene.servers.b, scene, token=tokens["access"])
+    page = await scene.open(scene.servers.b, cookie=await log_in(scene.servers.a, scene.member))
     await page.round_trip()
 
 
@@ -398,22 +397,22 @@ async def test_revoked_login_session_is_off(scene: Scene) -> None:
     await scene.by_session("another login")
     await scene.ends(
         "revoke(login_session=)",
-        do(scene.site.a, "revoke", login_session=key_of(cookie)),
+        do(scene.servers.a, "revoke", login_session=key_of(cookie)),
         "one login",
     )
-    await stays_out(scene.site.b, scene, cookie=cookie)
+    await stays_out(scene.servers.b, scene, cookie=cookie)
 
 
 async def test_revoked_access_token_is_off(scene: Scene) -> None:
     tokens = await scene.by_token("one token")
     rotated = await rotate(scene, tokens["refresh"])
-    scene.pages["the same login"] = await scene.open(scene.site.b, token=rotated["access"])
+    scene.pages["the same login"] = await scene.open(scene.servers.b, token=rotated["access"])
     await scene.ends(
-        "revoke(token=)", do(scene.site.a, "revoke", token=tokens["access"]), "one token"
+        "revoke(token=)", do(scene.servers.a, "revoke", token=tokens["access"]), "one token"
     )
     await scene.ends(
         "revoke(token=<refresh>)",
-        do(scene.site.a, "revoke", token=rotated["refresh"]),
+        do(scene.servers.a, "revoke", token=rotated["refresh"]),
         "the same login",
     )
 
@@ -425,7 +424,7 @@ async def test_command_disconnects(scene: Scene) -> None:
 
     async def command(*arguments: str) -> float:
         """When the command's own process had said what it did."""
-        await asyncio.to_thread(scene.site.members.manage, "realtime_disconnect", *arguments)
+        await asyncio.to_thread(scene.servers.site.manage, "realtime_disconnect", *arguments)
         return time.time()
 
     ended_at = await command("--session", key_of(cookie))
@@ -446,7 +445,7 @@ async def seated(scene: Scene, *rooms: str) -> Page:
     await scene.by_session("the page")
     page = scene.pages["the page"]
     for room in rooms:
-        await do(scene.site.a, "sit", room=room.partition("/")[2], user=scene.member.id)
+        await do(scene.servers.a, "sit", room=room.partition("/")[2], user=scene.member.id)
         await page.subscribe(room)
     return page
 
@@ -456,7 +455,7 @@ def room(scene: Scene, name: str, kind: str = "rooms") -> str:
 
 
 async def lose_seat(scene: Scene, channel: str) -> None:
-    await do(scene.site.a, "stand-up", room=channel.partition("/")[2], user=scene.member.id)
+    await do(scene.servers.a, "stand-up", room=channel.partition("/")[2], user=scene.member.id)
 
 
 async def taken_away(page: Page, channel: str, timeout: float = 20.0) -> dict[str, Any]:
@@ -477,17 +476,17 @@ async def test_recheck_takes_away_what_is_no_longer_allowed(scene: Scene, by: st
     kept, lost = room(scene, "kept"), room(scene, "lost")
     page = await seated(scene, kept, lost)
     await lose_seat(scene, lost)
-    await do(scene.site.b, "publish", channel=lost, payload="before")
+    await do(scene.servers.b, "publish", channel=lost, payload="before")
     await page.until(lambda m: m.get("payload") == "before", "a publication")
     started_at = time.time()
     what = {"channel": lost} if by == "channel" else {"user": scene.member.id}
-    await do(scene.site.a, "recheck", **what)
+    await do(scene.servers.a, "recheck", **what)
     message = await taken_away(page, lost)
     latency = page.times[page.messages.index(message)] - started_at
-    scene.site.latencies[f"recheck({by}=)"] = latency
+    scene.servers.latencies[f"recheck({by}=)"] = latency
     assert latency < PROMPTLY_S
-    await do(scene.site.a, "publish", channel=lost, payload="after")
-    await do(scene.site.a, "publish", channel=kept, payload="after")
+    await do(scene.servers.a, "publish", channel=lost, payload="after")
+    await do(scene.servers.a, "publish", channel=kept, payload="after")
     await page.until(lambda m: m.get("channel") == kept and m["type"] == "message", "the other")
     assert page.payloads(lost) == ["before"]
 
@@ -497,11 +496,11 @@ async def test_recheck_during_a_subscribe_is_not_lost(scene: Scene) -> None:
     channel = room(scene, "slow", "slow")
     await scene.by_session("the page")
     page = scene.pages["the page"]
-    await do(scene.site.a, "sit", room=channel.partition("/")[2], user=scene.member.id)
+    await do(scene.servers.a, "sit", room=channel.partition("/")[2], user=scene.member.id)
     await page.send(type="subscribe", channel=channel, id=1)
     await asyncio.sleep(0.15)  # not a wait for anything: the hook is on its way for 0.4 s
     await lose_seat(scene, channel)
-    await do(scene.site.a, "recheck", channel=channel)
+    await do(scene.servers.a, "recheck", channel=channel)
     assert not any(m["type"] == "subscribed" for m in page.messages), "the hook was faster"
     await taken_away(page, channel)
 
@@ -511,7 +510,7 @@ async def test_channels_own_interval_takes_away_what_is_no_longer_allowed(scene:
     page = await seated(scene, kept, lost)
     await lose_seat(scene, lost)
     await taken_away(page, lost, timeout=0.5 + PROMPTLY_S)
-    await do(scene.site.a, "publish", channel=kept, payload="there")
+    await do(scene.servers.a, "publish", channel=kept, payload="there")
     await page.until(lambda m: m.get("payload") == "there", "a publication")
 
 
@@ -519,41 +518,41 @@ async def test_channels_own_interval_takes_away_what_is_no_longer_allowed(scene:
 
 
 @pytest.fixture(scope="module")
-def swept(site: Site) -> Iterator[Server]:
+def swept(servers: Servers) -> Iterator[Server]:
     """A third process, which sweeps."""
     interval = {"SWEEP_INTERVAL": SWEEP_INTERVAL_S}
-    with site.members.having(realtime=interval).serve("uvicorn") as server:
+    with servers.site.having(realtime=interval).serve("uvicorn") as server:
         yield server
         assert_nothing_failed(server)
 
 
 @contextlib.contextmanager
-def measured(site: Site, what: str) -> Iterator[None]:
+def measured(servers: Servers, what: str) -> Iterator[None]:
     started_at = time.time()
     yield
-    site.latencies[what] = time.time() - started_at
-    assert site.latencies[what] < SWEEP_INTERVAL_S + PROMPTLY_S
+    servers.latencies[what] = time.time() - started_at
+    assert servers.latencies[what] < SWEEP_INTERVAL_S + PROMPTLY_S
 
 
 async def sql(scene: Scene, statement: str) -> None:
-    assert await do(scene.site.a, "sql", statement=statement) == 1, statement
+    assert await do(scene.servers.a, "sql", statement=statement) == 1, statement
 
 
 async def test_sweep_finds_a_session_deleted_by_sql(scene: Scene, swept: Server) -> None:
-    cookie = await log_in(scene.site.a, scene.member)
+    cookie = await log_in(scene.servers.a, scene.member)
     page = await scene.open(swept, cookie=cookie)
-    other = await scene.open(swept, cookie=await log_in(scene.site.a, scene.member))
-    with measured(scene.site, "sweep: session"):
+    other = await scene.open(swept, cookie=await log_in(scene.servers.a, scene.member))
+    with measured(scene.servers, "sweep: session"):
         await sql(scene, f"DELETE FROM django_session WHERE session_key = '{key_of(cookie)}'")
         assert await page.closed() == 4401
     await other.round_trip()
 
 
 async def test_sweep_finds_a_user_deactivated_by_sql(scene: Scene, swept: Server) -> None:
-    page = await scene.open(swept, cookie=await log_in(scene.site.a, scene.member))
-    tokens = await obtain_tokens(scene.site.a, scene.member)
+    page = await scene.open(swept, cookie=await log_in(scene.servers.a, scene.member))
+    tokens = await obtain_tokens(scene.servers.a, scene.member)
     by_token = await scene.open(swept, token=tokens["access"])
-    with measured(scene.site, "sweep: is_active"):
+    with measured(scene.servers, "sweep: is_active"):
         await sql(scene, f"UPDATE auth_user SET is_active = false WHERE id = {scene.member.id}")
         assert await page.closed() == 4401
         assert await by_token.closed() == 4401
@@ -561,22 +560,22 @@ async def test_sweep_finds_a_user_deactivated_by_sql(scene: Scene, swept: Server
 
 async def test_sweep_finds_rights_changed_by_sql(scene: Scene, swept: Server) -> None:
     await sql(scene, f"UPDATE auth_user SET is_staff = true WHERE id = {scene.member.id}")
-    page = await scene.open(swept, cookie=await log_in(scene.site.a, scene.member))
+    page = await scene.open(swept, cookie=await log_in(scene.servers.a, scene.member))
     await page.subscribe("staff")
-    with measured(scene.site, "sweep: is_staff"):
+    with measured(scene.servers, "sweep: is_staff"):
         await sql(scene, f"UPDATE auth_user SET is_staff = false WHERE id = {scene.member.id}")
         await taken_away(page, "staff")
     await page.round_trip()
 
 
 async def test_sweep_leaves_everyone_else_alone(scene: Scene, swept: Server) -> None:
-    cookie = await log_in(scene.site.a, scene.member)
+    cookie = await log_in(scene.servers.a, scene.member)
     page = await scene.open(swept, cookie=cookie)
-    gone = await log_in(scene.site.a, scene.member)
+    gone = await log_in(scene.servers.a, scene.member)
     for _ in range(2):
         marked = await scene.open(swept, cookie=gone)
         await sql(scene, f"DELETE FROM django_session WHERE session_key = '{key_of(gone)}'")
         assert await marked.closed() == 4401
-        gone = await log_in(scene.site.a, scene.member)
+        gone = await log_in(scene.servers.a, scene.member)
     await page.round_trip()
     assert cookie_of(key_of(cookie)) == cookie

@@ -98,7 +98,7 @@ def test_command_reaches_the_subscribers_of_both(
 ) -> None:
     for subscriber in subscribers:
         subscriber.subscribe("public/command")
-    result = redis_site.manage(
+    result = redis_site.run_command(
         "realtime_publish", "public/command", '{"price": 178.4}', "--event", "changed"
     )
     assert (result.stdout, result.stderr) == ("Published to public/command.\n", "")
@@ -115,7 +115,7 @@ def test_model_saved_in_the_shell_reaches_the_subscribers_of_both(
         subscriber.subscribe("notes")
     code = """
 from django.db import transaction
-from tests.integration.project.models import Note
+from tests.site.publishing.models import Note
 Note.objects.create(text="saved")
 with transaction.atomic():
     Note.objects.create(text="committed")
@@ -126,7 +126,7 @@ try:
 except ZeroDivisionError:
     pass
 """
-    result = redis_site.manage("shell", "-c", code)
+    result = redis_site.run_command("shell", "-c", code)
     assert result.stderr == ""
     expected: list[object] = [{"text": "saved"}, {"text": "committed"}]
     assert_each_gets(subscribers, pair, "notes", expected)
@@ -199,7 +199,7 @@ WARNING = (
 
 
 def test_command_over_the_in_memory_layer_warns_and_names_the_remedy(site: Site) -> None:
-    result = site.manage("realtime_publish", "public/nobody", "1")
+    result = site.run_command("realtime_publish", "public/nobody", "1")
     assert result.stderr == WARNING
 
 
@@ -208,7 +208,7 @@ def test_shell_over_the_in_memory_layer_warns_once(site: Site) -> None:
         "from channels_realtime import publish\n"
         "for number in range(3): publish('public/nobody', number)\n"
     )
-    assert site.manage("shell", "-c", code).stderr == WARNING
+    assert site.run_command("shell", "-c", code).stderr == WARNING
 
 
 def test_server_over_the_in_memory_layer_does_not_warn(site: Site) -> None:
@@ -227,9 +227,9 @@ def test_publishing_to_an_unknown_channel_names_the_routes(site: Site) -> None:
         "try: publish('nowhere/1', 1)\n"
         "except UnknownChannel as error: print(error, file=sys.stderr)\n"
     )
-    stderr = site.manage("shell", "-c", code).stderr
+    stderr = site.run_command("shell", "-c", code).stderr
     assert stderr.startswith("channel 'nowhere/1' matches no registered route; there are: ")
-    assert "'rooms/<slug:room>'" in stderr
+    assert "'signed-in/<slug:room>'" in stderr
 
 
 def test_python_is_the_one_of_the_tests(site: Site) -> None:
@@ -238,4 +238,4 @@ def test_python_is_the_one_of_the_tests(site: Site) -> None:
     import channels_realtime
 
     expected = f"{sys.executable} {channels_realtime.__file__}\n"
-    assert site.manage("shell", "-c", code).stdout.endswith(expected)
+    assert site.manage("shell", "-c", code).endswith(expected)

@@ -1,4 +1,4 @@
-"""The channels that the tests subscribe and publish to."""
+"""Channels of every kind, for unit and integration tests."""
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404

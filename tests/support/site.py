@@ -6,14 +6,16 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tests.support.servers import ROOT, Server, daphne, free_port, run_server, uvicorn
 
-APPLICATION = "tests.integration.project.asgi:application"
+APPLICATION = "tests.site.asgi:application"
 SERVERS = {"daphne": daphne, "uvicorn": uvicorn}
 COMMAND_TIMEOUT_S = 60.0
 HTTP_TIMEOUT_S = 15.0
@@ -28,18 +30,15 @@ class Site:
     environment: Mapping[str, str]
 
     def having(self, *, realtime: Mapping[str, Any] | None = None, **variables: str) -> "Site":
-        """The same site with other variables.
-
-        Args:
-            realtime: what ``CHANNELS_REALTIME`` has beside the project's own.
-        """
+        """The same site with other variables, and with these keys in ``CHANNELS_REALTIME``."""
         changed = {**self.environment, **variables}
         if realtime is not None:
-            changed["SITE_REALTIME"] = json.dumps(realtime)
+            known = json.loads(self.environment.get("SITE_REALTIME", "{}"))
+            changed["SITE_REALTIME"] = json.dumps({**known, **realtime})
         return replace(self, environment=changed)
 
     @contextmanager
-    def serve(self, kind: str, *options: str) -> Iterator[Server]:
+    def serve(self, kind: str = "uvicorn", *options: str) -> Iterator[Server]:
         """A server of the site, ``daphne`` or ``uvicorn``, with these options of its own."""
         port = free_port()
         with run_server(
@@ -47,8 +46,12 @@ class Site:
         ) as server:
             yield server
 
-    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a management command; an exit status other than 0 fails."""
+    def manage(self, *arguments: str) -> str:
+        """What a management command prints; an exit status other than 0 fails."""
+        return self.run_command(*arguments).stdout
+
+    def run_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """As ``manage``; with what it wrote to the standard error."""
         result = subprocess.run(
             [sys.executable, "-m", "django", *arguments],
             cwd=ROOT,
@@ -63,6 +66,45 @@ class Site:
         return result
 
 
+def site_on(database_url: str, **variables: str) -> Site:
+    """The site on an existing database."""
+    return Site(
+        {
+            "DJANGO_SETTINGS_MODULE": "tests.site.settings",
+            "SITE_DATABASE_URL": database_url,
+            **variables,
+        }
+    )
+
+
+def new_site(directory: Path, **variables: str) -> Site:
+    """The site on a new SQLite database, with the accounts of ``prepare``."""
+    site = site_on(f"sqlite://{directory / (uuid.uuid4().hex + '.sqlite3')}", **variables)
+    site.manage("prepare")
+    return site
+
+
+@contextmanager
+def made_site(database_url: str, redis_url: str, **realtime: Any) -> Iterator[Site]:
+    """The site on an empty database and a Redis, without accounts; anonymous clients are refused.
+
+    Its keys in Redis have a prefix of their own, and are gone afterwards.
+    """
+    import redis  # only where there is one
+
+    prefix = f"test-{uuid.uuid4().hex}"
+    site = site_on(
+        database_url, SITE_LAYER="pubsub", SITE_REDIS_URL=redis_url, SITE_REDIS_PREFIX=prefix
+    ).having(realtime={"ALLOW_ANONYMOUS": False, **realtime})
+    try:
+        site.manage("migrate", "--run-syncdb", "--verbosity", "0")
+        yield site
+    finally:
+        with redis.Redis.from_url(redis_url) as client:
+            for key in client.scan_iter(match=f"*{prefix}*", count=1000):
+                client.delete(key)
+
+
 def get(server: Server, path: str, **query: str) -> str:
     """The body of a page; another status than 200 raises."""
     url = server.url(path) + ("?" + urllib.parse.urlencode(query) if query else "")
@@ -71,15 +113,15 @@ def get(server: Server, path: str, **query: str) -> str:
         return body.decode()
 
 
-def state(server: Server) -> dict[str, int]:
+def state(server: Server) -> dict[str, Any]:
     """The counters of a server's process."""
-    found: dict[str, int] = json.loads(get(server, "/state/"))
+    found: dict[str, Any] = json.loads(get(server, "/state/"))
     return found
 
 
 def insides(server: Server) -> dict[str, Any]:
-    """What a server's process holds."""
-    found: dict[str, Any] = json.loads(get(server, "/insides/"))
+    """The counters, and all that a server's process holds for its connections."""
+    found: dict[str, Any] = json.loads(get(server, "/state/", insides=""))
     return found
 
 
@@ -92,5 +134,5 @@ def login(server: Server, user: str) -> str:
     """The ``Cookie`` header of a user who has signed in."""
     query = urllib.parse.urlencode({"user": user})
     with _http.open(server.url(f"/login/?{query}"), timeout=HTTP_TIMEOUT_S) as response:
-        cookie: str = response.headers["Set-Cookie"]
-        return cookie.partition(";")[0]
+        cookies = response.headers.get_all("Set-Cookie")
+    return next(c.partition(";")[0] for c in cookies if c.startswith("sessionid="))

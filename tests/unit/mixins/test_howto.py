@@ -11,7 +11,7 @@ from django.test import AsyncClient
 
 from channels_realtime import apublish, arevoke
 from channels_realtime.channels import registry
-from tests.howto_chat.steps import COUNT, blocks, run, step
+from tests.site.howto_chat.steps import COUNT, blocks, run, step
 from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import pass_by
 from tests.unit.mixins.consumers import closing, nothing_left, until

@@ -1,1 +1,0 @@
-"""The members' site, where somebody of the staff blocks users and addresses."""

@@ -1,1 +1,0 @@
-"""A site with ways in and out, for the tests of revocation; its environment is in ``settings``."""

@@ -1,1 +1,0 @@
-"""A small site that the integration tests serve; its environment variables are in ``settings``."""

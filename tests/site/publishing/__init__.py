@@ -1,0 +1,1 @@
+"""Views, a model and a command that publish, and channels for slow clients."""

@@ -1,0 +1,110 @@
+"""Settings of the site, from environment variables that ``tests.support.site`` sets.
+
+SITE_DATABASE_URL: ``sqlite:///path`` or ``postgresql://user:password@host:port/name``.
+SITE_DATABASE_OPTIONS: JSON of more keys of a PostgreSQL database.
+SITE_LAYER: ``memory`` (the default), ``pubsub``, ``core`` or ``deaf``.
+SITE_REDIS_URL, SITE_REDIS_PREFIX: of the layers and the cache; without a URL the cache is in memory.
+SITE_REALTIME: JSON of ``CHANNELS_REALTIME``.
+SITE_LOG_LEVEL: of the package's loggers and asyncio's.
+SITE_COLLECTOR: see ``asgi``.
+"""
+
+import json
+import os
+from datetime import timedelta
+
+from tests.support.databases import database_settings
+
+SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
+DEBUG = False
+ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
+USE_TZ = True
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "rest_framework",
+    "rest_framework_simplejwt",
+    "rest_framework_simplejwt.token_blacklist",
+    "channels_realtime",
+    "tests.site",
+    "tests.site.publishing",
+    "tests.site.members",
+    "tests.site.database_hooks",
+    "tests.site.howto_chat",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+ROOT_URLCONF = "tests.site.urls"
+ASGI_APPLICATION = "tests.site.asgi.application"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Their tables are made from the models: 30 migrations take a second for each database.
+MIGRATION_MODULES = dict.fromkeys(["auth", "contenttypes", "sessions", "token_blacklist"])
+SIMPLE_JWT = {
+    "TOKEN_OBTAIN_SERIALIZER": "channels_realtime.auth.simplejwt.FamilyTokenObtainPairSerializer",
+    "ROTATE_REFRESH_TOKENS": True,
+    "BLACKLIST_AFTER_ROTATION": True,
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
+}
+_log_level = os.environ.get("SITE_LOG_LEVEL", "INFO")
+# Without propagation: Daphne gives the root logger a handler of its own.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        name: {"handlers": ["console"], "level": level, "propagate": False}
+        for name, level in {
+            "channels_realtime": _log_level,
+            "asyncio": _log_level,
+            "django": "INFO",
+        }.items()
+    },
+}
+
+_LAYERS = {
+    "memory": "channels.layers.InMemoryChannelLayer",
+    "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
+    "core": "channels_redis.core.RedisChannelLayer",
+    "deaf": "tests.site.members.layers.DeafLayer",
+}
+_redis_url = os.environ.get("SITE_REDIS_URL", "")
+_redis_prefix = os.environ.get("SITE_REDIS_PREFIX", "site")
+
+
+def _channel_layer(kind):
+    if kind == "memory":
+        return {"BACKEND": _LAYERS[kind]}
+    # No socket timeout: with redis-py 8 its default ends the core layer's idle receiver after 5 s.
+    hosts = [{"address": _redis_url, "socket_timeout": None}]
+    return {"BACKEND": _LAYERS[kind], "CONFIG": {"hosts": hosts, "prefix": _redis_prefix}}
+
+
+DATABASES = {
+    "default": database_settings(
+        os.environ.get("SITE_DATABASE_URL", "sqlite:///:memory:"),
+        **json.loads(os.environ.get("SITE_DATABASE_OPTIONS", "{}")),
+    )
+}
+CHANNEL_LAYERS = {"default": _channel_layer(os.environ.get("SITE_LAYER", "memory"))}
+if _redis_url:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": _redis_url,
+            "KEY_PREFIX": _redis_prefix,
+        }
+    }
+SILENCED_SYSTEM_CHECKS = [
+    "channels_realtime.W001",  # the in-memory layer is meant
+    "channels_realtime.E011",  # so is the cache in memory: tests use tickets in one process
+]
+CHANNELS_REALTIME = {
+    "ALLOW_ANONYMOUS": True,
+    **json.loads(os.environ.get("SITE_REALTIME", "{}")),
+}

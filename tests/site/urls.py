@@ -1,0 +1,13 @@
+from django.urls import include, path
+
+from . import node_state, views
+
+urlpatterns = [
+    path("", views.page),
+    path("login/", views.login),
+    path("logout/", views.logout),
+    path("state/", node_state.state),
+    path("publish/", include("tests.site.publishing.urls")),
+    path("", include("tests.site.members.urls")),
+    path("realtime/", include("channels_realtime.urls")),
+]
