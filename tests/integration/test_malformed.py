@@ -1,8 +1,9 @@
-"""Frames that no good client sends: each gets the documented answer, and nobody else notices.
+"""Malformed frames on real servers: each gets the documented answer and disturbs no other client.
 
-Each case is one frame (or a few raw bytes of the WebSocket protocol) on a connection of its own, on
-each server. A bystander on the same process is sent a publication before and one after, and must
-have got exactly those.
+Each case is one frame, or a few raw bytes of the WebSocket protocol, on a connection of its own. A
+bystander on the same process is sent a publication before and after it, and must get exactly those.
+What the decoder refuses is tested in ``tests/unit/protocol``; the cases here concern framing, sizes, kinds
+of frames, batches, the site's channels, and input that could exhaust the process.
 """
 
 import itertools
@@ -25,11 +26,10 @@ BARE = None
 
 @dataclass(frozen=True)
 class Case:
-    """A frame and what must come of it.
+    """A frame and its expected result.
 
-    ``error`` is the code of an ``error`` after which the connection still works; ``close`` the close
-    codes that it may end with; with neither, the frame is odd but good, and ``reply`` is the type of
-    what answers it.
+    ``error`` is the code of an ``error``, after which the connection still works. ``close`` has the
+    allowed close codes. With neither, the frame is valid, and ``reply`` is the type of its answer.
     """
 
     name: str
@@ -81,26 +81,10 @@ def websocket_frame(first: int, body: bytes, *, masked: bool = True, length: int
 
 NOT_JSON = [
     text("empty text", "", "bad_message"),
-    text("blank", " \n\t", "bad_message"),
     text("word", "hello", "bad_message"),
-    text("truncated", '{"type": "ping"', "bad_message"),
-    text("two objects", '{"type": "ping"}{"type": "ping"}', "bad_message"),
-    text("trailing word", '{"type": "ping"} x', "bad_message"),
-    text("single quotes", "{'type': 'ping'}", "bad_message"),
-    text("trailing comma", '{"type": "ping",}', "bad_message"),
-    text("comment", '{"type": "ping"} // hello', "bad_message"),
-    text("byte order mark", '\ufeff{"type": "ping"}', "bad_message"),
     text("NUL", "\0", "bad_message"),
-    text("NUL after", '{"type": "ping"}\0', "bad_message"),
-    text("control character in text", '{"type": "pi\nng"}', "bad_message"),
-    text("bad escape", '{"type": "\\x41"}', "bad_message"),
     text("lone surrogate in type", '{"type": "\\ud800"}', "bad_message"),
     payload("lone surrogate", '"\\udc00 tail"', "bad_message"),
-    payload("lone surrogate as key", '{"\\ud800": 1}', "bad_message"),
-    payload("NaN", "NaN", "bad_message"),
-    payload("Infinity", "-Infinity", "bad_message"),
-    payload("leading zero", "007", "bad_message"),
-    payload("huge float", "1e999", "bad_message"),
     payload("arrays without end", "[" * DEEP, "bad_message"),
     payload("deep arrays", "[" * 60_000 + "]" * 60_000, "bad_message"),
     payload("deep objects", '{"a":' * 20_000 + "1" + "}" * 20_000, "bad_message"),
@@ -113,24 +97,9 @@ NOT_JSON = [
 
 WRONG_SHAPE = [
     text("null", None, "bad_message"),
-    text("true", True, "bad_message"),
-    text("number", 42, "bad_message"),
-    text("string", "ping", "bad_message"),
-    text("array on a bare connection", [{"type": "ping"}], "bad_message"),
-    text("empty object", {}, "bad_message"),
-    message("no type", "bad_message", channel="public/a"),
-    message("null type", "bad_message", type=None),
-    message("number as type", "bad_message", type=1),
-    message("array as type", "bad_message", type=["ping"]),
-    message("object as type", "bad_message", type={"ping": 1}),
     message("unknown type", "unknown_type", type="teleport"),
-    message("empty type", "unknown_type", type=""),
-    message("type of other case", "unknown_type", type="PING"),
-    message("dunder type", "unknown_type", type="__class__"),
-    message("server's own type", "unknown_type", type="welcome"),
     message("layer's own type", "unknown_type", type="websocket.close"),
     message("long type", "unknown_type", type="x" * 10_000),
-    message("type with newline", "unknown_type", type="ping\n"),
     Case("doubled type", '{"type": "ping", "type": "nonsense"}', "unknown_type"),
     Case(
         "doubled channel",
@@ -139,32 +108,14 @@ WRONG_SHAPE = [
     ),
     Case("doubled type that ends well", '{"type": "nonsense", "type": "ping"}', reply="pong"),
     Case("unknown fields", '{"type": "ping", "__proto__": {}, "x": [1]}', reply="pong"),
-    text("id an object", {"type": "ping", "id": {}}, "bad_message"),
-    text("id an array", {"type": "ping", "id": [1]}, "bad_message"),
-    text("id true", {"type": "ping", "id": True}, "bad_message"),
-    text("id a float", {"type": "ping", "id": 1.5}, "bad_message"),
-    text("id empty", {"type": "ping", "id": ""}, "bad_message"),
-    text("id long", {"type": "ping", "id": "x" * 65}, "bad_message"),
     text("id giant text", {"type": "ping", "id": "x" * 60_000}, "bad_message"),
-    text("id beyond 2**53", {"type": "ping", "id": 2**53 + 1}, "bad_message"),
-    text("id below -2**53", {"type": "ping", "id": -(2**53) - 1}, "bad_message"),
     Case("id of 400 digits", '{"type": "ping", "id": %s}' % ("9" * 400), "bad_message"),
-    Case("id of 5,000 digits", '{"type": "ping", "id": %s}' % ("9" * 5_000), "bad_message"),
-    text(
-        "since an array", {"type": "subscribe", "channel": "public/a", "since": []}, "bad_message"
-    ),
-    subscribe("since without offset", "public/a", "bad_message", since={"epoch": "e"}),
-    subscribe("offset negative", "public/a", "bad_message", since={"epoch": "e", "offset": -1}),
-    subscribe("offset true", "public/a", "bad_message", since={"epoch": "e", "offset": True}),
-    subscribe("offset giant", "public/a", "bad_message", since={"epoch": "e", "offset": 2**60}),
-    subscribe("presence a word", "public/a", "bad_message", presence="yes"),
+]
+
+# The site's channels decide on these, beyond the decoder.
+REFUSED = [
     subscribe("parameter an object", "stocks", "bad_payload", payload={"symbol": {"a": 1}}),
     subscribe("parameter an array", "stocks", "bad_payload", payload={"symbol": ["AAPL"]}),
-    message("publish without payload", "bad_message", type="publish", channel="public/a"),
-    message(
-        "event a number", "bad_message", type="publish", channel="public/a", payload=1, event=1
-    ),
-    message("event empty", "bad_message", type="publish", channel="public/a", payload=1, event=""),
     message(
         "event reserved",
         "forbidden",
@@ -176,70 +127,37 @@ WRONG_SHAPE = [
     message(
         "event unknown", "forbidden", type="publish", channel="public/a", payload=1, event="other"
     ),
-    message(
-        "key long", "bad_message", type="publish", channel="public/a", payload=1, key="k" * 101
-    ),
-    message("call without method", "bad_message", type="call", channel="public/a"),
-    message("method a number", "bad_message", type="call", channel="public/a", method=1),
     message("method unknown", "unknown_method", type="call", channel="public/a", method="none"),
     message("method dunder", "unknown_method", type="call", channel="public/a", method="__init__"),
     message(
         "method a hook", "unknown_method", type="call", channel="public/a", method="can_subscribe"
     ),
     message("call without channel", "unknown_method", type="call", method="echo"),
-    message("flow without payload", "bad_payload", type="flow", channel="public/a"),
-    message("flow a number", "bad_payload", type="flow", channel="public/a", payload={"paused": 1}),
     message(
-        "flow elsewhere",
+        "flow without subscription",
         "not_subscribed",
         type="flow",
         channel="public/a",
         payload={"paused": True},
     ),
-    message("unsubscribe elsewhere", "not_subscribed", type="unsubscribe", channel="public/a"),
-    message("resume without session", "bad_message", type="resume"),
-    message("resume an array", "bad_message", type="resume", session_id=[1]),
-    message("resume since a number", "bad_message", type="resume", session_id="x", since=1),
+    message(
+        "unsubscribe without subscription", "not_subscribed", type="unsubscribe", channel="public/a"
+    ),
     message("resume unknown", "unknown_session", type="resume", session_id="x" * 32),
-    message("limit negative", "bad_message", type="history", channel="public/a", limit=-1),
-    message("limit true", "bad_message", type="history", channel="public/a", limit=True),
-    message("auth without token", "bad_message", type="auth"),
-    message("token a number", "bad_message", type="auth", token=1),
-    message("token giant", "bad_message", type="auth", token="x" * 20_000),
-]
-
-NAMES = [
-    message("no channel", "bad_message", type="subscribe"),
-    subscribe("channel a number", 1, "bad_channel"),
-    subscribe("channel null", None, "bad_channel"),
-    subscribe("channel an array", ["public/a"], "bad_channel"),
-    subscribe("channel empty", "", "bad_channel"),
-    subscribe("channel ending in newline", "public/a\n", "bad_channel"),
-    subscribe("channel with newline", "public/a\nb", "bad_channel"),
-    subscribe("channel with NUL", "public/a\0", "bad_channel"),
-    subscribe("channel with blank", "public/a b", "bad_channel"),
-    subscribe("channel with percent", "public/%61", "bad_channel"),
-    subscribe("channel with Arabic digits", "notes/١٢", "bad_channel"),
-    subscribe("channel with full-width digits", "notes/１", "bad_channel"),
-    subscribe("channel with superscript", "notes/²", "bad_channel"),
-    subscribe("channel with Cyrillic letter", "publi\u0441/a", "bad_channel"),
-    subscribe("channel with emoji", "public/🙂", "bad_channel"),
-    subscribe("channel of 201 characters", "public/" + "a" * 194, "bad_channel"),
     subscribe("channel giant", "public/" + "a" * 60_000, "bad_channel"),
-    subscribe("channel nobody registered", "nowhere", "unknown_channel"),
+    subscribe("channel with emoji", "public/🙂", "bad_channel"),
+    subscribe("channel without a route", "nowhere", "unknown_channel"),
     subscribe("channel climbing", "../../etc/passwd", "unknown_channel"),
     subscribe("channel of another case", "Public/a", "unknown_channel"),
     subscribe("channel with one segment more", "public/a/b", "unknown_channel"),
     subscribe("channel with signed number", "notes/-1", "unknown_channel"),
     subscribe("channel with number no database has", "notes/" + "9" * 40, "forbidden"),
     subscribe("channel of a user", "users/1", "forbidden"),
-    subscribe("channel of nobody", "users/", "unknown_channel"),
+    subscribe("channel of no user", "users/", "unknown_channel"),
 ]
 
 SIZES = [
     payload("integer of 400 digits", "9" * 400, "bad_payload"),
-    payload("integer of 5,000 digits", "9" * 5_000, "bad_message"),
-    payload("integer beyond 2**64", str(2**64), "bad_payload"),
     payload("payload nested 33 deep", "[" * 33 + "]" * 33, "bad_payload"),
     payload("payload over 64 KiB", '"%s"' % ("x" * 70_000), "too_large"),
     payload(
@@ -252,11 +170,11 @@ SIZES = [
 ]
 
 BATCHES = [
+    text("batch on a bare connection", [{"type": "ping"}], "bad_message"),
     text("batch empty", [], "bad_message", subprotocol=JSON),
     text("batch of 65", [{"type": "ping"}] * 65, "bad_message", subprotocol=JSON),
     text("batch of a batch", [[{"type": "ping"}]], "bad_message", subprotocol=JSON),
     text("batch of null", [None], "bad_message", subprotocol=JSON),
-    text("batch of 64 bad ones", ["junk"] * 64, "", subprotocol=JSON),
 ]
 
 PACKED = [
@@ -265,36 +183,23 @@ PACKED = [
         "JSON on a MessagePack connection", '{"type": "ping"}', "bad_message", subprotocol=MSGPACK
     ),
     binary("packed nothing", b"", "bad_message"),
-    binary("packed nil", None, "bad_message"),
-    binary("packed reserved byte", b"\xc1", "bad_message"),
-    binary("packed and truncated", msgspec.msgpack.encode({"type": "ping"})[:-1], "bad_message"),
-    binary("packed with tail", msgspec.msgpack.encode({"type": "ping"}) + b"\0", "bad_message"),
     binary("array said to have 2**32 items", b"\xdd\xff\xff\xff\xff", "bad_message"),
-    binary("map said to have 2**32 items", b"\xdf\xff\xff\xff\xff", "bad_message"),
     binary("bytes said to be 4 GiB", b"\xc6\xff\xff\xff\xff\0", "bad_message"),
     binary("packed arrays without end", b"\x91" * DEEP, "bad_message"),
     binary("packed deep arrays", pack_publish(b"\x91" * 50_000 + b"\xc0"), "bad_message"),
     binary("packed payload nested 33 deep", pack_publish(b"\x91" * 33 + b"\xc0"), "bad_payload"),
     binary("integer key", {1: "ping"}, "bad_message"),
     binary("integer key in payload", pack_publish(b"\x81\x01\x02"), None, reply="nothing"),
-    binary("bytes as key", b"\x81\xc4\x01a\x01", "bad_message"),
-    binary("array as key", b"\x81\x91\x01\x01", "bad_message"),
     binary("bytes as type", {"type": b"ping"}, "bad_message"),
     binary("bytes as channel", {"type": "subscribe", "channel": b"public/a"}, "bad_channel"),
-    binary("packed text that is no UTF-8", b"\x81\xa4type\xa1\xff", "bad_message"),
     binary("packed surrogate", pack_publish(b"\xa3\xed\xa0\x80"), "bad_message"),
-    binary("extension type", pack_publish(b"\xd4\x05\x00"), "bad_payload"),
-    binary("extension type as message", b"\xd4\x05\x00", "bad_message"),
-    binary("timestamp", pack_publish(b"\xd6\xff\x00\x00\x00\x01"), "bad_payload"),
-    binary("timestamp beyond dates", pack_publish(b"\xc7\x0c\xff" + b"\x7f" * 12), "bad_message"),
     binary("packed NaN", pack_publish(b"\xcb\x7f\xf8" + b"\0" * 6), "bad_payload"),
     binary("packed infinity", pack_publish(b"\xcb\x7f\xf0" + b"\0" * 6), "bad_payload"),
-    binary("packed id beyond 2**53", {"type": "ping", "id": 2**64 - 1}, "bad_message"),
     binary("packed doubled type", b"\x82\xa4type\xa4ping\xa4type\xa4nope", "unknown_type"),
 ]
 
-# Bytes on the wire that break RFC 6455 are the servers' own business: uvicorn closes with the RFC's
-# code, autobahn drops the connection without a close frame.
+# The servers themselves answer bytes that break RFC 6455: uvicorn closes with the RFC's code, autobahn
+# drops the connection without a close frame.
 WIRE = [
     Case("text that is no UTF-8", b'{"type": "\xff\xfe"}', close=(1007, 1006), text=True),
     Case("text with an encoded surrogate", b'"\xed\xa0\x80"', close=(1007, 1006), text=True),
@@ -312,7 +217,7 @@ WIRE = [
     Case("close code 1005", websocket_frame(0x88, b"\x03\xed"), close=(1002, 1006), raw=True),
 ]
 
-CASES = [*NOT_JSON, *WRONG_SHAPE, *NAMES, *SIZES, *BATCHES, *PACKED, *WIRE]
+CASES = [*NOT_JSON, *WRONG_SHAPE, *REFUSED, *SIZES, *BATCHES, *PACKED, *WIRE]
 
 
 @pytest.fixture(scope="module", params=list(SERVERS))
@@ -320,7 +225,7 @@ def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
     with site.serve(request.param) as running:
         yield running
         log = running.log()
-    assert "/channels_realtime/" not in log, f"a traceback of ours:\n{log}"
+    assert "/channels_realtime/" not in log, f"a traceback of the package:\n{log}"
 
 
 class Bystander:
@@ -348,7 +253,9 @@ def bystander(server: Server) -> Iterator[Bystander]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_malformed_frame_hits_nobody_else(server: Server, bystander: Bystander, case: Case) -> None:
+def test_malformed_frame_is_answered_and_disturbs_no_other_client(
+    server: Server, bystander: Bystander, case: Case
+) -> None:
     bystander.check()
     with client(server, subprotocol=case.subprotocol) as bad:
         if case.raw:
@@ -366,13 +273,6 @@ def test_malformed_frame_hits_nobody_else(server: Server, bystander: Bystander, 
 
 def assert_answered(bad: Client, case: Case) -> None:
     """The frame got its reply, exactly one, and the connection goes on."""
-    if case.name == "batch of 64 bad ones":
-        # Each is judged alone: 50 are borne, the next ends the connection.
-        errors = [bad.expect("error")["payload"]["code"] for _ in range(51)]
-        assert set(errors) == {"bad_message"}
-        assert bad.expect("closing")["payload"]["code"] == 4400
-        assert bad.close_code()[0] == 4400
-        return
     if case.error is not None:
         error = bad.expect("error")
         assert error["payload"]["code"] == case.error, error
@@ -384,8 +284,15 @@ def assert_answered(bad: Client, case: Case) -> None:
     assert bad.request("call", channel="public/a", method="echo", payload=[1])["payload"] == [1]
 
 
-def test_there_are_enough_kinds() -> None:
-    assert len({case.name for case in CASES}) == len(CASES) >= 50
+def test_batch_of_bad_messages_is_closed_at_the_limit(server: Server, bystander: Bystander) -> None:
+    with client(server, subprotocol=JSON) as bad:
+        bad.send(["junk"] * 64)
+        # Each is judged alone: 50 are tolerated, the next one closes the connection.
+        errors = [bad.expect("error")["payload"]["code"] for _ in range(51)]
+        assert set(errors) == {"bad_message"}
+        assert bad.expect("closing")["payload"]["code"] == 4400
+        assert bad.close_code()[0] == 4400
+    bystander.check()
 
 
 def test_bare_endpoint_refuses_a_frame_over_the_limit(server: Server, bystander: Bystander) -> None:
@@ -395,7 +302,9 @@ def test_bare_endpoint_refuses_a_frame_over_the_limit(server: Server, bystander:
     bystander.check()
 
 
-def test_connection_that_breaks_off_hits_nobody_else(server: Server, bystander: Bystander) -> None:
+def test_connection_that_breaks_off_disturbs_no_other_client(
+    server: Server, bystander: Bystander
+) -> None:
     for sent in (b"", websocket_frame(0x81, b'{"type":', length=100)):
         with client(server) as page:
             page.subscribe("public/bystander")
