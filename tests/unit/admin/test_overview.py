@@ -221,7 +221,7 @@ def test_blocks_show_what_was_counted(staff):
         ["Server going away or full", "4503", "1,000"],
         ["Closed by the client", "client", "12"],
         ["Connection lost", "lost", "12"],
-        ["Credentials missing, ended or revoked", "4401", "3"],
+        ["Credentials missing, expired or revoked", "4401", "3"],
     ]
     denials = block(response, "denials")
     assert "Messages over a limit: 9" in words(denials)
