@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,3 +165,29 @@ def test_commands_reference_names_every_command() -> None:
     documented = re.findall(r"^## `(\w+)`$", text, re.MULTILINE)
     commands = (ROOT / "channels_realtime/management/commands").glob("realtime_*.py")
     assert sorted(documented) == sorted(path.stem for path in commands)
+
+
+def test_drawing_of_the_packages_is_the_contract_of_the_imports() -> None:
+    page = (ROOT / "docs/topics/how-it-works.md").read_text(encoding="utf-8")
+    drawing = page.partition("## The packages")[2].partition("```text\n")[2].partition("```")[0]
+    drawn = [
+        set(re.findall(r"[a-z]+", _names(line))) for line in drawing.split("\n") if _names(line)
+    ]
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = contract["tool"]["importlinter"]["contracts"][0]["layers"]
+    package = ROOT / "channels_realtime"
+    floors = [
+        {
+            name
+            for name in re.findall(r"[a-z]+", layer)
+            if (package / f"{name}.py").exists() or (package / name / "__init__.py").exists()
+        }
+        - {"migrations"}
+        for layer in layers
+    ]
+    assert drawn == [floor for floor in floors if floor]
+
+
+def _names(line: str) -> str:
+    """What a line of the drawing names, without its rules and remarks."""
+    return "" if "─" in line else re.split(r"(?<=\S) {4,}(?=\S)", line.strip())[0]
