@@ -9,7 +9,7 @@ from channels_realtime.conversation.effects import Close, Run, Send
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.dialects.realtime import RealtimeDialect, realtime_encodings
 from channels_realtime.protocol.limits import Limits
-from tests.unit.conversation.test_machine import Talk
+from tests.support.conversation import ConversationHarness
 from tests.unit.protocol.dialects.test_realtime import ANY_FRAMES, JSON_FRAMES
 
 LIMITS = {"max_in_flight": 3, "max_bad_messages": 5, "max_batch": 4, "max_payload": 200}
@@ -25,7 +25,7 @@ ENCODINGS = realtime_encodings(lambda data: data)
 )
 def test_every_frame_is_answered_or_closes_and_raises_nothing(frames, phase, codec, batches):
     dialect = RealtimeDialect(ENCODINGS[codec], Limits(**LIMITS), batches=batches, heartbeat=True)
-    talk = Talk(beats=True, **LIMITS)
+    talk = ConversationHarness(beats=True, **LIMITS)
     if phase == "awaiting":
         talk.await_auth()
     else:

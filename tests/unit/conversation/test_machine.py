@@ -16,66 +16,10 @@ from hypothesis.stateful import (
 )
 
 from channels_realtime.conversation.effects import Close, Effect, Run, Send
-from channels_realtime.conversation.heartbeat import Heartbeat
-from channels_realtime.conversation.machine import Conversation, Phase
+from channels_realtime.conversation.machine import Phase
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import CloseCode
-from channels_realtime.protocol.limits import Limits
-
-START = 1_000.0
-WELCOME = m.Welcome(
-    session_id="s",
-    user=None,
-    expires_at=None,
-    heartbeat_interval=25.0,
-    heartbeat_timeout=10.0,
-    limits={},
-    capabilities=(),
-    channels={},
-)
-MEMBER_WELCOME = m.Welcome(
-    session_id="s",
-    user="1",
-    expires_at=None,
-    heartbeat_interval=25.0,
-    heartbeat_timeout=10.0,
-    limits={},
-    capabilities=(),
-    channels={},
-)
-
-
-class Talk:
-    """A conversation with a clock of its own, and what it has led to."""
-
-    def __init__(self, *, beats: bool = False, jitter: float = 0.0, **limits: int) -> None:
-        self.now = START
-        heartbeat = Heartbeat(25.0, 10.0, now=self.now, jitter=jitter)
-        heartbeat.enabled = beats
-        self.conversation = Conversation(Limits(**limits), heartbeat, now=self.now)
-
-    def open(self, *, signed_in: bool = False) -> Talk:
-        self.conversation.welcome(MEMBER_WELCOME if signed_in else WELCOME, self.now)
-        return self
-
-    def await_auth(self, timeout: float = 10.0) -> Talk:
-        self.conversation.require_auth(self.now, timeout)
-        return self
-
-    def say(self, *commands: m.Command) -> list[Effect]:
-        return self.conversation.receive(commands, self.now)
-
-    def answer(self, ticket: int, reply: m.Push | None = None) -> list[Effect]:
-        return self.conversation.complete(ticket, reply, self.now)
-
-    def wait(self, seconds: float) -> list[Effect]:
-        """Let time pass, with a tick at each deadline, as the timers would."""
-        end, effects = self.now + seconds, []
-        while (deadline := self.conversation.deadline) is not None and deadline <= end:
-            self.now = max(self.now, deadline)
-            effects += self.conversation.tick(self.now)
-        self.now = end
-        return effects
+from tests.support.conversation import MEMBER_WELCOME, START, ConversationHarness
 
 
 def subscribe(channel: str, request_id: m.RequestId = None) -> m.Subscribe:
@@ -97,55 +41,55 @@ def closing(code: CloseCode, reason: str, *, reconnect: bool) -> list[Effect]:
 
 
 def test_command_runs_at_once_when_nothing_is_before_it():
-    assert Talk().open().say(subscribe("a")) == [Run(1, subscribe("a"))]
+    assert ConversationHarness().open().say(subscribe("a")) == [Run(1, subscribe("a"))]
 
 
 def test_reply_is_sent_when_the_command_was_served():
-    talk = Talk().open()
-    talk.say(subscribe("a", 1))
+    harness = ConversationHarness().open()
+    harness.say(subscribe("a", 1))
     reply = m.Subscribed(id=1, channel="a")
-    assert talk.answer(1, reply) == [Send(reply)]
+    assert harness.answer(1, reply) == [Send(reply)]
 
 
 def test_nothing_is_sent_when_the_command_needs_no_answer():
-    talk = Talk().open()
-    talk.say(publish("a"))
-    assert talk.answer(1, None) == []
+    harness = ConversationHarness().open()
+    harness.say(publish("a"))
+    assert harness.answer(1, None) == []
 
 
 def test_answer_to_an_unknown_or_answered_ticket_does_nothing():
-    talk = Talk().open()
-    talk.say(subscribe("a", 1))
-    talk.answer(1, m.Subscribed(channel="a"))
-    assert talk.answer(1, m.Subscribed(channel="a")) == []
-    assert talk.answer(99, m.Subscribed(channel="a")) == []
+    harness = ConversationHarness().open()
+    harness.say(subscribe("a", 1))
+    harness.answer(1, m.Subscribed(channel="a"))
+    assert harness.answer(1, m.Subscribed(channel="a")) == []
+    assert harness.answer(99, m.Subscribed(channel="a")) == []
 
 
 def test_commands_of_one_channel_run_in_the_order_sent():
-    talk = Talk().open()
+    harness = ConversationHarness().open()
     commands = [subscribe("a"), publish("a", 1), publish("a", 2), m.Unsubscribe(channel="a")]
-    assert talk.say(*commands) == [Run(1, commands[0])]
+    assert harness.say(*commands) == [Run(1, commands[0])]
     for ticket, following in enumerate(commands[1:], start=2):
-        assert talk.answer(ticket - 1) == [Run(ticket, following)]
-    assert talk.answer(4) == []
+        assert harness.answer(ticket - 1) == [Run(ticket, following)]
+    assert harness.answer(4) == []
 
 
 def test_commands_of_one_channel_keep_their_order_across_frames():
-    talk = Talk().open()
-    talk.say(subscribe("a"))
-    assert talk.say(publish("a", 1)) == []
-    assert talk.say(publish("a", 2)) == []
-    assert talk.answer(1) == [Run(2, publish("a", 1))]
-    assert talk.answer(2) == [Run(3, publish("a", 2))]
+    harness = ConversationHarness().open()
+    harness.say(subscribe("a"))
+    assert harness.say(publish("a", 1)) == []
+    assert harness.say(publish("a", 2)) == []
+    assert harness.answer(1) == [Run(2, publish("a", 1))]
+    assert harness.answer(2) == [Run(3, publish("a", 2))]
 
 
 def test_commands_of_different_channels_may_overtake_each_other():
-    talk = Talk().open()
-    assert talk.say(subscribe("a"), subscribe("b")) == [
+    harness = ConversationHarness().open()
+    assert harness.say(subscribe("a"), subscribe("b")) == [
         Run(1, subscribe("a")),
         Run(2, subscribe("b")),
     ]
-    assert talk.answer(2, m.Subscribed(channel="b")) == [Send(m.Subscribed(channel="b"))]
+    assert harness.answer(2, m.Subscribed(channel="b")) == [Send(m.Subscribed(channel="b"))]
 
 
 @pytest.mark.parametrize(
@@ -158,122 +102,122 @@ def test_commands_of_different_channels_may_overtake_each_other():
     ],
 )
 def test_every_command_about_a_channel_waits_for_its_lane(command):
-    talk = Talk().open()
-    talk.say(subscribe("a"))
-    assert talk.say(command) == []
-    assert talk.answer(1) == [Run(2, command)]
+    harness = ConversationHarness().open()
+    harness.say(subscribe("a"))
+    assert harness.say(command) == []
+    assert harness.answer(1) == [Run(2, command)]
 
 
 def test_calls_without_a_channel_wait_for_nobody():
-    talk = Talk().open()
+    harness = ConversationHarness().open()
     call = m.Call(method="f")
-    assert talk.say(call, call) == [Run(1, call), Run(2, call)]
+    assert harness.say(call, call) == [Run(1, call), Run(2, call)]
 
 
 @pytest.mark.parametrize("barrier", [m.Resume(session_id="s"), m.Authenticate(token="t")])
 def test_barrier_waits_for_what_came_before_and_holds_what_comes_after(barrier):
-    talk = Talk().open()
-    assert len(talk.say(subscribe("a"), subscribe("b"))) == 2
-    assert talk.say(barrier) == []
-    assert talk.say(subscribe("c")) == []
-    assert talk.answer(1) == []
-    assert talk.answer(2) == [Run(3, barrier)]
-    assert talk.say(subscribe("d")) == []
-    assert talk.answer(3) == [Run(4, subscribe("c")), Run(5, subscribe("d"))]
+    harness = ConversationHarness().open()
+    assert len(harness.say(subscribe("a"), subscribe("b"))) == 2
+    assert harness.say(barrier) == []
+    assert harness.say(subscribe("c")) == []
+    assert harness.answer(1) == []
+    assert harness.answer(2) == [Run(3, barrier)]
+    assert harness.say(subscribe("d")) == []
+    assert harness.answer(3) == [Run(4, subscribe("c")), Run(5, subscribe("d"))]
 
 
 def test_two_barriers_run_one_after_the_other():
-    talk = Talk().open()
+    harness = ConversationHarness().open()
     one, two = m.Resume(session_id="1"), m.Resume(session_id="2")
-    assert talk.say(one, two) == [Run(1, one)]
-    assert talk.answer(1) == [Run(2, two)]
+    assert harness.say(one, two) == [Run(1, one)]
+    assert harness.answer(1) == [Run(2, two)]
 
 
 def test_refreshing_auth_never_waits_behind_handlers():
-    talk = Talk(max_in_flight=2).open(signed_in=True)
-    talk.say(subscribe("a"), subscribe("b"), subscribe("c"))
+    harness = ConversationHarness(max_in_flight=2).open(signed_in=True)
+    harness.say(subscribe("a"), subscribe("b"), subscribe("c"))
     auth = m.Authenticate(token="t")
-    assert talk.say(auth) == [Run(3, auth)]
-    assert talk.say(subscribe("d")) == []
+    assert harness.say(auth) == [Run(3, auth)]
+    assert harness.say(subscribe("d")) == []
 
 
 def test_refreshing_auth_holds_nothing():
-    talk = Talk().open(signed_in=True)
-    talk.say(m.Authenticate(token="t"))
-    assert talk.say(subscribe("a")) == [Run(2, subscribe("a"))]
+    harness = ConversationHarness().open(signed_in=True)
+    harness.say(m.Authenticate(token="t"))
+    assert harness.say(subscribe("a")) == [Run(2, subscribe("a"))]
 
 
 def test_second_refresh_waits_for_the_first():
-    talk = Talk().open(signed_in=True)
+    harness = ConversationHarness().open(signed_in=True)
     one, two = m.Authenticate(token="1"), m.Authenticate(token="2")
-    assert talk.say(one, two) == [Run(1, one)]
-    assert talk.answer(1) == [Run(2, two)]
+    assert harness.say(one, two) == [Run(1, one)]
+    assert harness.answer(1) == [Run(2, two)]
 
 
 def test_refresh_passes_a_barrier_that_runs():
-    talk = Talk().open(signed_in=True)
-    talk.say(m.Resume(session_id="s"))
+    harness = ConversationHarness().open(signed_in=True)
+    harness.say(m.Resume(session_id="s"))
     auth = m.Authenticate(token="t")
-    assert talk.say(auth) == [Run(2, auth)]
-    assert talk.answer(2) == []
-    assert talk.say(subscribe("a")) == []
-    assert talk.answer(1) == [Run(3, subscribe("a"))]
+    assert harness.say(auth) == [Run(2, auth)]
+    assert harness.answer(2) == []
+    assert harness.say(subscribe("a")) == []
+    assert harness.answer(1) == [Run(3, subscribe("a"))]
 
 
 def test_ping_is_answered_at_once_whatever_runs():
-    talk = Talk(max_in_flight=1).open()
-    talk.say(m.Resume(session_id="s"), subscribe("a"))
-    assert talk.say(m.Ping(id=7)) == [Send(m.PongReply(id=7))]
+    harness = ConversationHarness(max_in_flight=1).open()
+    harness.say(m.Resume(session_id="s"), subscribe("a"))
+    assert harness.say(m.Ping(id=7)) == [Send(m.PongReply(id=7))]
 
 
 def test_pong_is_not_answered():
-    assert Talk().open().say(m.Pong(id=1)) == []
+    assert ConversationHarness().open().say(m.Pong(id=1)) == []
 
 
 # -- limits ----------------------------------------------------------------------------------------
 
 
 def test_no_more_than_the_limit_run_at_once():
-    talk = Talk(max_in_flight=3).open()
-    effects = talk.say(*[subscribe(str(n)) for n in range(5)])
+    harness = ConversationHarness(max_in_flight=3).open()
+    effects = harness.say(*[subscribe(str(n)) for n in range(5)])
     assert effects == [Run(n + 1, subscribe(str(n))) for n in range(3)]
-    assert talk.conversation.saturated
-    assert talk.answer(2) == [Run(4, subscribe("3"))]
-    assert talk.conversation.saturated
-    assert talk.answer(1) == [Run(5, subscribe("4"))]
-    assert talk.conversation.saturated
-    talk.answer(3)
-    assert not talk.conversation.saturated
+    assert harness.conversation.saturated
+    assert harness.answer(2) == [Run(4, subscribe("3"))]
+    assert harness.conversation.saturated
+    assert harness.answer(1) == [Run(5, subscribe("4"))]
+    assert harness.conversation.saturated
+    harness.answer(3)
+    assert not harness.conversation.saturated
 
 
 def test_what_waits_in_a_lane_counts_towards_the_limit():
-    talk = Talk(max_in_flight=3).open()
-    talk.say(*[publish("a", n) for n in range(3)])
-    assert talk.conversation.saturated
-    talk.answer(1)
-    assert not talk.conversation.saturated
+    harness = ConversationHarness(max_in_flight=3).open()
+    harness.say(*[publish("a", n) for n in range(3)])
+    assert harness.conversation.saturated
+    harness.answer(1)
+    assert not harness.conversation.saturated
 
 
 def test_reading_stops_while_something_waits_for_a_barrier():
-    talk = Talk().open()
-    talk.say(m.Resume(session_id="s"))
-    assert not talk.conversation.saturated
-    talk.say(subscribe("a"))
-    assert talk.conversation.saturated
-    talk.answer(1)
-    assert not talk.conversation.saturated
+    harness = ConversationHarness().open()
+    harness.say(m.Resume(session_id="s"))
+    assert not harness.conversation.saturated
+    harness.say(subscribe("a"))
+    assert harness.conversation.saturated
+    harness.answer(1)
+    assert not harness.conversation.saturated
 
 
 def test_full_batch_is_served_in_the_end_when_one_may_run_at_a_time():
-    talk = Talk(max_in_flight=1).open()
-    effects = talk.say(*[publish("ab"[n % 2], n) for n in range(64)])
+    harness = ConversationHarness(max_in_flight=1).open()
+    effects = harness.say(*[publish("ab"[n % 2], n) for n in range(64)])
     served = []
     while effects:
         (run,) = effects
         served.append(run.command.payload)
-        effects = talk.answer(run.ticket)
+        effects = harness.answer(run.ticket)
     assert served == list(range(64))
-    assert not talk.conversation.saturated
+    assert not harness.conversation.saturated
 
 
 # -- ids -------------------------------------------------------------------------------------------
@@ -283,9 +227,9 @@ def test_full_batch_is_served_in_the_end_when_one_may_run_at_a_time():
     "second", [subscribe("b", 1), m.Ping(id=1), m.Authenticate(id=1, token="t")]
 )
 def test_id_is_refused_while_its_request_is_unanswered(second):
-    talk = Talk().open()
-    talk.say(subscribe("a", 1))
-    assert talk.say(second) == [
+    harness = ConversationHarness().open()
+    harness.say(subscribe("a", 1))
+    assert harness.say(second) == [
         Send(
             m.Error(
                 id=1,
@@ -299,37 +243,37 @@ def test_id_is_refused_while_its_request_is_unanswered(second):
 
 
 def test_id_is_refused_when_its_request_still_waits():
-    talk = Talk().open()
-    talk.say(m.Resume(session_id="s"), subscribe("a", "x"))
-    (effect,) = talk.say(subscribe("b", "x"))
+    harness = ConversationHarness().open()
+    harness.say(m.Resume(session_id="s"), subscribe("a", "x"))
+    (effect,) = harness.say(subscribe("b", "x"))
     assert effect.push.code == "bad_message"
 
 
 def test_id_may_be_used_again_when_its_request_was_answered():
-    talk = Talk().open()
-    talk.say(subscribe("a", 1))
-    talk.answer(1, m.Subscribed(id=1, channel="a"))
-    assert talk.say(subscribe("b", 1)) == [Run(2, subscribe("b", 1))]
+    harness = ConversationHarness().open()
+    harness.say(subscribe("a", 1))
+    harness.answer(1, m.Subscribed(id=1, channel="a"))
+    assert harness.say(subscribe("b", 1)) == [Run(2, subscribe("b", 1))]
 
 
 def test_text_and_integer_ids_are_different():
-    talk = Talk().open()
-    talk.say(subscribe("a", 1))
-    assert talk.say(subscribe("b", "1")) == [Run(2, subscribe("b", "1"))]
+    harness = ConversationHarness().open()
+    harness.say(subscribe("a", 1))
+    assert harness.say(subscribe("b", "1")) == [Run(2, subscribe("b", "1"))]
 
 
 def test_requests_without_an_id_never_collide():
-    assert len(Talk().open().say(subscribe("a"), subscribe("b"))) == 2
+    assert len(ConversationHarness().open().say(subscribe("a"), subscribe("b"))) == 2
 
 
 # -- before the welcome ----------------------------------------------------------------------------
 
 
 def test_client_is_told_to_authenticate_and_how_long_it_has():
-    talk = Talk()
-    assert talk.conversation.require_auth(START, 10.0) == [Send(m.AuthRequired(timeout=10.0))]
-    assert talk.conversation.phase is Phase.AWAITING_AUTH
-    assert talk.conversation.deadline == START + 10.0
+    harness = ConversationHarness()
+    assert harness.conversation.require_auth(START, 10.0) == [Send(m.AuthRequired(timeout=10.0))]
+    assert harness.conversation.phase is Phase.AWAITING_AUTH
+    assert harness.conversation.deadline == START + 10.0
 
 
 @pytest.mark.parametrize(
@@ -342,7 +286,7 @@ def test_client_is_told_to_authenticate_and_how_long_it_has():
     ],
 )
 def test_request_is_refused_before_an_auth(command):
-    assert Talk().await_auth().say(command) == [
+    assert ConversationHarness().await_auth().say(command) == [
         Send(
             m.Error(
                 id=1,
@@ -356,19 +300,21 @@ def test_request_is_refused_before_an_auth(command):
 
 
 def test_ping_and_pong_are_judged_before_an_auth():
-    assert Talk().await_auth().say(m.Ping(id=1), m.Pong()) == [Send(m.PongReply(id=1))]
+    assert ConversationHarness().await_auth().say(m.Ping(id=1), m.Pong()) == [
+        Send(m.PongReply(id=1))
+    ]
 
 
 def test_what_follows_an_auth_waits_for_the_welcome():
-    talk = Talk().await_auth()
+    harness = ConversationHarness().await_auth()
     auth = m.Authenticate(id=1, token="t")
-    assert talk.say(auth, subscribe("a")) == [Run(1, auth)]
-    assert talk.say(subscribe("b")) == []
+    assert harness.say(auth, subscribe("a")) == [Run(1, auth)]
+    assert harness.say(subscribe("b")) == []
     ok = m.AuthOk(id=1, user="1", expires_at=None)
-    assert [e for e in talk.conversation.signed_in_as(1, ok, talk.now) if isinstance(e, Send)] == [
-        Send(ok)
-    ]
-    assert talk.conversation.welcome(MEMBER_WELCOME, talk.now) == [
+    assert [
+        e for e in harness.conversation.signed_in_as(1, ok, harness.now) if isinstance(e, Send)
+    ] == [Send(ok)]
+    assert harness.conversation.welcome(MEMBER_WELCOME, harness.now) == [
         Send(MEMBER_WELCOME),
         Run(2, subscribe("a")),
         Run(3, subscribe("b")),
@@ -376,46 +322,46 @@ def test_what_follows_an_auth_waits_for_the_welcome():
 
 
 def test_request_between_auth_ok_and_welcome_waits_for_the_welcome():
-    talk = Talk().await_auth()
-    talk.say(m.Authenticate(id=1, token="t"))
-    talk.conversation.signed_in_as(1, m.AuthOk(id=1, user="1", expires_at=None), talk.now)
-    assert talk.say(subscribe("a")) == []
-    assert talk.conversation.welcome(MEMBER_WELCOME, talk.now) == [
+    harness = ConversationHarness().await_auth()
+    harness.say(m.Authenticate(id=1, token="t"))
+    harness.conversation.signed_in_as(1, m.AuthOk(id=1, user="1", expires_at=None), harness.now)
+    assert harness.say(subscribe("a")) == []
+    assert harness.conversation.welcome(MEMBER_WELCOME, harness.now) == [
         Send(MEMBER_WELCOME),
         Run(2, subscribe("a")),
     ]
 
 
 def test_conversation_ends_when_the_first_auth_is_bad():
-    talk = Talk().await_auth()
-    talk.say(m.Authenticate(id=1, token="t"), subscribe("a"))
+    harness = ConversationHarness().await_auth()
+    harness.say(m.Authenticate(id=1, token="t"), subscribe("a"))
     error = m.Error(id=1, request="auth", code="token_invalid", reason="the token is not valid")
-    assert talk.conversation.sign_in_failed(1, error, talk.now) == [
+    assert harness.conversation.sign_in_failed(1, error, harness.now) == [
         Send(error),
         *closing(CloseCode.UNAUTHENTICATED, "the token is not valid", reconnect=True),
     ]
 
 
 def test_conversation_ends_when_no_auth_comes_in_time():
-    talk = Talk().await_auth(10.0)
-    talk.say(m.Ping(), subscribe("a"))
-    assert talk.wait(9.999) == []
-    assert talk.wait(0.001) == closing(
+    harness = ConversationHarness().await_auth(10.0)
+    harness.say(m.Ping(), subscribe("a"))
+    assert harness.wait(9.999) == []
+    assert harness.wait(0.001) == closing(
         CloseCode.UNAUTHENTICATED, "no credentials came in time", reconnect=True
     )
 
 
 def test_auth_that_is_being_judged_is_not_cut_short_by_the_timeout():
-    talk = Talk().await_auth(10.0)
-    talk.say(m.Authenticate(token="t"))
-    assert talk.wait(60.0) == []
-    assert talk.conversation.phase is Phase.AWAITING_AUTH
+    harness = ConversationHarness().await_auth(10.0)
+    harness.say(m.Authenticate(token="t"))
+    assert harness.wait(60.0) == []
+    assert harness.conversation.phase is Phase.AWAITING_AUTH
 
 
 def test_deadline_for_credentials_is_gone_after_the_welcome():
-    talk = Talk().await_auth(10.0).open(signed_in=True)
-    assert talk.conversation.deadline is None
-    assert talk.wait(3_600.0) == []
+    harness = ConversationHarness().await_auth(10.0).open(signed_in=True)
+    assert harness.conversation.deadline is None
+    assert harness.wait(3_600.0) == []
 
 
 # -- bad messages ----------------------------------------------------------------------------------
@@ -426,49 +372,49 @@ TOO_MANY = closing(CloseCode.BAD_MESSAGES, "too many bad messages", reconnect=Fa
 
 
 def test_bad_message_is_answered_with_what_could_be_read_of_it():
-    assert Talk().open().say(BAD) == [BAD_ERROR]
+    assert ConversationHarness().open().say(BAD) == [BAD_ERROR]
 
 
 def test_bad_message_is_answered_before_the_welcome():
-    assert Talk().await_auth().say(BAD) == [BAD_ERROR]
+    assert ConversationHarness().await_auth().say(BAD) == [BAD_ERROR]
 
 
 @pytest.mark.parametrize("code", ["bad_message", "unknown_type"])
 def test_conversation_ends_when_there_are_too_many_bad_messages(code):
-    talk = Talk(max_bad_messages=3).open()
+    harness = ConversationHarness(max_bad_messages=3).open()
     bad = m.Malformed(code=code, reason="r")
     for _ in range(3):
-        assert len(talk.say(bad)) == 1
-    assert talk.say(bad)[1:] == TOO_MANY
+        assert len(harness.say(bad)) == 1
+    assert harness.say(bad)[1:] == TOO_MANY
 
 
 def test_nothing_of_a_batch_is_judged_after_the_bad_message_that_ends_it():
-    talk = Talk(max_bad_messages=0).open()
-    assert talk.say(BAD, m.Ping(), subscribe("a")) == [BAD_ERROR, *TOO_MANY]
+    harness = ConversationHarness(max_bad_messages=0).open()
+    assert harness.say(BAD, m.Ping(), subscribe("a")) == [BAD_ERROR, *TOO_MANY]
 
 
 @pytest.mark.parametrize("code", ["bad_channel", "bad_payload", "too_large"])
 def test_wrong_value_does_not_count_as_a_bad_message(code):
-    talk = Talk(max_bad_messages=3).open()
+    harness = ConversationHarness(max_bad_messages=3).open()
     for _ in range(100):
-        assert len(talk.say(m.Malformed(code=code, reason="r"))) == 1
+        assert len(harness.say(m.Malformed(code=code, reason="r"))) == 1
 
 
 def test_bad_messages_are_forgiven_one_every_two_seconds():
-    talk = Talk(max_bad_messages=3).open()
-    talk.say(BAD, BAD, BAD)
+    harness = ConversationHarness(max_bad_messages=3).open()
+    harness.say(BAD, BAD, BAD)
     for _ in range(100):
-        talk.wait(2.0)
-        assert talk.say(BAD) == [BAD_ERROR]
-    talk.wait(1.9)
-    assert talk.say(BAD) == [BAD_ERROR, *TOO_MANY]
+        harness.wait(2.0)
+        assert harness.say(BAD) == [BAD_ERROR]
+    harness.wait(1.9)
+    assert harness.say(BAD) == [BAD_ERROR, *TOO_MANY]
 
 
 def test_forgiveness_does_not_add_up_over_hours():
-    talk = Talk(max_bad_messages=3).open()
-    talk.wait(86_400)
-    assert talk.say(BAD, BAD, BAD) == [BAD_ERROR] * 3
-    assert talk.say(BAD) == [BAD_ERROR, *TOO_MANY]
+    harness = ConversationHarness(max_bad_messages=3).open()
+    harness.wait(86_400)
+    assert harness.say(BAD, BAD, BAD) == [BAD_ERROR] * 3
+    assert harness.say(BAD) == [BAD_ERROR, *TOO_MANY]
 
 
 # -- heartbeat -------------------------------------------------------------------------------------
@@ -477,128 +423,128 @@ DEAD = closing(CloseCode.HEARTBEAT, "no answer to a ping", reconnect=True)
 
 
 def test_silent_client_is_pinged_and_then_given_up():
-    talk = Talk(beats=True).open()
-    assert talk.wait(24.9) == []
-    assert talk.wait(0.1) == [Send(m.PingPush())]
-    assert talk.wait(9.9) == []
-    assert talk.wait(0.1) == DEAD
+    harness = ConversationHarness(beats=True).open()
+    assert harness.wait(24.9) == []
+    assert harness.wait(0.1) == [Send(m.PingPush())]
+    assert harness.wait(9.9) == []
+    assert harness.wait(0.1) == DEAD
 
 
 @pytest.mark.parametrize(
     "word", [m.Pong(), m.Ping(), subscribe("a"), m.Malformed(code="bad_message", reason="r")]
 )
 def test_any_word_after_a_ping_is_life(word):
-    talk = Talk(beats=True).open()
-    talk.wait(25.0)
-    talk.now += 9.9
-    talk.say(word)
-    assert talk.wait(24.9) == []
-    assert talk.wait(0.1) == [Send(m.PingPush())]
+    harness = ConversationHarness(beats=True).open()
+    harness.wait(25.0)
+    harness.now += 9.9
+    harness.say(word)
+    assert harness.wait(24.9) == []
+    assert harness.wait(0.1) == [Send(m.PingPush())]
 
 
 def test_bare_client_is_never_pinged():
-    assert Talk(beats=False).open().wait(7 * 86_400) == []
+    assert ConversationHarness(beats=False).open().wait(7 * 86_400) == []
 
 
 @pytest.mark.parametrize("word", [m.Ping(), m.Pong()])
 def test_client_is_pinged_once_it_has_itself_sent_ping_or_pong(word):
-    talk = Talk(beats=False).open()
-    talk.say(word)
-    assert talk.wait(25.0) == [Send(m.PingPush())]
-    assert talk.wait(10.0) == DEAD
+    harness = ConversationHarness(beats=False).open()
+    harness.say(word)
+    assert harness.wait(25.0) == [Send(m.PingPush())]
+    assert harness.wait(10.0) == DEAD
 
 
 def test_round_trip_is_measured_from_a_ping_to_its_pong():
-    talk = Talk(beats=True).open()
-    talk.wait(25.0)
-    talk.now += 0.25
-    talk.say(m.Pong())
-    assert talk.conversation.heartbeat.round_trip == 0.25
+    harness = ConversationHarness(beats=True).open()
+    harness.wait(25.0)
+    harness.now += 0.25
+    harness.say(m.Pong())
+    assert harness.conversation.heartbeat.round_trip == 0.25
 
 
 def test_client_that_answers_stays_for_a_day():
-    talk = Talk(beats=True, jitter=0.7).open()
+    harness = ConversationHarness(beats=True, jitter=0.7).open()
     pings, end = 0, START + 86_400
-    while talk.now < end:
-        effects = talk.wait(talk.conversation.deadline - talk.now)
+    while harness.now < end:
+        effects = harness.wait(harness.conversation.deadline - harness.now)
         assert effects == [Send(m.PingPush())]
         pings += 1
-        talk.now += 1.0
-        talk.say(m.Pong())
+        harness.now += 1.0
+        harness.say(m.Pong())
     assert 3_300 < pings < 3_330
 
 
 def test_jitter_brings_the_first_ping_forward():
-    assert Talk(beats=True, jitter=1.0).open().wait(12.5) == [Send(m.PingPush())]
+    assert ConversationHarness(beats=True, jitter=1.0).open().wait(12.5) == [Send(m.PingPush())]
 
 
 def test_clock_stops_while_the_server_does_not_read():
-    talk = Talk(beats=True, max_in_flight=1).open()
-    talk.say(subscribe("a"))
-    assert talk.conversation.deadline is None
-    assert talk.wait(3_600) == []
-    talk.answer(1, m.Subscribed(channel="a"))
-    assert talk.wait(24.9) == []
-    assert talk.wait(0.1) == [Send(m.PingPush())]
+    harness = ConversationHarness(beats=True, max_in_flight=1).open()
+    harness.say(subscribe("a"))
+    assert harness.conversation.deadline is None
+    assert harness.wait(3_600) == []
+    harness.answer(1, m.Subscribed(channel="a"))
+    assert harness.wait(24.9) == []
+    assert harness.wait(0.1) == [Send(m.PingPush())]
 
 
 def test_clock_stops_after_a_ping_while_the_server_does_not_read():
-    talk = Talk(beats=True, max_in_flight=2).open()
-    talk.say(subscribe("a"))
-    assert talk.wait(25.0) == [Send(m.PingPush())]
-    talk.say(subscribe("b"))
-    assert talk.wait(3_600) == []
-    talk.answer(1)
-    assert talk.wait(24.9) == []
-    assert talk.wait(0.1) == [Send(m.PingPush())]
+    harness = ConversationHarness(beats=True, max_in_flight=2).open()
+    harness.say(subscribe("a"))
+    assert harness.wait(25.0) == [Send(m.PingPush())]
+    harness.say(subscribe("b"))
+    assert harness.wait(3_600) == []
+    harness.answer(1)
+    assert harness.wait(24.9) == []
+    assert harness.wait(0.1) == [Send(m.PingPush())]
 
 
 def test_client_waiting_for_the_welcome_is_pinged_too():
-    talk = Talk(beats=True).await_auth(60.0)
-    assert talk.wait(25.0) == [Send(m.PingPush())]
-    assert talk.wait(10.0) == DEAD
+    harness = ConversationHarness(beats=True).await_auth(60.0)
+    assert harness.wait(25.0) == [Send(m.PingPush())]
+    assert harness.wait(10.0) == DEAD
 
 
 # -- the end ---------------------------------------------------------------------------------------
 
 
 def test_close_says_closing_and_ends():
-    talk = Talk().open()
-    assert talk.conversation.close(
+    harness = ConversationHarness().open()
+    assert harness.conversation.close(
         CloseCode.GOING_AWAY, "restart", reconnect=False, retry_after=3.0
     ) == [
         Send(m.Closing(code=4503, reason="restart", reconnect=False, retry_after=3.0)),
         Close(CloseCode.GOING_AWAY, "restart"),
     ]
-    assert talk.conversation.phase is Phase.CLOSED
+    assert harness.conversation.phase is Phase.CLOSED
 
 
 def test_frame_too_large_ends_the_conversation():
-    talk = Talk(max_frame=100).open()
-    assert talk.conversation.frame_too_large(101) == closing(
+    harness = ConversationHarness(max_frame=100).open()
+    assert harness.conversation.frame_too_large(101) == closing(
         CloseCode.TOO_LARGE, "a frame of 101 bytes; expected at most 100", reconnect=False
     )
 
 
 def test_nothing_happens_after_the_end():
-    talk = Talk(beats=True, max_in_flight=1).open()
-    talk.say(subscribe("a"), subscribe("b"))
-    talk.conversation.close(CloseCode.NORMAL, "bye")
-    assert talk.say(m.Ping(), subscribe("c")) == []
-    assert talk.answer(1, m.Subscribed(channel="a")) == []
-    assert talk.conversation.tick(talk.now + 3_600) == []
-    assert talk.conversation.close(CloseCode.INTERNAL, "again") == []
-    assert talk.conversation.frame_too_large(1) == []
-    assert talk.conversation.deadline is None
+    harness = ConversationHarness(beats=True, max_in_flight=1).open()
+    harness.say(subscribe("a"), subscribe("b"))
+    harness.conversation.close(CloseCode.NORMAL, "bye")
+    assert harness.say(m.Ping(), subscribe("c")) == []
+    assert harness.answer(1, m.Subscribed(channel="a")) == []
+    assert harness.conversation.tick(harness.now + 3_600) == []
+    assert harness.conversation.close(CloseCode.INTERNAL, "again") == []
+    assert harness.conversation.frame_too_large(1) == []
+    assert harness.conversation.deadline is None
 
 
 def test_nothing_waits_when_the_client_has_gone():
-    talk = Talk(max_in_flight=1).open()
-    talk.say(subscribe("a"), subscribe("b"))
-    talk.conversation.gone()
-    assert talk.answer(1) == []
-    assert not talk.conversation._backlog
-    assert not talk.conversation._lanes
+    harness = ConversationHarness(max_in_flight=1).open()
+    harness.say(subscribe("a"), subscribe("b"))
+    harness.conversation.gone()
+    assert harness.answer(1) == []
+    assert not harness.conversation._backlog
+    assert not harness.conversation._lanes
 
 
 # -- whatever happens ------------------------------------------------------------------------------
@@ -614,7 +560,9 @@ class ConversationMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.talk = Talk(beats=True, max_in_flight=self.MAX_IN_FLIGHT, max_bad_messages=4)
+        self.harness = ConversationHarness(
+            beats=True, max_in_flight=self.MAX_IN_FLIGHT, max_bad_messages=4
+        )
         self.numbers = iter(range(10**9))
         self.asked: dict[int, m.Command] = {}
         self.replied: set[int] = set()
@@ -626,9 +574,9 @@ class ConversationMachine(RuleBasedStateMachine):
     @initialize(first=st.sampled_from(["anonymous", "member", "auth"]))
     def begin(self, first):
         if first == "auth":
-            self.talk.await_auth(60.0)
+            self.harness.await_auth(60.0)
         else:
-            self.talk.open(signed_in=first == "member")
+            self.harness.open(signed_in=first == "member")
             self.welcomed = True
 
     # -- checking what it does
@@ -660,7 +608,7 @@ class ConversationMachine(RuleBasedStateMachine):
         others = list(self.running.values())
         if not self.welcomed:
             assert isinstance(command, m.Authenticate)
-        refresh = isinstance(command, m.Authenticate) and self.talk.conversation.signed_in
+        refresh = isinstance(command, m.Authenticate) and self.harness.conversation.signed_in
         if isinstance(command, m.Resume) or (isinstance(command, m.Authenticate) and not refresh):
             assert not others, "a barrier waits for what came before"
         elif not refresh:
@@ -691,17 +639,17 @@ class ConversationMachine(RuleBasedStateMachine):
         self.asked[number] = command
         return command
 
-    @precondition(lambda self: not self.talk.conversation.saturated)
+    @precondition(lambda self: not self.harness.conversation.saturated)
     @rule(drawn=st.lists(st.tuples(KINDS, CHANNELS), min_size=1, max_size=6))
     def receive(self, drawn):
-        self.take(self.talk.say(*[self.make(kind, channel) for kind, channel in drawn]))
+        self.take(self.harness.say(*[self.make(kind, channel) for kind, channel in drawn]))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), good=st.booleans())
     def finish(self, data, good):
         ticket = data.draw(st.sampled_from(sorted(self.running)))
         command = self.running.pop(ticket)
-        conversation, now = self.talk.conversation, self.talk.now
+        conversation, now = self.harness.conversation, self.harness.now
         if isinstance(command, m.Authenticate):
             if good:
                 ok = m.AuthOk(id=command.id, user="1", expires_at=None)
@@ -715,21 +663,21 @@ class ConversationMachine(RuleBasedStateMachine):
             reply = m.Published(id=command.id, channel="a") if good else None
             if not good:
                 self.replied.add(command.id)
-            self.take(self.talk.answer(ticket, reply))
+            self.take(self.harness.answer(ticket, reply))
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 20.0, 300.0]))
     def wait(self, seconds):
-        self.take(self.talk.wait(seconds))
+        self.take(self.harness.wait(seconds))
 
     @rule()
     def pong(self):
-        self.take(self.talk.say(m.Pong()))
+        self.take(self.harness.say(m.Pong()))
 
     @precondition(lambda self: self.welcomed)
     @rule(chance=st.integers(0, 9))
     def close(self, chance):
         if chance == 0:
-            self.take(self.talk.conversation.close(CloseCode.NORMAL, "bye"))
+            self.take(self.harness.conversation.close(CloseCode.NORMAL, "bye"))
 
     # -- what holds
 
@@ -741,15 +689,15 @@ class ConversationMachine(RuleBasedStateMachine):
 
     @invariant()
     def something_runs_where_something_waits(self):
-        conversation = self.talk.conversation
+        conversation = self.harness.conversation
         if conversation.saturated and conversation.phase is not Phase.CLOSED:
             assert self.running, "saturated, and nothing would ever wake the reader"
 
     @invariant()
     def it_is_over_exactly_where_it_was_closed(self):
-        assert (self.talk.conversation.phase is Phase.CLOSED) == self.closed
+        assert (self.harness.conversation.phase is Phase.CLOSED) == self.closed
         if self.closed:
-            assert self.talk.conversation.deadline is None
+            assert self.harness.conversation.deadline is None
 
     def teardown(self):
         for _ in range(1_000):
@@ -759,14 +707,14 @@ class ConversationMachine(RuleBasedStateMachine):
             command = self.running.pop(ticket)
             if isinstance(command, m.Authenticate) and not self.welcomed:
                 ok = m.AuthOk(id=command.id, user="1", expires_at=None)
-                self.take(self.talk.conversation.signed_in_as(ticket, ok, self.talk.now))
-                self.take(self.talk.conversation.welcome(MEMBER_WELCOME, self.talk.now))
+                self.take(self.harness.conversation.signed_in_as(ticket, ok, self.harness.now))
+                self.take(self.harness.conversation.welcome(MEMBER_WELCOME, self.harness.now))
             else:
-                self.take(self.talk.answer(ticket, m.Published(id=command.id, channel="a")))
+                self.take(self.harness.answer(ticket, m.Published(id=command.id, channel="a")))
         if not self.closed:
             unanswered = self.asked.keys() - self.replied
             assert unanswered == set(), "every request gets its reply"
-            assert not self.talk.conversation.saturated
+            assert not self.harness.conversation.saturated
 
 
 ConversationMachine.TestCase.settings = settings(

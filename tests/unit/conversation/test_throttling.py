@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels_realtime.conversation.effects import Close, Effect, Run, Send
-from channels_realtime.conversation.heartbeat import Heartbeat
-from channels_realtime.conversation.machine import Conversation, Phase
+from channels_realtime.conversation.machine import Phase
 from channels_realtime.conversation.throttling import (
     LimitExceeded,
     Rate,
@@ -18,10 +17,7 @@ from channels_realtime.conversation.throttling import (
 )
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import CloseCode, ErrorCode
-from channels_realtime.protocol.limits import Limits
-
-START = 1_000.0
-
+from tests.support.conversation import START, ConversationHarness
 
 # -- buckets ---------------------------------------------------------------------------------------
 
@@ -134,29 +130,8 @@ def test_throttle_counts_bytes():
 # -- the conversation ------------------------------------------------------------------------------
 
 
-class Talk:
-    def __init__(self, **rates) -> None:
-        self.now = START
-        heartbeat = Heartbeat(25.0, 10.0, now=START)
-        self.conversation = Conversation(
-            Limits(max_in_flight=1_000), heartbeat, now=START, rates=Rates(**rates)
-        )
-        welcome = m.Welcome(
-            session_id="s",
-            user=None,
-            expires_at=None,
-            heartbeat_interval=25.0,
-            heartbeat_timeout=10.0,
-            limits={},
-            capabilities=(),
-            channels={},
-        )
-        self.conversation.welcome(welcome, START)
-
-    def say(
-        self, *commands: m.Command, size: int = 0, over: LimitExceeded | None = None
-    ) -> list[Effect]:
-        return self.conversation.receive(commands, self.now, size=size, over=over)
+def limited(**rates) -> ConversationHarness:
+    return ConversationHarness(max_in_flight=1_000, rates=Rates(**rates)).open()
 
 
 def refusal(limit: str, retry_after: float, request: str, **fields) -> Send:
@@ -187,34 +162,34 @@ ONE = Rate(0.5, 1.0)
 
 
 def test_message_over_the_limit_is_answered_with_its_request_id_and_channel():
-    talk = Talk(messages=ONE)
-    talk.say(m.Ping())
-    assert talk.say(m.Subscribe(id="a", channel="rooms/1")) == [
+    harness = limited(messages=ONE)
+    harness.say(m.Ping())
+    assert harness.say(m.Subscribe(id="a", channel="rooms/1")) == [
         refusal("CONNECTION_MESSAGES", 2.0, "subscribe", id="a", channel="rooms/1")
     ]
-    assert talk.say(m.Ping(id=7)) == [refusal("CONNECTION_MESSAGES", 2.0, "ping", id=7)]
-    assert talk.conversation.over == LimitExceeded("CONNECTION_MESSAGES", 2.0)
+    assert harness.say(m.Ping(id=7)) == [refusal("CONNECTION_MESSAGES", 2.0, "ping", id=7)]
+    assert harness.conversation.over == LimitExceeded("CONNECTION_MESSAGES", 2.0)
 
 
 def test_request_that_was_refused_may_come_again_with_the_same_id():
-    talk = Talk(messages=ONE)
-    talk.say(m.Ping())
-    talk.say(m.Subscribe(id=1, channel="a"))
-    talk.now += 2.0
-    assert talk.say(m.Subscribe(id=1, channel="a")) == [Run(1, m.Subscribe(id=1, channel="a"))]
+    harness = limited(messages=ONE)
+    harness.say(m.Ping())
+    harness.say(m.Subscribe(id=1, channel="a"))
+    harness.now += 2.0
+    assert harness.say(m.Subscribe(id=1, channel="a")) == [Run(1, m.Subscribe(id=1, channel="a"))]
 
 
 def test_publish_over_its_limit_is_refused_and_other_requests_are_not():
-    talk = Talk(publishes=ONE)
+    harness = limited(publishes=ONE)
     publish = m.Publish(channel="a", payload=1)
-    assert talk.say(publish) == [Run(1, publish)]
-    assert talk.say(publish) == [refusal("CONNECTION_PUBLISHES", 2.0, "publish", channel="a")]
-    assert talk.say(m.Ping()) == [Send(m.PongReply())]
+    assert harness.say(publish) == [Run(1, publish)]
+    assert harness.say(publish) == [refusal("CONNECTION_PUBLISHES", 2.0, "publish", channel="a")]
+    assert harness.say(m.Ping()) == [Send(m.PongReply())]
 
 
 def test_bytes_of_a_batch_are_shared_among_its_messages():
-    talk = Talk(bytes=Rate(100.0, 1_000.0))
-    assert talk.say(m.Ping(), m.Ping(), m.Ping(), size=1_500) == [
+    harness = limited(bytes=Rate(100.0, 1_000.0))
+    assert harness.say(m.Ping(), m.Ping(), m.Ping(), size=1_500) == [
         Send(m.PongReply()),
         Send(m.PongReply()),
         refusal("CONNECTION_BYTES", 5.0, "ping"),
@@ -223,7 +198,7 @@ def test_bytes_of_a_batch_are_shared_among_its_messages():
 
 def test_message_of_a_user_or_address_over_its_limit_is_refused():
     over = LimitExceeded("USER_MESSAGES", 3.0)
-    assert Talk().say(m.Call(id=1, channel="a", method="x"), over=over) == [
+    assert limited().say(m.Call(id=1, channel="a", method="x"), over=over) == [
         refusal("USER_MESSAGES", 3.0, "call", id=1, channel="a")
     ]
 
@@ -232,74 +207,74 @@ def test_malformed_message_over_the_limit_is_refused_as_what_it_seems_to_be():
     malformed = m.Malformed(
         code=ErrorCode.BAD_PAYLOAD, reason="odd", about="publish", id=4, channel="a"
     )
-    assert Talk().say(malformed, over=LimitExceeded("CONNECTION_MESSAGES", 1.0)) == [
+    assert limited().say(malformed, over=LimitExceeded("CONNECTION_MESSAGES", 1.0)) == [
         refusal("CONNECTION_MESSAGES", 1.0, "publish", id=4, channel="a")
     ]
 
 
 def test_pong_over_the_limit_is_not_answered_and_is_life_all_the_same():
-    talk = Talk(messages=ONE)
-    talk.conversation.heartbeat.enabled = True
-    talk.say(m.Ping())
-    talk.now += 24.9
-    talk.say(m.Ping(), m.Pong())
-    assert talk.conversation.heartbeat.deadline == talk.now + 25.0
+    harness = limited(messages=ONE)
+    harness.conversation.heartbeat.enabled = True
+    harness.say(m.Ping())
+    harness.now += 24.9
+    harness.say(m.Ping(), m.Pong())
+    assert harness.conversation.heartbeat.deadline == harness.now + 25.0
 
 
 def test_client_that_goes_on_too_fast_is_closed_with_4429():
-    talk = Talk(messages=Rate(1.0, 1.0), patience=3.0)
-    talk.say(m.Ping())
+    harness = limited(messages=Rate(1.0, 1.0), patience=3.0)
+    harness.say(m.Ping())
     for _ in range(3):
-        assert talk.say(m.Ping()) == [refusal("CONNECTION_MESSAGES", 1.0, "ping")]
-    assert talk.say(m.Ping()) == ends_4429("CONNECTION_MESSAGES", 1.0)
-    assert talk.conversation.phase is Phase.CLOSED
+        assert harness.say(m.Ping()) == [refusal("CONNECTION_MESSAGES", 1.0, "ping")]
+    assert harness.say(m.Ping()) == ends_4429("CONNECTION_MESSAGES", 1.0)
+    assert harness.conversation.phase is Phase.CLOSED
 
 
 def test_nothing_of_a_batch_is_judged_after_the_message_that_ends_it():
-    talk = Talk(messages=Rate(1.0, 1.0), patience=1.0)
-    *_, closing, close = talk.say(*[m.Ping() for _ in range(50)])
+    harness = limited(messages=Rate(1.0, 1.0), patience=1.0)
+    *_, closing, close = harness.say(*[m.Ping() for _ in range(50)])
     assert [closing, close] == ends_4429("CONNECTION_MESSAGES", 1.0)
 
 
 def test_patience_comes_back_in_ten_seconds():
-    talk = Talk(messages=Rate(0.001, 1.0), patience=2.0)
-    talk.say(m.Ping())
+    harness = limited(messages=Rate(0.001, 1.0), patience=2.0)
+    harness.say(m.Ping())
     for _ in range(20):
-        talk.now += 5.0
-        (answer,) = talk.say(m.Ping())
+        harness.now += 5.0
+        (answer,) = harness.say(m.Ping())
         assert isinstance(answer, Send)
 
 
 def test_pongs_that_are_too_many_end_the_connection_too():
-    talk = Talk(messages=Rate(1.0, 1.0), patience=2.0)
-    assert talk.say(*[m.Pong() for _ in range(10)]) == ends_4429("CONNECTION_MESSAGES", 1.0)
+    harness = limited(messages=Rate(1.0, 1.0), patience=2.0)
+    assert harness.say(*[m.Pong() for _ in range(10)]) == ends_4429("CONNECTION_MESSAGES", 1.0)
 
 
 def test_client_whose_requests_fail_too_often_is_closed_with_4429():
-    talk = Talk(failures=Rate(0.5, 2.0))
+    harness = limited(failures=Rate(0.5, 2.0))
     error = m.Error(request="subscribe", code=ErrorCode.FORBIDDEN, reason="no")
     for ticket in (1, 2):
-        talk.say(m.Subscribe(channel="a"))
-        assert talk.conversation.complete(ticket, error, talk.now) == [Send(error)]
-    talk.say(m.Subscribe(channel="a"))
-    assert talk.conversation.complete(3, error, talk.now) == [
+        harness.say(m.Subscribe(channel="a"))
+        assert harness.conversation.complete(ticket, error, harness.now) == [Send(error)]
+    harness.say(m.Subscribe(channel="a"))
+    assert harness.conversation.complete(3, error, harness.now) == [
         Send(error),
         *ends_4429("CONNECTION_FAILURES", 2.0),
     ]
-    assert talk.conversation.over == LimitExceeded("CONNECTION_FAILURES", 2.0)
+    assert harness.conversation.over == LimitExceeded("CONNECTION_FAILURES", 2.0)
 
 
 @pytest.mark.parametrize("code", [ErrorCode.BAD_MESSAGE, ErrorCode.BAD_PAYLOAD])
 def test_malformed_messages_count_as_failures(code):
-    talk = Talk(failures=Rate(1.0, 1.0))
+    harness = limited(failures=Rate(1.0, 1.0))
     malformed = m.Malformed(code=code, reason="odd")
-    talk.say(malformed)
-    assert talk.say(malformed)[1:] == ends_4429("CONNECTION_FAILURES", 1.0)
+    harness.say(malformed)
+    assert harness.say(malformed)[1:] == ends_4429("CONNECTION_FAILURES", 1.0)
 
 
 def test_failures_are_forgiven_with_time():
-    talk = Talk(failures=Rate(1.0, 1.0))
+    harness = limited(failures=Rate(1.0, 1.0))
     malformed = m.Malformed(code=ErrorCode.BAD_PAYLOAD, reason="odd")
     for _ in range(100):
-        assert len(talk.say(malformed)) == 1
-        talk.now += 1.0
+        assert len(harness.say(malformed)) == 1
+        harness.now += 1.0
