@@ -28,9 +28,9 @@ COUNTED = (
     "timers",
     "hub",
     "groups",
-    "guarded",
+    "revocation_keys",
     "addresses",
-    "users",
+    "limited_users",
     "spawned",
 )
 CONFIG = {"HEARTBEAT_INTERVAL": 2.0, "HEARTBEAT_TIMEOUT": 1.0, "MAX_CONNECTIONS_PER_USER": 10_000}

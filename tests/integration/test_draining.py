@@ -250,13 +250,13 @@ async def _drain_by_hand(site: Site, pair: tuple[Server, Server], everybody: boo
     members = [await join(server.port) for server in pair]
     node = (await asyncio.to_thread(insides, first))["node_id"]
     argument = "--all" if everybody else node
-    result = await asyncio.to_thread(site.manage, "realtime_drain", argument)
+    printed = await asyncio.to_thread(site.manage, "realtime_drain", argument)
     if everybody:
-        assert result.stdout == (
+        assert printed == (
             "The request was sent. Follow the drain in the nodes' readiness views or logs.\n"
         )
     else:
-        assert result.stdout == "The node is draining. Follow it in its readiness view or log.\n"
+        assert printed == "The node is draining. Follow it in its readiness view or log.\n"
     assert await members[0].closed == 4503
     await until(lambda: readiness(first) == 503, "the first is not ready")
     if everybody:

@@ -8,6 +8,7 @@ import pytest
 from channels_redis.core import RedisChannelLayer
 
 from channels_realtime.nodes.broker import Broker
+from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.protocol.messages import Publication
 
 TIMEOUT_S = 10.0
@@ -63,6 +64,7 @@ async def test_message_that_the_layer_repeats_is_delivered_once(
         prefix="test",
         node_id="n1",
         receiver=receiver,
+        metrics=Metrics(),
         subscribe_timeout=TIMEOUT_S,
         publish_timeout=TIMEOUT_S,
         check_interval=3_600.0,

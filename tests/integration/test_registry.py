@@ -136,9 +136,9 @@ async def test_connections_of_several_users_in_two_processes_are_written(servers
             ),
             "all rows",
         )
-        servers = {node["pk"]: node["server"] for node in found["alive"]}
+        kinds = {node["pk"]: node["server"] for node in found["alive"]}
         by_user = {
-            user: sorted(servers[row["node_id"]] for row in of_user(found, user))
+            user: sorted(kinds[row["node_id"]] for row in of_user(found, user))
             for user in (alice.id, bob.id, "")
         }
         assert by_user == {alice.id: ["daphne", "uvicorn"], bob.id: ["uvicorn"], "": ["daphne"]}
