@@ -98,6 +98,7 @@ class Connection(CredentialHolder):
             heartbeat.enabled = dialect.heartbeat
             conversation = Conversation(config.limits, heartbeat, now=now, rates=config.rates)
         super().__init__(node, scope, address, transport, dialect, conversation)
+        self._begin_anonymous()
         self.session_id = secrets.token_hex(16)  # a secret of the client: 128 bits, never logged
         self.received = 0
         """Messages that the client sent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from typing import Any
 
 from ..access.blocks import Blocks
@@ -12,39 +11,21 @@ from ..auth.base import Authenticated
 from ..auth.login_session import read_login_session
 from ..auth.tokens import verify_token
 from ..auth.users import anonymous_user, read_user
-from ..conversation.machine import Conversation
 from ..errors import Forbidden, Unsupported
 from ..identity import ANONYMOUS, Identity
-from ..nodes.node import Node
 from ..protocol.codes import CloseCode
-from ..protocol.dialects.base import Dialect
 from .shell import Shell
-from .transport import Transport
 
 USER_FULL_RETRY_S = 30.0
 """How long a client waits when its user has as many connections as allowed."""
 
 
 class CredentialHolder(Shell):
-    """A connected client with credentials.
-
-    Args:
-        node, scope, address, transport, dialect, conversation: as for ``Shell``; the conversation's
-            expiry follows the credentials.
-    """
+    """A connected client with credentials, which its conversation's expiry follows."""
 
     __slots__ = ("_session_key", "identity", "read_at", "user")
 
-    def __init__(
-        self,
-        node: Node,
-        scope: MutableMapping[str, Any],
-        address: str | None,
-        transport: Transport,
-        dialect: Dialect,
-        conversation: Conversation,
-    ) -> None:
-        super().__init__(node, scope, address, transport, dialect, conversation)
+    def _begin_anonymous(self) -> None:
         self._session_key: str | None = None  # a secret: to read the login session again
         self.user: Any = anonymous_user()
         self.identity: Identity = ANONYMOUS

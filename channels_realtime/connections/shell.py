@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import MutableMapping
 from typing import Any, Protocol
 
@@ -21,7 +22,6 @@ from ..protocol import messages as m
 from ..protocol.codes import CloseCode
 from ..protocol.dialects.base import Dialect, Encoding
 from ..protocol.frames import Frame, Policy
-from .client import ConnectedClient
 from .transport import Deliveries, Transport
 from .writer import Writer
 
@@ -54,11 +54,13 @@ class Tap(Protocol):
         ...
 
 
-class Shell(ConnectedClient):
+class Shell:
     """A connected client with a conversation, a dialect and a transport.
 
     Args:
-        node, scope, address: as for ``ConnectedClient``.
+        node: the runtime that it is connected to.
+        scope: the ASGI scope of the handshake.
+        address: the client's address; None where the server knows none.
         transport: the way to the client.
         dialect: how the client writes and reads.
         conversation: whose effects are performed.
@@ -68,6 +70,7 @@ class Shell(ConnectedClient):
         "_conversation",
         "_deliveries",
         "_dialect",
+        "_node",
         "_paused_channels",
         "_readable",
         "_slow_at",
@@ -76,11 +79,15 @@ class Shell(ConnectedClient):
         "_throttled_at",
         "_transport",
         "_writer",
+        "client_address",
         "close_code",
         "closed",
+        "connected_at",
         "encoding",
         "end",
         "errors",
+        "id",
+        "scope",
         "throttled",
     )
 
@@ -93,8 +100,11 @@ class Shell(ConnectedClient):
         dialect: Dialect,
         conversation: Conversation,
     ) -> None:
-        super().__init__(node, scope, address)
         config = node.config
+        self.id = secrets.token_hex(8)
+        self.scope = scope
+        self.client_address = address
+        self.connected_at = node.clock.time()
         self.closed = False
         self.close_code: int | None = None
         self.end = "client"
@@ -104,6 +114,7 @@ class Shell(ConnectedClient):
         self.throttled = 0
         """Times that the client was over a limit."""
         self.encoding: Encoding = dialect.encoding
+        self._node = node
         self._conversation = conversation
         self._dialect = dialect
         self._transport = transport
@@ -120,6 +131,32 @@ class Shell(ConnectedClient):
         self._tap: Tap | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._throttled_at: float | None = None
+
+    # -- the client --------------------------------------------------------------------------------
+
+    def header(self, name: str) -> str | None:
+        """A header of the handshake, such as ``"origin"``; None without it. ``name`` in lower case."""
+        wanted = name.encode("latin-1")
+        for key, value in self.scope.get("headers", ()):
+            if key.lower() == wanted:
+                text: str = value.decode("latin-1")
+                return text
+        return None
+
+    @property
+    def origin(self) -> str | None:
+        """``Origin``, which every browser sends."""
+        return self.header("origin")
+
+    @property
+    def user_agent(self) -> str | None:
+        """``User-Agent``, as the client wrote it."""
+        return self.header("user-agent")
+
+    @property
+    def client_id(self) -> str | None:
+        """``X-Client-ID``, by which a site may tell its devices apart."""
+        return self.header("x-client-id")
 
     # -- state -------------------------------------------------------------------------------------
 

@@ -62,11 +62,6 @@ class CloseCode(enum.IntEnum):
         """The code of RFC 6455, section 7.4.1, that ``CLOSE_CODES = "rfc"`` sends instead."""
         return _RFC[self]
 
-    @property
-    def reason(self) -> str:
-        """The code's name in lower case, for programs."""
-        return self.name.lower()
-
 
 _RECONNECT = frozenset(
     {

@@ -47,10 +47,6 @@ def test_close_codes_are_those_of_the_wire_protocol():
     }  # fmt: skip
 
 
-def test_close_code_has_a_word_for_machines():
-    assert CloseCode.SLOW_CONSUMER.reason == "slow_consumer"
-
-
 ERRORS = [
     value
     for value in vars(errors).values()
