@@ -159,7 +159,7 @@ class AccessLimits(Service):
             if not changed:
                 continue
             try:
-                sums = await self._node.database.run(self._tell, changed)
+                sums = await self._node.background.run(self._tell, changed)
             except Exception as error:
                 logger.debug("Limits were not shared: %s", type(error).__name__)
                 continue

@@ -168,7 +168,8 @@ class Revocations(Service):
     async def _poll(self) -> None:
         polled_at = timezone.now()
         try:
-            found = await self._node.database.run(self._read_rows, self._since())
+            async with asyncio.timeout(self._node.config.hook_timeout):
+                found = await self._node.database.run(self._read_rows, self._since())
         except Exception as error:
             if not self._failing:
                 logger.warning("Cannot read the revocations: %s", type(error).__name__)

@@ -57,7 +57,7 @@ class CredentialSweep(Service):
         if not connections:
             return
         revocations = self._node.service(Revocations)
-        for connection in await self._node.database.run(find_changed, connections):
+        for connection in await self._node.background.run(find_changed, connections):
             self._node.spawn(revocations.recheck_connection(connection), "sweep")
 
 

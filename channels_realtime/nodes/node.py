@@ -46,7 +46,8 @@ class Service:
     """A part that a node runs; ``services.SERVICES`` lists them in the order of their start.
 
     A service is made with its node, started before the first connection is let in, and stopped with
-    the node, after a drain or for a test. Its database work runs in ``node.database``.
+    the node, after a drain or for a test. Its database work runs in ``node.database``, or in
+    ``node.background`` where it may take long.
 
     Args:
         node: the node that runs it.
@@ -127,7 +128,10 @@ class Node:
             max_concurrent=config.max_concurrent_hooks,
             name="authentication",
         )
-        self.database = DatabaseThread(own_thread=config.hook_threads > 0)
+        own_thread = config.hook_threads > 0
+        self.database = DatabaseThread(own_thread=own_thread)
+        # For what may take its time, as a cache that hangs: revocations are not to wait for it.
+        self.background = DatabaseThread("background", own_thread=own_thread)
         self.broker = Broker(
             layer,
             prefix=config.group_prefix,
@@ -313,6 +317,7 @@ class Node:
         self.hooks.close()
         self.authentication.close()
         self.database.close()
+        self.background.close()
         self.requests.remove()
         loops.remove_serving_loop(self.loop)
         _nodes.pop(self.loop, None)

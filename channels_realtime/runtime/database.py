@@ -22,13 +22,14 @@ class DatabaseThread:
     """One thread, with at most one database connection for each alias.
 
     Args:
+        name: of the thread, as stack traces show it.
         own_thread: False uses asgiref's thread-sensitive thread, which under ``async_to_sync`` is
             the caller's thread (for tests inside a transaction).
     """
 
-    def __init__(self, *, own_thread: bool = True) -> None:
+    def __init__(self, name: str = "database", *, own_thread: bool = True) -> None:
         self._pool = (
-            ThreadPoolExecutor(1, thread_name_prefix="realtime-database") if own_thread else None
+            ThreadPoolExecutor(1, thread_name_prefix=f"realtime-{name}") if own_thread else None
         )
         self._closed = False
 

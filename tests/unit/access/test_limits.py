@@ -33,7 +33,7 @@ class FakeNode:
     def __init__(self, **config) -> None:
         self.config = Config(**config)
         self.clock = VirtualClock()
-        self.database = InlineDatabase()
+        self.background = InlineDatabase()
         self.metrics = Metrics()
         self.connections: dict[str, object] = {}
 
@@ -194,7 +194,7 @@ def test_nothing_is_shared_over_a_cache_that_is_the_processs_own():
         limits, node = make(user_messages=(1.0, 1.0))
         limits.messages("7", None, 1)
         await asyncio.sleep(10)
-        assert node.database.calls == 0
+        assert node.background.calls == 0
 
     scenario()
 
@@ -247,7 +247,7 @@ def test_nothing_is_asked_of_the_cache_while_nobody_uses_anything(shared):
         limits, node = make(user_messages=(1.0, 10.0))
         use(limits, 5)
         await asyncio.sleep(100)
-        assert node.database.calls == 1  # five messages, one round
+        assert node.background.calls == 1  # five messages, one round
         await limits.stop()
 
     scenario()
@@ -257,10 +257,10 @@ def test_cache_that_is_away_limits_each_process_by_itself_and_is_told_later(shar
     @in_virtual_time
     async def scenario():
         limits, node = make(user_messages=(1.0, 10.0))
-        node.database.error = ConnectionError("away")
+        node.background.error = ConnectionError("away")
         assert use(limits, 20) == 10
         await asyncio.sleep(3.5)
-        node.database.error = None
+        node.background.error = None
         await asyncio.sleep(1)
         (entry,) = limits._buckets.values()
         assert (entry.used, entry.known) == (0, 10)
