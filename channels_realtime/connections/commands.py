@@ -1,4 +1,4 @@
-"""Serving a connection's commands: who may, what the channel's hooks say, and the reply.
+"""Serves a connection's commands: checks rights, runs the channel's hooks, makes the reply.
 
 In: a command and the connection that sent it. Out: the push that answers it, or an exception of
 ``errors`` that names why not. The connection turns exceptions into ``error`` messages.
@@ -36,7 +36,7 @@ from ..runtime.hooks import translate
 
 
 class Requester(Client, Subscriber, Protocol):
-    """What serving needs of a connection, besides what hooks and the hub see."""
+    """What serving needs of a connection, in addition to what hooks and the hub need."""
 
     subscriptions: dict[str, Channel]
     """The channels it is on."""
@@ -172,7 +172,7 @@ async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: b
 
 
 async def _run_on_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
-    """Run the hook to its end; where the connection ends meanwhile, ``on_unsubscribe`` follows it."""
+    """Run the hook to its end; if the connection ends meanwhile, run ``on_unsubscribe`` after it."""
     running = asyncio.ensure_future(node.hooks.run(channel.on_subscribe, connection))
 
     async def undo() -> None:
@@ -221,7 +221,7 @@ async def _after_unsubscribe(node: Node, connection: Requester, channel: Channel
 
 
 async def recheck(node: Node, connection: Requester, name: str | None = None) -> None:
-    """Ask again whether the connection may be on its channels, or on ``name``; end what may not be.
+    """Check again whether the connection may be on its channels, or on ``name``; end what it may not.
 
     A hook that fails for a reason of its own, such as a database that is away, ends nothing.
     """
@@ -247,7 +247,7 @@ async def recheck(node: Node, connection: Requester, name: str | None = None) ->
 
 
 def take_away(node: Node, connection: Requester, channel: Channel, refusal: RealtimeError) -> None:
-    """End a subscription from the server's side; nothing of the channel follows."""
+    """End a subscription from the server's side; nothing of the channel is sent after it."""
     node.hub.remove(channel.name, connection)
     _forget_subscription(node, connection, channel)
     connection.notify(
@@ -268,7 +268,7 @@ def _forget_subscription(node: Node, connection: Requester, channel: Channel) ->
 
 
 class _Recheck:
-    """Asks for a subscription's right at the intervals that its channel class sets."""
+    """Checks a subscription's right again at the interval that its channel class sets."""
 
     def __init__(self, node: Node, connection: Requester, channel: Channel) -> None:
         self._node = node
@@ -353,7 +353,7 @@ async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
 
 
 def _encodable(returned: Any) -> Any:
-    """What a hook returned, in JSON types; a value that has none is the site's mistake."""
+    """A hook's return value in JSON types; a value that cannot be converted is the site's mistake."""
     try:
         return normalise_payload(returned)
     except BadPayload as error:
@@ -393,7 +393,7 @@ async def allowed(node: Node, channel: Channel, right: str, connection: Client) 
 
 
 _NO_VERDICT = frozenset({ErrorCode.TIMEOUT, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
-"""What says nothing of a right: a hook's own trouble."""
+"""Failures of a hook itself, which say nothing about the right."""
 
 _BUILT_IN = frozenset({UserChannel.can_subscribe})
 

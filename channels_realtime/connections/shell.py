@@ -167,7 +167,7 @@ class Shell:
 
     @property
     def writer(self) -> Writer:
-        """Its way out, for what it counts."""
+        """The writer, for its counters."""
         return self._writer
 
     @property

@@ -31,7 +31,7 @@ BATCH = 500
 """Connections in one transaction."""
 
 SLICE = 50
-"""Rows made before others get their turn, and in one statement: SQLite took no more than 999 values."""
+"""Rows prepared in one go, and in one statement: old SQLite takes at most 999 values."""
 
 _BREATH_S = 0.002
 
@@ -61,7 +61,7 @@ def row_of(connection: Connection, node_id: str) -> dict[str, Any]:
 
 
 def storable(value: str | None, length: int) -> str:
-    """What a client wrote, as any database takes it: without NUL and lone surrogates, cut."""
+    """A client's text as every database stores it: without NUL and lone surrogates, cut to a length."""
     if not value:
         return ""
     cleaned = value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
@@ -69,7 +69,7 @@ def storable(value: str | None, length: int) -> str:
 
 
 def user_label(user: Any) -> str:
-    """What a user is called, in words; empty where its class fails at that."""
+    """A user's name; empty where the user class fails to give one."""
     get_username = getattr(user, "get_username", None)
     try:
         return str(get_username() if callable(get_username) else user)
@@ -245,7 +245,7 @@ def _where(model: Any, using: str, **conditions: Any) -> Any:
 
 
 def server_name() -> str:
-    """The server that this process runs, where it can be told; a module alone need not be running."""
+    """The name of the server that this process runs; empty where it cannot be told."""
     reactor = sys.modules.get("twisted.internet.reactor")
     if "daphne.server" in sys.modules and getattr(reactor, "running", False):
         return "daphne"

@@ -35,7 +35,7 @@ class Subscriber(Protocol):
 
 
 RATE_WINDOW_S = 10.0
-"""Over how long the rate of a channel's publications is told."""
+"""The time over which the rate of a channel's publications is measured."""
 
 
 class _Topic:
@@ -101,7 +101,7 @@ class Hub:
         return 0 if topic is None else len(topic.selections_of)
 
     def rate(self, channel: str) -> float:
-        """Publications a second that have come to the channel of late."""
+        """Recent publications a second on the channel."""
         topic = self._topics.get(channel)
         if topic is None:
             return 0.0
@@ -133,7 +133,7 @@ class Hub:
         return frozenset() if topic is None else frozenset(topic.selections_of.get(subscriber, ()))
 
     def remove_selection(self, channel: str, subscriber: Subscriber, selection: Selection) -> bool:
-        """Take one selection back; True where that was the subscriber's last on the channel."""
+        """Remove one selection; True if it was the subscriber's last on the channel."""
         topic = self._topics[channel]
         held = topic.selections_of[subscriber]
         held.remove(selection)
@@ -149,7 +149,7 @@ class Hub:
         return True
 
     def remove(self, channel: str, subscriber: Subscriber) -> bool:
-        """Unsubscribe wholly; False where it was not subscribed."""
+        """End all its subscriptions to the channel; False where it had none."""
         topic = self._topics.get(channel)
         held = None if topic is None else topic.selections_of.get(subscriber)
         if topic is None or held is None:
