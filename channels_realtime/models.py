@@ -31,7 +31,7 @@ class RevocationRecord(models.Model):
     )
     not_before: models.FloatField[float, float] = models.FloatField(
         _("not before"),
-        help_text=_("Proofs made before this moment are void, in seconds since the epoch."),
+        help_text=_("Credentials issued before this time are void. Seconds since the epoch."),
     )
     created_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
         _("created at"), db_index=True
@@ -70,7 +70,7 @@ class NodeRecord(models.Model):
         _("inbox"),
         max_length=200,
         blank=True,
-        help_text=_("Its channel of the channel layer, by which its group memberships are ended."),
+        help_text=_("Its channel in the channel layer, used to end its group memberships."),
     )
     connections: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(
         _("connections"), default=0
@@ -140,7 +140,7 @@ class ConnectionRecord(models.Model):
         _("connected since"), db_index=True
     )
     seen_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
-        _("last seen"), help_text=_("Written about once a minute.")
+        _("last seen"), help_text=_("Updated about once a minute.")
     )
 
     class Meta:
@@ -149,7 +149,7 @@ class ConnectionRecord(models.Model):
         default_permissions = ("view",)
         permissions = [
             ("act_on_connection", _("Can disconnect, notify and otherwise act on connections")),
-            ("trace_connection", _("Can watch what connections send and receive")),
+            ("trace_connection", _("Can trace what connections send and receive")),
         ]
 
     def __str__(self) -> str:
@@ -200,7 +200,10 @@ class BlockRecord(models.Model):
         _("until"), db_index=True
     )
     reason: models.CharField[str, str] = models.CharField(
-        _("reason"), max_length=255, blank=True, help_text=_("For staff; the client is not told.")
+        _("reason"),
+        max_length=255,
+        blank=True,
+        help_text=_("Only staff see it; the client does not."),
     )
     created_by: models.CharField[str, str] = models.CharField(
         _("created by"), max_length=255, blank=True, editable=False
@@ -236,7 +239,7 @@ class SampleRecord(models.Model):
         _("messages out")
     )
     latency_counts: models.JSONField[Any, Any] = models.JSONField(
-        _("latencies"), default=list, help_text=_("Publications received, by bucket of latency.")
+        _("latencies"), default=list, help_text=_("Publications received, by latency bucket.")
     )
     disconnects: models.JSONField[Any, Any] = models.JSONField(_("disconnects"), default=dict)
     denials: models.JSONField[Any, Any] = models.JSONField(_("denials"), default=dict)

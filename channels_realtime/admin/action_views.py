@@ -1,8 +1,7 @@
-"""The pages that ask before staff act on connections, and carry out what was confirmed.
+"""The confirmation page of an action on connections, which also carries the action out.
 
 In: a choice in the list, or a button of one connection. Out: a page that says what will happen to
-whom; and after its form, the list or the connection again, with messages. The permission is asked for
-with every request: a URL can be typed.
+which connections; after its form, the list or the connection again, with messages.
 """
 
 from __future__ import annotations
@@ -13,13 +12,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotAllowed,
-    HttpResponseRedirect,
-)
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -27,114 +21,35 @@ from .. import operations
 from ..errors import RealtimeError, Unavailable
 from ..models import ConnectionRecord
 from ..protocol.names import is_name
-from .action_forms import ActionForm
-from .actions import ACTIONS, MOST, Action, Result, is_id
-from .base import ConnectionPages
+from .actions import ACTIONS, Action, Result
+from .base import READ_AND_POST, Link, page
+from .connection_pages import ConnectionPages, is_id, read_connections
+from .forms import ActionForm
 from .log import log_outcome, name_of
 
+MOST = 10_000
+"""Connections that one action affects."""
+
 NAMED = 20
-"""Connections that the page which asks has by name."""
-
-_BATCH = 500
-
-
-def menu_action(action: Action) -> Callable[..., Any]:
-    """The entry in the list's menu of actions, as Django wants it."""
-
-    def ask(
-        model_admin: ActionPages, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
-    ) -> HttpResponse | None:
-        found = list(queryset[: MOST + 1])
-        if not found:
-            messages.warning(request, _("The selected connections are no longer there."))
-            return None
-        total = len(found) if len(found) <= MOST else queryset.count()
-        return model_admin._ask(request, action, found[:MOST], total=total)
-
-    ask.__name__ = action.name
-    permission = "block" if action.blocks else "act"
-    marked: Callable[..., Any] = admin.action(permissions=[permission], description=action.label)(
-        ask
-    )
-    return marked
-
-
-def _carry_out(
-    request: HttpRequest,
-    action: Action,
-    connections: Sequence[ConnectionRecord],
-    form: ActionForm,
-) -> None:
-    """Do it, say what became of it, and log it."""
-    try:
-        result = action.carry_out(request, connections, form.cleaned_data)
-    except RealtimeError as error:
-        everyone = tuple(connection.pk for connection in connections)
-        # It may have been done to some of them: nobody could say.
-        result = Result(
-            outcome=operations.Outcome(silent=everyone), done="", gone="", logged=f"{action.label}."
-        )
-        if isinstance(error, Unavailable):
-            messages.error(request, _("The servers could not be reached: %s.") % error.reason)
-        else:
-            messages.error(request, _("The action failed: %s.") % error.reason)
-    outcome = result.outcome
-    if outcome.done:
-        messages.success(request, result.done)
-    if outcome.gone:
-        messages.info(request, result.gone)
-    if outcome.silent:
-        number = len(outcome.silent)
-        messages.warning(
-            request,
-            ngettext(
-                "The server of %(number)d connection did not respond. The action may or may not have taken effect.",
-                "The servers of %(number)d connections did not respond. The action may or may not have taken effect.",
-                number,
-            )
-            % {"number": number},
-        )
-    log_outcome(request, connections, outcome, result.logged)
-
-
-def _filters(request: HttpRequest) -> str:
-    """The list's own parameters, to come back to the same list."""
-    return request.GET.urlencode() if request.method == "POST" else ""
-
-
-def _ids_in(text: str) -> list[str]:
-    found = dict.fromkeys(part for part in text.split() if is_id(part))
-    return list(found)[:MOST]
-
-
-def _read_connections(ids: list[str]) -> list[ConnectionRecord]:
-    """The connections, as the registry knows them; of the others the id alone."""
-    rows: dict[str, ConnectionRecord] = {}
-    for start in range(0, len(ids), _BATCH):
-        batch = ids[start : start + _BATCH]
-        rows.update(ConnectionRecord._default_manager.in_bulk(batch))
-    if len(ids) == 1 and not rows:
-        rows = {ids[0]: _unrecorded(ids[0])}
-    return [rows.get(i) or ConnectionRecord(connection_id=i) for i in ids]
-
-
-def _unrecorded(connection_id: str) -> ConnectionRecord:
-    """What its node says of a connection that the registry has not: it is off, or a second behind."""
-    record = ConnectionRecord(connection_id=connection_id)
-    try:
-        found = operations.inspect(connection_id)
-    except Unavailable:
-        found = None
-    if found is not None:
-        record.user_pk = found["user_id"] or ""
-        record.user_label = found["user"] or ""
-        record.address = found["address"] or ""
-    return record
+"""Connections that the confirmation page names."""
 
 
 class ActionPages(ConnectionPages):
-    """The pages that ask about actions and carry them out."""
+    """The confirmation pages of the actions."""
 
+    def get_urls(self) -> list[URLPattern]:
+        """One URL for each action, before those of the other pages."""
+        return [self.path("act/<slug:name>/", "act", self.act_page), *super().get_urls()]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """The entries of the list's menu that the user may choose."""
+        return {
+            name: entry
+            for name, entry in super().get_actions(request).items()
+            if name not in ACTIONS or ACTIONS[name].may(request)
+        }
+
+    @page(methods=READ_AND_POST)
     def act_page(self, request: HttpRequest, name: str) -> HttpResponse:
         """Ask about one connection, or carry out what was confirmed."""
         action = ACTIONS.get(name)
@@ -142,35 +57,16 @@ class ActionPages(ConnectionPages):
             raise Http404
         if not action.may(request):
             raise PermissionDenied
-        if request.method in ("GET", "HEAD"):
-            asked = request.GET.get("connection", "")
-            if is_id(asked):
-                return self._ask(request, action, _read_connections([asked]), single=True)
-        elif request.method == "POST":
-            connections = _read_connections(_ids_in(request.POST.get("connections", "")))
-            if connections:
-                return self._answer(request, action, connections)
-        else:
-            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+        if request.method == "POST":
+            ids = dict.fromkeys(filter(is_id, request.POST.get("connections", "").split()))
+            if ids:
+                return self._answer(request, action, read_connections(list(ids)[:MOST]))
+        elif is_id(asked := request.GET.get("connection", "")):
+            return self.ask(request, action, read_connections([asked]), single=True)
         messages.warning(request, _("No connection was selected."))
         return HttpResponseRedirect(self.list_url())
 
-    def _answer(
-        self,
-        request: HttpRequest,
-        action: Action,
-        connections: Sequence[ConnectionRecord],
-    ) -> HttpResponse:
-        single = request.POST.get("origin") == "detail" and len(connections) == 1
-        form = action.form(request.POST)
-        if not form.is_valid():
-            return self._ask(request, action, connections, single=single, form=form)
-        _carry_out(request, action, connections, form)
-        if single and not action.ends:
-            return HttpResponseRedirect(self.detail_url(connections[0].pk))
-        return HttpResponseRedirect(self.list_url(request.POST.get("filters", "")))
-
-    def _ask(
+    def ask(
         self,
         request: HttpRequest,
         action: Action,
@@ -180,20 +76,17 @@ class ActionPages(ConnectionPages):
         single: bool = False,
         form: ActionForm | None = None,
     ) -> HttpResponse:
-        """The page that asks: what will happen, to how many, to whom."""
+        """The confirmation page: what will happen, to how many, to which connections."""
         if form is None:
             # From the list the request holds the list's own form, which is none of this one's.
             channel = request.GET.get("channel") if single else None
             form = action.form(initial={"channel": channel} if is_name(channel) else {})
-        form.offer(connections)
-        filters = (
-            request.POST.get("filters", "") if "filters" in request.POST else _filters(request)
-        )
+        form.suggest(connections)
+        filters = _filters(request)
         first = connections[0]
-        back = self.detail_url(first.pk) if single else self.list_url(filters)
         own = str(request.user.pk)
         context = {
-            "title": str(action.question),
+            "title": str(action.label),
             "action": action,
             "form": form,
             "act_url": self.url("act", action.name),
@@ -206,11 +99,86 @@ class ActionPages(ConnectionPages):
             "includes_me": action.ends and any(c.user_pk == own for c in connections),
             "filters": filters,
             "single": single,
-            "back_url": back,
+            "back_url": self.detail_url(first.pk) if single else self.list_url(filters),
             "crumbs": [
                 self.list_crumb(),
                 *([self.detail_crumb(first.pk)] if single else []),
-                {"label": str(action.button)},
+                Link(label=str(action.button)),
             ],
         }
-        return self.page(request, "act", context)
+        return self.render(request, "connectionrecord/act", context)
+
+    def _answer(
+        self, request: HttpRequest, action: Action, connections: Sequence[ConnectionRecord]
+    ) -> HttpResponse:
+        single = request.POST.get("origin") == "detail" and len(connections) == 1
+        form = action.form(request.POST)
+        if not form.is_valid():
+            return self.ask(request, action, connections, single=single, form=form)
+        _carry_out(request, action, connections, form)
+        if single and not action.ends:
+            return HttpResponseRedirect(self.detail_url(connections[0].pk))
+        return HttpResponseRedirect(self.list_url(_filters(request)))
+
+
+def menu_action(action: Action) -> Callable[..., Any]:
+    """The entry in the list's menu of actions, as Django wants it."""
+
+    def ask(
+        model_admin: ActionPages, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+    ) -> HttpResponse | None:
+        found = list(queryset[: MOST + 1])
+        if not found:
+            messages.warning(request, _("The selected connections have ended."))
+            return None
+        total = len(found) if len(found) <= MOST else queryset.count()
+        return model_admin.ask(request, action, found[:MOST], total=total)
+
+    ask.__name__ = action.name
+    marked: Callable[..., Any] = admin.action(description=action.label)(ask)
+    return marked
+
+
+def _filters(request: HttpRequest) -> str:
+    """The query string of the list, so that staff return to the same list."""
+    if "filters" in request.POST:
+        return request.POST["filters"]
+    return request.GET.urlencode() if request.method == "POST" else ""
+
+
+def _carry_out(
+    request: HttpRequest,
+    action: Action,
+    connections: Sequence[ConnectionRecord],
+    form: ActionForm,
+) -> None:
+    """Do it, tell the person who acted what became of it, and log it."""
+    try:
+        result = action.carry_out(request, connections, form.cleaned_data)
+    except RealtimeError as error:
+        # Some of the servers may have done it before the error: the outcome is unknown for all.
+        everyone = tuple(connection.pk for connection in connections)
+        result = Result(outcome=operations.Outcome(silent=everyone), logged=f"{action.label}.")
+        if isinstance(error, Unavailable):
+            messages.error(request, _("The servers cannot be reached: %s.") % error.reason)
+        else:
+            messages.error(request, _("The action failed: %s.") % error.reason)
+    outcome = result.outcome
+    if outcome.done:
+        messages.success(request, result.done)
+    if outcome.gone:
+        messages.info(request, result.gone)
+    if outcome.silent:
+        number = len(outcome.silent)
+        messages.warning(
+            request,
+            ngettext(
+                "The server did not respond for %(number)d connection:"
+                " the action may or may not have taken effect.",
+                "The server did not respond for %(number)d connections:"
+                " the action may or may not have taken effect.",
+                number,
+            )
+            % {"number": number},
+        )
+    log_outcome(request, connections, outcome, result.logged)

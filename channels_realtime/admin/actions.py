@@ -1,119 +1,117 @@
-"""What staff can do to connections: the actions, and how they are carried out and logged.
+"""What staff can do to connections: each action, what its pages say, and how it is carried out.
 
-In: the ids of connections and the values of a form. Out: what ``operations`` achieved, as a message to
-the person who did it and as entries in Django's admin log, one for each connection. The pages around
-this are in ``action_views``.
+In: connections and the values of a form. Out: what ``operations`` achieved, in words for the person
+who acted and for Django's admin log. The pages around this are in ``action_views``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from .. import operations
 from ..errors import RealtimeError
 from ..models import ConnectionRecord
-from .action_forms import (
-    LENGTHS,
+from .display import visible
+from .forms import (
+    DURATIONS,
     ActionForm,
     BlockForm,
     DisconnectForm,
     NoticeForm,
     UnsubscribeForm,
 )
-from .display import visible
 from .log import log_block
+from .permissions import ACT, BLOCK, may
 
-MOST = 10_000
-"""Connections that one action is for."""
-
-_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+_ENDED = ngettext_lazy(
+    "%(number)d connection had already ended.",
+    "%(number)d connections had already ended.",
+    "number",
+)
+_ANONYMOUS = ngettext_lazy(
+    "%(number)d connection is anonymous, so it has no user to act on.",
+    "%(number)d connections are anonymous, so they have no user to act on.",
+    "number",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of an action.
+    """What an action achieved.
 
     Args:
-        outcome: of each connection.
-        done: what was achieved, in words for whoever did it; empty where nothing was.
-        gone: what those were which count as gone, in words.
-        logged: what is noted of each connection.
+        outcome: for each connection.
+        logged: what the log says of each connection.
+        done: what the person who acted is told of those in ``outcome.done``.
+        gone: likewise of those in ``outcome.gone``.
     """
 
     outcome: operations.Outcome
-    done: str
-    gone: str
     logged: str
+    done: str = ""
+    gone: str = ""
+
+
+def _result(
+    outcome: operations.Outcome,
+    *,
+    logged: str,
+    done: Any,
+    gone: Any = _ENDED,
+    number: int | None = None,
+    **values: str,
+) -> Result:
+    """A result in words: ``number`` is how many were done, connections unless given."""
+    count = len(outcome.done) if number is None else number
+    return Result(
+        outcome=outcome,
+        logged=logged,
+        done=done % {"number": count, **values},
+        gone=gone % {"number": len(outcome.gone)},
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """Something that can be done to connections.
+    """Something that staff can do to connections.
 
     Args:
         name: in URLs.
-        label: in the list's menu.
-        button: of one connection, and of the page that asks.
-        question: the heading of the page that asks.
+        label: in the menu of the list, and the heading of the confirmation page.
+        button: on the page of a connection, and of the confirmation page.
         effect: what will happen, in a sentence or two.
-        form: what has to be said.
+        form: what the action needs to know.
         carry_out: does it.
-        ends: whether the connections are gone afterwards.
-        blocks: whether the permission to add blocks is needed as well.
+        permissions: which it needs.
+        ends: whether the connections are closed by it.
     """
 
     name: str
     label: Any
     button: Any
-    question: Any
     effect: Any
-    form: type[ActionForm]
+    form: type[ActionForm] = ActionForm
     carry_out: Callable[[HttpRequest, Sequence[ConnectionRecord], Mapping[str, Any]], Result]
+    permissions: tuple[str, ...] = ACT
     ends: bool = False
-    blocks: bool = False
 
     def may(self, request: HttpRequest) -> bool:
-        """Whether this person may do it."""
-        user: Any = request.user
-        return may_act(request) and (
-            not self.blocks or user.has_perm("channels_realtime.add_blockrecord")
-        )
+        """Whether the user has the permissions."""
+        return may(request, *self.permissions)
 
 
-def may_act(request: HttpRequest) -> bool:
-    """Whether this person may act on connections: on those that he or she may see."""
-    user: Any = request.user
-    return bool(
-        user.has_perms(
-            ["channels_realtime.view_connectionrecord", "channels_realtime.act_on_connection"]
-        )
-    )
-
-
-def is_id(text: str) -> bool:
-    """Whether this can be the id of a connection."""
-    return _ID.fullmatch(text) is not None
+# -- how they are carried out ----------------------------------------------------------------------
 
 
 def _ids(connections: Iterable[ConnectionRecord]) -> list[str]:
     return [connection.pk for connection in connections]
-
-
-def _were_gone(outcome: operations.Outcome) -> str:
-    number = len(outcome.gone)
-    return ngettext(
-        "%(number)d connection was no longer there.",
-        "%(number)d connections were no longer there.",
-        number,
-    ) % {"number": number}
 
 
 def _disconnect(
@@ -121,44 +119,34 @@ def _disconnect(
 ) -> Result:
     may_return = asked["then"] == DisconnectForm.MAY_RETURN
     retry_after = asked["retry_after"] if may_return else None
-    outcome = operations.disconnect(
-        _ids(connections), may_return=may_return, retry_after=retry_after
-    )
-    number = len(outcome.done)
     if not may_return:
         logged = _("Disconnected (4403).")
     elif retry_after is None:
-        logged = _("Disconnected; may reconnect (4503).")
+        logged = _("Disconnected; the client may reconnect (4503).")
     else:
-        logged = _("Disconnected; may reconnect after %d s (4503).") % retry_after
-    return Result(
-        outcome=outcome,
-        done=ngettext(
+        logged = _("Disconnected; the client may reconnect after %d s (4503).") % retry_after
+    return _result(
+        operations.disconnect(_ids(connections), may_return=may_return, retry_after=retry_after),
+        logged=logged,
+        done=ngettext_lazy(
             "%(number)d connection was disconnected.",
             "%(number)d connections were disconnected.",
-            number,
-        )
-        % {"number": number},
-        gone=_were_gone(outcome),
-        logged=logged,
+            "number",
+        ),
     )
 
 
 def _notify(
     request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
 ) -> Result:
-    outcome = operations.send_notice(_ids(connections), {"text": asked["text"]})
-    number = len(outcome.done)
-    return Result(
-        outcome=outcome,
-        done=ngettext(
+    return _result(
+        operations.send_notice(_ids(connections), {"text": asked["text"]}),
+        logged=_("Sent a notice: %s") % visible(asked["text"]),
+        done=ngettext_lazy(
             "The notice was sent to %(number)d connection.",
             "The notice was sent to %(number)d connections.",
-            number,
-        )
-        % {"number": number},
-        gone=_were_gone(outcome),
-        logged=_("Sent a notice: %s") % visible(asked["text"]),
+            "number",
+        ),
     )
 
 
@@ -166,128 +154,119 @@ def _unsubscribe(
     request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
 ) -> Result:
     channel = asked["channel"]
-    outcome = operations.unsubscribe(_ids(connections), channel)
-    number, without = len(outcome.done), len(outcome.gone)
-    return Result(
-        outcome=outcome,
-        done=ngettext(
-            "%(number)d subscription to %(channel)s was ended.",
-            "%(number)d subscriptions to %(channel)s were ended.",
-            number,
-        )
-        % {"number": number, "channel": channel},
-        gone=ngettext(
-            "%(number)d connection was not subscribed, or no longer there.",
-            "%(number)d connections were not subscribed, or no longer there.",
-            without,
-        )
-        % {"number": without},
+    return _result(
+        operations.unsubscribe(_ids(connections), channel),
         logged=_("Unsubscribed from %s.") % channel,
+        done=ngettext_lazy(
+            "%(number)d connection was unsubscribed from %(channel)s.",
+            "%(number)d connections were unsubscribed from %(channel)s.",
+            "number",
+        ),
+        gone=ngettext_lazy(
+            "%(number)d connection was not subscribed or had already ended.",
+            "%(number)d connections were not subscribed or had already ended.",
+            "number",
+        ),
+        channel=channel,
     )
 
 
 def _ask_for_credentials(
     request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
 ) -> Result:
-    outcome = operations.ask_for_credentials(_ids(connections))
-    number, without = len(outcome.done), len(outcome.gone)
-    return Result(
-        outcome=outcome,
-        done=ngettext(
-            "%(number)d connection was asked for fresh credentials.",
-            "%(number)d connections were asked for fresh credentials.",
-            number,
-        )
-        % {"number": number},
-        gone=ngettext(
-            "%(number)d connection did not authenticate with a token, or is no longer there.",
-            "%(number)d connections did not authenticate with a token, or are no longer there.",
-            without,
-        )
-        % {"number": without},
-        logged=_("Asked for fresh credentials."),
+    return _result(
+        operations.ask_for_credentials(_ids(connections)),
+        logged=_("Asked for new credentials."),
+        done=ngettext_lazy(
+            "%(number)d connection was asked for new credentials.",
+            "%(number)d connections were asked for new credentials.",
+            "number",
+        ),
+        gone=ngettext_lazy(
+            "%(number)d connection has no token or had already ended.",
+            "%(number)d connections have no token or had already ended.",
+            "number",
+        ),
     )
 
 
 def _revoke(
     request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
 ) -> Result:
-    users = list(dict.fromkeys(c.user_pk for c in connections if c.user_pk))
-    failed: set[str] = set()
-    for user_pk in users:
+    def revoke(connection: ConnectionRecord) -> bool:
         try:
-            operations.revoke_user(user_pk)
+            operations.revoke_user(connection.user_pk)
         except RealtimeError:
-            failed.add(user_pk)
-    outcome = operations.Outcome(
-        done=tuple(c.pk for c in connections if c.user_pk and c.user_pk not in failed),
-        gone=tuple(c.pk for c in connections if not c.user_pk),
-        silent=tuple(c.pk for c in connections if c.user_pk in failed),
-    )
-    number = len(users) - len(failed)
-    return Result(
-        outcome=outcome,
-        done=ngettext(
+            return False
+        return True
+
+    outcome, number = _for_each(connections, _user_of, revoke)
+    return _result(
+        outcome,
+        logged=_("Revoked all sessions and tokens of the user."),
+        done=ngettext_lazy(
             "All sessions and tokens of %(number)d user were revoked.",
             "All sessions and tokens of %(number)d users were revoked.",
-            number,
-        )
-        % {"number": number},
-        gone=_are_anonymous(outcome),
-        logged=_("Revoked all sessions and tokens of the user."),
+            "number",
+        ),
+        gone=_ANONYMOUS,
+        number=number,
     )
-
-
-def _are_anonymous(outcome: operations.Outcome) -> str:
-    number = len(outcome.gone)
-    return ngettext(
-        "%(number)d connection is anonymous: there is no user to act on.",
-        "%(number)d connections are anonymous: there is no user to act on.",
-        number,
-    ) % {"number": number}
 
 
 def _block(
     request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
 ) -> Result:
     users = asked["whom"] == BlockForm.USERS
-    key = _user_of if users else _address_of
-    blocked: dict[str, bool] = {}
-    for connection in connections:
-        value = key(connection)
-        if value and value not in blocked:
-            blocked[value] = _block_one(request, connection, asked, users=users)
-    outcome = operations.Outcome(
-        done=tuple(c.pk for c in connections if blocked.get(key(c))),
-        gone=tuple(c.pk for c in connections if not key(c)),
-        silent=tuple(c.pk for c in connections if blocked.get(key(c)) is False),
-    )
-    number = sum(blocked.values())
-    length = str(dict(LENGTHS)[asked["seconds"]])
-    if users:
-        done = ngettext(
-            "%(number)d user is blocked for %(length)s.",
-            "%(number)d users are blocked for %(length)s.",
-            number,
+    duration = str(dict(DURATIONS)[asked["seconds"]])
+
+    def block(connection: ConnectionRecord) -> bool:
+        target = (
+            {"user_pk": connection.user_pk, "user_label": connection.user_label}
+            if users
+            else {"address": connection.address}
         )
-        gone, logged = _are_anonymous(outcome), _("Blocked the user for %s.") % length
-    else:
-        done = ngettext(
+        try:
+            record = operations.block(
+                **target,
+                seconds=float(asked["seconds"]),
+                reason=asked["reason"],
+                created_by=request.user.get_username(),
+            )
+        except (RealtimeError, ValidationError):
+            return False
+        log_block(request, record)
+        return True
+
+    outcome, number = _for_each(connections, _user_of if users else _address_of, block)
+    if users:
+        return _result(
+            outcome,
+            logged=_("Blocked the user for %s.") % duration,
+            done=ngettext_lazy(
+                "%(number)d user is blocked for %(length)s.",
+                "%(number)d users are blocked for %(length)s.",
+                "number",
+            ),
+            gone=_ANONYMOUS,
+            number=number,
+            length=duration,
+        )
+    return _result(
+        outcome,
+        logged=_("Blocked the address for %s.") % duration,
+        done=ngettext_lazy(
             "%(number)d address is blocked for %(length)s.",
             "%(number)d addresses are blocked for %(length)s.",
-            number,
-        )
-        gone = ngettext(
+            "number",
+        ),
+        gone=ngettext_lazy(
             "The address of %(number)d connection is unknown.",
             "The addresses of %(number)d connections are unknown.",
-            len(outcome.gone),
-        ) % {"number": len(outcome.gone)}
-        logged = _("Blocked the address for %s.") % length
-    return Result(
-        outcome=outcome,
-        done=done % {"number": number, "length": length},
-        gone=gone,
-        logged=logged,
+            "number",
+        ),
+        number=number,
+        length=duration,
     )
 
 
@@ -299,27 +278,29 @@ def _address_of(connection: ConnectionRecord) -> str:
     return connection.address
 
 
-def _block_one(
-    request: HttpRequest, connection: ConnectionRecord, asked: Mapping[str, Any], *, users: bool
-) -> bool:
-    """Block one user or address; False where that could not be done."""
-    whom = (
-        {"user_pk": connection.user_pk, "user_label": connection.user_label}
-        if users
-        else {"address": connection.address}
-    )
-    try:
-        record = operations.block(
-            **whom,
-            seconds=float(asked["seconds"]),
-            reason=asked["reason"],
-            created_by=request.user.get_username(),
-        )
-    except (RealtimeError, ValidationError):
-        return False
-    log_block(request, record)
-    return True
+def _for_each(
+    connections: Sequence[ConnectionRecord],
+    target_of: Callable[[ConnectionRecord], str],
+    act: Callable[[ConnectionRecord], bool],
+) -> tuple[operations.Outcome, int]:
+    """Act once on each target that the connections have; the outcome, and how many targets.
 
+    Connections without a target count as gone, those of a target that failed as silent.
+    """
+    succeeded: dict[str, bool] = {}
+    for connection in connections:
+        target = target_of(connection)
+        if target and target not in succeeded:
+            succeeded[target] = act(connection)
+    outcome = operations.Outcome(
+        done=tuple(c.pk for c in connections if succeeded.get(target_of(c))),
+        gone=tuple(c.pk for c in connections if not target_of(c)),
+        silent=tuple(c.pk for c in connections if succeeded.get(target_of(c)) is False),
+    )
+    return outcome, sum(succeeded.values())
+
+
+# -- the actions -----------------------------------------------------------------------------------
 
 ACTIONS: dict[str, Action] = {
     action.name: action
@@ -328,8 +309,7 @@ ACTIONS: dict[str, Action] = {
             name="disconnect",
             label=gettext_lazy("Disconnect"),
             button=gettext_lazy("Disconnect"),
-            question=gettext_lazy("Disconnect?"),
-            effect=gettext_lazy("Closes these connections now."),
+            effect=gettext_lazy("Closes these connections at once."),
             form=DisconnectForm,
             carry_out=_disconnect,
             ends=True,
@@ -338,7 +318,6 @@ ACTIONS: dict[str, Action] = {
             name="notify",
             label=gettext_lazy("Send a notice"),
             button=gettext_lazy("Send a notice"),
-            question=gettext_lazy("Send a notice?"),
             effect=gettext_lazy("Sends a message from staff to these connections."),
             form=NoticeForm,
             carry_out=_notify,
@@ -347,37 +326,32 @@ ACTIONS: dict[str, Action] = {
             name="unsubscribe",
             label=gettext_lazy("Unsubscribe from a channel"),
             button=gettext_lazy("Unsubscribe"),
-            question=gettext_lazy("Unsubscribe from a channel?"),
             effect=gettext_lazy(
-                "Ends the subscriptions to one channel. A page may subscribe again if its user has"
-                " the right to."
+                "Ends the subscriptions of these connections to one channel. A client can"
+                " subscribe again if its user may use the channel."
             ),
             form=UnsubscribeForm,
             carry_out=_unsubscribe,
         ),
         Action(
             name="credentials",
-            label=gettext_lazy("Ask for fresh credentials"),
-            button=gettext_lazy("Ask for fresh credentials"),
-            question=gettext_lazy("Ask for fresh credentials?"),
+            label=gettext_lazy("Ask for new credentials"),
+            button=gettext_lazy("Ask for new credentials"),
             effect=gettext_lazy(
-                "Clients that authenticated with a token must send a fresh one within 30 seconds,"
-                " or are disconnected. Login sessions are not affected."
+                "Clients that connected with a token must send a new one within 30 seconds."
+                " Those that do not are disconnected. Login sessions are not affected."
             ),
-            form=ActionForm,
             carry_out=_ask_for_credentials,
         ),
         Action(
             name="revoke",
             label=gettext_lazy("Revoke all sessions and tokens of the users"),
             button=gettext_lazy("Revoke sessions and tokens"),
-            question=gettext_lazy("Revoke all sessions and tokens of the users?"),
             effect=gettext_lazy(
-                "Closes all connections of these users, also those that are not selected here."
-                " Their logins and tokens from before now open no new connection: they have to log"
-                " in again. Ordinary HTTP requests continue with the same session."
+                "Closes all connections of these users, including those not selected here."
+                " Logins and tokens from before now cannot open new connections, so the users"
+                " must log in again. HTTP requests with the same session still work."
             ),
-            form=ActionForm,
             carry_out=_revoke,
             ends=True,
         ),
@@ -385,14 +359,14 @@ ACTIONS: dict[str, Action] = {
             name="block",
             label=gettext_lazy("Block users or addresses"),
             button=gettext_lazy("Block"),
-            question=gettext_lazy("Block users or addresses?"),
             effect=gettext_lazy(
-                "Closes all their connections and accepts no new ones until the time is over."
+                "Closes all connections of these users or addresses. They cannot connect again"
+                " until the block ends."
             ),
             form=BlockForm,
             carry_out=_block,
+            permissions=BLOCK,
             ends=True,
-            blocks=True,
         ),
     )
 }

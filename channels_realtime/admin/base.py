@@ -1,66 +1,122 @@
-"""What the admin's pages of connections share: their URLs, their context, their way back."""
+"""What the admin's pages share: permissions, methods, URLs, context and breadcrumbs."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
-from functools import update_wrapper
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.translation import gettext as _
+from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.utils.http import urlencode
 
-from ..models import ConnectionRecord
-from .display import visible
+from .permissions import APP, SEE, may
 from .refresh import is_refresh
 
 if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[ConnectionRecord]
+    _ModelAdmin = admin.ModelAdmin[Any]
 else:
     _ModelAdmin = admin.ModelAdmin
 
-APP = "channels_realtime"
+READ = ("GET", "HEAD")
+READ_AND_POST = (*READ, "POST")
+
+_View = TypeVar("_View", bound=Callable[..., HttpResponse])
 
 
-class ConnectionPages(_ModelAdmin):
-    """The base of the pages of ``ConnectionAdmin``."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A link of a page; plain text without a URL."""
 
-    def _path(self, route: str, name: str, view: Callable[..., HttpResponse]) -> URLPattern:
+    label: str
+    url: str = ""
+
+
+def page(*permissions: str, methods: tuple[str, ...] = READ) -> Callable[[_View], _View]:
+    """Make a method of a model admin a view that asks for permissions, then for the HTTP method.
+
+    Args:
+        permissions: codenames; all are needed.
+        methods: the HTTP methods that the view answers.
+    """
+
+    def decorate(view: _View) -> _View:
+        @functools.wraps(view)
+        def checked(
+            self: ReadOnlyAdmin, request: HttpRequest, *args: Any, **kwargs: Any
+        ) -> HttpResponse:
+            if not may(request, *permissions):
+                raise PermissionDenied
+            if request.method not in methods:
+                return HttpResponseNotAllowed(methods)
+            return view(self, request, *args, **kwargs)
+
+        return cast(_View, checked)
+
+    return decorate
+
+
+class ReadOnlyAdmin(_ModelAdmin):
+    """The admin of rows that the nodes write, with pages of its own."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """The nodes write these rows."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The nodes write these rows."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The nodes write these rows."""
+        return False
+
+    # -- URLs --------------------------------------------------------------------------------------
+
+    def path(self, route: str, name: str, view: Callable[..., HttpResponse]) -> URLPattern:
+        """The URL pattern of a page; arguments reach the view unquoted."""
+
         def unquoted(request: HttpRequest, **arguments: str) -> HttpResponse:
             return view(request, *map(unquote, arguments.values()))
 
-        wrapped = self.admin_site.admin_view(update_wrapper(unquoted, view))
-        return path(route, wrapped, name=self._url_name(name))
-
-    def _url_name(self, name: str) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+        wrapped = self.admin_site.admin_view(functools.update_wrapper(unquoted, view))
+        return path(route, wrapped, name=f"{APP}_{self.opts.model_name}_{name}")
 
     def url(self, name: str, *arguments: str) -> str:
-        """A URL of this admin."""
+        """The URL of a page of this model."""
+        return self._reverse(f"{APP}_{self.opts.model_name}_{name}", *arguments)
+
+    def index_url(self) -> str:
+        """The URL of the start page of the admin site."""
+        return self._reverse("index")
+
+    def connections_url(self, request: HttpRequest, **filters: str) -> str:
+        """The URL of the filtered list of connections; empty where the user may not see it."""
+        try:
+            url = self._reverse(f"{APP}_connectionrecord_changelist")
+        except NoReverseMatch:  # a site's own admin site need not register every model
+            return ""
+        return f"{url}?{urlencode(filters)}" if may(request, SEE) else ""
+
+    def _reverse(self, name: str, *arguments: str) -> str:
         return reverse(
-            f"admin:{self._url_name(name)}",
+            f"admin:{name}",
             args=[quote(argument) for argument in arguments],
             current_app=self.admin_site.name,
         )
 
-    def list_url(self, filters: str = "") -> str:
-        """Of the list, with the parameters that it was left with."""
-        return self.url("changelist") + (f"?{filters}" if filters else "")
-
-    def detail_url(self, connection_id: str) -> str:
-        """Of the page of one connection."""
-        return self.url("change", connection_id)
-
     # -- pages -------------------------------------------------------------------------------------
 
-    def page(
-        self, request: HttpRequest, name: str, context: dict[str, Any], *, status: int = 200
+    def render(
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
     ) -> HttpResponse:
-        """One of this admin's own pages."""
+        """One of the package's templates, in the frame of the admin site."""
         request.current_app = self.admin_site.name  # for {% url %}
         everything = {
             **self.admin_site.each_context(request),
@@ -70,18 +126,12 @@ class ConnectionPages(_ModelAdmin):
             **({"messages": ()} if is_refresh(request) else {}),
             **context,
         }
-        template = f"admin/{APP}/{self.opts.model_name}/{name}.html"
-        return TemplateResponse(request, template, everything, status=status)
+        return TemplateResponse(request, f"admin/{APP}/{template}.html", everything, status=status)
 
-    def list_crumb(self) -> dict[str, str]:
-        """The way back to the list."""
-        return {"label": _("Connections"), "url": self.list_url()}
 
-    def detail_crumb(self, connection_id: str) -> dict[str, str]:
-        """The way back to one connection."""
-        return {"label": visible(connection_id[:40]), "url": self.detail_url(connection_id)}
+class PageAdmin(ReadOnlyAdmin):
+    """A page in place of a list: its rows have no pages of their own."""
 
-    def connection(self, connection_id: str) -> ConnectionRecord:
-        """The connection as the registry knows it, or its id alone."""
-        found = self.model._default_manager.filter(pk=connection_id).first()
-        return found or ConnectionRecord(connection_id=connection_id)
+    def get_urls(self) -> list[URLPattern]:
+        """The page alone."""
+        return [self.path("", "changelist", self.changelist_view)]

@@ -1,8 +1,7 @@
-"""Blocks in the admin: who may not connect for a time, and the hand to change that.
+"""The admin of blocks: users and addresses that may not connect for a time.
 
-In: what staff enter. Out: rows, and word to the nodes once they are committed, which end what is
-connected. Adding needs Django's own permission to add a block, and so on; deleting one lets its user
-or address in again.
+In: what staff enter. Out: rows, and after the commit a notification of the nodes, which close the
+blocked connections. Uses Django's own permissions. To delete a block lifts it.
 """
 
 from __future__ import annotations
@@ -24,19 +23,13 @@ from django.utils.translation import gettext_lazy as _
 from .. import operations
 from ..access.blocks import check_target, normalise_address
 from ..models import BlockRecord
+from .forms import DURATIONS
 
 WAIT_S = 1.0
-"""How long a page waits for the layer to take the news; the nodes look for themselves soon after."""
+"""How long a page waits to notify the nodes, which also poll the blocks."""
 
 EXACT = "until"
-DURATIONS = [
-    ("600", _("10 minutes")),
-    ("3600", _("1 hour")),
-    ("86400", _("1 day")),
-    ("604800", _("1 week")),
-    (EXACT, _("until the time below")),
-]
-"""By seconds, as text."""
+CHOICES = [*DURATIONS, (EXACT, _("until the time below"))]
 
 if TYPE_CHECKING:
     _Form = forms.ModelForm[BlockRecord]
@@ -46,48 +39,50 @@ else:
 
 
 class BlockForm(_Form):
-    """Makes a block of a user or of an address."""
+    """Adds a block of a user or of an address."""
 
-    lasts = forms.ChoiceField(label=_("duration"), choices=DURATIONS, initial="3600")
+    lasts = forms.ChoiceField(label=_("duration"), choices=CHOICES, initial="3600")
 
     class Meta:
         model = BlockRecord
         fields = ("user_pk", "address", "until", "reason")
         help_texts = {
-            "user_pk": _("The primary key of a user, as the list of connections shows it."),
-            "until": _("Only if the block ends at a certain time."),
+            "user_pk": _(
+                "The primary key of a user, as in the user filter of the list of connections."
+            ),
+            "until": _("Only with the duration “until the time below”."),
         }
 
     user_label = ""
-    """The name of the user, once the form is valid."""
+    """The name of the user, set when the form is valid."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["until"].required = False  # a duration will do
+        self.fields["until"].required = False  # a duration is enough
 
     def clean_user_pk(self) -> str:
-        """The user's primary key, as connections have it."""
+        """The primary key of the user, in the form that connections have it."""
         text: str = self.cleaned_data["user_pk"].strip()
         if not text:
             return ""
         try:
             user = get_user_model()._default_manager.get(pk=text)
         except ObjectDoesNotExist:
-            message = gettext("There is no user with the id %(value)s.")
+            message = gettext("No user has the id %(value)s.")
             raise ValidationError(message % {"value": repr(text)}) from None
         except (ValueError, TypeError, OverflowError, ValidationError):
-            message = gettext("%(value)s cannot be a user's id. Enter the id, not the user name.")
+            message = gettext("%(value)s is not a user id. Enter the id, not the user name.")
             raise ValidationError(message % {"value": repr(text)}) from None
         self.user_label = str(user.get_username())[:255]
         return str(user.pk)
 
     def clean_address(self) -> str:
-        """The address or network, as the nodes compare it."""
+        """The address or network, in the form that nodes compare."""
         text: str = self.cleaned_data["address"].strip()
         return normalise_address(text) if text else ""
 
     def clean(self) -> dict[str, Any]:
-        """One target, and one end."""
+        """Exactly one target and one end."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if "lasts" in data and "until" in data:
             self._clean_end(data)
@@ -103,28 +98,28 @@ class BlockForm(_Form):
             else:
                 self.add_error(
                     "until",
-                    gettext("Choose “until the time below”, or leave this empty."),
+                    gettext("Choose “until the time below”, or leave this field empty."),
                 )
         elif until is None:
-            self.add_error("until", gettext("Enter the time at which the block ends."))
+            self.add_error("until", gettext("Enter the time when the block ends."))
         elif until <= now:
             self.add_error("until", gettext("This time is in the past."))
 
 
 class ForceFilter(admin.SimpleListFilter):
-    """Blocks that are in force, or over."""
+    """Active or expired blocks."""
 
-    title = _("in force")
+    title = _("active")
     parameter_name = "in_force"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         """The two choices."""
-        return [("yes", _("In force")), ("no", _("Over"))]
+        return [("yes", _("Active")), ("no", _("Expired"))]
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[BlockRecord]
     ) -> QuerySet[BlockRecord]:
-        """What is left of the list."""
+        """The blocks of the chosen kind."""
         now = timezone.now()
         if self.value() == "yes":
             return queryset.filter(until__gt=now)
@@ -134,26 +129,26 @@ class ForceFilter(admin.SimpleListFilter):
 
 
 class BlockRecordAdmin(_Admin):
-    """Who may not connect for a time; those that are over stay for a month."""
+    """The blocks; expired ones stay in the list for 30 days."""
 
     list_display = ("target", "until", "in_force", "reason", "created_by", "created_at")
     list_filter = (ForceFilter,)
     search_fields = ("=user_pk", "user_label", "address", "reason", "created_by")
-    search_help_text = _("A user's name or id, an address, a reason, or who made the block.")
+    search_help_text = _("User name or id, address, reason, or who created the block.")
     ordering = ("-until", "-pk")
 
     @admin.display(description=_("blocked"), ordering="user_label")
     def target(self, record: BlockRecord) -> str:
-        """The user or the address; isolated, as names may be written in either direction."""
+        """The user or the address, isolated because names may be right-to-left."""
         if record.address:
             return format_html("<bdi>{}</bdi>", record.address)
         if record.user_label:
             return format_html("<bdi>{}</bdi> (<bdi>{}</bdi>)", record.user_label, record.user_pk)
         return format_html("<bdi>{}</bdi>", record.user_pk)
 
-    @admin.display(description=_("in force"), boolean=True)
+    @admin.display(description=_("active"), boolean=True)
     def in_force(self, record: BlockRecord) -> bool:
-        """Whether its time is not over."""
+        """Whether the block has not expired."""
         return record.until > timezone.now()
 
     def get_form(
@@ -163,23 +158,23 @@ class BlockRecordAdmin(_Admin):
         change: bool = False,
         **options: Any,
     ) -> Any:
-        """Making one asks for more than changing one."""
+        """Adding a block asks for more than changing one."""
         if obj is None:
             options["form"] = BlockForm
         return super().get_form(request, obj, change, **options)
 
     def get_fields(self, request: HttpRequest, obj: BlockRecord | None = None) -> Any:
-        """What can be entered, and what is only shown."""
+        """The fields to enter, or those to change and to show."""
         if obj is None:
             return ("user_pk", "address", "lasts", "until", "reason")
         return ("target", "until", "reason", "created_by", "created_at")
 
     def get_readonly_fields(self, request: HttpRequest, obj: BlockRecord | None = None) -> Any:
-        """Whom it is about, and who made it, stays as it is."""
+        """The target and the creator cannot be changed."""
         return () if obj is None else ("target", "created_by", "created_at")
 
     def save_model(self, request: HttpRequest, obj: BlockRecord, form: Any, change: bool) -> None:
-        """Write it, with who made it, and tell the nodes."""
+        """Save the block with its creator, and notify the nodes."""
         if not change:
             obj.user_label = form.user_label
             obj.created_by = str(request.user.get_username())[:255]
@@ -187,11 +182,11 @@ class BlockRecordAdmin(_Admin):
         operations.notify_of_blocks(wait=WAIT_S)
 
     def delete_model(self, request: HttpRequest, obj: BlockRecord) -> None:
-        """Let in again whom it kept out."""
+        """Delete the block, and notify the nodes."""
         super().delete_model(request, obj)
         operations.notify_of_blocks(wait=WAIT_S)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[BlockRecord]) -> None:
-        """Let in again whom they kept out."""
+        """Delete the blocks, and notify the nodes."""
         super().delete_queryset(request, queryset)
         operations.notify_of_blocks(wait=WAIT_S)

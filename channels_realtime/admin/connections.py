@@ -1,8 +1,7 @@
-"""The admin of connections: the list of who is connected, and the page of one connection.
+"""The admin of connections: the list, which updates itself, and the pages of one connection.
 
-In: the registry's rows, and what the node that owns a connection says at this moment. Out: pages that
-renew themselves, and the ways to the actions and to the trace. Nothing can be added, changed or
-deleted here: rows are the registry's.
+In: the rows of the registry. Out: pages to read, and the actions on what they show. Connections
+cannot be added, changed or deleted here: their nodes write the rows.
 """
 
 from __future__ import annotations
@@ -11,11 +10,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
-from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
@@ -24,7 +21,7 @@ from django.utils.translation import gettext_lazy
 
 from ..models import ConnectionRecord
 from .action_views import ActionPages, menu_action
-from .actions import ACTIONS, may_act
+from .actions import ACTIONS
 from .detail import DetailPages, authenticated
 from .display import browser_words, text, transport_words, visible, when
 from .filters import (
@@ -36,27 +33,27 @@ from .filters import (
     TypedFilter,
     UserFilter,
 )
-from .links import Surroundings
+from .links import PageLinks
 from .queries import LastPage, alive_only, search
 from .refresh import is_refresh, live_list, registry_notice
 from .traces import TracePages
 
 
 class ConnectionList(ChangeList):
-    """The rows of one page, which know what they share."""
+    """One page of the list; its rows share the nodes and the links to users."""
 
     def get_results(self, request: HttpRequest) -> None:
         """The rows; one query for the page and one for the count."""
         super().get_results(request)
-        shared = Surroundings(self.model_admin.admin_site, request)
+        links = PageLinks(self.model_admin.admin_site, request)
         rows = list(self.result_list)
         for row in rows:
-            row.shared = shared
+            row.links = links
         self.result_list = rows
         self.typed_forms = [
             spec.form_of(self) for spec in self.filter_specs if isinstance(spec, TypedFilter)
         ]
-        # The page that was asked for, or the last: rows come and go while somebody looks.
+        # The page that was asked for, or the last: rows come and go while the list is open.
         self.page_num = self.paginator.page(self.page_num).number
 
 
@@ -97,56 +94,20 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
     ordering = ("-connected_at",)
     actions = [menu_action(action) for action in ACTIONS.values()]
 
-    # -- rights ------------------------------------------------------------------------------------
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Connections come by themselves."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A connection's page is to be read."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Deleting a row would end nothing."""
-        return False
-
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        """For the actions that ask for ``act``."""
-        return may_act(request)
-
-    def has_block_permission(self, request: HttpRequest) -> bool:
-        """For the action that adds blocks."""
-        return ACTIONS["block"].may(request)
-
-    # -- URLs --------------------------------------------------------------------------------------
-
-    def get_urls(self) -> list[URLPattern]:
-        """Django's own, after those of the actions and the trace."""
-        one = "<path:connection_id>"
-        return [
-            self._path("act/<slug:name>/", "act", self.act_page),
-            self._path(f"{one}/trace/", "trace", self.trace_page),
-            self._path(f"{one}/trace/start/", "trace_start", self.start_trace),
-            self._path(f"{one}/trace/events/", "trace_events", self.trace_events),
-            self._path(f"{one}/trace/stop/", "trace_stop", self.stop_trace),
-            *super().get_urls(),
-        ]
-
     # -- the list ----------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ConnectionRecord]:
-        """What is true now: the rows of nodes whose lease holds."""
+        """The connections of nodes whose lease has not expired."""
         return alive_only(super().get_queryset(request), request)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Ours."""
+        """The list of connections."""
         return ConnectionList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord], search_term: str
     ) -> tuple[QuerySet[ConnectionRecord], bool]:
-        """Each word is looked for in the user, address, channel, client id and id."""
+        """Connections that match each word in the user, address, channel, client id or id."""
         terms = [
             unescape_string_literal(term) if _is_quoted(term) else term
             for term in smart_split(search_term)
@@ -169,13 +130,13 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
 
     @admin.display(description=gettext_lazy("connection"))
     def shown_id(self, connection: ConnectionRecord) -> SafeString:
-        """The id, which logs have too."""
+        """The id, as logs have it."""
         return format_html('<span data-key="{0}">{0}</span>', connection.pk)
 
     @admin.display(description=gettext_lazy("user"), ordering="user_label")
     def shown_user(self, connection: Any) -> SafeString:
         """The user, with a link."""
-        shown: SafeString = connection.shared.user(connection.user_pk, connection.user_label)
+        shown: SafeString = connection.links.user(connection.user_pk, connection.user_label)
         return shown
 
     @admin.display(description=gettext_lazy("address"), ordering="address")
@@ -185,23 +146,23 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
 
     @admin.display(description=gettext_lazy("transport"), ordering="transport")
     def shown_transport(self, connection: ConnectionRecord) -> SafeString:
-        """How it talks."""
+        """WebSocket, or another transport."""
         return text(transport_words(connection.transport))
 
     @admin.display(description=gettext_lazy("server"), ordering="node_id")
     def shown_server(self, connection: Any) -> SafeString:
-        """The host and process that it is connected to."""
-        shared: Surroundings = connection.shared
-        return shared.server(shared.nodes.get(connection.node_id))
+        """The host and process of the node."""
+        links: PageLinks = connection.links
+        return links.server(links.nodes.get(connection.node_id))
 
     @admin.display(description=gettext_lazy("origin"), ordering="origin")
     def shown_origin(self, connection: ConnectionRecord) -> SafeString:
-        """The site of the page."""
+        """The origin of the page."""
         return text(connection.origin, limit=40)
 
     @admin.display(description=gettext_lazy("browser"), ordering="user_agent")
     def shown_browser(self, connection: ConnectionRecord) -> SafeString:
-        """The browser in words; what it calls itself is the title."""
+        """The browser in words, with the user agent as the title."""
         words = browser_words(connection.user_agent)
         if words == connection.user_agent:
             return text(words, limit=40)
@@ -211,46 +172,28 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
 
     @admin.display(description=gettext_lazy("client id"), ordering="client_id")
     def shown_client_id(self, connection: ConnectionRecord) -> SafeString:
-        """What the client calls itself."""
+        """The id that the client sent."""
         return text(connection.client_id, limit=24)
 
     @admin.display(description=gettext_lazy("authenticated by"), ordering="auth_method")
     def shown_method(self, connection: ConnectionRecord) -> SafeString:
-        """How, and until when."""
+        """How the connection was authenticated, and when that expires."""
         return authenticated(connection.auth_method, connection.auth_expires_at)
 
     @admin.display(description=gettext_lazy("channels"), ordering="channels")
     def shown_channels(self, connection: ConnectionRecord) -> int:
-        """How many it is on."""
+        """The number of subscriptions."""
         return connection.channels
 
     @admin.display(description=gettext_lazy("connected"), ordering="connected_at")
     def shown_since(self, connection: ConnectionRecord) -> SafeString:
-        """Since when."""
+        """When it connected."""
         return when(connection.connected_at)
 
     @admin.display(description=gettext_lazy("last seen"), ordering="seen_at")
     def shown_seen(self, connection: ConnectionRecord) -> SafeString:
-        """When it was last heard of, to the minute."""
+        """When the client was last heard from, to the minute."""
         return when(connection.seen_at)
-
-    # -- one connection ----------------------------------------------------------------------------
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """One connection; to be read."""
-        return self.detail_page(request, unquote(object_id))
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """What staff did to it."""
-        return self.history_page(request, unquote(object_id))
 
 
 def _is_quoted(term: str) -> bool:

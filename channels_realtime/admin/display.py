@@ -1,8 +1,7 @@
-"""How the admin shows what came from outside: as text that can do nothing but be read.
+"""Shows values from clients, tokens and the database as harmless text.
 
-In: values that a client, a token or a database gave. Out: escaped HTML and plain words. Whatever
-would hide, reorder or end text (NUL, control characters, the controls of writing direction) is shown
-as its code point, and each value is isolated from the text around it.
+Out: escaped HTML and plain words. Characters that hide, reorder or end text (NUL, control characters,
+direction controls) are shown as their code points, and each value is isolated from the text around it.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from django.utils.translation import gettext_lazy, ngettext
 
 try:
     import ua_parser
-except ImportError:  # the extra `admin` is not installed: user agents are shown as they came
+except ImportError:  # the extra `admin` is not installed: user agents are shown as sent
     ua_parser = None  # type: ignore[assignment]
 
 SHORT = 60
-"""Characters of a value in a list; a title has more of it."""
+"""Characters of a value in a list; the title has more."""
 
 LONG = 200
-"""Characters of a value on a page of its own; the rest is behind a click."""
+"""Characters of a value on a detail page; the rest opens by a click."""
 
 _TITLE = 1_000
 _PARSED = 512
-"""Characters of a user agent that are looked at; browsers' own are shorter."""
+"""Characters of a user agent that are parsed; those of browsers are shorter."""
 
 _SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
@@ -41,11 +40,10 @@ METHODS = {
     "session": gettext_lazy("login session"),
     "jwt": gettext_lazy("token"),
     "ticket": gettext_lazy("ticket"),
-    "scope": gettext_lazy("the site's middleware"),
+    "scope": gettext_lazy("site middleware"),
     "anonymous": gettext_lazy("not authenticated"),
 }
 """How a connection was authenticated, in words."""
-
 
 TRANSPORTS = {
     "websocket": gettext_lazy("WebSocket"),
@@ -58,7 +56,7 @@ TRANSPORTS = {
 
 
 def visible(text: object) -> str:
-    """The text, with what cannot be seen shown as code points: ``⟨U+202E⟩``."""
+    """The text, with invisible characters shown as code points: ``⟨U+202E⟩``."""
     raw = str(text)
     if raw.isprintable():
         return raw
@@ -72,7 +70,7 @@ def _visible(character: str) -> str:
 
 
 def text(value: object, *, limit: int = SHORT) -> SafeString:
-    """One value for a table cell: isolated, cut, the whole in its title."""
+    """A value for a table cell: isolated and cut, with the whole as its title."""
     raw = "" if value is None else str(value)
     if not raw:
         return nothing()
@@ -86,7 +84,7 @@ def text(value: object, *, limit: int = SHORT) -> SafeString:
 
 
 def whole_text(value: object, *, limit: int = LONG) -> SafeString:
-    """One value for a page of its own: what is too long opens by a click or a key."""
+    """A value for a detail page; a long one opens by a click or a key."""
     raw = "" if value is None else str(value)
     if len(raw) <= limit:
         return text(raw, limit=limit)
@@ -99,7 +97,7 @@ def whole_text(value: object, *, limit: int = LONG) -> SafeString:
 
 
 def nothing() -> SafeString:
-    """In place of a value that there is not."""
+    """In place of a missing value."""
     return format_html(
         '<span class="realtime-quiet" aria-hidden="true">–</span>'
         '<span class="realtime-hidden">{}</span>',
@@ -107,14 +105,19 @@ def nothing() -> SafeString:
     )
 
 
+def quiet(words: str) -> SafeString:
+    """Words about a value, in a quieter colour."""
+    return format_html('<span class="realtime-quiet">{}</span>', words)
+
+
 def method_words(method: str) -> str:
-    """How somebody was authenticated; a site's own methods by their names."""
+    """How a connection was authenticated; a site's own methods by their names."""
     known = METHODS.get(method)
     return visible(method) if known is None else str(known)
 
 
 def transport_words(transport: str | None) -> str:
-    """How a connection talks; others by their names."""
+    """The transport in words; an unknown one by its name."""
     return str(TRANSPORTS.get(transport or "", transport or ""))
 
 
@@ -122,7 +125,7 @@ def transport_words(transport: str | None) -> str:
 
 
 def browser_words(user_agent: str) -> str:
-    """``Firefox 128, Windows 10``, where the extra ``admin`` is installed; else as it came."""
+    """``Firefox 128, Windows 10`` where the extra ``admin`` is installed, else the user agent."""
     browser, system = _browser(user_agent[:_PARSED])
     if not browser:
         return user_agent
@@ -133,7 +136,7 @@ def browser_words(user_agent: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _browser(user_agent: str) -> tuple[str, str]:
-    # A millisecond each without a compiled matcher, and a site's visitors have few different ones.
+    # Parsing takes a millisecond without a compiled matcher; a site sees few different user agents.
     if ua_parser is None or not user_agent:
         return "", ""
     browser = ua_parser.parse_user_agent(user_agent)
@@ -148,7 +151,7 @@ def _browser(user_agent: str) -> tuple[str, str]:
 
 
 def from_epoch(seconds: float | None) -> datetime.datetime | None:
-    """Seconds since the epoch as a moment; None where it is beyond all calendars."""
+    """Seconds since the epoch as a datetime; None where it is out of range."""
     if seconds is None:
         return None
     try:
@@ -158,44 +161,54 @@ def from_epoch(seconds: float | None) -> datetime.datetime | None:
 
 
 def exact(moment: datetime.datetime) -> str:
-    """The moment in the site's time zone, to the second."""
+    """The time in the current time zone, to the second."""
     local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
     return f"{local:%Y-%m-%d %H:%M:%S %Z}".rstrip()
 
 
 def when(moment: datetime.datetime | None) -> SafeString:
-    """About how long ago, or how long until then; the exact moment as the title."""
+    """About how long ago, or in how long, with the exact time as the title."""
     if moment is None:
         return nothing()
-    now = datetime.datetime.now(datetime.UTC if timezone.is_aware(moment) else None)
+    return _time(moment, _about(_seconds_until(moment)))
+
+
+def expiry(moment: datetime.datetime) -> SafeString:
+    """In how long something expires, or how long ago it did, with the exact time as the title."""
+    seconds = _seconds_until(moment)
+    words = _("expires %(when)s") if seconds > 0 else _("expired %(when)s")
+    return _time(moment, words % {"when": _about(seconds)})
+
+
+def _time(moment: datetime.datetime, words: str) -> SafeString:
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        moment.isoformat(),
-        exact(moment),
-        _about((moment - now).total_seconds()),
+        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact(moment), words
     )
+
+
+def _seconds_until(moment: datetime.datetime) -> float:
+    now = datetime.datetime.now(datetime.UTC if timezone.is_aware(moment) else None)
+    return (moment - now).total_seconds()
 
 
 def _about(seconds: float) -> str:
     distance = abs(seconds)
+    ahead = seconds > 0
     if distance < 1.0:
         return _("now")
-    ahead = seconds > 0
     if distance < 60:
-        words, unit = (_("in %d s") if ahead else _("%d s ago")), 1
-    elif distance < 3_600:
-        words, unit = (_("in %d min") if ahead else _("%d min ago")), 60
-    elif distance < 86_400:
-        words, unit = (_("in %d h") if ahead else _("%d h ago")), 3_600
-    else:
-        days = int(distance // 86_400)
-        words = (
-            ngettext("in %d day", "in %d days", days)
-            if ahead
-            else (ngettext("%d day ago", "%d days ago", days))
-        )
-        return words % days
-    return words % (distance // unit)
+        return (_("in %d s") if ahead else _("%d s ago")) % distance
+    if distance < 3_600:
+        return (_("in %d min") if ahead else _("%d min ago")) % (distance // 60)
+    if distance < 86_400:
+        return (_("in %d h") if ahead else _("%d h ago")) % (distance // 3_600)
+    days = int(distance // 86_400)
+    words = (
+        ngettext("in %(days)d day", "in %(days)d days", days)
+        if ahead
+        else ngettext("%(days)d day ago", "%(days)d days ago", days)
+    )
+    return words % {"days": days}
 
 
 # -- a plot ----------------------------------------------------------------------------------------
@@ -204,9 +217,9 @@ _WIDTH, _HEIGHT, _MARGIN = 240.0, 40.0, 3.0
 
 
 def round_trip_plot(round_trips: Sequence[float]) -> SafeString:
-    """The last round trips, in seconds, as a line; its numbers as text beside it."""
+    """The last round trips, in seconds, as a line with its numbers as text."""
     if not round_trips:
-        return format_html('<span class="realtime-quiet">{}</span>', _("not measured yet"))
+        return quiet(_("not measured yet"))
     most = max(*round_trips, 1e-6)
     step = _WIDTH / max(1, len(round_trips) - 1)
     points = [
@@ -219,7 +232,7 @@ def round_trip_plot(round_trips: Sequence[float]) -> SafeString:
         number_format(value * 1_000, 1)
         for value in (round_trips[-1], min(round_trips), max(round_trips))
     )
-    words = _("%(latest)s ms; the last %(count)d from %(least)s to %(most)s ms") % {
+    words = _("%(latest)s ms; last %(count)d: %(least)s to %(most)s ms") % {
         "latest": latest,
         "count": len(round_trips),
         "least": least,

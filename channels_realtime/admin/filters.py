@@ -1,4 +1,4 @@
-"""The filters beside the list of connections: choices, and two that are typed."""
+"""The filters of the list of connections: choices, and two text fields."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OLDER = "older"
 
 
 class TransportFilter(SimpleListFilter):
-    """By transport; the known ones and the one asked for, without a query."""
+    """By transport: the known ones and the requested one, without a query."""
 
     title = gettext_lazy("transport")
     parameter_name = "transport"
@@ -54,7 +54,7 @@ class NodeFilter(SimpleListFilter):
         return [(node.pk, visible(node)) for node in alive_nodes(request).values()]
 
     def has_output(self) -> bool:
-        return True  # one that has gone still filters: nothing of it is listed
+        return True  # a process that has ended still filters: its connections are gone
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
@@ -63,7 +63,7 @@ class NodeFilter(SimpleListFilter):
 
 
 class MethodFilter(SimpleListFilter):
-    """By how the connection was authenticated; a site's own authenticators have their own ways."""
+    """By the method of authentication; a site's own authenticators have methods of their own."""
 
     title = gettext_lazy("authenticated by")
     parameter_name = "method"
@@ -82,15 +82,15 @@ class MethodFilter(SimpleListFilter):
 
 
 class SinceFilter(SimpleListFilter):
-    """By the moment of the connection."""
+    """By the time of the connect."""
 
-    title = gettext_lazy("connected since")
+    title = gettext_lazy("connect time")
     parameter_name = "since"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
             *((value, label) for value, (label, _) in SINCE.items()),
-            (OLDER, gettext_lazy("Longer than a day")),
+            (OLDER, gettext_lazy("More than a day ago")),
         ]
 
     def queryset(
@@ -105,7 +105,7 @@ class SinceFilter(SimpleListFilter):
 
 
 class TypedFilter(ListFilter):
-    """A filter with a field to type into; its form is elsewhere on the page (``form_of``)."""
+    """A filter with a text field; its form is elsewhere on the page (``form_of``)."""
 
     template = "admin/channels_realtime/connectionrecord/typed_filter.html"
     parameter_name: ClassVar[str] = ""
@@ -127,7 +127,7 @@ class TypedFilter(ListFilter):
         return [self.parameter_name]
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """One, which the template makes the field of."""
+        """One, from which the template makes the text field."""
         yield {
             "form": self.form_id,
             "name": self.parameter_name,
@@ -138,11 +138,11 @@ class TypedFilter(ListFilter):
 
     @property
     def form_id(self) -> str:
-        """By which the field knows its form."""
+        """The id by which the field refers to its form."""
         return f"realtime-filter-form-{self.parameter_name}"
 
     def form_of(self, changelist: ChangeList) -> dict[str, Any]:
-        """The form: the list's other parameters, which it sends along."""
+        """The form, with the other parameters of the list in hidden fields."""
         kept = [
             (name, value)
             for name, values in changelist.filter_params.items()
@@ -157,12 +157,12 @@ class TypedFilter(ListFilter):
         return queryset.filter(self.condition()) if self.asked else None
 
     def condition(self) -> Q:
-        """What the rows must meet."""
+        """The condition for a row."""
         raise NotImplementedError
 
 
 class UserFilter(TypedFilter):
-    """By user: the name or the id, whole."""
+    """By user: the exact name or id."""
 
     title = gettext_lazy("user")
     parameter_name = "user"
@@ -173,7 +173,7 @@ class UserFilter(TypedFilter):
 
 
 class ChannelFilter(TypedFilter):
-    """By channel: the name, whole."""
+    """By channel: the exact name."""
 
     title = gettext_lazy("channel")
     parameter_name = "channel"
@@ -184,6 +184,6 @@ class ChannelFilter(TypedFilter):
 
 
 def _clean(value: str | None) -> str:
-    """The value as every database takes it."""
+    """The value without what some databases reject."""
     text = (value or "").replace("\x00", "\N{REPLACEMENT CHARACTER}")
     return text.encode("utf-8", "replace").decode("utf-8")

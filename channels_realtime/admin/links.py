@@ -1,7 +1,4 @@
-"""What everything on one page about connections shares: the nodes, and the way to users' pages.
-
-In: a request. Out: names with links, without a query for each row.
-"""
+"""The names of users and servers on a page, with links, without a query for each row."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ..models import NodeRecord
-from .display import nothing, text, visible
+from .display import nothing, quiet, text, visible
 from .queries import alive_nodes
 
 
-class Surroundings:
-    """Whom this person may see, and which nodes there are.
+class PageLinks:
+    """The live nodes, and which users' pages the user of the request may open.
 
     Args:
         site: the admin site of the page.
-        request: by whom it was asked for.
+        request: for the page.
     """
 
     def __init__(self, site: AdminSite, request: HttpRequest) -> None:
@@ -36,9 +33,9 @@ class Surroundings:
         self._user_page = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
 
     def user(self, user_pk: str, user_label: str) -> SafeString:
-        """A user's name, with a link to its page where this person may open it."""
+        """A user's name, with a link to the user's page where it may be opened."""
         if not user_pk:
-            return format_html('<span class="realtime-quiet">{}</span>', _("anonymous"))
+            return quiet(_("anonymous"))
         shown = text(user_label or user_pk)
         if not self._links_users:
             return shown
@@ -49,7 +46,7 @@ class Surroundings:
         return format_html('<a href="{}">{}</a>', url, shown)
 
     def server(self, node: NodeRecord | None) -> SafeString:
-        """A node by its host and process; its server as the title."""
+        """The host and process of a node, with its server software as the title."""
         if node is None:
             return nothing()
         software = " ".join(filter(None, (node.server, node.version)))

@@ -1,7 +1,7 @@
-"""What staff did to connections, in Django's admin log.
+"""What staff did, in Django's admin log.
 
-In: who did what, to which connections, and what became of it. Out: one entry for each connection, to
-be read in its history long after it has gone.
+In: who did what to which connections, channels or nodes, and the outcome. Out: entries; one for each
+connection, which its history shows even after the connection has ended.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -19,29 +20,36 @@ from ..operations import Outcome
 from .display import visible
 
 LOGGED = 1_000
-"""Connections of one action that get an entry of their own; one more entry counts the others."""
+"""Connections of one action that get an entry each; one more entry counts the others."""
 
 _NAMED = 80
 """Characters of each part of a name."""
 
 
 class _Named:
-    """What the log wants of an object: a key, a name and a model; no row need be left."""
+    """What the log needs of an object: a key, a name and a model. It may have no row."""
 
-    def __init__(self, pk: Any, name: str, meta: Any) -> None:
+    def __init__(self, pk: Any, name: str, model: type[Model]) -> None:
         self.pk = pk
         self._name = name
-        self._meta = meta
+        self._meta = model._meta
 
     def __str__(self) -> str:
         return self._name
 
 
 def name_of(connection: ConnectionRecord) -> str:
-    """Who that is, in a line: user, address and id."""
+    """A connection in one line: user, address and id."""
     who = connection.user_label or connection.user_pk or _("anonymous")
     parts = (who, connection.address, connection.pk)
     return " · ".join(visible(part[:_NAMED]) for part in parts if part)
+
+
+def log_change(
+    request: HttpRequest, model: type[Model], object_id: str | None, name: str, said: str
+) -> None:
+    """One entry about an object, by its name; without an id the entry has no link."""
+    _log(request, [_Named(object_id, name, model)], CHANGE, said)
 
 
 def log_connection(request: HttpRequest, connection: ConnectionRecord, said: str) -> None:
@@ -50,26 +58,26 @@ def log_connection(request: HttpRequest, connection: ConnectionRecord, said: str
 
 
 def log_block(request: HttpRequest, block: BlockRecord) -> None:
-    """That a block was added."""
-    _log(request, [_Named(block.pk, visible(block), BlockRecord._meta)], ADDITION, [{"added": {}}])
+    """One entry about a block that was added."""
+    _log(request, [_Named(block.pk, visible(block), BlockRecord)], ADDITION, [{"added": {}}])
 
 
 def log_outcome(
     request: HttpRequest, connections: Sequence[ConnectionRecord], outcome: Outcome, said: str
 ) -> None:
-    """One entry for each connection, also for those to which nothing was done.
+    """One entry for each connection, including those on which the action had no effect.
 
     Args:
-        request: by whom it was done.
-        connections: to which.
-        outcome: what became of each.
+        request: of the person who acted.
+        connections: those that the action was for.
+        outcome: for each of them.
         said: what was done.
     """
     by_id = {connection.pk: connection for connection in connections}
     groups = (
         (outcome.done, said),
-        (outcome.silent, _("%s Its server did not respond.") % said),
-        (outcome.gone, _("%s It did not apply.") % said),
+        (outcome.silent, unanswered(said)),
+        (outcome.gone, _("%s This had no effect.") % said),
     )
     left = LOGGED
     for ids, words in groups:
@@ -78,21 +86,23 @@ def log_outcome(
     more = len(connections) - LOGGED
     if more > 0:
         name = ngettext("%(number)d more connection", "%(number)d more connections", more)
-        words = _(
-            "%(said)s In total: %(done)d done, %(gone)d not there, %(silent)d without a response."
-        )
+        words = _("%(said)s In total: done %(done)d, no effect %(gone)d, no response %(silent)d.")
         counts = {
             "said": said,
             "done": len(outcome.done),
             "gone": len(outcome.gone),
             "silent": len(outcome.silent),
         }
-        summary = _Named("", name % {"number": more}, ConnectionRecord._meta)
-        _log(request, [summary], CHANGE, words % counts)
+        log_change(request, ConnectionRecord, "", name % {"number": more}, words % counts)
+
+
+def unanswered(said: str) -> str:
+    """What the log says of something that was asked of a server that did not answer."""
+    return _("%s The server did not respond, so this may not have taken effect.") % said
 
 
 def _named(connection: ConnectionRecord) -> _Named:
-    return _Named(connection.pk, name_of(connection), ConnectionRecord._meta)
+    return _Named(connection.pk, name_of(connection), ConnectionRecord)
 
 
 def _log(request: HttpRequest, objects: list[_Named], flag: int, said: Any) -> None:

@@ -1,7 +1,7 @@
 """The admin's overview: what all nodes did in the last hour or day, as plots and tables.
 
-In: requests, from the URL that the model admin of ``SampleRecord`` wires, and the samples, by one
-query. Out: a page. The sums are ``series``', the drawing is ``plots``'.
+In: requests, and the samples of the nodes, by one query. Out: a page. ``series`` adds the samples up,
+``plots`` draws them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from django.apps import apps
-from django.contrib.admin import AdminSite
-from django.core.exceptions import PermissionDenied
 from django.db.models import TextField
 from django.db.models.functions import Cast
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.safestring import SafeString
@@ -30,40 +26,39 @@ from ..models import SampleRecord
 from ..nodes.metrics import LATENCY_BOUNDS_S, OTHER
 from ..settings import get_config
 from . import plots
+from .base import Link, PageAdmin, page
 from .display import visible
 from .series import Point, Sample, Summary, horizon, summarise
 
-APP = "channels_realtime"
-
 ENDS = {
     "1000": _("closed normally"),
-    "4400": _("too many bad messages"),
+    "4400": _("too many invalid messages"),
     "4401": _("credentials missing, expired or revoked"),
     "4403": _("blocked, or disconnected by staff"),
-    "4406": _("no protocol version in common"),
-    "4408": _("heartbeat missed"),
-    "4409": _("replaced: its session was resumed elsewhere"),
+    "4406": _("no common protocol version"),
+    "4408": _("heartbeat timeout"),
+    "4409": _("replaced: session resumed on another connection"),
     "4413": _("message too large"),
-    "4429": _("over a limit"),
+    "4429": _("limit exceeded"),
     "4430": _("client too slow"),
     "4500": _("internal error"),
-    "4503": _("server going away or full"),
+    "4503": _("server shutting down or full"),
     "client": _("closed by the client"),
     "lost": _("connection lost"),
     OTHER: _("other reasons"),
 }
-"""How connections end, in words: close codes of the server, and ends that it had no part in."""
+"""How connections end, in words: the close codes of the server, and ends without one."""
 
 DENIALS = {
     "origin": _("origin not allowed"),
-    "credentials": _("credentials refused"),
+    "credentials": _("credentials rejected"),
     "full": _("server full"),
-    "draining": _("server going away"),
+    "draining": _("server shutting down"),
     "address": _("too many connections or failures from the address"),
     "blocked": _("blocked by staff"),
     OTHER: _("other reasons"),
 }
-"""Why handshakes and credentials are refused, in words."""
+"""Why handshakes and credentials are denied, in words."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +83,14 @@ PERIODS = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One plot with what belongs to it.
+    """One plot, with its numbers and tables.
 
     Args:
-        legend: the piece of line and the name of each series; empty for one alone.
-        plot, table: the picture, and its numbers; empty where there is nothing to draw.
+        legend: a piece of the line and the name of each series; empty for a single series.
+        plot, table: the picture and its numbers; empty where there is nothing to draw.
         facts: numbers in words.
         reasons: a table of counts with bars.
-        note: how to read it.
+        note: how to read the plot.
     """
 
     key: str
@@ -113,8 +108,8 @@ class Reason:
     """How often one thing happened.
 
     Args:
-        words: what it means; a consumer of the site's own may have codes of its own.
-        code: as it was counted.
+        words: what the code means.
+        code: as it was counted; consumers of the site may use codes of their own.
     """
 
     words: str
@@ -133,28 +128,25 @@ class Reasons:
     empty: str
 
 
-def overview_view(request: HttpRequest, admin_site: AdminSite) -> HttpResponse:
-    """Connections, messages, latency, disconnects and denials of all nodes together."""
-    user: Any = request.user  # AbstractBaseUser has no permissions; the admin wants one that has
-    if not user.has_perm(f"{APP}.view_samplerecord"):
-        raise PermissionDenied
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponseNotAllowed(["GET", "HEAD"])
-    period = PERIODS.get(request.GET.get("period", ""), PERIODS["hour"])
-    summary = _summary(period)
-    request.current_app = admin_site.name  # for {% url %}
-    context = {
-        **admin_site.each_context(request),
-        "title": gettext("Overview"),
-        "app_label": APP,
-        "app_name": apps.get_app_config(APP).verbose_name,
-        "crumbs": [{"label": gettext("Overview")}],
-        "period": period,
-        "periods": list(PERIODS.values()),
-        "when": _when(period, summary) if summary.samples else "",
-        "blocks": list(_blocks(period, summary)) if summary.samples else [],
-    }
-    return TemplateResponse(request, f"admin/{APP}/overview.html", context)
+class OverviewAdmin(PageAdmin):
+    """The overview, in place of a list of samples."""
+
+    @page("view_samplerecord")
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Connections, messages, latency, disconnects and denials of all nodes together."""
+        period = PERIODS.get(request.GET.get("period", ""), PERIODS["hour"])
+        summary = _summary(period)
+        context = {
+            "title": gettext("Overview"),
+            "crumbs": [Link(label=gettext("Overview"))],
+            "period": period,
+            "periods": list(PERIODS.values()),
+            "when": _when(period, summary) if summary.samples else "",
+            "blocks": list(_blocks(period, summary)) if summary.samples else [],
+        }
+        return self.render(request, "overview", context)
 
 
 # -- samples ---------------------------------------------------------------------------------------
@@ -166,7 +158,7 @@ def _summary(period: Period) -> Summary:
     length = datetime.timedelta(seconds=period.seconds)
     since = now - length - datetime.timedelta(seconds=2 * interval)
     *plain, latencies, disconnects, denials = Sample._fields
-    # JSON as text, and each read only when it is its turn: a day of ten nodes has 43,200 of them.
+    # JSON as text, parsed one sample at a time: a day of ten nodes has 43,200 of them.
     texts = [Cast(name, TextField()) for name in (latencies, disconnects, denials)]
     found = SampleRecord.objects.filter(at__gt=since).values_list(*plain, *texts)
     rows: list[Sample] = [Sample._make(row) for row in found]
@@ -233,7 +225,7 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
     yield draw.block(
         key="messages",
         title=gettext("Messages"),
-        unit=gettext("messages a second"),
+        unit=gettext("messages per second"),
         series=[
             plots.Series(
                 label=gettext("from clients"), values=[point.messages_in_rate for point in points]
@@ -246,7 +238,7 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
     yield draw.block(
         key="disconnects",
         title=gettext("Connects and disconnects"),
-        unit=gettext("connections a minute"),
+        unit=gettext("connections per minute"),
         series=[
             plots.Series(
                 label=gettext("connected"), values=[60 * point.connected_rate for point in points]
@@ -261,13 +253,13 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
             caption=gettext("Disconnects by reason"),
             head=gettext("Disconnected"),
             rows=_reasons(summary.disconnects, ENDS),
-            empty=gettext("No disconnects."),
+            empty=gettext("No disconnects"),
         ),
     )
     yield draw.block(
         key="denials",
         title=gettext("Denials and throttling"),
-        unit=gettext("events a minute"),
+        unit=gettext("events per minute"),
         series=[
             plots.Series(
                 label=gettext("denied"), values=[60 * point.denial_rate for point in points]
@@ -276,12 +268,12 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
                 label=gettext("throttled"), values=[60 * point.throttled_rate for point in points]
             ),
         ],
-        facts=[_fact(gettext("Messages over a limit"), plots.number(summary.throttled))],
+        facts=[_fact(gettext("Messages over the rate limit"), plots.number(summary.throttled))],
         reasons=Reasons(
             caption=gettext("Denials by reason"),
             head=gettext("Denied"),
             rows=_reasons(summary.denials, DENIALS),
-            empty=gettext("No denials."),
+            empty=gettext("No denials"),
         ),
     )
     yield draw.block(
@@ -301,8 +293,8 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         logarithmic=True,
         form=_milliseconds,
         note=gettext(
-            "From the publisher to the process that the subscribers are connected to, by the"
-            " clocks of both hosts. Estimated from counts of up to 1, 2, 5, 10 … milliseconds."
+            "From the process that publishes to the process of the subscribers, by the clocks of"
+            " both hosts. Estimated from counts of up to 1, 2, 5, 10 … milliseconds."
         ),
     )
 
@@ -315,7 +307,7 @@ def _reasons(counts: Mapping[str, int], words: Mapping[str, Any]) -> list[Reason
     most = max(counts.values(), default=0)
     return [
         Reason(
-            words=capfirst(str(words.get(key, _("a reason of the site's own")))),
+            words=capfirst(str(words.get(key, _("a site-specific reason")))),
             code=visible(key),
             count=plots.number(count),
             bar=plots.bar(count / most),
@@ -326,7 +318,7 @@ def _reasons(counts: Mapping[str, int], words: Mapping[str, Any]) -> list[Reason
 
 
 class _Drawing:
-    """Makes the blocks of one period."""
+    """Draws the blocks of one period."""
 
     def __init__(self, period: Period, points: Sequence[Point]) -> None:
         self._period = period

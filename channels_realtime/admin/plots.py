@@ -1,9 +1,8 @@
-"""Draws lines and bars as inline SVG: no script, no style but that of the page's own sheet. Pure.
+"""Draws lines and bars as inline SVG, without scripts or inline styles. Pure.
 
-In: series of numbers over equally long stretches of time. Out: safe markup, in the language, the
-formats and the time zone of the request. Time runs from left to right in every language, as the
-numbers on its axis do. Colours and dashes are the sheet's (``realtime-series-1`` …), so that they
-suit the theme; each plot has its numbers as a table besides.
+In: series of numbers over equally long stretches of time. Out: safe markup, in the language, formats
+and time zone of the request. Time runs from left to right in every language. Colours and dashes come
+from the style sheet (``realtime-series-1`` …), to fit the theme. Each plot has a table of its numbers.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from django.utils.translation import gettext as _
 _WIDTH, _HEIGHT = 720.0, 270.0
 _TOP, _RIGHT, _BOTTOM = 30.0, 24.0, 58.0
 _LEFT_LEAST, _LEFT_A_CHARACTER = 30.0, 11.0
-"""Room for the numbers beside the plot, also where the sheet writes them larger."""
+"""Room for the numbers beside the plot, even where the style sheet makes them larger."""
 
 _TICKS = 4
-"""About so many lines across."""
+"""About the number of horizontal grid lines."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """The time that one value of each series is of."""
+    """The time that one value of each series covers."""
 
     begin: datetime.datetime
     end: datetime.datetime
     words: str
-    """As readers are told, in their language and time zone."""
+    """The stretch in the language and time zone of the reader."""
 
     @classmethod
     def of(cls, begin: datetime.datetime, end: datetime.datetime) -> Stretch:
-        """The stretch between two moments; all plots and tables of a page may share it."""
+        """The stretch between two moments; plots and tables of a page can share it."""
         words = _("%(begin)s to %(end)s") % {
             "begin": date_format(_local(begin), "SHORT_DATETIME_FORMAT"),
             "end": time_format(_local(end), "TIME_FORMAT"),
@@ -49,7 +48,7 @@ class Stretch:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One line: a value for each stretch, None (or what is no number) where there is none."""
+    """One line: a value for each stretch; None or NaN where there is none."""
 
     label: str
     values: Sequence[float | None]
@@ -60,7 +59,7 @@ Form = Callable[[float], str]
 
 
 def number(value: float) -> str:
-    """A number as the language writes it, with about three digits that matter."""
+    """A number in the format of the language, with about three significant digits."""
     size = abs(value)
     decimals = 0 if size >= 100 else 1 if size >= 10 else 2
     return _written(value, 0 if round(float(value), decimals).is_integer() else decimals)
@@ -81,14 +80,14 @@ def line_plot(
     """Lines over time, as an ``<svg>`` that fits its container.
 
     Args:
-        key: tells its ids from those of the page's other plots.
-        title: what it shows, for who cannot see it.
-        unit: of the values, at the upright axis.
-        stretches: in the order of time, one after the other.
+        key: prefix of its ids, different for each plot of a page.
+        title: what it shows, for screen readers.
+        unit: of the values, on the vertical axis.
+        stretches: in the order of time.
         series: as many values as there are stretches.
         tick_minutes: between two times on the axis; a part or a multiple of an hour.
         whole: the values count things, and the axis has no fractions.
-        logarithmic: values of any size are seen beside each other, by their powers of ten.
+        logarithmic: whether the vertical axis shows powers of ten.
         form: a value in words.
     """
     lines = [[_finite(value) for value in one.values] for one in series]
@@ -146,7 +145,7 @@ def data_table(
 
 
 def bar(share: float) -> SafeString:
-    """A bar of this share, 0 to 1, of its cell; its number stands beside it as text."""
+    """A bar that fills this share, 0 to 1, of its cell."""
     finite = _finite(share) or 0.0
     return format_html(
         '<svg class="realtime-bar-plot" viewBox="0 0 100 8" preserveAspectRatio="none"'
@@ -156,7 +155,7 @@ def bar(share: float) -> SafeString:
 
 
 def swatch(position: int) -> SafeString:
-    """A piece of the line of the series at this position, from 1 on, for a legend."""
+    """A piece of the line of a series, for a legend; positions begin with 1."""
     return format_html(
         '<svg class="realtime-swatch" viewBox="0 0 28 8" aria-hidden="true" focusable="false">'
         '<path class="realtime-series realtime-series-{}" d="M0 4H28"/></svg>',
@@ -167,7 +166,7 @@ def swatch(position: int) -> SafeString:
 def describe(
     stretches: Sequence[Stretch], series: Sequence[Series], *, unit: str, form: Form = number
 ) -> str:
-    """What there is to see, in a few sentences."""
+    """What the plot shows, in a few sentences."""
     sentences = []
     if stretches:
         begin, end = _local(stretches[0].begin), _local(stretches[-1].end)
@@ -182,14 +181,14 @@ def describe(
     for one in series:
         values = [value for value in map(_finite, one.values) if value is not None]
         if values:
-            words = _("%(label)s: least %(least)s, most %(most)s, last %(last)s.") % {
+            words = _("%(label)s: minimum %(least)s, maximum %(most)s, latest %(last)s.") % {
                 "label": one.label,
                 "least": form(min(values)),
                 "most": form(max(values)),
                 "last": form(values[-1]),
             }
         else:
-            words = _("%(label)s: nothing.") % {"label": one.label}
+            words = _("%(label)s: no data.") % {"label": one.label}
         sentences.append(words)
     return " ".join(sentences)
 
@@ -243,7 +242,7 @@ def time_ticks(
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Frame:
-    """Where in the picture the plot is, in the picture's units."""
+    """The area of the plot within the picture, in the units of the picture."""
 
     left: float
     right: float = _WIDTH - _RIGHT
@@ -365,7 +364,7 @@ def _line(frame: _Frame, position: int, values: Sequence[float | None]) -> SafeS
 def _hints(
     frame: _Frame, stretches: Sequence[Stretch], series: Sequence[Series], form: Form
 ) -> SafeString:
-    """What a pointer that rests on a stretch is told."""
+    """Tooltips of the stretches."""
     count = len(stretches)
     return format_html_join(
         "",
@@ -405,7 +404,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _decimals(value: float) -> int:
-    """How many it takes to write the first digit of a value above 0."""
+    """Decimals that show the first digit of a value above 0."""
     return max(0, -math.floor(math.log10(value) + 1e-9))
 
 

@@ -1,7 +1,7 @@
-"""How the admin's pages keep themselves up to date, and what they say of the registry.
+"""How the pages of connections update themselves, and what they say about the registry.
 
-In: a request. Out: what the templates hand to ``connections.js`` in attributes: the path of the
-site's WebSocket, the channel to hear, the words to show. No script and no style stands in a page.
+Out: what the templates pass to ``connections.js`` in attributes, because the pages have no inline
+scripts: the path of the site's WebSocket, the channel to subscribe to, the words to show.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from ..monitoring.feed import CHANNEL
 from ..settings import get_config
 
 REFRESH_HEADER = "X-Realtime-Refresh"
-"""Set by the script on the requests that a person did not make."""
+"""Set by the script on the requests that it makes by itself."""
 
 DETAIL_INTERVAL_S = 2
-"""How often the page of one connection asks again."""
+"""Seconds between two requests of the page of one connection."""
 
 POLL_INTERVAL_S = 5
-"""How often the list asks where no socket opens."""
+"""Seconds between two requests of the list where no WebSocket opens."""
 
 IDLE_INTERVAL_S = 10
-"""How often the list asks though nothing was said: a process that was killed says nothing."""
+"""The same where one is open but silent: a process that was killed announces nothing."""
 
 
 def is_refresh(request: HttpRequest) -> bool:
-    """Whether the page itself asks, to renew what it shows.
+    """Whether the script made this request, to update the page.
 
-    Such an answer must not use up the messages that are meant for the next page.
+    Its response must not use up the messages that are meant for the next page.
     """
     return REFRESH_HEADER in request.headers
 
 
 def live_list() -> dict[str, Any]:
-    """For the list: it is told of changes by the site's own WebSocket."""
+    """For the list: the site's own WebSocket tells it of changes."""
     return {
         "kind": "list",
         "path": get_script_prefix() + get_config().websocket_path.lstrip("/"),
@@ -53,33 +53,36 @@ def live_list() -> dict[str, Any]:
 
 
 def live_detail() -> dict[str, Any]:
-    """For the page of one connection: what it shows changes all the time."""
+    """For the page of one connection, which changes all the time."""
     return {
         "kind": "detail",
         "path": "",
         "channel": "",
         "interval": DETAIL_INTERVAL_S,
         "idle": DETAIL_INTERVAL_S,
-        "words": {**_words(DETAIL_INTERVAL_S), "live": _("Live.") + " " + _asks(DETAIL_INTERVAL_S)},
+        "words": {
+            **_words(DETAIL_INTERVAL_S),
+            "live": _("Live.") + " " + _refreshes(DETAIL_INTERVAL_S),
+        },
     }
 
 
 def _words(interval: int) -> dict[str, str]:
     return {
-        "off": _("Reload the page to see what has changed."),
+        "off": _("Reload the page to see changes."),
         "connecting": _("Connecting …"),
-        "polling": _("Not live: the WebSocket cannot connect.") + " " + _asks(interval),
+        "polling": _("Not live: no WebSocket connection.") + " " + _refreshes(interval),
         "paused": _("Paused."),
         "failing": _("The server does not respond. Retrying."),
-        "gone": _("This connection is no longer there."),
-        "refused": _("You no longer have permission to view this."),
+        "gone": _("This connection has ended."),
+        "refused": _("You no longer have permission to see this page."),
         "signed_out": _("You have been logged out. Reload the page to log in."),
         "pause": _("Pause"),
         "resume": _("Resume"),
     }
 
 
-def _asks(interval: int) -> str:
+def _refreshes(interval: int) -> str:
     return ngettext(
         "Refreshes every second.",
         "Refreshes every %(seconds)d seconds.",
@@ -88,12 +91,12 @@ def _asks(interval: int) -> str:
 
 
 def registry_notice() -> str:
-    """What the setting CONNECTION_REGISTRY leaves out of the list; empty where nothing is."""
+    """What a list that does not have all connections says; else empty."""
     share = float(get_config().connection_registry)
     if share <= 0.0:
         return _(
-            "The registry is off (CONNECTION_REGISTRY is False). Connections are served but not"
-            " listed here."
+            "The registry is off (CONNECTION_REGISTRY is False): the site serves connections, but"
+            " this list stays empty."
         )
     if share < 1.0:
         return _(

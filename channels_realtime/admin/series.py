@@ -1,4 +1,4 @@
-"""Time series of what the nodes wrote down: merges the samples of all of them into points. Pure.
+"""Merges the samples of all nodes into time series. Pure.
 
 In: rows of ``SampleRecord``, from the overview. Out: a ``Summary`` for its plots and tables.
 """
@@ -38,22 +38,22 @@ class Point:
     connections: float
     """The average over the stretch."""
     connected_rate: float
-    """This and the other rates are a second."""
+    """This and the other rates are per second."""
     disconnect_rate: float
     denial_rate: float
     throttled_rate: float
     messages_in_rate: float
     messages_out_rate: float
     latency_p50_s: float | None
-    """None where no publication came."""
+    """None where there was no publication."""
     latency_p99_s: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What all nodes counted from one moment to another.
+    """What all nodes counted in a period.
 
-    The totals are of whole samples, those included that reach over an edge of the time asked for.
+    The totals are of whole samples, including those that reach over an edge of the period.
     """
 
     points: tuple[Point, ...]
@@ -65,15 +65,15 @@ class Summary:
 
 
 def horizon(rows: Iterable[Sample], now: datetime.datetime, interval: float) -> datetime.datetime:
-    """The moment up to which every node that lives has told what it did.
+    """The moment up to which every live node has written its samples.
 
-    Nodes write at moments of their own; a series up to now would always end in a fall. A node that
-    has written nothing for two intervals is taken for dead.
+    Nodes write at different moments, so a series up to now would always end in a drop. A node that
+    has written nothing for two intervals counts as dead.
 
     Args:
         rows: samples of all nodes, in any order.
-        now: where nobody lives, the answer is this.
-        interval: in seconds, from one sample of a node to its next one.
+        now: the result if there is no live node.
+        interval: seconds from one sample of a node to the next.
     """
     last: dict[str, datetime.datetime] = {}
     for row in rows:
@@ -89,11 +89,11 @@ def summarise(
 ) -> Summary:
     """Merge the samples of all nodes into equally long stretches of time.
 
-    A sample is spread evenly over the time that it tells of. Where a node has no sample it has no
-    connections: it is not yet or no longer there.
+    A sample is spread evenly over the time that it covers. Where a node has no sample it has no
+    connections: it had not started, or had stopped.
 
     Args:
-        rows: in any order; what is outside of the time asked for is left out.
+        rows: in any order; those outside the period are ignored.
         since: the beginning of the first stretch.
         until: the end of the last one.
         buckets: how many points.
@@ -144,7 +144,7 @@ def _add(totals: dict[str, int], counts: Mapping[str, int]) -> int:
 
 
 class _Bucket:
-    """What the samples say of one stretch of time."""
+    """What the samples add up to in one stretch of time."""
 
     __slots__ = (
         *("connected", "connections", "denied", "ended"),
@@ -160,7 +160,7 @@ class _Bucket:
     def add(
         self, row: Sample, overlap: float, share: float, ended: int, denied: int, width: float
     ) -> None:
-        """Take in the share of a sample that lies here."""
+        """Add the share of a sample that falls into this stretch."""
         self.connections += row.connections * overlap
         self.connected += row.connected * share
         self.messages_in += row.messages_in * share
@@ -169,8 +169,8 @@ class _Bucket:
         self.denied += denied * share
         self.throttled += row.throttled * share
         counts = row.latency_counts
-        # Two clocks measure: a sample reaches a little into its neighbours' time, and a publication
-        # must not show there for that. Counts of another length are another version's.
+        # Two clocks measure, so a sample overlaps a little with its neighbours' time: too little to
+        # count publications there. Counts of another length come from another version.
         if (
             counts
             and len(counts) == LATENCY_BUCKETS
@@ -179,7 +179,7 @@ class _Bucket:
             self.latencies.append(counts if share == 1.0 else [count * share for count in counts])
 
     def point(self, begin: float, width: float) -> Point:
-        """All of it, averaged over the ``width`` seconds from ``begin`` on."""
+        """The averages over the ``width`` seconds from ``begin`` on."""
         latencies = [sum(counts) for counts in zip(*self.latencies, strict=True)]
         return Point(
             begin=datetime.datetime.fromtimestamp(begin, datetime.UTC),
@@ -197,10 +197,10 @@ class _Bucket:
 
 
 def quantile(counts: Sequence[float], share: float) -> float | None:
-    """The latency that ``share`` of the publications did not exceed, in seconds; None for none.
+    """The latency, in seconds, that ``share`` of the publications did not exceed; None without any.
 
-    Reckoned as if those of a bucket were spread evenly over it; of the last bucket, which has no end,
-    its lower bound.
+    Assumes that publications are spread evenly over their bucket. The last bucket has no upper bound,
+    so its lower bound stands for it.
     """
     total = sum(counts)
     if not total:

@@ -1,8 +1,8 @@
-"""Watching what one connection sends and receives: the page, and the answers its script polls for.
+"""Tracing what one connection sends and receives: the page, and the answers to its script.
 
-In: a person with the permission to trace, who starts a trace and from then on asks every second. Out:
-events as text. Starting is logged, and gives the page a signed key, without which nothing is
-answered. The permission is asked for each time; with it, or with its viewer, the trace ends.
+In: requests of a page that starts a trace and then asks for events every second. Out: events as text.
+A start is logged, and returns a signed key that the other requests need. Each request checks the
+permission; a trace ends when its viewer loses it, or stops asking.
 """
 
 from __future__ import annotations
@@ -13,14 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core import signing
-from django.core.exceptions import PermissionDenied
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotAllowed,
-    JsonResponse,
-)
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -28,19 +22,20 @@ from django.utils.translation import gettext_lazy
 from .. import operations
 from ..errors import RealtimeError, Unavailable
 from ..settings import get_config
-from .actions import is_id
-from .base import ConnectionPages
+from .base import Link, page
+from .connection_pages import ConnectionPages, is_id, read_connections
 from .display import from_epoch, visible
 from .log import log_connection
+from .permissions import TRACE, may
 
 LASTS_S = 3_600
-"""How long a trace can be read after it was started; then it has to be started, and logged, anew."""
+"""How long a trace can be read; after that it has to be started, and logged, again."""
 
 SHOWN = 4_000
 """Characters of a payload that are shown."""
 
 KEY_HEADER = "X-Realtime-Trace"
-"""Holds the key, so that it stands in no access log."""
+"""Carries the key: in the URL it would be in access logs."""
 
 _SALT = "channels_realtime.trace"
 
@@ -51,94 +46,23 @@ _WITHHELD = {
 }
 
 
-def may_trace(request: HttpRequest) -> bool:
-    """Whether this person may watch connections: those that he or she may see."""
-    user: Any = request.user
-    return bool(
-        user.has_perms(
-            ["channels_realtime.view_connectionrecord", "channels_realtime.trace_connection"]
-        )
-    )
-
-
-def _stop(connection_id: str, viewer: str) -> None:
-    try:
-        operations.stop_trace(connection_id, viewer=viewer)
-    except RealtimeError:
-        pass  # it ends by itself, ten seconds after it was last read
-
-
-def _ticket(request: HttpRequest, connection_id: str) -> dict[str, Any] | None:
-    """What the key says, if it is for this person and this connection and not too old."""
-    key = request.headers.get(KEY_HEADER) or request.POST.get("key", "")
-    try:
-        ticket: dict[str, Any] = signing.loads(key, salt=_SALT, max_age=LASTS_S)
-    except signing.BadSignature:
-        return None
-    if ticket["c"] != connection_id or ticket["u"] != str(request.user.pk):
-        return None
-    return ticket
-
-
-def _refused() -> JsonResponse:
-    return JsonResponse(
-        {"state": "refused", "text": _("You do not have permission to trace this connection.")},
-        status=403,
-    )
-
-
-def _shown(event: Mapping[str, Any]) -> dict[str, Any]:
-    """One event as plain text, with what cannot be seen made visible; the script adds no markup."""
-    moment = from_epoch(event.get("at"))
-    shown: dict[str, Any] = {
-        "number": event.get("number"),
-        "at": "" if moment is None else f"{timezone.localtime(moment):%H:%M:%S.%f}"[:-3],
-        "out": event.get("direction") == "out",
-        "size": event.get("size"),
-    }
-    for name in ("type", "channel", "event", "id", "code"):
-        value = event.get(name)
-        shown[name] = "" if value is None else visible(str(value)[:SHOWN])
-    if "payload" in event:
-        shown["payload"] = _payload(event["payload"])
-    elif "withheld" in event:
-        shown["withheld"] = str(_WITHHELD.get(event["withheld"], event["withheld"]))
-    return shown
-
-
-def _payload(payload: Any) -> str:
-    text = (
-        payload
-        if isinstance(payload, str)
-        else json.dumps(payload, ensure_ascii=False, default=str)
-    )
-    return visible(text[:SHOWN]) + ("…" if len(text) > SHOWN else "")
-
-
-def _words() -> dict[str, str]:
-    return {
-        "off": _("The trace is not running."),
-        "starting": _("Starting …"),
-        "on": _("Tracing without payloads."),
-        "on_payloads": _("Tracing with payloads."),
-        "stopped": _("Stopped."),
-        "failing": _("The server does not respond. Retrying."),
-        "signed_out": _("You have been logged out. Reload the page to log in."),
-        "lost": _("Events that arrived too fast to be shown:"),
-        "in": _("received from the client"),
-        "out": _("sent to the client"),
-    }
-
-
 class TracePages(ConnectionPages):
     """The page of a trace, and what its script asks for."""
 
+    def get_urls(self) -> list[URLPattern]:
+        """The page of the trace and those of its script, before the other pages."""
+        trace = "<path:connection_id>/trace/"
+        return [
+            self.path(trace, "trace", self.trace_page),
+            self.path(f"{trace}start/", "trace_start", self.start_trace),
+            self.path(f"{trace}events/", "trace_events", self.trace_events),
+            self.path(f"{trace}stop/", "trace_stop", self.stop_trace),
+            *super().get_urls(),
+        ]
+
+    @page(*TRACE)
     def trace_page(self, request: HttpRequest, connection_id: str) -> HttpResponse:
-        """The page, with nothing watched yet."""
-        if not may_trace(request):
-            raise PermissionDenied
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
+        """The page, with no trace running."""
         if not is_id(connection_id):
             raise Http404
         context = {
@@ -154,45 +78,40 @@ class TracePages(ConnectionPages):
             "crumbs": [
                 self.list_crumb(),
                 self.detail_crumb(connection_id),
-                {"label": _("Trace")},
+                Link(label=_("Trace")),
             ],
         }
-        return self.page(request, "trace", context)
+        return self.render(request, "connectionrecord/trace", context)
 
+    @page(methods=("POST",))
     def start_trace(self, request: HttpRequest, connection_id: str) -> HttpResponse:
-        """Note who begins to watch whom, and give out the key."""
-        if not may_trace(request):
+        """Log who starts a trace of which connection, and return the key."""
+        if not may(request, *TRACE):
             return _refused()
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         if not is_id(connection_id):
             raise Http404
         payloads = get_config().trace_payloads and request.POST.get("payloads") == "on"
-        log_connection(
-            request,
-            self.connection(connection_id),
+        logged = (
             _("Started a trace with payloads.")
             if payloads
-            else _("Started a trace without payloads."),
+            else _("Started a trace without payloads.")
         )
+        [connection] = read_connections([connection_id])
+        log_connection(request, connection, logged)
         viewer = f"{request.user.get_username()}/{secrets.token_hex(4)}"
         ticket = {"c": connection_id, "v": viewer, "p": payloads, "u": str(request.user.pk)}
         return JsonResponse({"key": signing.dumps(ticket, salt=_SALT), "payloads": payloads})
 
+    @page(methods=("GET",))
     def trace_events(self, request: HttpRequest, connection_id: str) -> HttpResponse:
-        """What the connection sent and received since; the first call begins the trace."""
-        if request.method != "GET":
-            return HttpResponseNotAllowed(["GET"])
+        """What the connection sent and received since; the first request begins the trace."""
         ticket = _ticket(request, connection_id)
-        if not may_trace(request):
+        if not may(request, *TRACE):
             if ticket is not None:
                 _stop(connection_id, ticket["v"])
             return _refused()
         if ticket is None:
-            return JsonResponse(
-                {"state": "over", "text": _("The trace has ended. Start it again to continue.")},
-                status=403,
-            )
+            return _state("over", _("The trace has ended. Start it again to continue."), 403)
         try:
             after = max(0, int(request.GET.get("after", "0")[:20]))
         except ValueError:
@@ -202,13 +121,9 @@ class TracePages(ConnectionPages):
                 connection_id, viewer=ticket["v"], after=after, payloads=ticket["p"]
             )
         except Unavailable:
-            return JsonResponse(
-                {"state": "silent", "text": _("Its server does not respond.")}, status=503
-            )
+            return _state("silent", _("The server of this connection does not respond."), 503)
         if part is None:
-            return JsonResponse(
-                {"state": "gone", "text": _("This connection is no longer there.")}, status=404
-            )
+            return _state("gone", _("This connection has ended."), 404)
         return JsonResponse(
             {
                 "state": "on",
@@ -218,11 +133,81 @@ class TracePages(ConnectionPages):
             }
         )
 
+    @page(methods=("POST",))
     def stop_trace(self, request: HttpRequest, connection_id: str) -> HttpResponse:
-        """Watch no longer. Asks for no permission: to stop is what its loss would do."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+        """Stop the trace. Needs no permission: losing the permission stops it too."""
         ticket = _ticket(request, connection_id)
         if ticket is not None:
             _stop(connection_id, ticket["v"])
         return JsonResponse({"state": "stopped"})
+
+
+def _stop(connection_id: str, viewer: str) -> None:
+    try:
+        operations.stop_trace(connection_id, viewer=viewer)
+    except RealtimeError:
+        pass  # the trace ends by itself ten seconds after the last request
+
+
+def _ticket(request: HttpRequest, connection_id: str) -> dict[str, Any] | None:
+    """What the key says, if it is for this user and this connection and has not expired."""
+    key = request.headers.get(KEY_HEADER) or request.POST.get("key", "")
+    try:
+        ticket: dict[str, Any] = signing.loads(key, salt=_SALT, max_age=LASTS_S)
+    except signing.BadSignature:
+        return None
+    if ticket["c"] != connection_id or ticket["u"] != str(request.user.pk):
+        return None
+    return ticket
+
+
+def _state(state: str, text: str, status: int) -> JsonResponse:
+    return JsonResponse({"state": state, "text": text}, status=status)
+
+
+def _refused() -> JsonResponse:
+    return _state("refused", _("You do not have permission to trace this connection."), 403)
+
+
+def _shown(event: Mapping[str, Any]) -> dict[str, Any]:
+    """One event as plain text, with invisible characters made visible; the script adds no markup."""
+    moment = from_epoch(event.get("at"))
+    shown: dict[str, Any] = {
+        "number": event.get("number"),
+        "at": "" if moment is None else f"{timezone.localtime(moment):%H:%M:%S.%f}"[:-3],
+        "out": event.get("direction") == "out",
+        "size": event.get("size"),
+    }
+    for name in ("type", "channel", "event", "id", "code"):
+        value = event.get(name)
+        shown[name] = "" if value is None else visible(str(value)[:SHOWN])
+    if "payload" in event:
+        shown["payload"] = _payload(event["payload"])
+    elif "withheld" in event:
+        reason = str(event["withheld"])
+        shown["withheld"] = str(_WITHHELD.get(reason, visible(reason[:SHOWN])))
+    return shown
+
+
+def _payload(payload: Any) -> str:
+    text = (
+        payload
+        if isinstance(payload, str)
+        else json.dumps(payload, ensure_ascii=False, default=str)
+    )
+    return visible(text[:SHOWN]) + ("…" if len(text) > SHOWN else "")
+
+
+def _words() -> dict[str, str]:
+    return {
+        "off": _("Not running."),
+        "starting": _("Starting …"),
+        "on": _("Running, without payloads."),
+        "on_payloads": _("Running, with payloads."),
+        "stopped": _("Stopped."),
+        "failing": _("The server does not respond. Retrying."),
+        "signed_out": _("You have been logged out. Reload the page to log in."),
+        "lost": _("Events skipped because there were too many:"),
+        "in": _("received from the client"),
+        "out": _("sent to the client"),
+    }

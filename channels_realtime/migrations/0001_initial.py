@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 (
                     "not_before",
                     models.FloatField(
-                        help_text="Proofs made before this moment are void, in seconds since the epoch.",
+                        help_text="Credentials issued before this time are void. Seconds since the epoch.",
                         verbose_name="not before",
                     ),
                 ),

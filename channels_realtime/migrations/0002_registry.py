@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
                     "reason",
                     models.CharField(
                         blank=True,
-                        help_text="For staff; the client is not told.",
+                        help_text="Only staff see it; the client does not.",
                         max_length=255,
                         verbose_name="reason",
                     ),
@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                     "inbox",
                     models.CharField(
                         blank=True,
-                        help_text="Its channel of the channel layer, by which its group memberships are ended.",
+                        help_text="Its channel in the channel layer, used to end its group memberships.",
                         max_length=200,
                         verbose_name="inbox",
                     ),
@@ -117,7 +117,7 @@ class Migration(migrations.Migration):
                     "latency_counts",
                     models.JSONField(
                         default=list,
-                        help_text="Publications received, by bucket of latency.",
+                        help_text="Publications received, by latency bucket.",
                         verbose_name="latencies",
                     ),
                 ),
@@ -190,7 +190,7 @@ class Migration(migrations.Migration):
                 (
                     "seen_at",
                     models.DateTimeField(
-                        help_text="Written about once a minute.", verbose_name="last seen"
+                        help_text="Updated about once a minute.", verbose_name="last seen"
                     ),
                 ),
                 (
@@ -212,7 +212,7 @@ class Migration(migrations.Migration):
                         "act_on_connection",
                         "Can disconnect, notify and otherwise act on connections",
                     ),
-                    ("trace_connection", "Can watch what connections send and receive"),
+                    ("trace_connection", "Can trace what connections send and receive"),
                 ],
                 "default_permissions": ("view",),
             },

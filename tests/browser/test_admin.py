@@ -294,11 +294,7 @@ def test_list_shows_who_is_connected_from_where_and_on_what(
     )
 
     words = list(BROWSERS)
-    methods = {
-        "session": "login session",
-        "jwt": "token expires in ",
-        "anonymous": "not authenticated",
-    }
+    methods = {"session": "login session", "jwt": "token until in ", "anonymous": "not at all"}
     for number, client in list(enumerate(everybody))[:9]:
         row = row_of(page, client)
         assert cell(row, "shown_user") == (client.user or "anonymous")
@@ -310,7 +306,7 @@ def test_list_shows_who_is_connected_from_where_and_on_what(
         assert cell(row, "shown_method").startswith(methods[client.method])
         assert cell(row, "shown_channels") == ("3" if client.user else "2")  # with users/<id>
         assert re.fullmatch(r"now|\d+ (s|min) ago", cell(row, "shown_since"))
-    assert page.text_content("#realtime-live-state") == "Live: this list updates automatically."
+    assert page.text_content("#realtime-live-state") == "Live: the list follows what happens."
     user_link = row_of(page, everybody[0]).locator(".field-shown_user a")
     assert user_link.get_attribute("href") == (
         f"/admin/auth/user/{desk.site.people[everybody[0].user].id}/change/"
@@ -339,7 +335,7 @@ def test_search_finds_by_user_channel_client_id_and_address(
         page.wait_for_url(lambda url: "q=" in url)
         wait_for_names(page, wanted)
         assert page.input_value("#searchbar") == text
-    assert page.text_content("#realtime-empty p") == "Nobody who is connected matches."
+    assert page.text_content("#realtime-empty p") == "No connections match."
 
 
 def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> None:
@@ -351,11 +347,7 @@ def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> No
         ("transport", "long polling", set()),
         ("process", host_and_pid, {c.name for c in everybody if c.server is desk.site.b}),
         ("authenticated by", "token", {c.name for c in everybody if c.method == "jwt"}),
-        (
-            "authenticated by",
-            "not authenticated",
-            {c.name for c in everybody if c.method == "anonymous"},
-        ),
+        ("authenticated by", "not at all", {c.name for c in everybody if c.method == "anonymous"}),
         ("connected since", "Last 5 minutes", names),
         ("connected since", "Longer than a day", set()),
     ]
@@ -414,7 +406,7 @@ def test_list_follows_the_other_process_without_a_reload(desk: Desk, crowd: Crow
     comes.end()
     stays.end()
     page.click("#realtime-live-pause")
-    page.locator("#realtime-empty p", has_text="Nobody who is connected matches.").wait_for()
+    page.locator("#realtime-empty p", has_text="No connections match.").wait_for()
     wait_for_state(page, "live")
     assert is_same_document(page)
 
@@ -429,7 +421,7 @@ def test_list_works_without_javascript(desk: Desk, everybody: list[Client], crow
             break
         assert time.monotonic() < deadline
     said = page.locator("#realtime-live-state").text_content()
-    assert said == "Reload the page to see what has changed."
+    assert said == "Reload the page to see changes."
     assert not page.locator("#realtime-live-pause").is_visible()
     row_of(page, client).locator("input.action-select").check()
     choose(page, "disconnect")
@@ -555,7 +547,7 @@ def test_disconnect_may_let_them_come_back(desk: Desk, crowd: Crowd) -> None:
             assert (closing["code"], closing["retry_after"]) == (4503, 7)
         acting.returned(words)
         acting.wait_for(*(c for c in acting.all if c.page.closed_at is None))
-    acting.logged(acting.near, "Disconnected; may reconnect after 7 s (4503).")
+    acting.logged(acting.near, "Disconnected; the client may reconnect after 7 s (4503).")
 
 
 def test_notice_reaches_one_and_many(desk: Desk, crowd: Crowd) -> None:
@@ -595,7 +587,7 @@ def test_unsubscribe_ends_a_subscription_of_one_and_many(desk: Desk, crowd: Crow
     for client in (acting.near, acting.far):
         is_told(client)
     acting.returned("2 subscriptions to open/gone were ended.")
-    wait_for_message(acting.page, "1 connection was not subscribed, or no longer there.")
+    wait_for_message(acting.page, "1 connection was not subscribed or had already ended.")
     acting.logged(acting.far, "Unsubscribed from open/gone.")
     acting.far.is_served()
 
@@ -611,15 +603,15 @@ def test_credentials_are_asked_of_those_who_came_with_a_token(desk: Desk, crowd:
     acting.confirm("credentials", acting.far)
     asked = acting.far.wait_for("auth_expiring")["payload"]
     assert 0 < asked["expires_at"] - time.time() <= 30
-    acting.returned("1 connection was asked for fresh credentials.")
+    acting.returned("1 connection was asked for new credentials.")
     acting.far.send(type="auth", token=token())
     acting.far.wait_for("auth_ok", user=mary.id)
 
     acting.confirm("credentials", *acting.all)
     for client in (acting.near, acting.other):
         client.wait_for("auth_expiring")
-    acting.returned("3 connections were asked for fresh credentials.")
-    acting.logged(acting.other, "Asked for fresh credentials.")
+    acting.returned("3 connections were asked for new credentials.")
+    acting.logged(acting.other, "Asked for new credentials.")
 
 
 def test_revoking_a_user_ends_all_connections_of_the_user(
@@ -779,7 +771,7 @@ def test_detail_is_what_the_owning_process_says_until_the_connection_ends(
     desk.expected = (404,)
     client.end()
     wait_for_state(page, "gone")
-    assert page.text_content("#realtime-live-state") == "This connection is no longer there."
+    assert page.text_content("#realtime-live-state") == "This connection has ended."
     shown.locator("text=has ended, or there never was one of that name").wait_for()
     shoot(page, "detail-gone")
     page.reload()
@@ -847,7 +839,7 @@ def test_trace_ends_with_its_connection(desk: Desk, crowd: Crowd) -> None:
     desk.expected = (404,)
     client.end()
     page.locator("#realtime-trace-live[data-state=gone]").wait_for()
-    assert page.text_content("#realtime-trace-state") == "This connection is no longer there."
+    assert page.text_content("#realtime-trace-state") == "This connection has ended."
 
 
 # -- channels, nodes, overview ---------------------------------------------------------------------
@@ -900,10 +892,7 @@ def test_a_drained_node_sends_its_connections_elsewhere(
         page.locator("h1", has_text=f":{third.process.pid}?").wait_for()
         shoot(page, "nodes-drain")
         page.click("#content-main input[type=submit]")
-        wait_for_message(
-            page,
-            "its connections are sent elsewhere, and it accepts no new ones until it is restarted.",
-        )
+        wait_for_message(page, "its connections are sent elsewhere, and nobody is let in any more.")
         for client in clients:
             assert client.close_code() == 4503
             assert client.wait_for("closing")["payload"]["retry_after"] >= 0

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:channels_realtime_connectionrecord_changelist")
 
+UNANSWERED = (
+    "The server did not respond for 1 connection: the action may or may not have taken effect."
+)
+
 
 def act_url(name):
     return reverse("admin:channels_realtime_connectionrecord_act", args=[name])
@@ -82,9 +86,9 @@ def test_action_asks_before_it_does_anything(actor, connect, nodes, name):
     text = read(page)
     action = actions.ACTIONS[name]
     assert page.status_code == 200
-    assert str(action.question) in text
+    assert str(action.label) in text
     assert str(action.effect) in text
-    assert "It is about 2 connections:" in text
+    assert "This affects 2 connections:" in text
     assert f"alice · 192.0.2.7 · {records[0].pk}" in text
     assert f"bob · 198.51.100.9 · {records[1].pk}" in text
     assert set(hidden(page)["connections"].split()) == {record.pk for record in records}
@@ -95,7 +99,7 @@ def test_action_asks_before_it_does_anything(actor, connect, nodes, name):
 def test_page_names_the_first_twenty_and_counts_the_rest(actor, connect, nodes):
     records = [connect(f"user{number:02}") for number in range(23)]
     text = read(choose(actor, "notify", *records))
-    assert "It is about 23 connections:" in text
+    assert "This affects 23 connections:" in text
     assert text.count("192.0.2.7") == 20
     assert "and 3 more" in text
 
@@ -133,7 +137,7 @@ def test_form_that_is_not_valid_is_shown_again_with_the_same_connections(actor, 
     page = choose(actor, "unsubscribe", record, query="?user=alice")
     again = actor.post(act_url("unsubscribe"), {**hidden(page), "channel": "or ders"})
     assert again.status_code == 200
-    assert "or ders is not the name of a channel." in read(again)
+    assert "or ders is not a valid channel name." in read(again)
     assert hidden(again) == hidden(page)
     assert nodes.asked == []
 
@@ -162,7 +166,7 @@ def test_chosen_connections_may_have_gone_meanwhile(actor, connect, nodes):
     gone = ConnectionRecord(connection_id="gone")
     response = choose(actor, "disconnect", gone)
     assert response.url == LIST
-    assert said(actor.get(LIST)) == ["The selected connections are no longer there."]
+    assert said(actor.get(LIST)) == ["The selected connections have ended."]
 
 
 def test_unknown_action_is_not_there(actor, nodes):
@@ -188,7 +192,7 @@ def test_all_pages_can_be_chosen(actor, connect, nodes):
     records = [connect(f"user{number}") for number in range(130)]
     connect("other", transport="sse")
     page = choose(actor, "disconnect", records[0], across=True, query="?transport=websocket")
-    assert "It is about 130 connections:" in read(page)
+    assert "This affects 130 connections:" in read(page)
     result = confirm(actor, page, "disconnect", then="stay_away")
     assert said(result) == ["130 connections were disconnected."]
     assert set(nodes.asked[0][1]) == {record.pk for record in records}
@@ -203,9 +207,10 @@ def test_more_than_an_action_is_for_are_left_out_and_that_is_said(
         connect("user")
     page = choose(actor, "disconnect", first, across=True)
     text = read(page)
-    assert "It is about 4 connections:" in text
+    assert "This affects 4 connections:" in text
     assert (
-        "An action is for at most 4 connections at once: 2 that were chosen are left out." in text
+        "An action affects at most 4 connections at once, so 2 of the selected ones are left out."
+        in text
     )
     assert len(hidden(page)["connections"].split()) == 4
 
@@ -221,7 +226,7 @@ def test_thousands_of_connections_fit_into_one_answer(actor, connect, nodes):
     [summary] = LogEntry.objects.filter(object_id="")
     assert summary.object_repr == "9000 more connections"
     assert summary.change_message == (
-        "Disconnected (4403). In total: 10000 done, 0 not there, 0 without a response."
+        "Disconnected (4403). In total: done 10000, no effect 0, no response 0."
     )
 
 
@@ -235,12 +240,12 @@ def test_thousands_of_connections_fit_into_one_answer(actor, connect, nodes):
         (
             {"then": "may_return", "retry_after": "30"},
             (True, 30),
-            "Disconnected; may reconnect after 30 s (4503).",
+            "Disconnected; the client may reconnect after 30 s (4503).",
         ),
         (
             {"then": "may_return", "retry_after": ""},
             (True, None),
-            "Disconnected; may reconnect (4503).",
+            "Disconnected; the client may reconnect (4503).",
         ),
     ],
 )
@@ -272,11 +277,11 @@ def test_unsubscribe(actor, connect, nodes):
     page = choose(actor, "unsubscribe", one, other)
     result = confirm(actor, page, "unsubscribe", channel="orders/1")
     assert said(result) == [
-        "1 subscription to orders/1 was ended.",
-        "1 connection was not subscribed, or no longer there.",
+        "1 connection was unsubscribed from orders/1.",
+        "1 connection was not subscribed or had already ended.",
     ]
     assert logged(one)[0][1] == "Unsubscribed from orders/1."
-    assert logged(other)[0][1] == "Unsubscribed from orders/1. It did not apply."
+    assert logged(other)[0][1] == "Unsubscribed from orders/1. This had no effect."
 
 
 def test_fresh_credentials(actor, connect, nodes):
@@ -284,10 +289,10 @@ def test_fresh_credentials(actor, connect, nodes):
     nodes.gone = {other.pk}
     result = confirm(actor, choose(actor, "credentials", one, other), "credentials")
     assert said(result) == [
-        "1 connection was asked for fresh credentials.",
-        "1 connection did not authenticate with a token, or is no longer there.",
+        "1 connection was asked for new credentials.",
+        "1 connection has no token or had already ended.",
     ]
-    assert logged(one)[0][1] == "Asked for fresh credentials."
+    assert logged(one)[0][1] == "Asked for new credentials."
 
 
 def test_revoke_is_done_once_a_user(actor, connect, nodes):
@@ -296,7 +301,7 @@ def test_revoke_is_done_once_a_user(actor, connect, nodes):
     assert sorted(nodes.asked) == [("revoke_user", "pk-alice"), ("revoke_user", "pk-bob")]
     assert said(result) == [
         "All sessions and tokens of 2 users were revoked.",
-        "1 connection is anonymous: there is no user to act on.",
+        "1 connection is anonymous, so it has no user to act on.",
     ]
     assert logged(records[1])[0][1] == "Revoked all sessions and tokens of the user."
 
@@ -307,7 +312,7 @@ def test_revoke_that_fails_for_one_is_done_for_the_others(actor, connect, nodes)
     result = confirm(actor, choose(actor, "revoke", *records), "revoke")
     assert said(result) == [
         "All sessions and tokens of 1 user were revoked.",
-        "The server of 1 connection did not respond. The action may or may not have taken effect.",
+        UNANSWERED,
     ]
 
 
@@ -322,7 +327,7 @@ def test_block_users(actor, connect, nodes):
     assert datetime.timedelta(minutes=59) < left <= datetime.timedelta(hours=1)
     assert said(result) == [
         "1 user is blocked for 1 hour.",
-        "1 connection is anonymous: there is no user to act on.",
+        "1 connection is anonymous, so it has no user to act on.",
     ]
     assert logged(records[0])[0][1] == "Blocked the user for 1 hour."
     [added] = LogEntry.objects.filter(action_flag=ADDITION)
@@ -375,8 +380,8 @@ def test_outcomes_are_told_and_logged_apart(actor, connect, nodes):
     result = confirm(actor, page, "disconnect", then="stay_away")
     assert said(result) == [
         "1 connection was disconnected.",
-        "1 connection was no longer there.",
-        "The server of 1 connection did not respond. The action may or may not have taken effect.",
+        "1 connection had already ended.",
+        UNANSWERED,
     ]
     assert [message.level_tag for message in result.context["messages"]] == [
         "success",
@@ -385,8 +390,8 @@ def test_outcomes_are_told_and_logged_apart(actor, connect, nodes):
     ]
     assert [logged(record)[0][1] for record in (done, gone, silent)] == [
         "Disconnected (4403).",
-        "Disconnected (4403). It did not apply.",
-        "Disconnected (4403). Its server did not respond.",
+        "Disconnected (4403). This had no effect.",
+        "Disconnected (4403). The server did not respond, so this may not have taken effect.",
     ]
     assert set(LogEntry.objects.values_list("action_flag", "user")) == {(CHANGE, actor.user.pk)}
 
@@ -394,7 +399,7 @@ def test_outcomes_are_told_and_logged_apart(actor, connect, nodes):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (Unavailable("no layer"), "The servers could not be reached: no layer."),
+        (Unavailable("no layer"), "The servers cannot be reached: no layer."),
         (BadPayload("too deep"), "The action failed: too deep."),
     ],
 )
@@ -407,7 +412,9 @@ def test_layer_that_is_away_is_told_and_logged(actor, connect, nodes, monkeypatc
     monkeypatch.setattr(operations, "send_notice", fail)
     result = confirm(actor, page, "notify", text="hello")
     assert said(result)[0] == words
-    assert logged(record)[0][1] == "Send a notice. Its server did not respond."
+    assert logged(record)[0][1] == (
+        "Send a notice. The server did not respond, so this may not have taken effect."
+    )
 
 
 def test_log_is_bounded_whatever_the_outcomes(actor, connect, nodes, monkeypatch):
@@ -421,5 +428,5 @@ def test_log_is_bounded_whatever_the_outcomes(actor, connect, nodes, monkeypatch
     [summary] = LogEntry.objects.filter(object_id="")
     assert summary.object_repr == "3 more connections"
     assert summary.change_message == (
-        "Disconnected (4403). In total: 3 done, 2 not there, 1 without a response."
+        "Disconnected (4403). In total: done 3, no effect 2, no response 1."
     )

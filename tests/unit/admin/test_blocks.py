@@ -34,14 +34,14 @@ def urls(settings):
 @pytest.fixture(autouse=True)
 def told(monkeypatch):
     """What the nodes were told."""
-    notified: list[str] = []
+    notifications: list[tuple[str, dict]] = []
 
     def notify(kind, arguments, *, wait):
-        assert (arguments, wait) == ({}, 1.0)
-        notified.append(kind)
+        assert wait == 1.0
+        notifications.append((kind, arguments))
 
     monkeypatch.setattr(operations, "notify", notify)
-    return notified
+    return notifications
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_block_of_a_user_is_added(
         assert response.status_code == 302
         assert told == []  # not before the commit
     assert len(callbacks) == 1
-    assert told == ["blocks"]
+    assert told == [("blocks", {})]
     record = BlockRecord.objects.get()
     assert (record.user_pk, record.user_label, record.address) == (str(user.pk), "alice", "")
     assert (record.reason, record.created_by) == ("spam", "maria")
@@ -150,11 +150,11 @@ FUTURE = {"until_0": "2199-01-01", "until_1": "00:00:00"}
             {"user_pk": "KNOWN", "address": "192.0.2.7"},
             {"__all__": ["Enter either a user id or an address. For both, add two blocks."]},
         ),
-        ({"user_pk": "987654"}, {"user_pk": ["There is no user with the id '987654'."]}),
-        ({"user_pk": "9" * 40}, {"user_pk": [f"There is no user with the id '{'9' * 40}'."]}),
+        ({"user_pk": "987654"}, {"user_pk": ["No user has the id '987654'."]}),
+        ({"user_pk": "9" * 40}, {"user_pk": [f"No user has the id '{'9' * 40}'."]}),
         (
             {"user_pk": "alice"},
-            {"user_pk": ["'alice' cannot be a user's id. Enter the id, not the user name."]},
+            {"user_pk": ["'alice' is not a user id. Enter the id, not the user name."]},
         ),
         (
             {"address": "example.org"},
@@ -172,7 +172,7 @@ FUTURE = {"until_0": "2199-01-01", "until_1": "00:00:00"}
         ),
         (
             {"address": "192.0.2.7", "lasts": "until"},
-            {"until": ["Enter the time at which the block ends."]},
+            {"until": ["Enter the time when the block ends."]},
         ),
         (
             {"address": "192.0.2.7", "lasts": "until", **PAST},
@@ -184,7 +184,7 @@ FUTURE = {"until_0": "2199-01-01", "until_1": "00:00:00"}
         ),
         (
             {"address": "192.0.2.7", **FUTURE},
-            {"until": ["Choose “until the time below”, or leave this empty."]},
+            {"until": ["Choose “until the time below”, or leave this field empty."]},
         ),
         (
             {"address": "192.0.2.7", "reason": "x" * 256},
@@ -218,7 +218,7 @@ def test_end_and_reason_can_be_changed_and_nothing_else(
     assert (record.until.year, record.reason) == (2199, "more spam")
     assert (record.user_pk, record.user_label, record.address) == ("42", "alice", "")
     assert record.created_by == "staff"
-    assert told == ["blocks"]
+    assert told == [("blocks", {})]
 
 
 def test_reason_of_a_block_that_is_over_can_be_changed(everything):
@@ -234,7 +234,7 @@ def test_deleting_one_tells_the_nodes(everything, told, django_capture_on_commit
     with django_capture_on_commit_callbacks(execute=True):
         everything.post(url("delete", record.pk), {"post": "yes"})
     assert not BlockRecord.objects.exists()
-    assert told == ["blocks"]
+    assert told == [("blocks", {})]
 
 
 def test_deleting_many_tells_the_nodes_once(everything, told, django_capture_on_commit_callbacks):
@@ -249,7 +249,7 @@ def test_deleting_many_tells_the_nodes_once(everything, told, django_capture_on_
             },
         )
     assert not BlockRecord.objects.exists()
-    assert told == ["blocks"]
+    assert told == [("blocks", {})]
 
 
 # -- the list --------------------------------------------------------------------------------------

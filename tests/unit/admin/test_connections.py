@@ -62,6 +62,19 @@ def test_list_shows_who_is_connected_from_where_and_on_what(viewer, connect, nod
     assert row[11] in ("20 s ago", "21 s ago")
 
 
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (datetime.timedelta(days=13, hours=1), "token expires in 13 days"),
+        (datetime.timedelta(days=1, hours=1), "token expires in 1 day"),
+        (datetime.timedelta(days=-2, hours=-1), "token expired 2 days ago"),
+    ],
+)
+def test_list_says_when_credentials_expire(viewer, connect, left, words):
+    connect("alice", auth_method="jwt", auth_expires_at=timezone.now() + left)
+    assert rows(viewer.get(LIST))[0][8] == words
+
+
 def test_list_shows_nobody_and_nothing_in_words(viewer, connect):
     connect(address="", origin="", user_agent="")
     [row] = rows(viewer.get(LIST))
@@ -146,13 +159,13 @@ def test_list_shows_the_nearest_page_to_the_one_asked_for(viewer, connect, numbe
 
 
 def test_list_says_that_nobody_is_connected(viewer):
-    assert "Nobody is connected." in read(viewer.get(LIST))
+    assert "No connections." in read(viewer.get(LIST))
 
 
 def test_list_says_that_nobody_matches(viewer, connect):
     connect("alice")
     for query in ("?q=nobody-of-that-name", "?user=nobody", "?since=older"):
-        assert "Nobody who is connected matches." in read(viewer.get(LIST + query))
+        assert "No connections match." in read(viewer.get(LIST + query))
 
 
 @pytest.mark.parametrize(
@@ -164,8 +177,8 @@ def test_list_says_that_nobody_matches(viewer, connect):
         (0.001, "Shows about 0.1 % of the connections: CONNECTION_REGISTRY is 0.001."),
         (
             False,
-            "The registry is off (CONNECTION_REGISTRY is False). Connections are served but not"
-            " listed here.",
+            "The registry is off (CONNECTION_REGISTRY is False): the site serves connections, but"
+            " this list stays empty.",
         ),
     ],
 )
@@ -305,7 +318,7 @@ def test_filter_by_process(viewer, crowd):
 
 def test_filter_offers_the_ways_of_authentication_that_are_in_use(viewer, crowd):
     text = read(viewer.get(LIST))
-    assert "login session token ticket the site's middleware not authenticated api-key" in text
+    assert "login session token ticket site middleware not authenticated api-key" in text
 
 
 def test_typed_filter_keeps_the_others(viewer, crowd):
@@ -383,15 +396,23 @@ def test_detail_shows_what_the_node_says_now(viewer, connect, nodes, node):
         "State closing",
         "Received 1,234 messages, 2.0 KB",
         "Sent 1 message, 512 bytes",
-        "Round trip 12.5 ms; the last 3 from 10.0 to 34.0 ms",
+        "Round trip 12.5 ms; last 3: 10.0 to 34.0 ms",
         "Errors 2",
         "orders/1 e1 / 41 paused, 2 selections",
         "news no history live",
         "5 more are not shown.",
-        "2 headers, credentials left out",
-        "Somebody is watching what this connection sends and receives.",
+        "2 headers; values that may contain credentials are hidden",
+        "This connection is being traced.",
     ):
         assert words in text
+
+
+def test_detail_shows_which_headers_are_hidden(viewer, connect, nodes):
+    record = connect("alice")
+    headers = [["cookie", "(hidden)"], ["sec-websocket-protocol", "realtime.v1, (hidden)"]]
+    nodes.inspections[record.pk] = inspection(record, headers=headers)
+    text = read(viewer.get(detail(record)))
+    assert "cookie hidden sec-websocket-protocol realtime.v1, (hidden)" in text
 
 
 def test_detail_draws_the_round_trips(viewer, connect, nodes):
@@ -407,8 +428,8 @@ def test_detail_draws_the_round_trips(viewer, connect, nodes):
     ("round_trips", "points", "words"),
     [
         ([], None, "not measured yet"),
-        ([0.0], "0.0,37.0 240.0,37.0", "0.0 ms; the last 1 from 0.0 to 0.0 ms"),
-        ([0.2], "0.0,3.0 240.0,3.0", "200.0 ms; the last 1 from 200.0 to 200.0 ms"),
+        ([0.0], "0.0,37.0 240.0,37.0", "0.0 ms; last 1: 0.0 to 0.0 ms"),
+        ([0.2], "0.0,3.0 240.0,3.0", "200.0 ms; last 1: 200.0 to 200.0 ms"),
     ],
 )
 def test_plot_of_few_round_trips(round_trips, points, words):
@@ -437,7 +458,7 @@ def test_detail_of_what_never_was_says_that_it_is_gone(viewer, nodes, node, name
     url = reverse("admin:channels_realtime_connectionrecord_change", args=[quoted])
     page = viewer.get(url)
     assert page.status_code == 404
-    assert "has ended, or there never was one of that name." in read(page)
+    assert "has ended, or has never existed." in read(page)
 
 
 def test_detail_works_for_a_connection_that_is_not_written_down(viewer, connect, nodes):
@@ -457,7 +478,7 @@ def test_detail_shows_what_the_registry_knows_where_the_server_does_not_answer(
     page = viewer.get(detail(record))
     text = read(page)
     assert page.status_code == 200
-    assert "Its server does not respond. This is what the registry knows" in text
+    assert "The server of this connection does not respond. This is the last record" in text
     assert "User alice" in text
     assert "orders/1" in text
     assert "Round trip" not in text
@@ -468,7 +489,7 @@ def test_detail_says_where_nobody_answers_and_nothing_is_known(viewer, nodes, no
     url = reverse("admin:channels_realtime_connectionrecord_change", args=["abc"])
     page = viewer.get(url)
     assert page.status_code == 503
-    assert "No server says whether the connection abc is there" in read(page)
+    assert "The servers that may have the connection abc do not respond." in read(page)
 
 
 def test_detail_has_the_buttons_of_what_may_be_done(viewer, actor, tracer, connect, nodes):
@@ -508,7 +529,7 @@ def test_history_outlives_the_connection(viewer, nodes):
 def test_history_of_an_untouched_connection_is_empty(viewer, connect, nodes):
     page = viewer.get(detail(connect("alice"), "history"))
     assert page.status_code == 200
-    assert "Nobody has done anything to this connection." in read(page)
+    assert "No actions on this connection." in read(page)
 
 
 def test_history_of_what_never_was(viewer, nodes):

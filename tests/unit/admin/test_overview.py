@@ -13,24 +13,17 @@ from django.test import RequestFactory
 from django.urls import path, reverse
 from django.utils import timezone
 
-from channels_realtime.admin.overview import DENIALS, ENDS, overview_view
+from channels_realtime.admin.overview import DENIALS, ENDS, OverviewAdmin
 from channels_realtime.models import SampleRecord
 from channels_realtime.protocol.codes import CloseCode
 
 pytestmark = pytest.mark.django_db
 
-NO_SAMPLES = "No samples yet: nodes write one every minute once they have had a connection."
-
-
-class Overview(admin.ModelAdmin):
-    """Wired as the package's own."""
-
-    def changelist_view(self, request, extra_context=None):
-        return overview_view(request, self.admin_site)
+NO_SAMPLES = "No samples yet. Each node writes one per minute, from its first connection on."
 
 
 staff_site = admin.AdminSite(name="staff")
-staff_site.register(SampleRecord, Overview)
+staff_site.register(SampleRecord, OverviewAdmin)
 urlpatterns = [path("staff/", staff_site.urls)]
 
 
@@ -129,7 +122,7 @@ def test_nothing_is_posted(staff):
 def test_view_is_a_template_response_that_others_may_change():
     request = RequestFactory().get("/")
     request.user = User.objects.create_superuser("root")
-    response = overview_view(request, staff_site)
+    response = OverviewAdmin(SampleRecord, staff_site).changelist_view(request)
     assert response.template_name == "admin/channels_realtime/overview.html"
     assert not response.is_rendered
 
@@ -210,23 +203,23 @@ def test_blocks_show_what_was_counted(staff):
         ("latency", "Publish-to-delivery latency"),
     ]
     assert "Now: 42" in words(block(response, "connections"))
-    assert "from clients: least 0, most 2, last 2." in words(block(response, "messages"))
-    assert "to clients: least 0, most 100, last 100." in words(block(response, "messages"))
+    assert "from clients: minimum 0, maximum 2, latest 2." in words(block(response, "messages"))
+    assert "to clients: minimum 0, maximum 100, latest 100." in words(block(response, "messages"))
     latency = words(block(response, "latency"))
-    assert "median: least 7.55, most 7.55, last 7.55." in latency
-    assert "99th percentile: least 5,000 or more, most 5,000 or more" in latency
+    assert "median: minimum 7.55, maximum 7.55, latest 7.55." in latency
+    assert "99th percentile: minimum 5,000 or more, maximum 5,000 or more" in latency
     disconnects = block(response, "disconnects")
     assert "Connected: 30" in words(disconnects)
     assert reasons(disconnects) == [
-        ["Server going away or full", "4503", "1,000"],
+        ["Server shutting down or full", "4503", "1,000"],
         ["Closed by the client", "client", "12"],
         ["Connection lost", "lost", "12"],
         ["Credentials missing, expired or revoked", "4401", "3"],
     ]
     denials = block(response, "denials")
-    assert "Messages over a limit: 9" in words(denials)
+    assert "Messages over the rate limit: 9" in words(denials)
     assert reasons(denials) == [
-        ["Credentials refused", "credentials", "8"],
+        ["Credentials rejected", "credentials", "8"],
         ["Origin not allowed", "origin", "4"],
     ]
 
@@ -234,10 +227,10 @@ def test_blocks_show_what_was_counted(staff):
 def test_quiet_node_has_nothing_to_show_of_latency_and_reasons(staff):
     save(write(connections=1))
     response = staff.get(url())
-    assert "Nothing came in this time." in words(block(response, "latency"))
+    assert "No data in this period." in words(block(response, "latency"))
     assert "<svg" not in block(response, "latency")
-    assert "No disconnects." in words(block(response, "disconnects"))
-    assert "No denials." in words(block(response, "denials"))
+    assert "No disconnects" in words(block(response, "disconnects"))
+    assert "No denials" in words(block(response, "denials"))
 
 
 def test_each_plot_has_its_numbers_as_a_table(staff):
@@ -267,12 +260,12 @@ def test_what_a_consumer_counted_is_shown_as_text(staff):
     save(write(disconnects={hostile: 2, "4999": 1}, denials={"\u202eorigin\x00"[:7]: 1}))
     response = staff.get(url())
     assert reasons(block(response, "disconnects")) == [
-        ["A reason of the site's own", hostile, "2"],
-        ["A reason of the site's own", "4999", "1"],
+        ["A site-specific reason", hostile, "2"],
+        ["A site-specific reason", "4999", "1"],
     ]
     assert hostile not in response.content.decode()
     assert reasons(block(response, "denials")) == [
-        ["A reason of the site's own", "⟨U+202E⟩origin", "1"]
+        ["A site-specific reason", "⟨U+202E⟩origin", "1"]
     ]
 
 

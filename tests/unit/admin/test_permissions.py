@@ -116,7 +116,7 @@ def test_menu_of_the_list_has_what_may_be_done_and_no_more(person, record, nodes
     response = client.post(
         LIST, {"action": name, helpers.ACTION_CHECKBOX_NAME: record.pk, "index": "0"}
     )
-    asked = response.status_code == 200 and "It is about 1 connection:" in read(response)
+    asked = response.status_code == 200 and "This affects 1 connection:" in read(response)
     assert asked is (who in granted)
     assert nodes.asked == []
 

@@ -151,13 +151,13 @@ def test_plot_has_a_title_and_a_description():
     assert svg.find(f"{SVG}title").text == "Connections"
     assert svg.find(f"{SVG}desc").text == (
         "From March 1, 2026, noon to March 1, 2026, 12:04 p.m., in connections."
-        " line 1: least 3, most 1,500, last 12."
+        " line 1: minimum 3, maximum 1,500, latest 12."
     )
 
 
 def test_description_says_where_there_is_nothing():
     assert plots.describe([], [Series(label="to clients", values=[None])], unit="messages") == (
-        "to clients: nothing."
+        "to clients: no data."
     )
 
 
@@ -188,7 +188,7 @@ def test_table_has_the_numbers_latest_first():
 
 def test_values_are_said_in_the_form_that_is_asked_for():
     markup = draw([5_000.0], form=lambda value: f"{value:.0f} or more")
-    assert "most 5000 or more" in parse(markup).find(f"{SVG}desc").text
+    assert "maximum 5000 or more" in parse(markup).find(f"{SVG}desc").text
 
 
 # -- escaping --------------------------------------------------------------------------------------

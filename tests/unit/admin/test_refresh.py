@@ -72,7 +72,7 @@ def test_list_says_where_to_hear_of_changes(viewer):
     assert bar["data-client"].endswith("channels_realtime/realtime.js")
     assert (bar["data-interval"], bar["data-idle"]) == ("5", "10")
     assert bar["data-words-polling"] == (
-        "Not live: the WebSocket cannot connect. Refreshes every 5 seconds."
+        "Not live: no WebSocket connection. Refreshes every 5 seconds."
     )
 
 
@@ -90,7 +90,7 @@ def test_list_knows_the_path_that_the_site_is_under(viewer, settings):
 @pytest.mark.django_db
 def test_list_says_without_a_script_what_to_do(viewer):
     page = viewer.get(LIST)
-    assert "Reload the page to see what has changed." in read(page)
+    assert "Reload the page to see changes." in read(page)
     [state] = [tag for tag in tags(page, "span") if tag.get("id") == "realtime-live-state"]
     assert (state["role"], state["aria-live"]) == ("status", "polite")
     [pause] = [tag for tag in tags(page, "button") if tag.get("id") == "realtime-live-pause"]
@@ -141,8 +141,8 @@ def test_page_that_asks_by_itself_leaves_the_messages_to_people(actor, connect, 
     actor.post(act, {"connections": record.pk})
     by_itself = {"X-Realtime-Refresh": "1"}
     for page in (LIST, f"{LIST}{record.pk}/change/"):
-        assert "fresh credentials." not in read(actor.get(page, headers=by_itself))
-    assert "1 connection was asked for fresh credentials." in read(actor.get(LIST))
+        assert "new credentials." not in read(actor.get(page, headers=by_itself))
+    assert "1 connection was asked for new credentials." in read(actor.get(LIST))
     assert "1 connection was asked" not in read(actor.get(LIST))
 
 

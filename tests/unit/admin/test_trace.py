@@ -61,8 +61,8 @@ def test_page_watches_nothing_by_itself(tracer, record, nodes):
     page = tracer.get(url("trace", record.pk))
     text = read(page)
     assert page.status_code == 200
-    assert "The trace is not running." in text
-    assert "Watching needs JavaScript, which is off in this browser." in text
+    assert "Not running." in text
+    assert "Tracing needs JavaScript, which is turned off in this browser." in text
     buttons = [tag for tag in tags(page, "button") if "trace" in (tag.get("id") or "")]
     assert all("disabled" in tag for tag in buttons)  # the script enables them
     assert nodes.asked == []
@@ -150,6 +150,23 @@ def test_payload_is_shown_where_there_is_one(tracer, record, nodes, extra, field
     assert event[field] == shown
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"type": "frame", "size": 3, "what": "is new"},
+        {"type": None, "at": None, "direction": "in"},
+        {"type": 7, "withheld": "a reason that is new"},
+        {"type": "m.v2", "withheld": ["unhashable"]},
+    ],
+)
+def test_event_of_another_shape_is_shown_too(tracer, record, nodes, event):
+    nodes.parts = [part(event)]
+    [shown] = poll(tracer, record, start(tracer, record, payloads="on")).json()["events"]
+    assert shown["type"] == ("" if event.get("type") is None else str(event["type"]))
+    assert shown["channel"] == shown["code"] == ""
+
+
 @pytest.mark.parametrize("after", ["-1", "x", "9" * 400, ""])
 def test_number_that_is_none_begins_at_the_beginning(tracer, record, nodes, after):
     nodes.parts = [part()]
@@ -160,14 +177,17 @@ def test_number_that_is_none_begins_at_the_beginning(tracer, record, nodes, afte
 def test_poll_says_that_the_connection_has_gone(tracer, record, nodes):
     answer = poll(tracer, record, start(tracer, record))
     assert answer.status_code == 404
-    assert answer.json() == {"state": "gone", "text": "This connection is no longer there."}
+    assert answer.json() == {"state": "gone", "text": "This connection has ended."}
 
 
 def test_poll_says_that_the_server_does_not_answer(tracer, record, nodes):
     nodes.parts = [Unavailable()]
     answer = poll(tracer, record, start(tracer, record))
     assert answer.status_code == 503
-    assert answer.json() == {"state": "silent", "text": "Its server does not respond."}
+    assert answer.json() == {
+        "state": "silent",
+        "text": "The server of this connection does not respond.",
+    }
 
 
 def test_permission_that_is_taken_away_ends_it(tracer, record, nodes):

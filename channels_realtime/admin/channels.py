@@ -1,0 +1,148 @@
+"""The pages of live channels: which have subscribers now, and a form to publish a test message.
+
+In: requests. Out: what the nodes answer at this moment (``operations``); nothing is stored here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+
+from .. import operations
+from ..errors import RealtimeError, Unavailable
+from ..models import SubscriptionRecord
+from ..protocol.names import MAX_NAME_LENGTH
+from .answers import label, labels_of, silence
+from .base import READ_AND_POST, Link, PageAdmin, page
+from .display import visible
+from .forms import PublishForm
+from .log import log_change
+from .permissions import may
+from .queries import alive_nodes
+
+SHOWN = 200
+"""Channels on one page; a search narrows them down."""
+
+SEE_CHANNELS = "view_subscriptionrecord"
+PUBLISH = "publish_message"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRow:
+    """One live channel, as the page shows it.
+
+    Args:
+        by_node: the subscribers of each node, by its host and process.
+        connections_url: the list of its connections; empty where the user may not see it.
+        publish_url: the form of a test message; empty where the user may not publish.
+    """
+
+    name: str
+    subscribers: int
+    by_node: list[tuple[str, int]]
+    rate: float
+    connections_url: str
+    publish_url: str
+
+
+class ChannelsAdmin(PageAdmin):
+    """The live channels, in place of a list of subscriptions."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page, and the form of a test message."""
+        return [self.path("publish/", "publish", self.publish_page), *super().get_urls()]
+
+    @page(SEE_CHANNELS)
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The channels that have subscribers now."""
+        # No name is longer, so a longer search finds nothing either.
+        search = request.GET.get("q", "").strip()[: MAX_NAME_LENGTH + 1]
+        labels = labels_of(alive_nodes(request).values())
+        report, unavailable = operations.ChannelsReport(channels=[], total=0, silent=()), ""
+        try:
+            report = operations.live_channels(search=search, limit=SHOWN)
+        except Unavailable as error:
+            unavailable = error.reason
+        publish_url = self.url("publish") if may(request, PUBLISH) else ""
+        rows = [self._row(request, channel, labels, publish_url) for channel in report.channels]
+        context = {
+            "title": _("Channels"),
+            "crumbs": [Link(label=_("Channels"))],
+            "search": search,
+            "searched": visible(search),
+            "max_search": MAX_NAME_LENGTH,
+            "rows": rows,
+            "subscriptions": sum(row.subscribers for row in rows),
+            "total": report.total,
+            "shown": len(rows),
+            # Several nodes may have the same channels among those that they did not name.
+            "total_is_exact": not report.silent and (len(labels) == 1 or report.total <= len(rows)),
+            "publish_url": publish_url,
+            **silence(labels, report.silent, unavailable=unavailable),
+        }
+        return self.render(request, "channels", context)
+
+    def _row(
+        self,
+        request: HttpRequest,
+        channel: operations.ChannelReport,
+        labels: Mapping[str, str],
+        publish_url: str,
+    ) -> ChannelRow:
+        by_node = [(label(labels, node_id), count) for node_id, count in channel.by_node.items()]
+        return ChannelRow(
+            name=visible(channel.name),
+            subscribers=channel.subscribers,
+            by_node=sorted(by_node, key=lambda entry: (-entry[1], entry[0])),
+            rate=channel.rate,
+            connections_url=self.connections_url(request, channel=channel.name),
+            publish_url=publish_url and f"{publish_url}?{urlencode({'channel': channel.name})}",
+        )
+
+    @page(PUBLISH, methods=READ_AND_POST)
+    def publish_page(self, request: HttpRequest) -> HttpResponse:
+        """Publish one test message to one channel."""
+        channels_url = self.url("changelist") if may(request, SEE_CHANNELS) else ""
+        if request.method == "POST":
+            form = PublishForm(request.POST)
+            if form.is_valid() and _publish(request, form):
+                return HttpResponseRedirect(channels_url or request.get_full_path())
+        else:
+            channel = request.GET.get("channel", "")[:MAX_NAME_LENGTH]
+            form = PublishForm(initial={"channel": channel})
+        context = {
+            "title": _("Publish a test message"),
+            "crumbs": [
+                Link(label=_("Channels"), url=channels_url),
+                Link(label=_("Publish a test message")),
+            ],
+            "form": form,
+            "back_url": channels_url or self.index_url(),
+        }
+        return self.render(request, "channels_publish", context)
+
+
+def _publish(request: HttpRequest, form: PublishForm) -> bool:
+    """Publish what the form holds; False where that was refused, which the form then shows."""
+    channel, event = form.cleaned_data["channel"], form.cleaned_data["event"]
+    try:
+        operations.publish_test(channel, form.cleaned_data["payload"], event=event or None)
+    except RealtimeError as error:
+        form.refuse(error)
+        return False
+    # Not the payload: people who may read the log need not be allowed to read messages.
+    said = _("Published a test message.")
+    if event:
+        said = _("Published a test message with the event %s.") % event
+    log_change(request, SubscriptionRecord, None, channel, said)
+    messages.success(request, _("Published to %s.") % channel)
+    return True
