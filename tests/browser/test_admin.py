@@ -294,7 +294,11 @@ def test_list_shows_who_is_connected_from_where_and_on_what(
     )
 
     words = list(BROWSERS)
-    methods = {"session": "login session", "jwt": "token until in ", "anonymous": "not at all"}
+    methods = {
+        "session": "login session",
+        "jwt": "token expires in ",
+        "anonymous": "not authenticated",
+    }
     for number, client in list(enumerate(everybody))[:9]:
         row = row_of(page, client)
         assert cell(row, "shown_user") == (client.user or "anonymous")
@@ -306,7 +310,7 @@ def test_list_shows_who_is_connected_from_where_and_on_what(
         assert cell(row, "shown_method").startswith(methods[client.method])
         assert cell(row, "shown_channels") == ("3" if client.user else "2")  # with users/<id>
         assert re.fullmatch(r"now|\d+ (s|min) ago", cell(row, "shown_since"))
-    assert page.text_content("#realtime-live-state") == "Live: the list follows what happens."
+    assert page.text_content("#realtime-live-state") == "Live: this list updates automatically."
     user_link = row_of(page, everybody[0]).locator(".field-shown_user a")
     assert user_link.get_attribute("href") == (
         f"/admin/auth/user/{desk.site.people[everybody[0].user].id}/change/"
@@ -347,9 +351,13 @@ def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> No
         ("transport", "long polling", set()),
         ("process", host_and_pid, {c.name for c in everybody if c.server is desk.site.b}),
         ("authenticated by", "token", {c.name for c in everybody if c.method == "jwt"}),
-        ("authenticated by", "not at all", {c.name for c in everybody if c.method == "anonymous"}),
-        ("connected since", "Last 5 minutes", names),
-        ("connected since", "Longer than a day", set()),
+        (
+            "authenticated by",
+            "not authenticated",
+            {c.name for c in everybody if c.method == "anonymous"},
+        ),
+        ("connect time", "Last 5 minutes", names),
+        ("connect time", "More than a day ago", set()),
     ]
     for title, choice, wanted in by_link:
         page.goto(desk.site.a.url(LIST + "?all=&q=crowd-"))
@@ -576,7 +584,7 @@ def test_unsubscribe_ends_a_subscription_of_one_and_many(desk: Desk, crowd: Crow
 
     acting.confirm("unsubscribe", acting.other, fill=fill)
     is_told(acting.other)
-    acting.returned("1 subscription to open/gone was ended.")
+    acting.returned("1 connection was unsubscribed from open/gone.")
     acting.page.wait_for_function(
         "name => [...document.querySelectorAll('#result_list tbody tr')].some(row =>"
         " row.textContent.includes(name)"
@@ -586,7 +594,7 @@ def test_unsubscribe_ends_a_subscription_of_one_and_many(desk: Desk, crowd: Crow
     acting.confirm("unsubscribe", *acting.all, fill=fill)
     for client in (acting.near, acting.far):
         is_told(client)
-    acting.returned("2 subscriptions to open/gone were ended.")
+    acting.returned("2 connections were unsubscribed from open/gone.")
     wait_for_message(acting.page, "1 connection was not subscribed or had already ended.")
     acting.logged(acting.far, "Unsubscribed from open/gone.")
     acting.far.is_served()
@@ -710,9 +718,9 @@ def test_a_form_that_is_not_filled_in_is_asked_for_again(desk: Desk, crowd: Crow
 
     acting.confirm("unsubscribe", acting.far, fill=lambda p: p.fill("[name=channel]", "<script>"))
     acting.page.locator(
-        "#realtime-act .errorlist", has_text="<script> is not the name of a channel."
+        "#realtime-act .errorlist", has_text="<script> is not a valid channel name."
     ).wait_for()
-    acting.page.click("text=No, take me back")
+    acting.page.click("text=Cancel")
     acting.wait_for(*acting.all)
 
 
@@ -748,7 +756,7 @@ def test_detail_is_what_the_owning_process_says_until_the_connection_ends(
     for text in ("ann", "10.2.0.1", "login session", "Firefox 128, Ubuntu", "detail-1"):
         shown.locator("dd", has_text=text).first.wait_for()
     shown.locator("#realtime-subscriptions ~ * th", has_text="open/extra").wait_for()
-    shown.locator("summary", has_text="credentials left out").click()
+    shown.locator("summary", has_text="may contain credentials").click()
     headers = page.text_content(".realtime-headers") or ""
     assert BROWSERS["Firefox 128, Ubuntu"] in headers
     assert ann.key not in page.content()
@@ -764,7 +772,7 @@ def test_detail_is_what_the_owning_process_says_until_the_connection_ends(
     assert page.input_value("[name=channel]") == "open/extra"
     page.click("#realtime-act input[type=submit]")
     assert client.wait_for("unsubscribed")["channel"] == "open/extra"
-    wait_for_message(page, "1 subscription to open/extra was ended.")
+    wait_for_message(page, "1 connection was unsubscribed from open/extra.")
     wait_for_state(page, "live")
     assert shown.locator("th", has_text="open/extra").count() == 0
 
@@ -772,10 +780,10 @@ def test_detail_is_what_the_owning_process_says_until_the_connection_ends(
     client.end()
     wait_for_state(page, "gone")
     assert page.text_content("#realtime-live-state") == "This connection has ended."
-    shown.locator("text=has ended, or there never was one of that name").wait_for()
+    shown.locator("text=has ended, or has never existed").wait_for()
     shoot(page, "detail-gone")
     page.reload()
-    page.locator("h1", has_text="This connection is no longer there").wait_for()
+    page.locator("h1", has_text="Connection not found").wait_for()
 
 
 def test_disconnect_from_the_page_of_one_connection(desk: Desk, crowd: Crowd) -> None:
@@ -866,7 +874,7 @@ def test_channels_page_counts_by_node_and_publishes(
     page.fill("[name=event]", "test")
     page.fill("[name=payload]", "{not json")
     page.click(".realtime-form input[type=submit]")
-    page.locator(".errorlist", has_text="This is not JSON").wait_for()
+    page.locator(".errorlist", has_text="This is not valid JSON").wait_for()
     page.fill("[name=payload]", '{"text": "Is this on?"}')
     shoot(page, "publish")
     page.click(".realtime-form input[type=submit]")
@@ -886,17 +894,17 @@ def test_a_drained_node_sends_its_connections_elsewhere(
         wait_by_reload(page, desk.site.a.url(NODES), lambda: mine.count() == 1)
         assert rows.count() == 3
         assert set(rows.locator("td:nth-child(3)").all_text_contents()) != {""}
-        assert cell_text(mine, 2).startswith("answers")
+        assert cell_text(mine, 2).startswith("Responding")
         shoot(page, "nodes")
         mine.locator("a.realtime-button").click()
-        page.locator("h1", has_text=f":{third.process.pid}?").wait_for()
+        page.locator("h1", has_text=f":{third.process.pid}").wait_for()
         shoot(page, "nodes-drain")
         page.click("#content-main input[type=submit]")
-        wait_for_message(page, "its connections are sent elsewhere, and nobody is let in any more.")
+        wait_for_message(page, "its connections move to other servers, and it accepts no new ones.")
         for client in clients:
             assert client.close_code() == 4503
             assert client.wait_for("closing")["payload"]["retry_after"] >= 0
-        wait_by_reload(page, desk.site.a.url(NODES), lambda: "draining" in cell_text(mine, 2))
+        wait_by_reload(page, desk.site.a.url(NODES), lambda: "Draining" in cell_text(mine, 2))
         assert mine.locator("a.realtime-button").count() == 0
         assert overflow(page) == 0
         everybody[0].is_served()
