@@ -41,7 +41,7 @@ else:
 class BlockForm(_Form):
     """Adds a block of a user or of an address."""
 
-    lasts = forms.ChoiceField(label=_("duration"), choices=CHOICES, initial="3600")
+    lasts = forms.ChoiceField(label=_("Duration"), choices=CHOICES, initial="3600")
 
     class Meta:
         model = BlockRecord
@@ -109,7 +109,7 @@ class BlockForm(_Form):
 class ForceFilter(admin.SimpleListFilter):
     """Active or expired blocks."""
 
-    title = _("active")
+    title = _("state")
     parameter_name = "in_force"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:

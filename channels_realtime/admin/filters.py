@@ -65,7 +65,7 @@ class NodeFilter(SimpleListFilter):
 class MethodFilter(SimpleListFilter):
     """By the method of authentication; a site's own authenticators have methods of their own."""
 
-    title = gettext_lazy("authenticated by")
+    title = gettext_lazy("authentication")
     parameter_name = "method"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

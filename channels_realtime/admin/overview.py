@@ -218,8 +218,8 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         ],
         whole=True,
         facts=[
-            _fact(gettext("Now"), plots.number(points[-1].connections)),
-            _fact(gettext("Peak"), plots.number(max(point.connections for point in points))),
+            _fact(gettext("Now"), plots.number(round(points[-1].connections))),
+            _fact(gettext("Peak"), plots.number(round(max(point.connections for point in points)))),
         ],
     )
     yield draw.block(

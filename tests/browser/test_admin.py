@@ -350,9 +350,9 @@ def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> No
         ("transport", "WebSocket", names),
         ("transport", "long polling", set()),
         ("process", host_and_pid, {c.name for c in everybody if c.server is desk.site.b}),
-        ("authenticated by", "token", {c.name for c in everybody if c.method == "jwt"}),
+        ("authentication", "token", {c.name for c in everybody if c.method == "jwt"}),
         (
-            "authenticated by",
+            "authentication",
             "not authenticated",
             {c.name for c in everybody if c.method == "anonymous"},
         ),

@@ -1,23 +1,23 @@
 /**
- * Keeps the admin's list of connections, and the page of one, up to date while somebody looks at them.
+ * Updates the admin's list of connections, and the page of one connection, while they are open.
  *
- * In: word from the site's own WebSocket that rows have changed; without one, the clock. Then the page is fetched again
- * from its own URL, so that rights, filters, sorting and words are the server's, and what differs is put in place. What
- * the reader holds stays: the focus, the selection, ticked boxes, opened details. Everything that came from a client
- * arrives as the server's escaped HTML, as it does on a reload.
+ * In: messages on the site's own WebSocket that rows have changed, or a timer. The script then fetches the page again
+ * from its own URL, so that the server applies permissions, filters, order and language, and replaces what differs.
+ * Focus, selection, ticked boxes and opened details stay. Text from clients arrives as escaped HTML, as on a reload.
  */
 
 const REFRESH_HEADER = "X-Realtime-Refresh";
 
-/** From one fetch to the next. */
+/** Least time from one fetch to the next. */
 const LEAST_MS = 1000;
 const FETCH_TIMEOUT_MS = 15000;
 
-/** States in which the page has stopped for good. */
+/** States in which the page stops updating. */
 const ENDS = new Set(["gone", "refused", "signed_out"]);
 
 /**
- * What of a fetched page is put in place; of the list, its rows and choices besides. Rows know each other by `data-key`.
+ * The parts of a fetched page that replace those shown; the list also replaces rows and choices. `data-key` identifies
+ * rows.
  * @type {Record<string, string[]>}
  */
 const PARTS = {
@@ -25,11 +25,11 @@ const PARTS = {
   detail: ["#realtime-connection"],
 };
 
-/* -- the boxes of the list ------------------------------------------------------------------------------------------ */
+/* -- the checkboxes of the list ------------------------------------------------------------------------------------ */
 
 /**
- * Django's actions.js is given the boxes once, when the page has loaded. It is given this array instead, whose content
- * follows the rows.
+ * Django's actions.js gets the checkboxes once, when the page has loaded. It gets this array instead, which is updated
+ * with the rows.
  * @type {HTMLInputElement[]}
  */
 const boxes = [];
@@ -49,7 +49,7 @@ document.addEventListener("change", (event) => {
   if (event.target instanceof Element && event.target.matches("#result_list input.action-select")) followBoxes();
 });
 
-/** After the rows have changed: the boxes that there are now, and what is said of them. */
+/** Updates the array and the counters after the rows have changed. */
 function followBoxes() {
   const found = /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll("#result_list input.action-select")]);
   const toggle = /** @type {HTMLInputElement | null} */ (document.getElementById("action-toggle"));
@@ -57,7 +57,7 @@ function followBoxes() {
   boxes.splice(0, boxes.length, ...found);
   const across = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("input.select-across"));
   if ([...across].some((input) => input.value === "1")) {
-    for (const box of found) box.checked = true; // All pages are chosen: those that came as well.
+    for (const box of found) box.checked = true; // All pages are selected, so new rows are too.
   }
   for (const box of found) box.closest("tr")?.classList.toggle("selected", box.checked);
   const chosen = found.filter((box) => box.checked).length;
@@ -71,14 +71,14 @@ function followBoxes() {
   }
 }
 
-/* -- putting one page in place of another ---------------------------------------------------------------------------- */
+/* -- replacing what differs ---------------------------------------------------------------------------------------- */
 
-/** @param {Node} node @returns {string} What knows a node again among its siblings; empty where nothing does. */
+/** @param {Node} node @returns {string} Identifies a node among its siblings; empty without an id or key. */
 function keyOf(node) {
   if (node.nodeType !== Node.ELEMENT_NODE) return "";
   const element = /** @type {Element} */ (node);
   if (element.id) return `#${element.id}`;
-  const isRow = element.localName === "tr" || element.localName === "tbody"; // Some admins have a body for each row.
+  const isRow = element.localName === "tr" || element.localName === "tbody"; // Some themes have a body for each row.
   const key = isRow ? element.querySelector("[data-key]")?.getAttribute("data-key") : null;
   return key ? `=${key}` : "";
 }
@@ -100,14 +100,14 @@ function morphAttributes(current, fresh) {
   }
 }
 
-/** Whether an attribute is the reader's to set: opened details, ticked and chosen rows. @param {Element} element @param {string} name */
+/** Whether the user sets an attribute: opened details, ticked and selected rows. @param {Element} element @param {string} name */
 function isReaders(element, name) {
   if (name === "open") return element.localName === "details";
   if (name === "checked") return element.localName === "input";
   return name === "class" && element.localName === "tr";
 }
 
-/** Makes `current` equal to `fresh`, and touches nothing that is equal already. @param {Node} current @param {Node} fresh */
+/** Makes `current` equal to `fresh`, and leaves what is equal untouched. @param {Node} current @param {Node} fresh */
 export function morph(current, fresh) {
   if (current.nodeType !== Node.ELEMENT_NODE) {
     if (current.nodeValue !== fresh.nodeValue) current.nodeValue = fresh.nodeValue;
@@ -126,7 +126,7 @@ function morphChildren(current, fresh) {
     const key = keyOf(child);
     if (!key) continue;
     if (wanted.has(key) && !keyed.has(key)) keyed.set(key, child);
-    else child.remove(); // First, so that those which stay need not be moved: that would take the focus from them.
+    else child.remove(); // Before the others, so that they need not be moved and lose the focus.
   }
   let next = current.firstChild;
   for (const child of [...fresh.childNodes]) {
@@ -172,7 +172,7 @@ function place(fresh, kind) {
   }
 }
 
-/** The table is only there with rows in it. Its head stays: Django's script listens there. @param {Document} fresh */
+/** The table exists only with rows. Its head stays: Django's script has listeners there. @param {Document} fresh */
 function placeRows(fresh) {
   const current = /** @type {HTMLTableElement | null} */ (document.getElementById("result_list"));
   const replacement = /** @type {HTMLTableElement | null} */ (fresh.getElementById("result_list"));
@@ -186,7 +186,7 @@ function placeRows(fresh) {
   if (!replacement) {
     for (const body of current.tBodies) body.replaceChildren();
   } else if (current.tBodies.length === 1 && replacement.tBodies.length === 1) {
-    morph(current.tBodies[0], replacement.tBodies[0]); // Kept as well, for the same reason.
+    morph(current.tBodies[0], replacement.tBodies[0]); // The body stays for the same reason.
   } else {
     replacement.tHead?.remove();
     const head = current.tHead;
@@ -196,7 +196,7 @@ function placeRows(fresh) {
   }
 }
 
-/** The choices of the filters, but for the one that is being used. @param {Document} fresh */
+/** The choices of the filters, except for the one with the focus. @param {Document} fresh */
 function placeFilters(fresh) {
   const lists = "#changelist-filter details[data-filter-title] > ul";
   const replacements = [...fresh.querySelectorAll(lists)];
@@ -207,7 +207,7 @@ function placeFilters(fresh) {
   });
 }
 
-/** What the bar of actions says of all pages; its buttons have listeners and stay. @param {Document} fresh */
+/** The counts in the action bar; its buttons have listeners and stay. @param {Document} fresh */
 function placeCounts(fresh) {
   for (const part of [".actions .question a", ".actions .all"]) {
     const replacements = fresh.querySelectorAll(part);
@@ -217,11 +217,11 @@ function placeCounts(fresh) {
   }
 }
 
-/* -- when ------------------------------------------------------------------------------------------------------------- */
+/* -- timing -------------------------------------------------------------------------------------------------------- */
 
-/** One page that keeps itself up to date. */
+/** A page that updates itself. */
 class Page {
-  /** @type {"connecting" | "live" | "polling"} What the way to the server is, when nothing else is to be said. */
+  /** @type {"connecting" | "live" | "polling"} How the page learns of changes. */
   #way = "connecting";
   #state = "off";
   #paused = false;
@@ -234,7 +234,7 @@ class Page {
   /** @type {any} */
   #client = null;
 
-  /** @param {HTMLElement} bar  What the server wrote for this script. */
+  /** @param {HTMLElement} bar  Has the configuration and the texts from the server. */
   constructor(bar) {
     this.bar = bar;
     this.kind = bar.dataset.kind ?? "list";
@@ -250,7 +250,7 @@ class Page {
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.#want();
     });
-    // Back from the browser's cache of pages: what is shown may be old.
+    // Back from the back/forward cache: the page may be outdated.
     window.addEventListener("pageshow", (event) => event.persisted && this.#want());
     if (this.bar.dataset.channel) {
       this.#say();
@@ -262,7 +262,7 @@ class Page {
     this.#plan();
   }
 
-  /** Hears of changes by the site's WebSocket, where it opens. */
+  /** Subscribes to changes on the site's WebSocket, where it connects. */
   async #listen() {
     const { path = "/ws/", channel = "", client = "" } = this.bar.dataset;
     try {
@@ -276,7 +276,7 @@ class Page {
     this.#client.on("state", (/** @type {string} */ state) => {
       if (state !== "connected" && state !== "connecting") this.#setWay("polling");
     });
-    this.#client.on("error", () => {}); // The states say it.
+    this.#client.on("error", () => {}); // Handled by the states.
     this.#client.subscribe(channel, {
       onMessage: () => this.#want(),
       onSubscribed: () => {
@@ -319,7 +319,7 @@ class Page {
     this.#client?.close();
   }
 
-  /** Something has changed, or may have. */
+  /** Plans a fetch because something may have changed. */
   #want() {
     this.#wanted = true;
     this.#plan();
@@ -342,7 +342,7 @@ class Page {
       end = await this.#renew();
       this.#failed = false;
     } catch {
-      this.#failed = true; // The network, the server, or it took too long; the words say so.
+      this.#failed = true; // Network, server or timeout; the state shows it.
     }
     this.#fetching = false;
     if (end) this.#enter(end);
@@ -350,13 +350,13 @@ class Page {
     this.#plan();
   }
 
-  /** @returns {Promise<string>} The state that ends it; empty where it goes on. */
+  /** @returns {Promise<string>} The state that stops the updates, or empty. */
   async #renew() {
     const response = await fetch(location.href, {
       headers: { [REFRESH_HEADER]: "1" },
       credentials: "same-origin",
       cache: "no-store",
-      redirect: "manual", // To the login page: that is no list.
+      redirect: "manual", // A redirect leads to the login page.
       signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
     });
     if (response.type === "opaqueredirect") return "signed_out";

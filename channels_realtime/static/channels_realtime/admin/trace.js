@@ -1,22 +1,22 @@
 /**
- * Shows what one connection sends and receives, while this page is open and its reader may see it.
+ * Shows what one connection sends and receives, while this page is open.
  *
- * Start asks the server for a key, which is noted in the admin's log; with it the page asks once a second for what has
- * happened since. Every value is set as text, never as markup.
+ * Start requests a key from the server, which records the trace in the admin log. With the key the page requests new events
+ * once a second. Values are set as text, never as markup.
  */
 
 const INTERVAL_MS = 1000;
 const FETCH_TIMEOUT_MS = 15000;
 
-/** Rows that are kept; the oldest go first. */
+/** Rows in the table; older ones are removed. */
 const MAX_ROWS = 1000;
 
 class Trace {
-  /** @type {string | null} While it runs. */
+  /** @type {string | null} Null while no trace runs. */
   #key = null;
   #after = 0;
   #lost = 0;
-  /** Raised by every start and stop: what comes in from before is nobody's. */
+  /** Incremented by each start and stop, to ignore responses to earlier requests. */
   #run = 0;
   #payloads = false;
 
@@ -27,7 +27,7 @@ class Trace {
     this.mark = /** @type {HTMLElement} */ (document.getElementById("realtime-trace-live"));
     this.rows = /** @type {HTMLElement} */ (document.getElementById("realtime-trace-events"));
     this.box = /** @type {HTMLInputElement} */ (document.getElementById("realtime-trace-payloads"));
-    this.offersPayloads = !this.box.disabled; // The site's own decision, which the server wrote.
+    this.offersPayloads = !this.box.disabled; // A setting of the site.
     this.starter = /** @type {HTMLButtonElement} */ (document.getElementById("realtime-trace-start"));
     this.stopper = /** @type {HTMLButtonElement} */ (document.getElementById("realtime-trace-stop"));
     this.clearer = /** @type {HTMLButtonElement} */ (document.getElementById("realtime-trace-clear"));
@@ -67,7 +67,7 @@ class Trace {
     this.#after = 0;
     this.#lost = 0;
     this.#enable(true);
-    this.#poll(run); // Its first answer says that the node watches from now on.
+    this.#poll(run); // The first response confirms that the node traces.
   }
 
   /** @param {number} run */
@@ -91,7 +91,7 @@ class Trace {
 
   /**
    * @param {string | undefined} url @param {RequestInit} options
-   * @returns {Promise<Response | null>}  Null where nobody is logged in any more.
+   * @returns {Promise<Response | null>}  Null where the user has been logged out.
    */
   async #ask(url, options) {
     const response = await fetch(url ?? "", {
@@ -114,7 +114,7 @@ class Trace {
     const body = new FormData();
     body.set("csrfmiddlewaretoken", /** @type {string} */ (new FormData(this.form).get("csrfmiddlewaretoken")));
     body.set("key", this.#key);
-    // Also while the page is being left; where it does not arrive, the trace ends by itself.
+    // Also while the page unloads. If this request is lost, the trace ends by itself.
     fetch(this.form.dataset.stop ?? "", { method: "POST", body, credentials: "same-origin", keepalive: true }).catch(() => {});
     this.#end("stopped");
   }
@@ -155,7 +155,7 @@ class Trace {
     const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
     this.rows.append(...events.map((event) => this.#row(event)));
     while (this.rows.childElementCount > MAX_ROWS) this.rows.firstElementChild?.remove();
-    if (atEnd && events.length) box.scrollTop = box.scrollHeight; // Who has scrolled back reads on in peace.
+    if (atEnd && events.length) box.scrollTop = box.scrollHeight; // Unless the user has scrolled back.
     this.#watching();
   }
 

@@ -53,10 +53,10 @@ def test_nodes_are_shown_with_what_they_say(staff, nodes):
         "Channels",
         "Messages received per second",
         "Messages sent per second",
-        "New connections per second",
-        "Event loop lag",
+        "Connects per second",
+        "Loop lag",
         "Memory",
-        "Lease expires in",
+        "Lease",
     ]
     assert row == [
         "web-1 process 11",
