@@ -217,7 +217,7 @@ def _revoke(
 def _block(
     request: HttpRequest, connections: Sequence[ConnectionRecord], asked: Mapping[str, Any]
 ) -> Result:
-    users = asked["whom"] == BlockForm.USERS
+    users = asked["target"] == BlockForm.USERS
     duration = str(dict(DURATIONS)[asked["seconds"]])
 
     def block(connection: ConnectionRecord) -> bool:

@@ -111,7 +111,7 @@ class BlockForm(ActionForm):
     USERS: ClassVar[str] = "users"
     ADDRESSES: ClassVar[str] = "addresses"
 
-    whom = forms.ChoiceField(
+    target = forms.ChoiceField(
         label=gettext_lazy("Block"),
         choices=(
             (USERS, gettext_lazy("the users")),
@@ -131,7 +131,7 @@ class BlockForm(ActionForm):
     def suggest(self, connections: Sequence[ConnectionRecord]) -> None:
         """Addresses, if all connections are anonymous."""
         anonymous = not any(connection.user_pk for connection in connections)
-        self.initial.setdefault("whom", self.ADDRESSES if anonymous else self.USERS)
+        self.initial.setdefault("target", self.ADDRESSES if anonymous else self.USERS)
 
 
 class PublishForm(forms.Form):

@@ -277,9 +277,7 @@ def overflow(page: Page) -> int:
 # -- the list --------------------------------------------------------------------------------------
 
 
-def test_list_shows_who_is_connected_from_where_and_on_what(
-    desk: Desk, everybody: list[Client]
-) -> None:
+def test_list_shows_user_address_server_and_channels(desk: Desk, everybody: list[Client]) -> None:
     page = desk.sign_in()
     desk.open_list(page, desk.site.a, "?all=")
     wait_for_names(page, {client.name for client in everybody})
@@ -385,7 +383,7 @@ def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> No
     wait_for_names(page, names)
 
 
-def test_list_follows_the_other_process_without_a_reload(desk: Desk, crowd: Crowd) -> None:
+def test_list_shows_changes_in_the_other_process_without_a_reload(desk: Desk, crowd: Crowd) -> None:
     stays, goes = crowd.open_all(
         [{"server": server, "name": f"live-{server.port}"} for server in (desk.site.a, desk.site.b)]
     )
@@ -600,7 +598,7 @@ def test_unsubscribe_ends_a_subscription_of_one_and_many(desk: Desk, crowd: Crow
     acting.far.is_served()
 
 
-def test_credentials_are_asked_of_those_who_came_with_a_token(desk: Desk, crowd: Crowd) -> None:
+def test_clients_with_a_token_are_asked_for_new_credentials(desk: Desk, crowd: Crowd) -> None:
     mary = desk.site.people["mary"]
 
     def token() -> str:
@@ -647,7 +645,7 @@ def test_blocking_a_user_keeps_the_user_out(
     acting = Acting(desk, crowd, person=xena)
 
     def fill(page: Page) -> None:
-        page.check("[name=whom][value=users]")
+        page.check("[name=target][value=users]")
         page.select_option("[name=seconds]", "600")
         page.fill("[name=reason]", "Floods the lobby")
 
@@ -679,7 +677,7 @@ def test_blocking_addresses_keeps_them_out(
     acting = Acting(desk, crowd, addresses=addresses)
 
     def fill(page: Page) -> None:
-        page.check("[name=whom][value=addresses]")
+        page.check("[name=target][value=addresses]")
         page.select_option("[name=seconds]", "3600")
 
     acting.confirm("block", acting.near, fill=fill)
@@ -707,7 +705,7 @@ def wait_until_let_in(crowd: Crowd, server: Server, **options: Any) -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_form_that_is_not_filled_in_is_asked_for_again(desk: Desk, crowd: Crowd) -> None:
+def test_invalid_form_is_shown_again(desk: Desk, crowd: Crowd) -> None:
     acting = Acting(desk, crowd)
     acting.confirm("notify", acting.far)
     acting.page.locator("#realtime-act .errorlist", has_text="This field is required.").wait_for()
@@ -738,7 +736,7 @@ def open_detail(desk: Desk, page: Page, client: Client) -> str:
     return connection_id
 
 
-def test_detail_is_what_the_owning_process_says_until_the_connection_ends(
+def test_detail_shows_the_state_of_the_other_process_until_the_connection_ends(
     desk: Desk, crowd: Crowd
 ) -> None:
     ann = desk.site.people["ann"]
@@ -883,7 +881,7 @@ def test_channels_page_counts_by_node_and_publishes(
     assert (message["channel"], message["event"]) == ("open/announcements", "test")
 
 
-def test_a_drained_node_sends_its_connections_elsewhere(
+def test_drained_node_sends_its_connections_to_other_servers(
     desk: Desk, crowd: Crowd, everybody: list[Client]
 ) -> None:
     with desk.site.third() as third:
@@ -923,7 +921,7 @@ def wait_by_reload(page: Page, url: str, condition: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline, page.text_content("body")
 
 
-def test_overview_draws_what_the_nodes_counted(
+def test_overview_shows_the_samples_of_the_nodes(
     desk: Desk, crowd: Crowd, everybody: list[Client]
 ) -> None:
     crowd.do(desk.site.a, "publish", channel="open/lobby", payload="counted")
@@ -950,7 +948,7 @@ HOSTILE_CHANNEL = "javascript:window.__pwned=1//"
 LONG_CHANNEL = "open/" + "long" * 48
 
 
-def test_what_a_client_wrote_shows_as_text(desk: Desk, crowd: Crowd) -> None:
+def test_values_of_clients_are_shown_as_text(desk: Desk, crowd: Crowd) -> None:
     pwner = desk.site.people[OTHERS[-1]]
     values = {"script": SCRIPT, "quotes": QUOTES, "override": OVERRIDE, "long": LONG}
     clients = {
@@ -1008,7 +1006,7 @@ def test_what_a_client_wrote_shows_as_text(desk: Desk, crowd: Crowd) -> None:
 
 
 @pytest.mark.parametrize("value", [SCRIPT, QUOTES, OVERRIDE], ids=["script", "quotes", "override"])
-def test_what_a_link_brings_shows_as_text(desk: Desk, value: str, everybody: list[Client]) -> None:
+def test_values_in_links_are_shown_as_text(desk: Desk, value: str, everybody: list[Client]) -> None:
     page = desk.sign_in()
     page.goto(desk.site.a.url(LIST))
     for name in ("q", "user", "channel"):
@@ -1030,7 +1028,7 @@ def test_what_a_link_brings_shows_as_text(desk: Desk, value: str, everybody: lis
 # -- who may do what -------------------------------------------------------------------------------
 
 
-def test_support_looks_and_does_not_touch(desk: Desk, everybody: list[Client]) -> None:
+def test_support_may_see_and_not_act(desk: Desk, everybody: list[Client]) -> None:
     page = desk.sign_in("support")
     desk.open_list(page, desk.site.a, "?q=crowd-00")
     client = everybody[0]
@@ -1066,7 +1064,7 @@ def test_support_looks_and_does_not_touch(desk: Desk, everybody: list[Client]) -
     client.is_served()
 
 
-def test_staff_without_permissions_sees_nothing(desk: Desk, everybody: list[Client]) -> None:
+def test_staff_without_permissions_see_nothing(desk: Desk, everybody: list[Client]) -> None:
     page = desk.sign_in("nobody")
     assert page.request.get(desk.site.a.url(LIST)).status == 403
     desk.expected = (403,)

@@ -104,7 +104,7 @@ def test_page_names_the_first_twenty_and_counts_the_rest(actor, connect, nodes):
     assert "and 3 more" in text
 
 
-def test_page_says_that_one_is_among_them(actor, connect, nodes):
+def test_page_warns_when_the_own_user_is_affected(actor, connect, nodes):
     me = connect("me", user_pk=str(actor.user.pk))
     warning = "Your own user is among them."
     assert warning in read(choose(actor, "revoke", me))
@@ -149,7 +149,7 @@ def test_unsubscribe_link_fills_the_channel_in(actor, connect, nodes):
     assert field["value"] == "orders/1"
 
 
-def test_nothing_is_done_to_nobody(actor, nodes):
+def test_nothing_is_done_without_a_connection(actor, nodes):
     for response in (
         actor.get(act_url("disconnect"), follow=True),
         actor.get(act_url("disconnect"), {"connection": "a b'c"}, follow=True),
@@ -161,7 +161,7 @@ def test_nothing_is_done_to_nobody(actor, nodes):
     assert nodes.asked == []
 
 
-def test_chosen_connections_may_have_gone_meanwhile(actor, connect, nodes):
+def test_selected_connections_may_have_ended(actor, connect, nodes):
     connect("bob")
     gone = ConnectionRecord(connection_id="gone")
     response = choose(actor, "disconnect", gone)
@@ -169,15 +169,15 @@ def test_chosen_connections_may_have_gone_meanwhile(actor, connect, nodes):
     assert said(actor.get(LIST)) == ["The selected connections have ended."]
 
 
-def test_unknown_action_is_not_there(actor, nodes):
+def test_unknown_action_is_not_found(actor, nodes):
     assert actor.get(act_url("explode")).status_code == 404
 
 
-def test_only_asking_and_answering_is_possible(actor, connect):
+def test_other_methods_are_not_allowed(actor, connect):
     assert actor.put(act_url("disconnect")).status_code == 405
 
 
-def test_answer_without_a_csrf_token_is_refused(actor, connect, nodes):
+def test_post_without_a_csrf_token_is_refused(actor, connect, nodes):
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(actor.user)
     form = {"connections": connect("alice").pk, "then": "stay_away"}
@@ -188,7 +188,7 @@ def test_answer_without_a_csrf_token_is_refused(actor, connect, nodes):
 # -- all pages -------------------------------------------------------------------------------------
 
 
-def test_all_pages_can_be_chosen(actor, connect, nodes):
+def test_all_pages_can_be_selected(actor, connect, nodes):
     records = [connect(f"user{number}") for number in range(130)]
     connect("other", transport="sse")
     page = choose(actor, "disconnect", records[0], across=True, query="?transport=websocket")
@@ -198,9 +198,7 @@ def test_all_pages_can_be_chosen(actor, connect, nodes):
     assert set(nodes.asked[0][1]) == {record.pk for record in records}
 
 
-def test_more_than_an_action_is_for_are_left_out_and_that_is_said(
-    actor, connect, nodes, monkeypatch
-):
+def test_page_says_how_many_are_left_out(actor, connect, nodes, monkeypatch):
     monkeypatch.setattr(action_views, "MOST", 4)
     first = connect("user")
     for _number in range(5):
@@ -215,7 +213,7 @@ def test_more_than_an_action_is_for_are_left_out_and_that_is_said(
     assert len(hidden(page)["connections"].split()) == 4
 
 
-def test_thousands_of_connections_fit_into_one_answer(actor, connect, nodes):
+def test_thousands_of_connections_fit_into_one_form(actor, connect, nodes):
     ids = [f"{number:016x}" for number in range(10_005)]
     form = {"connections": " ".join(ids), "then": "stay_away"}
     result = actor.post(act_url("disconnect"), form, follow=True)
@@ -265,7 +263,7 @@ def test_notice(actor, connect, nodes):
     assert logged(record)[0][1] == "Sent a notice: Back <b>soon</b>"
 
 
-def test_notice_needs_words(actor, connect, nodes):
+def test_notice_needs_a_text(actor, connect, nodes):
     page = choose(actor, "notify", connect("alice"))
     assert "This field is required." in read(confirm(actor, page, "notify", text=" "))
     assert nodes.asked == []
@@ -284,7 +282,7 @@ def test_unsubscribe(actor, connect, nodes):
     assert logged(other)[0][1] == "Unsubscribed from orders/1. This had no effect."
 
 
-def test_fresh_credentials(actor, connect, nodes):
+def test_new_credentials(actor, connect, nodes):
     one, other = connect("alice"), connect("bob")
     nodes.gone = {other.pk}
     result = confirm(actor, choose(actor, "credentials", one, other), "credentials")
@@ -295,7 +293,7 @@ def test_fresh_credentials(actor, connect, nodes):
     assert logged(one)[0][1] == "Asked for new credentials."
 
 
-def test_revoke_is_done_once_a_user(actor, connect, nodes):
+def test_revoke_acts_once_on_each_user(actor, connect, nodes):
     records = [connect("alice"), connect("alice"), connect("bob"), connect()]
     result = confirm(actor, choose(actor, "revoke", *records), "revoke")
     assert sorted(nodes.asked) == [("revoke_user", "pk-alice"), ("revoke_user", "pk-bob")]
@@ -306,7 +304,7 @@ def test_revoke_is_done_once_a_user(actor, connect, nodes):
     assert logged(records[1])[0][1] == "Revoked all sessions and tokens of the user."
 
 
-def test_revoke_that_fails_for_one_is_done_for_the_others(actor, connect, nodes):
+def test_revoke_that_fails_for_one_user_acts_on_the_others(actor, connect, nodes):
     records = [connect("alice"), connect("bob")]
     nodes.silent = {"pk-alice"}
     result = confirm(actor, choose(actor, "revoke", *records), "revoke")
@@ -319,7 +317,7 @@ def test_revoke_that_fails_for_one_is_done_for_the_others(actor, connect, nodes)
 def test_block_users(actor, connect, nodes):
     records = [connect("alice"), connect("alice"), connect()]
     page = choose(actor, "block", *records)
-    result = confirm(actor, page, "block", whom="users", seconds="3600", reason="spam")
+    result = confirm(actor, page, "block", target="users", seconds="3600", reason="spam")
     [block] = BlockRecord.objects.all()
     assert (block.user_pk, block.user_label, block.address) == ("pk-alice", "alice", "")
     assert (block.reason, block.created_by) == ("spam", actor.user.username)
@@ -337,7 +335,7 @@ def test_block_users(actor, connect, nodes):
 def test_block_addresses(actor, connect, nodes):
     records = [connect("alice"), connect("bob"), connect(address="")]
     page = choose(actor, "block", *records)
-    result = confirm(actor, page, "block", whom="addresses", seconds="604800")
+    result = confirm(actor, page, "block", target="addresses", seconds="604800")
     [block] = BlockRecord.objects.all()
     assert (block.user_pk, block.address) == ("", "192.0.2.7")
     assert said(result) == [
@@ -346,21 +344,21 @@ def test_block_addresses(actor, connect, nodes):
     ]
 
 
-def test_block_of_the_anonymous_is_about_addresses_unless_said_otherwise(actor, connect, nodes):
-    for record, whom in ((connect(), "addresses"), (connect("alice"), "users")):
+def test_block_form_suggests_addresses_for_anonymous_connections(actor, connect, nodes):
+    for record, target in ((connect(), "addresses"), (connect("alice"), "users")):
         page = choose(actor, "block", record)
         [ticked] = [tag for tag in tags(page, "input") if "checked" in tag]
-        assert ticked["value"] == whom
+        assert ticked["value"] == target
 
 
-def test_block_lasts_as_long_as_the_choices_say(actor, connect, nodes):
+def test_block_has_one_of_the_offered_durations(actor, connect, nodes):
     page = choose(actor, "block", connect("alice"))
-    result = confirm(actor, page, "block", whom="users", seconds="1")
+    result = confirm(actor, page, "block", target="users", seconds="1")
     assert "Select a valid choice. 1 is not one of the available choices." in read(result)
     assert not BlockRecord.objects.exists()
 
 
-def test_connection_that_is_not_written_down_can_be_acted_on(actor, connect, nodes):
+def test_unrecorded_connection_can_be_acted_on(actor, connect, nodes):
     record = connect("alice")
     nodes.inspections[record.pk] = inspection(record)
     ConnectionRecord.objects.all().delete()
@@ -373,7 +371,7 @@ def test_connection_that_is_not_written_down_can_be_acted_on(actor, connect, nod
 # -- failures --------------------------------------------------------------------------------------
 
 
-def test_outcomes_are_told_and_logged_apart(actor, connect, nodes):
+def test_each_kind_of_outcome_has_its_message_and_log_entry(actor, connect, nodes):
     done, gone, silent = connect("alice"), connect("bob"), connect("carol")
     nodes.gone, nodes.silent = {gone.pk}, {silent.pk}
     page = choose(actor, "disconnect", done, gone, silent)
@@ -403,7 +401,7 @@ def test_outcomes_are_told_and_logged_apart(actor, connect, nodes):
         (BadPayload("too deep"), "The action failed: too deep."),
     ],
 )
-def test_layer_that_is_away_is_told_and_logged(actor, connect, nodes, monkeypatch, error, words):
+def test_error_is_shown_and_logged(actor, connect, nodes, monkeypatch, error, words):
     def fail(*arguments, **options):
         raise error
 
@@ -417,7 +415,7 @@ def test_layer_that_is_away_is_told_and_logged(actor, connect, nodes, monkeypatc
     )
 
 
-def test_log_is_bounded_whatever_the_outcomes(actor, connect, nodes, monkeypatch):
+def test_log_is_bounded_for_all_outcomes(actor, connect, nodes, monkeypatch):
     monkeypatch.setattr(log, "LOGGED", 3)
     records = [connect(f"user{number}") for number in range(6)]
     nodes.gone = {records[4].pk, records[5].pk}

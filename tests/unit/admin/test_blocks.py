@@ -118,20 +118,20 @@ def test_block_of_a_user_is_added(
     assert LogEntry.objects.get().object_repr == "alice"
 
 
-def test_block_of_a_network_is_added_as_it_is_compared(everything):
+def test_block_of_a_network_is_normalised(everything):
     everything.post(url("add"), entered(address="::ffff:192.0.2.7/120"))
     record = BlockRecord.objects.get()
     assert (record.user_pk, record.user_label, record.address) == ("", "", "192.0.2.0/24")
 
 
-def test_block_until_a_moment_is_added(everything):
+def test_block_until_a_time_is_added(everything):
     moment = {"until_0": "2199-12-31", "until_1": "23:59:00"}
     everything.post(url("add"), entered(address="192.0.2.7", lasts="until", **moment))
     until = BlockRecord.objects.get().until
     assert until == timezone.make_aware(datetime.datetime(2199, 12, 31, 23, 59))
 
 
-def test_form_is_filled_in_from_the_address_of_the_page(everything):
+def test_form_is_filled_in_from_the_url(everything):
     content = everything.get(url("add") + "?user_pk=42&address=192.0.2.7").content.decode()
     assert 'value="42"' in content
     assert 'value="192.0.2.7"' in content
@@ -202,9 +202,7 @@ def test_form_says_what_is_wrong(everything, told, fields, expected):
 # -- changing and taking back ----------------------------------------------------------------------
 
 
-def test_end_and_reason_can_be_changed_and_nothing_else(
-    everything, told, django_capture_on_commit_callbacks
-):
+def test_only_end_and_reason_can_be_changed(everything, told, django_capture_on_commit_callbacks):
     record = row(user_pk="42", user_label="alice", reason="spam", created_by="staff")
     response = everything.get(url("change", record.pk))
     assert list(response.context["adminform"].form.fields) == ["until", "reason"]
@@ -221,7 +219,7 @@ def test_end_and_reason_can_be_changed_and_nothing_else(
     assert told == [("blocks", {})]
 
 
-def test_reason_of_a_block_that_is_over_can_be_changed(everything):
+def test_reason_of_an_expired_block_can_be_changed(everything):
     record = row(-HOUR, address="192.0.2.7")
     response = everything.post(url("change", record.pk), {**PAST, "reason": "seen again"})
     assert response.status_code == 302
@@ -229,7 +227,7 @@ def test_reason_of_a_block_that_is_over_can_be_changed(everything):
     assert record.reason == "seen again"
 
 
-def test_deleting_one_tells_the_nodes(everything, told, django_capture_on_commit_callbacks):
+def test_deleting_one_notifies_the_nodes(everything, told, django_capture_on_commit_callbacks):
     record = row(address="192.0.2.7")
     with django_capture_on_commit_callbacks(execute=True):
         everything.post(url("delete", record.pk), {"post": "yes"})
@@ -237,7 +235,9 @@ def test_deleting_one_tells_the_nodes(everything, told, django_capture_on_commit
     assert told == [("blocks", {})]
 
 
-def test_deleting_many_tells_the_nodes_once(everything, told, django_capture_on_commit_callbacks):
+def test_deleting_many_notifies_the_nodes_once(
+    everything, told, django_capture_on_commit_callbacks
+):
     records = [row(address=f"192.0.2.{n}") for n in range(3)]
     with django_capture_on_commit_callbacks(execute=True):
         everything.post(
@@ -268,7 +268,7 @@ def some():
     row(-HOUR, user_pk="4", user_label="", reason="flood")
 
 
-def test_list_shows_those_in_force_first(everything, some):
+def test_list_shows_active_blocks_first(everything, some):
     assert listed(everything) == ["alice", "192.0.2.0/24", "4"]
     content = everything.get(url("changelist")).content.decode()
     assert "<bdi>alice</bdi> (<bdi>42</bdi>)" in content
@@ -297,14 +297,14 @@ def test_list_is_filtered_and_searched(everything, some, query, expected):
     assert sorted(found) == sorted(expected)
 
 
-def test_list_takes_as_many_queries_for_many_blocks(everything, django_assert_max_num_queries):
+def test_list_takes_a_constant_number_of_queries(everything, django_assert_max_num_queries):
     for n in range(60):
         row(address=f"192.0.2.{n}")
     with django_assert_max_num_queries(7):  # login session, user, permissions (2), counts (2), rows
         assert len(listed(everything)) == 60
 
 
-def test_what_was_entered_is_shown_as_text(everything):
+def test_entered_values_are_shown_as_text(everything):
     record = row(user_pk=HOSTILE, user_label=HOSTILE, reason=HOSTILE, created_by=HOSTILE)
     for page in (url("changelist"), url("change", record.pk), url("delete", record.pk)):
         content = everything.get(page).content.decode()
@@ -316,7 +316,7 @@ def test_what_was_entered_is_shown_as_text(everything):
 
 
 @pytest.mark.parametrize("verb", ["none", "view", "add", "change", "delete"])
-def test_each_page_is_for_its_permission_alone(staff, told, verb):
+def test_each_page_needs_its_own_permission(staff, told, verb):
     client = staff(verb)
     record = row(address="192.0.2.7", reason="before")
     pages = {
@@ -338,7 +338,7 @@ def test_each_page_is_for_its_permission_alone(staff, told, verb):
     assert BlockRecord.objects.filter(pk=record.pk).exists() is (verb != "delete")
 
 
-def test_whoever_may_only_look_finds_nothing_to_enter(staff):
+def test_form_has_no_fields_with_the_view_permission_alone(staff):
     record = row(address="192.0.2.7", reason="spam")
     response = staff("view").get(url("change", record.pk))
     assert list(response.context["adminform"].form.fields) == []

@@ -6,9 +6,7 @@ import datetime
 
 import pytest
 from django.contrib import admin
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Permission, User
-from django.contrib.contenttypes.models import ContentType
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.urls import path, reverse
@@ -16,8 +14,6 @@ from django.utils import timezone
 
 import channels_realtime.admin
 from channels_realtime.admin import display, queries
-from channels_realtime.errors import Unavailable
-from channels_realtime.models import ConnectionRecord
 from tests.unit.admin.conftest import FIREFOX, inspection
 from tests.unit.admin.pages_read import ids, read, rows, tags
 
@@ -33,7 +29,7 @@ def detail(record, name="change"):
 # -- the list --------------------------------------------------------------------------------------
 
 
-def test_list_shows_who_is_connected_from_where_and_on_what(viewer, connect, node):
+def test_list_shows_user_address_server_and_channels(viewer, connect, node):
     now = timezone.now()
     connect(
         "alice",
@@ -75,7 +71,7 @@ def test_list_says_when_credentials_expire(viewer, connect, left, words):
     assert rows(viewer.get(LIST))[0][8] == words
 
 
-def test_list_shows_nobody_and_nothing_in_words(viewer, connect):
+def test_list_shows_missing_values_in_words(viewer, connect):
     connect(address="", origin="", user_agent="")
     [row] = rows(viewer.get(LIST))
     assert row[1:9] == [
@@ -95,7 +91,7 @@ def test_list_has_the_exact_moments_as_titles(viewer, connect):
     assert titles == ["2026-01-01 21:04:05 CST", "2026-01-01 21:04:05 CST"]
 
 
-def test_list_leaves_out_what_a_node_without_a_lease_had(viewer, connect, make_node):
+def test_list_leaves_out_connections_of_nodes_without_a_lease(viewer, connect, make_node):
     dead = make_node("web2", 102, lease_s=-1)
     alive = connect("alice")
     connect("bob", node=dead)
@@ -113,7 +109,7 @@ def test_list_links_users_for_those_who_may_see_them(staff, connect):
     assert f'<a href="{url}"><bdi' in viewer.get(LIST).content.decode()
 
 
-def test_list_asks_the_database_as_often_for_many_rows_as_for_one(staff, connect, make_node):
+def test_list_takes_a_constant_number_of_queries(staff, connect, make_node):
     boss = staff(None)
     connect("alice")
     boss.get(LIST)  # content types are remembered from then on
@@ -158,11 +154,11 @@ def test_list_shows_the_nearest_page_to_the_one_asked_for(viewer, connect, numbe
     assert len(ids(page)) == (20 if number in ("3", "999") else 100)
 
 
-def test_list_says_that_nobody_is_connected(viewer):
+def test_list_says_that_there_are_no_connections(viewer):
     assert "No connections." in read(viewer.get(LIST))
 
 
-def test_list_says_that_nobody_matches(viewer, connect):
+def test_list_says_that_no_connections_match(viewer, connect):
     connect("alice")
     for query in ("?q=nobody-of-that-name", "?user=nobody", "?since=older"):
         assert "No connections match." in read(viewer.get(LIST + query))
@@ -266,7 +262,7 @@ def test_search_finds_a_connection_by_the_id_in_a_log(viewer, crowd):
     assert ids(viewer.get(LIST, {"q": crowd["bob"].pk[:6]})) == [crowd["bob"].pk]
 
 
-def test_search_that_matches_many_is_exact_too(viewer, connect, monkeypatch):
+def test_search_that_matches_many_is_exact(viewer, connect, monkeypatch):
     monkeypatch.setattr(queries, "FEW", 3)
     for number in range(7):
         connect(f"alice{number}", "orders/1", "orders/2")
@@ -316,12 +312,12 @@ def test_filter_by_process(viewer, crowd):
     assert "web2:102" in read(page)
 
 
-def test_filter_offers_the_ways_of_authentication_that_are_in_use(viewer, crowd):
+def test_filter_offers_the_methods_of_authentication_in_use(viewer, crowd):
     text = read(viewer.get(LIST))
     assert "login session token ticket site middleware not authenticated api-key" in text
 
 
-def test_typed_filter_keeps_the_others(viewer, crowd):
+def test_text_filter_keeps_the_others(viewer, crowd):
     page = viewer.get(LIST, {"user": "alice", "transport": "websocket", "q": "tab", "p": "1"})
     content = page.content.decode()
     field = '<input type="hidden" name="{}" value="{}">'
@@ -337,7 +333,7 @@ def test_typed_filter_keeps_the_others(viewer, crowd):
     assert '<a href="?q=tab&amp;transport=websocket">Clear</a>' in content
 
 
-def test_lookup_of_a_client_that_the_admin_does_not_know_is_refused(viewer, connect):
+def test_unknown_lookup_is_refused(viewer, connect):
     connect("alice")
     assert viewer.get(LIST, {"node__host": "web1"}).status_code == 400
 
@@ -345,7 +341,7 @@ def test_lookup_of_a_client_that_the_admin_does_not_know_is_refused(viewer, conn
 # -- browsers --------------------------------------------------------------------------------------
 
 
-def test_browser_is_told_in_words(viewer, connect):
+def test_browser_is_shown_in_words(viewer, connect):
     pytest.importorskip("ua_parser")
     connect("alice")
     page = viewer.get(LIST)
@@ -353,7 +349,7 @@ def test_browser_is_told_in_words(viewer, connect):
     assert f'title="{FIREFOX}"' in page.content.decode()
 
 
-def test_browser_is_told_as_it_came_without_the_extra(viewer, connect, monkeypatch):
+def test_user_agent_is_shown_without_the_extra(viewer, connect, monkeypatch):
     monkeypatch.setattr(display, "ua_parser", None)
     display._browser.cache_clear()
     connect("alice")
@@ -363,184 +359,15 @@ def test_browser_is_told_as_it_came_without_the_extra(viewer, connect, monkeypat
         display._browser.cache_clear()
 
 
-def test_browser_that_nobody_knows_is_told_as_it_came():
+def test_unknown_user_agent_is_shown_unchanged():
     assert display.browser_words("my own client") == "my own client"
     assert display.browser_words("") == ""
-
-
-# -- one connection --------------------------------------------------------------------------------
-
-
-def test_detail_shows_what_the_node_says_now(viewer, connect, nodes, node):
-    record = connect("alice", "orders/1", "news")
-    nodes.inspections[record.pk] = inspection(
-        record,
-        subscriptions=[
-            {"channel": "orders/1", "paused": True, "selections": 2, "epoch": "e1", "offset": 41},
-            {"channel": "news", "paused": False, "selections": 1, "epoch": None, "offset": None},
-        ],
-        subscriptions_total=7,
-        traced=True,
-        closed=True,
-    )
-    page = viewer.get(detail(record))
-    text = read(page)
-    assert page.status_code == 200
-    for words in (
-        "User alice",
-        "Authenticated by login session",
-        "Credentials from cookie",
-        "Transport WebSocket",
-        "Protocol realtime.v1.json",
-        "Server web1:101",
-        "State closing",
-        "Received 1,234 messages, 2.0 KB",
-        "Sent 1 message, 512 bytes",
-        "Round trip 12.5 ms; last 3: 10.0 to 34.0 ms",
-        "Errors 2",
-        "orders/1 e1 / 41 paused, 2 selections",
-        "news no history live",
-        "5 more are not shown.",
-        "2 headers; values that may contain credentials are hidden",
-        "This connection is being traced.",
-    ):
-        assert words in text
-
-
-def test_detail_shows_which_headers_are_hidden(viewer, connect, nodes):
-    record = connect("alice")
-    headers = [["cookie", "(hidden)"], ["sec-websocket-protocol", "realtime.v1, (hidden)"]]
-    nodes.inspections[record.pk] = inspection(record, headers=headers)
-    text = read(viewer.get(detail(record)))
-    assert "cookie hidden sec-websocket-protocol realtime.v1, (hidden)" in text
-
-
-def test_detail_draws_the_round_trips(viewer, connect, nodes):
-    record = connect("alice")
-    nodes.inspections[record.pk] = inspection(record)
-    [svg] = [tag for tag in tags(viewer.get(detail(record)), "svg") if "realtime-line" in str(tag)]
-    assert svg["aria-hidden"] == "true"
-    [line] = tags(viewer.get(detail(record)), "polyline")
-    assert line["points"] == "0.0,27.0 120.0,3.0 240.0,24.5"
-
-
-@pytest.mark.parametrize(
-    ("round_trips", "points", "words"),
-    [
-        ([], None, "not measured yet"),
-        ([0.0], "0.0,37.0 240.0,37.0", "0.0 ms; last 1: 0.0 to 0.0 ms"),
-        ([0.2], "0.0,3.0 240.0,3.0", "200.0 ms; last 1: 200.0 to 200.0 ms"),
-    ],
-)
-def test_plot_of_few_round_trips(round_trips, points, words):
-    plot = display.round_trip_plot(round_trips)
-    assert words in plot
-    assert points is None or f'points="{points}"' in plot
-
-
-def test_detail_of_a_connection_that_has_gone_says_so(viewer, connect, nodes):
-    record = connect("alice")
-    page = viewer.get(detail(record))
-    assert page.status_code == 404
-    assert f"The connection {record.pk} has ended" in read(page)
-    assert f'href="{LIST}"' in page.content.decode()
-
-
-def test_detail_of_a_dead_nodes_connection_says_that_it_is_gone(viewer, connect, nodes, make_node):
-    record = connect("alice", node=make_node("web2", 102, lease_s=-1))
-    nodes.inspections[record.pk] = AssertionError("a dead node was asked")
-    assert viewer.get(detail(record)).status_code == 404
-
-
-@pytest.mark.parametrize("name", ["nothing", "a\x00b", "<script>", "x" * 400, "a/b", "…"])
-def test_detail_of_what_never_was_says_that_it_is_gone(viewer, nodes, node, name):
-    quoted = admin.utils.quote(name)
-    url = reverse("admin:channels_realtime_connectionrecord_change", args=[quoted])
-    page = viewer.get(url)
-    assert page.status_code == 404
-    assert "has ended, or has never existed." in read(page)
-
-
-def test_detail_works_for_a_connection_that_is_not_written_down(viewer, connect, nodes):
-    record = connect("alice")
-    nodes.inspections[record.pk] = inspection(record)
-    ConnectionRecord.objects.all().delete()
-    page = viewer.get(detail(record))
-    assert page.status_code == 200
-    assert "User alice" in read(page)
-
-
-def test_detail_shows_what_the_registry_knows_where_the_server_does_not_answer(
-    viewer, connect, nodes
-):
-    record = connect("alice", "orders/1")
-    nodes.inspections[record.pk] = Unavailable()
-    page = viewer.get(detail(record))
-    text = read(page)
-    assert page.status_code == 200
-    assert "The server of this connection does not respond. This is the last record" in text
-    assert "User alice" in text
-    assert "orders/1" in text
-    assert "Round trip" not in text
-
-
-def test_detail_says_where_nobody_answers_and_nothing_is_known(viewer, nodes, node):
-    nodes.inspections["abc"] = Unavailable()
-    url = reverse("admin:channels_realtime_connectionrecord_change", args=["abc"])
-    page = viewer.get(url)
-    assert page.status_code == 503
-    assert "The servers that may have the connection abc do not respond." in read(page)
-
-
-def test_detail_has_the_buttons_of_what_may_be_done(viewer, actor, tracer, connect, nodes):
-    record = connect("alice", "orders/1")
-    nodes.inspections[record.pk] = inspection(record)
-    buttons = ["Disconnect", "Send a notice", "Unsubscribe", "Revoke sessions", "Block"]
-    for client, expected, traces in (
-        (viewer, False, False),
-        (actor, True, False),
-        (tracer, False, True),
-    ):
-        text = read(client.get(detail(record)))
-        assert [button in text for button in buttons] == [expected] * 5
-        assert (" Trace " in text) is traces
-        assert " History " in text
-
-
-# -- history ---------------------------------------------------------------------------------------
-
-
-def test_history_outlives_the_connection(viewer, nodes):
-    LogEntry.objects.create(
-        user=viewer.user,
-        content_type=ContentType.objects.get_for_model(ConnectionRecord),
-        object_id="abc123",
-        object_repr="alice",
-        action_flag=CHANGE,
-        change_message="Sent a notice: \u202eboo",
-    )
-    url = reverse("admin:channels_realtime_connectionrecord_history", args=["abc123"])
-    page = viewer.get(url)
-    assert page.status_code == 200
-    assert "Sent a notice: ⟨U+202E⟩boo" in read(page)
-    assert viewer.user.username in read(page)
-
-
-def test_history_of_an_untouched_connection_is_empty(viewer, connect, nodes):
-    page = viewer.get(detail(connect("alice"), "history"))
-    assert page.status_code == 200
-    assert "No actions on this connection." in read(page)
-
-
-def test_history_of_what_never_was(viewer, nodes):
-    url = reverse("admin:channels_realtime_connectionrecord_history", args=["nothing"])
-    assert viewer.get(url).status_code == 404
 
 
 # -- the app in the admin's index, and in another admin site ----------------------------------------
 
 
-def test_index_names_the_pages(staff):
+def test_index_lists_the_pages(staff):
     text = read(staff(None).get(reverse("admin:app_list", args=["channels_realtime"])))
     for name in ("Blocks", "Channels", "Connections", "Nodes", "Overview"):
         assert name in text

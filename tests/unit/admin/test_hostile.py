@@ -49,7 +49,7 @@ def assert_harmless(response):
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=NAMES)
-def test_list_shows_it_as_text(viewer, connect, value):
+def test_list_shows_hostile_values_as_text(viewer, connect, value):
     kept = stored(value)
     connect(
         kept,
@@ -70,7 +70,7 @@ def test_list_shows_it_as_text(viewer, connect, value):
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=NAMES)
-def test_detail_shows_it_as_text(viewer, actor, connect, nodes, value):
+def test_detail_shows_hostile_values_as_text(viewer, actor, connect, nodes, value):
     record = connect("alice")
     nodes.inspections[record.pk] = inspection(
         record,
@@ -96,7 +96,7 @@ def test_detail_shows_it_as_text(viewer, actor, connect, nodes, value):
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=NAMES)
-def test_page_that_asks_shows_it_as_text(actor, connect, nodes, value):
+def test_confirmation_page_shows_hostile_values_as_text(actor, connect, nodes, value):
     kept = stored(value)
     record = connect(kept, address=kept[:45])
     page = actor.get(url("act", "unsubscribe"), {"connection": record.pk, "channel": kept[:200]})
@@ -108,7 +108,7 @@ def test_page_that_asks_shows_it_as_text(actor, connect, nodes, value):
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=NAMES)
-def test_list_shows_what_was_searched_for_as_text(viewer, connect, value):
+def test_list_shows_the_search_as_text(viewer, connect, value):
     connect("alice")
     for parameter in ("q", "user", "channel", "transport", "method", "process", "since"):
         page = viewer.get(LIST, {parameter: value.encode("utf-8", "replace").decode()[:2_000]})
@@ -119,7 +119,7 @@ def test_list_shows_what_was_searched_for_as_text(viewer, connect, value):
             assert "<img src=x" not in content
 
 
-def test_trace_gives_the_page_text(tracer, connect, nodes):
+def test_trace_returns_text(tracer, connect, nodes):
     record = connect("alice")
     nodes.parts = [
         TracePart(
@@ -167,11 +167,11 @@ def test_trace_gives_the_page_text(tracer, connect, nodes):
         ("no\xa0break", "no\xa0break"),
     ],
 )
-def test_what_cannot_be_seen_is_made_visible(raw, shown):
+def test_invisible_characters_are_made_visible(raw, shown):
     assert visible(raw) == shown
 
 
-def test_long_text_is_cut_and_the_whole_can_be_had():
+def test_long_text_is_cut_and_the_whole_is_available():
     cut = text("x" * 100 + "\u202e", limit=5)
     assert cut == (f'<bdi class="realtime-text" title="{"x" * 100}⟨U+202E⟩">xxxxx…</bdi>')
     assert text("x" * 5, limit=5) == '<bdi class="realtime-text">xxxxx</bdi>'

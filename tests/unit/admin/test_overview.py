@@ -119,7 +119,7 @@ def test_nothing_is_posted(staff):
     assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
 
 
-def test_view_is_a_template_response_that_others_may_change():
+def test_view_returns_an_unrendered_template_response():
     request = RequestFactory().get("/")
     request.user = User.objects.create_superuser("root")
     response = OverviewAdmin(SampleRecord, staff_site).changelist_view(request)
@@ -136,7 +136,7 @@ def test_page_without_samples_says_why(staff):
     assert "<section" not in response.content.decode()
 
 
-def test_samples_of_two_hours_ago_are_of_the_day_alone(staff):
+def test_samples_of_two_hours_ago_are_in_the_day_alone(staff):
     save(write(minutes_ago=120, connections=5))
     assert NO_SAMPLES in staff.get(url(period="hour")).content.decode()
     assert NO_SAMPLES not in staff.get(url(period="day")).content.decode()
@@ -162,7 +162,7 @@ def test_period_is_an_hour_or_a_day(staff, query, points, current, each):
     assert "<script>" not in page
 
 
-def test_series_ends_where_every_living_node_has_written(staff):
+def test_series_ends_where_every_live_node_has_written(staff):
     rows = [write(minutes_ago=n + 0.2, node="a", connections=100) for n in range(10)]
     rows += [write(minutes_ago=n + 0.9, node="b", connections=100) for n in range(10)]
     save(*rows)
@@ -170,7 +170,7 @@ def test_series_ends_where_every_living_node_has_written(staff):
     assert facts.startswith("Connections Now: 200 Peak: 200")
 
 
-def test_node_that_died_is_not_counted_any_more(staff):
+def test_dead_node_is_not_counted(staff):
     rows = [write(minutes_ago=n + 0.2, node="a", connections=100) for n in range(10)]
     rows += [write(minutes_ago=n + 5.2, node="b", connections=300) for n in range(5)]
     save(*rows)
@@ -252,10 +252,10 @@ def test_every_reason_of_a_denial_has_words():
     assert known == set(DENIALS)
 
 
-# -- manners ---------------------------------------------------------------------------------------
+# -- markup ----------------------------------------------------------------------------------------
 
 
-def test_what_a_consumer_counted_is_shown_as_text(staff):
+def test_codes_of_a_consumer_are_shown_as_text(staff):
     hostile = "<script>alert(1)</script>"
     save(write(disconnects={hostile: 2, "4999": 1}, denials={"\u202eorigin\x00"[:7]: 1}))
     response = staff.get(url())
@@ -276,7 +276,7 @@ def test_page_needs_no_script_and_no_inline_style(staff):
         assert not re.search(r"<script|<style|\sstyle=|\son\w+=", block(response, key))
 
 
-def test_page_writes_numbers_and_times_as_the_reader_does(staff, settings):
+def test_page_formats_numbers_and_times_for_the_reader(staff, settings):
     settings.TIME_ZONE = "Europe/Berlin"
     save(write(connections=1_234, messages_in=90))
     page = staff.get(url(), headers={"accept-language": "de"}).content.decode()
@@ -286,14 +286,14 @@ def test_page_writes_numbers_and_times_as_the_reader_does(staff, settings):
     assert not re.search(r' d="[^"]*,', page)
 
 
-def test_time_runs_from_left_to_right_in_a_page_that_does_not(staff):
+def test_time_runs_from_left_to_right_on_a_right_to_left_page(staff):
     save(write(connections=1))
     page = staff.get(url(), headers={"accept-language": "ar"}).content.decode()
     assert 'dir="rtl"' in page
     assert page.count('<svg class="realtime-plot"') == page.count('direction="ltr"') == 4
 
 
-def test_site_without_time_zones_is_shown_too(staff, settings):
+def test_overview_works_without_time_zones(staff, settings):
     settings.USE_TZ = False
     SampleRecord.objects.create(
         node_id="a",

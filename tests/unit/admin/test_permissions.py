@@ -39,7 +39,7 @@ ACTIONS = {
     "unsubscribe": ({"channel": "orders/1"}, ACT),
     "credentials": ({}, ACT),
     "revoke": ({}, ACT),
-    "block": ({"whom": "users", "seconds": "600"}, BLOCK),
+    "block": ({"target": "users", "seconds": "600"}, BLOCK),
 }
 
 
@@ -81,7 +81,7 @@ def expected(who, granted, status=200):
 
 @pytest.mark.parametrize("who", PEOPLE)
 @pytest.mark.parametrize("page", ["changelist", "change", "history"])
-def test_pages_are_for_those_who_may_see(person, record, who, page):
+def test_pages_need_the_view_permission(person, record, who, page):
     arguments = () if page == "changelist" else (record.pk,)
     response = person(who).get(url(page, *arguments))
     assert response.status_code == expected(who, SEE)
@@ -91,7 +91,7 @@ def test_pages_are_for_those_who_may_see(person, record, who, page):
 
 @pytest.mark.parametrize("who", PEOPLE)
 @pytest.mark.parametrize("name", ACTIONS)
-def test_actions_are_for_those_who_may_act(person, record, nodes, who, name):
+def test_actions_need_their_permissions(person, record, nodes, who, name):
     answers, granted = ACTIONS[name]
     client = person(who)
     response = client.get(url("act", name), {"connection": record.pk})
@@ -107,7 +107,7 @@ def test_actions_are_for_those_who_may_act(person, record, nodes, who, name):
 
 @pytest.mark.parametrize("who", ["view", "act", "act and block", "trace", "superuser"])
 @pytest.mark.parametrize("name", ACTIONS)
-def test_menu_of_the_list_has_what_may_be_done_and_no_more(person, record, nodes, who, name):
+def test_menu_of_the_list_has_the_permitted_actions_alone(person, record, nodes, who, name):
     granted = ACTIONS[name][1]
     client = person(who)
     form = client.get(LIST).context["action_form"]
@@ -122,7 +122,7 @@ def test_menu_of_the_list_has_what_may_be_done_and_no_more(person, record, nodes
 
 
 @pytest.mark.parametrize("who", PEOPLE)
-def test_trace_is_for_those_who_may_trace(person, record, nodes, who):
+def test_trace_needs_its_permission(person, record, nodes, who):
     client = person(who)
     assert client.get(url("trace", record.pk)).status_code == expected(who, TRACE)
     response = client.post(url("trace_start", record.pk))
@@ -135,7 +135,7 @@ def test_trace_is_for_those_who_may_trace(person, record, nodes, who):
 
 
 @pytest.mark.parametrize("who", ["view", "act", "trace", "superuser"])
-def test_page_of_one_connection_has_the_buttons_of_what_is_granted(person, record, who):
+def test_page_of_one_connection_has_the_permitted_buttons_alone(person, record, who):
     content = person(who).get(url("change", record.pk)).content.decode()
     for name, (_answers, granted) in ACTIONS.items():
         assert (url("act", name) in content) is (who in granted)
@@ -143,7 +143,7 @@ def test_page_of_one_connection_has_the_buttons_of_what_is_granted(person, recor
 
 
 @pytest.mark.parametrize("who", PEOPLE)
-def test_nobody_adds_changes_or_deletes_connections(person, record, who):
+def test_connections_cannot_be_added_changed_or_deleted(person, record, who):
     client = person(who)
     away = {"anonymous", "somebody"}
     for method in (client.get, client.post):
@@ -189,7 +189,7 @@ class NoAnswers:
     silent: frozenset = frozenset()
 
 
-def test_index_shows_what_may_be_seen(staff, nodes):
+def test_index_shows_the_permitted_pages_alone(staff, nodes):
     names = {
         "connectionrecord": "view_connectionrecord",
         "subscriptionrecord": "view_subscriptionrecord",

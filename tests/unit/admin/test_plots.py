@@ -115,14 +115,14 @@ def test_zeros_are_a_line_at_the_foot():
     assert texts(markup)[1:3] == ["0", "1"]
 
 
-def test_nothing_at_all_is_axes_alone():
+def test_plot_without_values_has_axes_alone():
     for markup in (draw([None, None]), draw(), draw([])):
         assert (lines(markup), dots(markup)) == ([], [])
         assert texts(markup)[:3] == ["connections", "0", "1"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_breaks_the_line(value):
+def test_nan_breaks_the_line(value):
     markup = draw([1.0, 2.0, value, 3.0, 4.0])
     [pieces] = lines(markup)
     assert [len(piece) for piece in pieces] == [2, 2]
@@ -161,7 +161,7 @@ def test_description_says_where_there_is_nothing():
     )
 
 
-def test_stretch_says_its_values_to_the_pointer():
+def test_stretch_has_its_values_as_tooltip():
     markup = draw([0.5, None], [20.25, 3.0], labels=["in", "out"])
     hints = [rect.find(f"{SVG}title").text for rect in parse(markup).iter(f"{SVG}rect")]
     assert hints == [
@@ -186,7 +186,7 @@ def test_table_has_the_numbers_latest_first():
     assert {cell.get("scope") for cell in table.iter("th")} == {"col", "row"}
 
 
-def test_values_are_said_in_the_form_that_is_asked_for():
+def test_values_are_shown_in_the_given_form():
     markup = draw([5_000.0], form=lambda value: f"{value:.0f} or more")
     assert "maximum 5000 or more" in parse(markup).find(f"{SVG}desc").text
 
@@ -327,7 +327,7 @@ def test_axis_names_the_unit_and_the_time_zone():
 # -- languages -------------------------------------------------------------------------------------
 
 
-def test_numbers_are_the_languages_own_and_coordinates_are_not():
+def test_numbers_are_localised_and_coordinates_are_not():
     with translation.override("de"):
         markup = draw([0.25, 1_500.5], labels=["Verbindungen"])
     assert "1.500" in parse(markup).find(f"{SVG}desc").text
@@ -337,7 +337,7 @@ def test_numbers_are_the_languages_own_and_coordinates_are_not():
     assert all(re.fullmatch(r"[MHLv\d. -]+", value) for value in geometry)
 
 
-def test_time_runs_from_left_to_right_where_writing_does_not():
+def test_time_runs_from_left_to_right_in_right_to_left_languages():
     with translation.override("ar"):
         markup = draw([1.0, 2.0, 3.0])
     assert parse(markup).get("direction") == "ltr"
@@ -352,7 +352,7 @@ def test_time_runs_from_left_to_right_where_writing_does_not():
         *[(2.9999999, "3"), (99.96, "100"), (123.4, "123"), (1_234_567.8, "1,234,568"), (12, "12")],
     ],
 )
-def test_number_has_the_digits_that_matter(value, text):
+def test_number_has_its_significant_digits(value, text):
     assert plots.number(value) == text
 
 

@@ -27,7 +27,7 @@ def channel():
     return routes.resolve("realtime/admin/connections")
 
 
-def test_channel_is_found_like_any_apps_own(channel):
+def test_channel_is_registered(channel):
     assert isinstance(channel, feed.ConnectionsChanged)
 
 
@@ -44,14 +44,14 @@ def test_channel_is_found_like_any_apps_own(channel):
         ((None,), {"is_active": False}, False),
     ],
 )
-def test_channel_is_for_staff_who_may_see_the_list(channel, staff, permissions, changes, allowed):
+def test_channel_needs_the_permission_of_the_list(channel, staff, permissions, changes, allowed):
     user = staff(*permissions).user
     for name, value in changes.items():
         setattr(user, name, value)
     assert channel.can_subscribe(SimpleNamespace(user=user)) is allowed
 
 
-def test_channel_is_not_for_the_anonymous(channel):
+def test_channel_refuses_anonymous_connections(channel):
     assert channel.can_subscribe(SimpleNamespace(user=AnonymousUser())) is False
     assert channel.can_publish(SimpleNamespace(user=AnonymousUser())) is False
 
@@ -65,7 +65,7 @@ def live(page):
 
 
 @pytest.mark.django_db
-def test_list_says_where_to_hear_of_changes(viewer):
+def test_list_has_the_channel_of_its_changes(viewer):
     bar = live(viewer.get(LIST))
     assert (bar["data-kind"], bar["data-path"]) == ("list", "/ws/")
     assert bar["data-channel"] == "realtime/admin/connections"
@@ -77,7 +77,7 @@ def test_list_says_where_to_hear_of_changes(viewer):
 
 
 @pytest.mark.django_db
-def test_list_knows_the_path_that_the_site_is_under(viewer, settings):
+def test_list_has_the_path_of_the_site(viewer, settings):
     settings.CHANNELS_REALTIME = {"WEBSOCKET_PATH": "live/socket/"}
     set_script_prefix("/site/")  # as a server's handler does
     try:
@@ -88,7 +88,7 @@ def test_list_knows_the_path_that_the_site_is_under(viewer, settings):
 
 
 @pytest.mark.django_db
-def test_list_says_without_a_script_what_to_do(viewer):
+def test_list_says_to_reload_without_javascript(viewer):
     page = viewer.get(LIST)
     assert "Reload the page to see changes." in read(page)
     [state] = [tag for tag in tags(page, "span") if tag.get("id") == "realtime-live-state"]
@@ -98,7 +98,7 @@ def test_list_says_without_a_script_what_to_do(viewer):
 
 
 @pytest.mark.django_db
-def test_detail_asks_by_the_clock(viewer, connect, nodes):
+def test_detail_refreshes_by_a_timer(viewer, connect, nodes):
     record = connect("alice")
     nodes.inspections[record.pk] = inspection(record)
     bar = live(viewer.get(f"{LIST}{record.pk}/change/"))
@@ -107,7 +107,7 @@ def test_detail_asks_by_the_clock(viewer, connect, nodes):
 
 
 @pytest.mark.django_db
-def test_pages_have_no_script_and_no_style_of_their_own(viewer, actor, tracer, connect, nodes):
+def test_pages_have_no_inline_script_or_style(viewer, actor, tracer, connect, nodes):
     record = connect("alice", "orders/1")
     nodes.inspections[record.pk] = inspection(record)
     for client, page in (
@@ -134,7 +134,7 @@ def test_scripts_and_styles_are_there():
 
 
 @pytest.mark.django_db
-def test_page_that_asks_by_itself_leaves_the_messages_to_people(actor, connect, nodes):
+def test_refresh_leaves_the_messages_for_the_next_page(actor, connect, nodes):
     record = connect("alice")
     nodes.inspections[record.pk] = inspection(record)
     act = reverse("admin:channels_realtime_connectionrecord_act", args=["credentials"])
@@ -146,6 +146,6 @@ def test_page_that_asks_by_itself_leaves_the_messages_to_people(actor, connect, 
     assert "1 connection was asked" not in read(actor.get(LIST))
 
 
-def test_messages_of_a_request_are_not_read_by_looking():
+def test_iterating_reads_the_messages():
     # The reason for the test above: a template that loops over them uses them up.
     assert list(get_messages(RequestFactory().get("/"))) == []

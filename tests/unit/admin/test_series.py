@@ -62,7 +62,7 @@ def test_connections_of_one_node_are_averaged():
     assert points(rows, "connections", buckets=5) == pytest.approx([75.0] * 5)
 
 
-def test_node_that_died_has_no_connections_any_more():
+def test_dead_node_has_no_connections():
     rows = [sample(n, node="a", connections=10) for n in range(1, 11)]
     rows += [sample(n, node="b", connections=90) for n in range(1, 5)]
     assert points(rows, "connections") == pytest.approx([100.0] * 4 + [10.0] * 6)
@@ -73,7 +73,7 @@ def test_gap_of_a_node_is_without_its_connections():
     assert points(rows, "connections") == pytest.approx([10, 10, 0, 0, 10, 10, 0, 0, 0, 0])
 
 
-def test_sample_is_spread_over_the_time_that_it_tells_of():
+def test_sample_is_spread_over_its_time():
     rows = [sample(4.5, seconds=180.0, connections=60, messages_in=180, messages_out=360)]
     assert points(rows, "connections") == pytest.approx([0, 30, 60, 60, 30, 0, 0, 0, 0, 0])
     assert points(rows, "messages_in_rate") == pytest.approx([0, 0.5, 1, 1, 0.5, 0, 0, 0, 0, 0])
@@ -85,7 +85,7 @@ def test_samples_that_end_between_two_points_leave_no_hole():
     assert points(rows, "connections") == pytest.approx([100.0] * 10)
 
 
-def test_what_is_outside_of_the_time_is_left_out():
+def test_samples_outside_the_period_are_left_out():
     rows = [
         sample(0, connections=7, connected=7),
         sample(11.5, connections=7, connected=7),
@@ -96,7 +96,7 @@ def test_what_is_outside_of_the_time_is_left_out():
     assert points(rows, "connections") == [0.0] * 10
 
 
-def test_rates_are_a_second():
+def test_rates_are_per_second():
     rows = [
         sample(
             1,
@@ -122,7 +122,7 @@ def test_totals_are_of_whole_samples():
     assert summary.denials == {"full": 1}
 
 
-def test_sample_of_no_time_is_counted():
+def test_sample_of_zero_seconds_is_counted():
     rows = [sample(5, seconds=0.0, connections=9, messages_in=60)]
     rates = points(rows, "messages_in_rate")
     assert sum(rates) == pytest.approx(1.0)
@@ -178,7 +178,7 @@ def test_quantile_is_within_its_bucket(counts, share, expected):
 # -- the horizon -----------------------------------------------------------------------------------
 
 
-def test_horizon_is_the_last_sample_of_the_living_node_that_is_furthest_behind():
+def test_horizon_is_the_oldest_last_sample_of_the_live_nodes():
     rows = [
         sample(9.9, node="a"),
         sample(8.9, node="a"),
@@ -188,7 +188,7 @@ def test_horizon_is_the_last_sample_of_the_living_node_that_is_furthest_behind()
     assert horizon(rows, UNTIL, 60.0) == after(9.2)
 
 
-def test_horizon_is_now_where_nobody_lives():
+def test_horizon_is_now_without_live_nodes():
     assert horizon([], UNTIL, 60.0) == UNTIL
     assert horizon([sample(3), sample(7.9, node="b")], UNTIL, 60.0) == UNTIL
 

@@ -57,7 +57,7 @@ EVENT = {
 }
 
 
-def test_page_watches_nothing_by_itself(tracer, record, nodes):
+def test_page_does_not_start_a_trace(tracer, record, nodes):
     page = tracer.get(url("trace", record.pk))
     text = read(page)
     assert page.status_code == 200
@@ -76,7 +76,7 @@ def test_page_watches_nothing_by_itself(tracer, record, nodes):
         ({"payloads": "on"}, True, "Started a trace with payloads."),
     ],
 )
-def test_start_is_logged_and_decides_about_payloads(tracer, record, nodes, form, payloads, words):
+def test_start_is_logged_and_sets_payloads(tracer, record, nodes, form, payloads, words):
     key = start(tracer, record, **form)
     [entry] = LogEntry.objects.filter(object_id=record.pk)
     assert entry.change_message == words
@@ -108,7 +108,7 @@ def test_each_start_is_a_viewer_of_its_own(tracer, record, nodes):
     assert nodes.asked[0][2] != nodes.asked[1][2]
 
 
-def test_poll_brings_what_happened_since(tracer, record, nodes, settings):
+def test_poll_returns_the_new_events(tracer, record, nodes, settings):
     settings.TIME_ZONE = "UTC"
     nodes.parts = [part(EVENT, number=7, lost=3)]
     answer = poll(tracer, record, start(tracer, record), after=5)
@@ -168,13 +168,13 @@ def test_event_of_another_shape_is_shown_too(tracer, record, nodes, event):
 
 
 @pytest.mark.parametrize("after", ["-1", "x", "9" * 400, ""])
-def test_number_that_is_none_begins_at_the_beginning(tracer, record, nodes, after):
+def test_invalid_number_begins_at_the_first_event(tracer, record, nodes, after):
     nodes.parts = [part()]
     assert poll(tracer, record, start(tracer, record), after=after).status_code == 200
     assert nodes.asked[0][3] >= 0
 
 
-def test_poll_says_that_the_connection_has_gone(tracer, record, nodes):
+def test_poll_says_that_the_connection_has_ended(tracer, record, nodes):
     answer = poll(tracer, record, start(tracer, record))
     assert answer.status_code == 404
     assert answer.json() == {"state": "gone", "text": "This connection has ended."}
@@ -190,7 +190,7 @@ def test_poll_says_that_the_server_does_not_answer(tracer, record, nodes):
     }
 
 
-def test_permission_that_is_taken_away_ends_it(tracer, record, nodes):
+def test_lost_permission_ends_the_trace(tracer, record, nodes):
     key = start(tracer, record)
     nodes.parts = [part()]
     assert poll(tracer, record, key).status_code == 200
@@ -205,7 +205,7 @@ def test_permission_that_is_taken_away_ends_it(tracer, record, nodes):
     assert nodes.asked[1:] == [("stop_trace", record.pk, viewer)]
 
 
-def test_nothing_is_answered_without_a_key(tracer, record, nodes):
+def test_poll_without_a_valid_key_is_refused(tracer, record, nodes):
     over = {"state": "over", "text": "The trace has ended. Start it again to continue."}
     for key in ("", "guessed", signing.dumps({"c": record.pk}, salt="another")):
         answer = poll(tracer, record, key)
@@ -213,7 +213,7 @@ def test_nothing_is_answered_without_a_key(tracer, record, nodes):
     assert nodes.asked == []
 
 
-def test_key_is_for_one_connection_and_one_person(tracer, staff, connect, record, nodes):
+def test_key_is_for_one_connection_and_one_user(tracer, staff, connect, record, nodes):
     key = start(tracer, record)
     other = staff(None)
     assert poll(other, record, key).status_code == 403
@@ -221,13 +221,13 @@ def test_key_is_for_one_connection_and_one_person(tracer, staff, connect, record
     assert nodes.asked == []
 
 
-def test_key_is_good_for_an_hour(tracer, record, nodes, monkeypatch):
+def test_key_expires(tracer, record, nodes, monkeypatch):
     key = start(tracer, record)
     monkeypatch.setattr("channels_realtime.admin.traces.LASTS_S", -1)
     assert poll(tracer, record, key).json()["state"] == "over"
 
 
-def test_stop_ends_it(tracer, record, nodes):
+def test_stop_ends_the_trace(tracer, record, nodes):
     key = start(tracer, record)
     answer = tracer.post(url("trace_stop", record.pk), {"key": key})
     assert answer.json() == {"state": "stopped"}
@@ -236,12 +236,12 @@ def test_stop_ends_it(tracer, record, nodes):
     assert viewer.startswith(f"{tracer.user.username}/")
 
 
-def test_stop_of_nothing_does_nothing(tracer, record, nodes):
+def test_stop_with_an_invalid_key_does_nothing(tracer, record, nodes):
     assert tracer.post(url("trace_stop", record.pk), {"key": "guessed"}).status_code == 200
     assert nodes.asked == []
 
 
-def test_starting_and_stopping_is_posted_with_a_csrf_token(tracer, record, nodes):
+def test_start_and_stop_need_a_post_with_a_csrf_token(tracer, record, nodes):
     assert tracer.get(url("trace_start", record.pk)).status_code == 405
     assert tracer.get(url("trace_stop", record.pk)).status_code == 405
     assert tracer.post(url("trace_events", record.pk)).status_code == 405
@@ -252,6 +252,6 @@ def test_starting_and_stopping_is_posted_with_a_csrf_token(tracer, record, nodes
     assert not LogEntry.objects.exists()
 
 
-def test_name_that_is_no_connections_has_no_trace(tracer, nodes):
+def test_invalid_id_has_no_trace(tracer, nodes):
     assert tracer.get(url("trace", "a b")).status_code == 404
     assert tracer.post(url("trace_start", "a b")).status_code == 404

@@ -35,14 +35,14 @@ def test_channels_are_shown_with_subscribers_by_node_and_rate(staff, live):
     assert "2 channels, 1,237 subscriptions" in text_of(response)
 
 
-def test_channels_name_a_node_by_its_id_when_it_came_just_now(staff, live):
+def test_channels_name_a_new_node_by_its_id(staff, live):
     a_node("a")
     live.holds(channel("news", a=1, c0ffee00c0ffee00=1))
     response = staff("view_subscriptionrecord").get(url(CHANNELS))
     assert table_of(response)[1][2] == "c0ffee00: 1web-1:4711: 1"
 
 
-def test_channels_lead_to_their_connections_where_these_may_be_seen(staff, live):
+def test_channels_link_to_their_connections_with_the_permission(staff, live):
     a_node("a")
     live.holds(channel("orders/4=2", a=7))
     client = staff("view_subscriptionrecord", "view_connectionrecord")
@@ -50,7 +50,7 @@ def test_channels_lead_to_their_connections_where_these_may_be_seen(staff, live)
     assert link in main_of(client.get(url(CHANNELS)))
 
 
-def test_channels_lead_nowhere_where_connections_may_not_be_seen(staff, live):
+def test_channels_have_no_links_without_the_permission(staff, live):
     a_node("a")
     live.holds(channel("news", a=7))
     document = main_of(staff("view_subscriptionrecord").get(url(CHANNELS)))
@@ -58,7 +58,7 @@ def test_channels_lead_nowhere_where_connections_may_not_be_seen(staff, live):
     assert "publish" not in document
 
 
-def test_channels_lead_nowhere_in_a_site_without_connections(staff, live):
+def test_channels_have_no_links_in_a_site_without_connections(staff, live):
     a_node("a")
     live.holds(channel("news", a=7))
     client = staff("view_subscriptionrecord", "view_connectionrecord")
@@ -75,7 +75,7 @@ def test_channels_stay_in_their_own_admin_site(staff, live):
     assert 'href="/small/channels_realtime/subscriptionrecord/publish/?channel=news"' in document
 
 
-def test_channels_offer_to_publish_where_that_is_permitted(staff, live):
+def test_channels_offer_to_publish_with_the_permission(staff, live):
     a_node("a")
     live.holds(channel("news", a=7))
     response = staff("view_subscriptionrecord", "publish_message").get(url(CHANNELS))
@@ -110,7 +110,7 @@ def test_channels_say_that_there_may_be_more_with_several_nodes(staff, live):
     assert "of at least 1,234. Search to find others." in text
 
 
-def test_channels_name_the_nodes_that_did_not_answer(staff, live):
+def test_channels_name_the_nodes_that_did_not_respond(staff, live):
     a_node("a", "web-1", 1)
     a_node("b", "web-2", 2)
     a_node("c", "web-3", 3)
@@ -119,7 +119,7 @@ def test_channels_name_the_nodes_that_did_not_answer(staff, live):
     assert "2 of 3 servers responded. No response from: web-2:2" in text
 
 
-def test_channels_are_unknown_when_no_node_answers(staff, live):
+def test_channels_are_unknown_when_no_node_responds(staff, live):
     a_node("a", "web-1", 1)
     live.holds(silent=("a",))
     text = text_of(staff("view_subscriptionrecord").get(url(CHANNELS)))
@@ -133,7 +133,7 @@ def test_channels_say_so_when_there_is_no_node(staff, live):
     assert NO_NODES in text
 
 
-def test_channels_say_so_when_nobody_is_subscribed(staff, live):
+def test_channels_say_so_when_there_are_no_subscribers(staff, live):
     a_node("a")
     text = text_of(staff("view_subscriptionrecord").get(url(CHANNELS)))
     assert "No channel has subscribers." in text
@@ -145,7 +145,7 @@ def test_channels_say_so_when_a_search_finds_nothing(staff, live):
     assert "No channel with subscribers has this in its name: x<y⟨U+202E⟩" in text
 
 
-def test_channels_say_so_when_the_layer_is_away(staff, live):
+def test_channels_say_so_when_the_layer_cannot_be_reached(staff, live):
     a_node("a")
     live.error = Unavailable("the channel layer did not take it: ConnectionError")
     response = staff("view_subscriptionrecord").get(url(CHANNELS))
@@ -175,7 +175,7 @@ def test_channels_need_a_constant_number_of_queries(staff, live, django_assert_m
         assert client.get(url(CHANNELS)).status_code == 200
 
 
-def test_numbers_are_written_as_the_language_does(staff, live):
+def test_numbers_are_localised(staff, live):
     a_node("a")
     live.holds(channel("news", 1234.5, a=1234))
     client = staff("view_subscriptionrecord")

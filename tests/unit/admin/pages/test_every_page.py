@@ -41,7 +41,7 @@ def test_page_opens_with_its_one_permission(staff, live, nodes, permission, name
 
 
 @pytest.mark.parametrize(("permission", "name", "arguments"), GRANTS)
-def test_package_wires_the_page(staff, live, nodes, permission, name, arguments):
+def test_page_is_registered_by_the_package(staff, live, nodes, permission, name, arguments):
     nodes((a_node("a"), an_answer()))
     response = staff(permission).get(url(name, *arguments, site="admin"))
     assert response.status_code == 200
@@ -63,14 +63,14 @@ def test_page_is_forbidden_with_every_other_permission(
 
 
 @pytest.mark.parametrize(("permission", "name", "arguments"), GRANTS)
-def test_page_asks_strangers_to_sign_in(client, permission, name, arguments):
+def test_page_redirects_to_the_login(client, permission, name, arguments):
     response = client.get(url(name, *arguments))
     assert response.status_code == 302
     assert response.url.startswith("/staff/login/")
 
 
 @pytest.mark.parametrize("name", [CHANNELS, NODES])
-def test_page_that_only_shows_takes_no_post(staff, live, name):
+def test_page_to_read_allows_no_post(staff, live, name):
     client = staff("view_subscriptionrecord", "view_noderecord")
     assert client.post(url(name)).status_code == 405
 

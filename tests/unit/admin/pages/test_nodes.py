@@ -31,14 +31,14 @@ LEASES = [f"{seconds} s" for seconds in range(1, 21)]
 """What may be left of one of twenty seconds, on a busy machine."""
 
 
-def test_nodes_lead_to_their_connections_where_these_may_be_seen(staff, nodes):
+def test_nodes_link_to_their_connections_with_the_permission(staff, nodes):
     nodes((a_node("c0ffee"), an_answer()))
     client = staff("view_noderecord", "view_connectionrecord")
     link = f'href="{url("connectionrecord_changelist")}?process=c0ffee"'
     assert link in main_of(client.get(url(NODES)))
 
 
-def test_nodes_are_shown_with_what_they_say(staff, nodes):
+def test_nodes_are_shown_with_their_answers(staff, nodes):
     nodes((a_node("a", "web-1", 11), an_answer()))
     with timezone.override("UTC"):
         response = staff("view_noderecord").get(url(NODES))
@@ -74,7 +74,7 @@ def test_nodes_are_shown_with_what_they_say(staff, nodes):
     assert lease in LEASES
 
 
-def test_node_that_does_not_answer_is_shown_from_its_row(staff, nodes):
+def test_node_that_does_not_respond_is_shown_from_its_row(staff, nodes):
     nodes(
         (a_node("a", "web-1", 1), an_answer()),
         (a_node("b", "web-2", 2, connections=70, server="", draining=True), None),
@@ -86,7 +86,7 @@ def test_node_that_does_not_answer_is_shown_from_its_row(staff, nodes):
     assert "1 of 2 servers responded. No response from: web-2:2" in text_of(response)
 
 
-def test_nodes_are_shown_from_their_rows_when_the_layer_is_away(staff, monkeypatch):
+def test_nodes_are_shown_from_their_rows_when_the_layer_cannot_be_reached(staff, monkeypatch):
     def away():
         raise Unavailable("the event loop did not answer")
 
@@ -101,7 +101,7 @@ def test_nodes_are_shown_from_their_rows_when_the_layer_is_away(staff, monkeypat
     ) in text_of(response)
 
 
-def test_node_without_a_measure_of_memory_shows_none(staff, nodes):
+def test_node_without_a_memory_value_shows_none(staff, nodes):
     nodes((a_node("a"), an_answer(memory=None)))
     response = staff("view_noderecord").get(url(NODES))
     assert table_of(response)[1][10] == "–unknown"
@@ -113,7 +113,7 @@ def test_nodes_say_so_when_there_are_none(staff, nodes):
     assert text == NO_NODES
 
 
-def test_nodes_offer_to_drain_those_that_do_not_yet(staff, nodes):
+def test_nodes_offer_to_drain_those_that_are_not_draining(staff, nodes):
     nodes(
         (a_node("a", "web-1", 1), an_answer()),
         (a_node("b", "web-2", 2), an_answer(draining=True)),
@@ -148,7 +148,7 @@ def test_nodes_need_a_constant_number_of_queries(staff, nodes, django_assert_max
         assert client.get(url(NODES)).status_code == 200
 
 
-def test_time_of_the_lease_is_the_databases(staff, nodes, monkeypatch):
+def test_lease_uses_the_clock_of_the_database(staff, nodes, monkeypatch):
     """The web server's clock is half an hour ahead."""
     ahead = timezone.now() + datetime.timedelta(minutes=30)
     nodes((a_node("a"), an_answer()))
@@ -179,7 +179,7 @@ def drained(monkeypatch):
     return drained
 
 
-def test_drain_asks_first(staff, drained):
+def test_drain_asks_for_confirmation(staff, drained):
     a_node("a", "web-1", 11, connections=1234)
     a_node("b", "web-2", 22)
     response = staff("drain_node").get(url(DRAIN, "a"))
@@ -193,7 +193,7 @@ def test_drain_asks_first(staff, drained):
 
 
 @pytest.mark.parametrize("other", [None, {"draining": True}, {"lease": -1.0}])
-def test_drain_warns_when_no_other_node_takes_connections(staff, other):
+def test_drain_warns_when_no_other_node_accepts_connections(staff, other):
     a_node("a")
     if other is not None:
         a_node("b", pid=2, **other)
@@ -203,7 +203,7 @@ def test_drain_warns_when_no_other_node_takes_connections(staff, other):
     ) in text
 
 
-def test_drain_tells_the_node_says_so_and_is_logged(staff, drained):
+def test_drain_notifies_the_node_and_is_logged(staff, drained):
     a_node("a", "web-1", 11)
     response = staff("drain_node", "view_noderecord").post(url(DRAIN, "a"))
     assert drained == ["a"]
@@ -217,13 +217,13 @@ def test_drain_tells_the_node_says_so_and_is_logged(staff, drained):
     assert entry.content_type.model_class() is NodeRecord
 
 
-def test_drain_leads_to_the_index_where_the_nodes_may_not_be_seen(staff, drained):
+def test_drain_leads_to_the_index_without_the_permission_to_see_nodes(staff, drained):
     a_node("a")
     response = staff("drain_node").post(url(DRAIN, "a"))
     assert (response.status_code, response.url) == (302, "/staff/")
 
 
-def test_drain_says_so_when_the_node_does_not_answer(staff, drained):
+def test_drain_says_so_when_the_node_does_not_respond(staff, drained):
     a_node("a", "web-1", 11)
     drained.answer = False
     response = staff("drain_node").post(url(DRAIN, "a"))
@@ -235,7 +235,7 @@ def test_drain_says_so_when_the_node_does_not_answer(staff, drained):
     )
 
 
-def test_drain_says_so_when_the_node_could_not_be_told(staff, drained):
+def test_drain_says_so_when_the_layer_cannot_be_reached(staff, drained):
     a_node("a", "web-1", 11)
     drained.answer = Unavailable("away")
     response = staff("drain_node").post(url(DRAIN, "a"))

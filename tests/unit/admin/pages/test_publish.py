@@ -37,7 +37,7 @@ def refusing(monkeypatch):
     return refuse
 
 
-def test_publish_form_begins_with_the_channel_of_its_link(staff):
+def test_publish_form_has_the_channel_of_its_link(staff):
     response = staff("publish_message").get(url(PUBLISH), {"channel": 'orders/"42'})
     assert 'value="orders/&quot;42"' in main_of(response)
 
@@ -68,7 +68,7 @@ def test_publish_sends_the_event(staff):
     assert [p.event for p in captured] == ["paid"]
 
 
-def test_publish_says_so_and_leads_back_to_the_channels(staff, live):
+def test_publish_returns_to_the_channels_with_a_message(staff, live):
     client = staff("publish_message", "view_subscriptionrecord")
     with capture_publications():
         response = client.post(url(PUBLISH), {"channel": "public/news", "payload": "1"})
@@ -76,7 +76,7 @@ def test_publish_says_so_and_leads_back_to_the_channels(staff, live):
     assert said(response) == ["Published to public/news."]
 
 
-def test_publish_stays_where_the_channels_may_not_be_seen(staff):
+def test_publish_returns_to_the_form_without_the_permission_to_see_channels(staff):
     client = staff("publish_message")
     there = url(PUBLISH) + "?channel=public/news"
     with capture_publications():
