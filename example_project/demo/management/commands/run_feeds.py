@@ -24,14 +24,20 @@ class Command(BaseCommand):
                 "no page would receive anything. Set REDIS_URL here and for the server, or use "
                 "`manage.py demo`, which publishes from the server's own process."
             )
-        stopped = threading.Event()
+        # An exception, not `stopped.set()`: a handler that runs while this thread holds the event's
+        # lock would wait for itself.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopped.set())
+            signal.signal(number, signal.default_int_handler)
+        stopped = threading.Event()
         threads = start_feeds(stopped)
         names = ", ".join(feed.__name__ for feed in FEEDS)
-        self.stdout.write(f"Running {names}. Ctrl+C stops them.")
-        self.stdout.flush()
-        stopped.wait()
+        try:
+            self.stdout.write(f"Running {names}. Ctrl+C stops them.")
+            self.stdout.flush()
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            stopped.set()
         for thread in threads:
             # A publication may still be waiting for Redis; the end of the process gives it up.
-            thread.join(END_TIMEOUT_S)
+            thread.join(END_TIMEOUT_S / len(threads))
