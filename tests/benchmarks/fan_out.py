@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.benchmarks.serving import SERVERS, options_of, serve, site
-from tests.support.many_clients import Member, join, join_many, processor_seconds, stamped
+from tests.support.many_clients import RawClient, join, join_many, processor_seconds, stamped
 from tests.support.servers import Server, free_port, run_server
 from tests.support.site import SERVERS as COMMANDS
 from tests.support.site import Site
@@ -41,7 +41,7 @@ async def measure(server: Server, clients: int, *, ours: bool) -> tuple[float, f
     """Deliveries a second, and server microseconds a delivery."""
     received, everybody, expected = 0, asyncio.Event(), clients
 
-    def count(member: Member, frame: bytes) -> None:
+    def count(member: RawClient, frame: bytes) -> None:
         nonlocal received
         received += 1
         if received >= expected:

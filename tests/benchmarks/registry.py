@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from tests.benchmarks import postgres
 from tests.benchmarks.serving import SERVERS, serve, site
-from tests.support.many_clients import Member, join, percentile, processor_seconds, until
+from tests.support.many_clients import RawClient, join, percentile, processor_seconds, until
 from tests.support.servers import Server
 from tests.support.site import Site
 
@@ -47,12 +47,12 @@ class Round:
     figures are its own."""
 
 
-async def arrive(server: Server, count: int, seconds: float) -> tuple[list[Member], Round]:
+async def arrive(server: Server, count: int, seconds: float) -> tuple[list[RawClient], Round]:
     """Connect so many clients at an even pace."""
     loop = asyncio.get_running_loop()
     took: list[float] = []
     late: list[float] = []
-    members: list[Member] = []
+    members: list[RawClient] = []
 
     async def one(number: int) -> None:
         begun = time.perf_counter()

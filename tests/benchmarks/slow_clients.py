@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tests.benchmarks.serving import SERVERS, serve, site
 from tests.support.many_clients import (
-    Member,
+    RawClient,
     age,
     join,
     join_many,
@@ -52,7 +52,7 @@ class Run(NamedTuple):
 async def run(server: Server, slow: int, seconds: float, policy: str) -> Run:
     channel, ages = CHANNELS[policy], []
 
-    def take(member: Member, frame: bytes) -> None:
+    def take(member: RawClient, frame: bytes) -> None:
         seconds = age(frame)
         if seconds is not None:
             ages.append(seconds)

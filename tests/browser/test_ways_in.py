@@ -262,7 +262,7 @@ def other_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def foreign_page(
     request: pytest.FixtureRequest, page: Page, server: Server, other_port: str
 ) -> Page:
-    """A foreign page in the browser of somebody who is logged in."""
+    """A foreign page in the browser of a user who is logged in."""
     log_in(page, server)
     another_host = f"http://localhost:{server.port}/"
     page.goto(another_host if request.param == "another host" else other_port)
@@ -326,7 +326,7 @@ def test_foreign_form_gets_no_ticket(foreign_page: Page, server: Server) -> None
 
 
 def test_ticket_of_our_page_opens_nothing_for_a_foreign_one(page: Page, server: Server) -> None:
-    """A page on another allowed host (localhost is one of ours here) steals a ticket."""
+    """A page on another allowed host (localhost is one here) steals a ticket."""
     log_in(page, server)
     ticket = json.loads(fetch_ticket(page)["body"])["ticket"]
     page.goto(f"http://localhost:{server.port}/")

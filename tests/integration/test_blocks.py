@@ -1,4 +1,4 @@
-"""Whoever is blocked in one process is off in another within a second, and stays off until it is over."""
+"""A block in one process closes connections in another within a second, and refuses new ones until it ends."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from tests.support.databases import own_database, postgres_answers
 from tests.support.members import do, log_in, make_member, node_state, obtain_tokens
 from tests.support.pages import TIMEOUT_S, Page, pages, wait_until
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import Site, made_site
 
 PROMPTLY_S = 1.0
@@ -54,8 +54,7 @@ def servers(
             TRUSTED_PROXIES=["127.0.0.1"],
             CLIENT_ADDRESS_HEADER="X-Forwarded-For",
         ) as site,
-        site.serve("daphne") as a,
-        site.serve("uvicorn") as b,
+        together(site.serve("daphne"), site.serve("uvicorn")) as (a, b),
     ):
         yield Servers(site, a, b)
         for server in (a, b):
@@ -103,7 +102,7 @@ async def turned_away(page: Page) -> None:
 async def fate(server: Server, address: str) -> str:
     """What becomes of a handshake from this address: ``"refused"`` with 403, ``"closed"``, or ``"welcome"``.
 
-    Accepted and then closed is whoever comes while the process still reads the blocks.
+    A client that comes while the process still reads the blocks is accepted and then closed.
     """
     try:
         async with from_address(server, address) as page:
@@ -213,8 +212,8 @@ async def test_block_of_before_holds_from_a_servers_first_handshake_on(
         await turned_away(await open_page(fresh, cookie=cookie, first=""))
     with servers.site.serve("daphne") as fresh:
         await turned_away(await open_page(fresh, cookie=cookie, first=""))
-        await wait_until(lambda: nobody_is_on(fresh), "nothing is left of it")
+        await wait_until(lambda: has_no_connections(fresh), "no connection is left")
 
 
-async def nobody_is_on(server: Server) -> bool:
+async def has_no_connections(server: Server) -> bool:
     return (await node_state(server))["connections"] == 0

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.many_clients import (
-    Member,
-    die_in_the_handshake,
+    RawClient,
     in_turn,
+    reset_in_the_handshake,
     resident,
     until,
     visit_and_close,
-    visit_and_fall_silent,
     visit_and_reset,
+    visit_and_stop_answering,
 )
 from tests.support.servers import Server
 from tests.support.site import Site, insides, login
@@ -51,10 +51,10 @@ async def come_and_go(server: Server, count: int, cookie: str) -> None:
     port, options = server.port, {"headers": [f"Cookie: {cookie}"]}
 
     async def die(number: int) -> None:
-        await die_in_the_handshake(port, number, **options)
+        await reset_in_the_handshake(port, number, **options)
 
     def visit(way):
-        async def one(number: int) -> Member | None:
+        async def one(number: int) -> RawClient | None:
             return await way(port, f"public/{number % 50}", **options)
 
         return one
@@ -62,7 +62,7 @@ async def come_and_go(server: Server, count: int, cookie: str) -> None:
     await in_turn(count, AT_ONCE, die)
     await in_turn(count, AT_ONCE, visit(visit_and_close))
     await in_turn(count, AT_ONCE, visit(visit_and_reset))
-    silent = await in_turn(count, AT_ONCE, visit(visit_and_fall_silent))
+    silent = await in_turn(count, AT_ONCE, visit(visit_and_stop_answering))
     async with asyncio.timeout(30):
         codes = [await member.closed for member in silent]
     assert set(codes) == {4408}

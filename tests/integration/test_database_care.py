@@ -239,7 +239,7 @@ def assert_served(server: Server, bystander: Client) -> None:
 
 
 @pytest.mark.parametrize("hooks", ["sync", "async"])
-def test_slow_hooks_delay_nobody_else(
+def test_slow_hooks_delay_no_other_client(
     server: Server, database: Database, kept: int, hooks: str
 ) -> None:
     with client(server, subprotocol=JSON) as slow, client(server) as bystander:

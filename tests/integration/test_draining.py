@@ -1,4 +1,4 @@
-"""A server that is told to stop sends its clients to another one and then goes."""
+"""A server that is stopped sends its clients to another server, and then ends."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.many_clients import Member, join, until
-from tests.support.servers import Server
+from tests.support.many_clients import RawClient, join, until
+from tests.support.servers import Server, together
 from tests.support.site import Site, get, insides
 
 CLIENTS = 200
@@ -43,19 +43,19 @@ def shared_site(site: Site, redis_url: str, redis_prefix: str) -> Site:
 
 @pytest.fixture
 def pair(shared_site: Site, kind: str) -> Iterator[tuple[Server, Server]]:
-    with shared_site.serve(kind) as first, shared_site.serve(kind) as second:
+    with together(shared_site.serve(kind), shared_site.serve(kind)) as (first, second):
         yield first, second
 
 
 @pytest.fixture
 def server(site: Site, kind: str) -> Iterator[Server]:
-    """Alone, and in a hurry."""
+    """One server with a short grace time."""
     with site.having(realtime=CONFIG | {"DRAIN_GRACE": SHORT_GRACE_S}).serve(kind) as server:
         yield server
 
 
 class Page:
-    """Comes back as its last server says, to whichever server lets it in."""
+    """A client that reconnects after the delay that its last server named, to any server that accepts it."""
 
     def __init__(self, ports: list[int], *, after: float = 0.0) -> None:
         self._ports = ports
@@ -64,10 +64,10 @@ class Page:
         self.codes: list[int] = []
         self.retry_after: list[float] = []
         self.visits: list[set[int]] = []
-        """What it got at each visit."""
-        self.member: Member | None = None
+        """The numbers that it received on each connection."""
+        self.member: RawClient | None = None
         self.port = 0
-        """Of the server that it visits."""
+        """The port that it is connected to."""
 
     async def live(self) -> None:
         await asyncio.sleep(self._after)
@@ -157,11 +157,11 @@ async def test_every_client_is_told_and_comes_back_to_the_other_process(pair, ki
     assert "Traceback" not in first.log(), first.log()[-5_000:]
 
 
-def has(member: Member | None, kind: str) -> bool:
+def has(member: RawClient | None, kind: str) -> bool:
     return member is not None and any(m["type"] == kind for m in member.messages)
 
 
-def numbers(member: Member) -> list[int]:
+def numbers(member: RawClient) -> list[int]:
     return [m["payload"]["n"] for m in member.messages if m["type"] == "message"]
 
 
@@ -178,7 +178,7 @@ def readiness(server: Server) -> int:
     return 200
 
 
-async def test_draining_node_is_not_ready_and_lets_nobody_in(server, kind):
+async def test_draining_node_is_not_ready_and_refuses_connections(server, kind):
     stubborn = await join(server.port, answers=False)
     assert await asyncio.to_thread(readiness, server) == 200
     stubborn.stop_reading()  # holds the drain
@@ -271,9 +271,9 @@ async def _drain_by_hand(site: Site, pair: tuple[Server, Server], everybody: boo
 
 
 def test_realtime_drain_says_that_no_such_node_answers(shared_site):
-    nobody = uuid.uuid4().hex
+    unknown = uuid.uuid4().hex
     result = subprocess.run(
-        [sys.executable, "-m", "django", "realtime_drain", nobody],
+        [sys.executable, "-m", "django", "realtime_drain", unknown],
         env={**os.environ, **shared_site.environment},
         capture_output=True,
         text=True,
@@ -281,7 +281,7 @@ def test_realtime_drain_says_that_no_such_node_answers(shared_site):
         check=False,
     )
     assert result.returncode == 1
-    assert f"Node {nobody} does not respond." in result.stderr
+    assert f"Node {unknown} does not respond." in result.stderr
 
 
 def test_realtime_drain_fails_when_the_layer_is_away(shared_site):

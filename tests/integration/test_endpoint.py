@@ -366,7 +366,7 @@ def test_client_that_closes_is_answered_with_its_code(server: Server) -> None:
 def test_foreign_origin_is_refused_with_403(server: Server, kind: str, origin: str) -> None:
     refused = refusal(server, [("Origin", origin)])
     assert refused.response.status_code == 403
-    if kind == "uvicorn":  # Daphne can send no body of ours
+    if kind == "uvicorn":  # Daphne sends a body of its own
         assert refused.response.body == b"This origin may not connect.\n"
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.databases import own_database
 from tests.support.members import do, log_in, make_member
 from tests.support.pages import Page, pages
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import made_site
 
 LIFETIME_S = 3
@@ -30,8 +30,7 @@ def site(
     with (
         own_database("sqlite", directory) as url,
         made_site(url, redis_url, AUTH_EXPIRING_LEAD=1.0) as members,
-        members.serve("uvicorn") as a,
-        members.serve("daphne") as b,
+        together(members.serve("uvicorn"), members.serve("daphne")) as (a, b),
     ):
         yield a, b
 

@@ -1,6 +1,6 @@
 """What a publication and a connection cost the channel layer and the event loop, counted.
 
-Redis is a private one: its counters are nobody else's.
+The Redis is private, so that its counters show this test's commands alone.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from channels_realtime.nodes.groups import group_name
 from tests.support.clients import TIMEOUT_S, wait_until
 from tests.support.redis_server import private_redis_server
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import SERVERS, Site, publish, state
 
 SUBSCRIBERS = 200
@@ -45,7 +45,7 @@ def pair(site: Site, private_redis: str, layer: str) -> Iterator[tuple[Server, S
     over_redis = site.having(
         realtime=QUIET, SITE_LAYER=layer, SITE_REDIS_URL=private_redis, SITE_REDIS_PREFIX=layer
     )
-    with over_redis.serve("daphne") as first, over_redis.serve("uvicorn") as second:
+    with together(over_redis.serve("daphne"), over_redis.serve("uvicorn")) as (first, second):
         yield first, second
 
 

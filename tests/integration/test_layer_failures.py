@@ -1,6 +1,6 @@
-"""What becomes of connections when the channel layer forgets, breaks off or goes away.
+"""Connections while the channel layer loses groups, breaks off or stops.
 
-Always a Redis of the test's own: these tests flush it, kill its clients and stop it.
+The Redis is private: these tests flush it, kill its clients and stop it.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from tests.support.clients import JSON, Client, client, wait_until
-from tests.support.servers import Server, free_port
+from tests.support.servers import Server, free_port, together
 from tests.support.site import Site, login, publish, state
 
 Pair = tuple[Server, Server]
@@ -89,14 +89,14 @@ def redis_site(site: Site, own_redis: Redis, layer: str) -> Site:
 
 @pytest.fixture(scope="module")
 def pair(redis_site: Site) -> Iterator[Pair]:
-    with redis_site.serve("daphne") as first, redis_site.serve("uvicorn") as second:
+    with together(redis_site.serve("daphne"), redis_site.serve("uvicorn")) as (first, second):
         yield first, second
 
 
 def assert_heard_again(subscribers: list[Client], publisher: Client, channel: str) -> None:
     """Publish numbers until each subscriber has heard one, within the time of a recovery.
 
-    What was published meanwhile may be lost, but nobody hears a number twice or out of order.
+    What was published meanwhile may be lost, but no subscriber hears a number twice or out of order.
     """
     deadline = time.monotonic() + RECOVERY_TIMEOUT_S
     numbers = itertools.count()
@@ -141,7 +141,7 @@ def collect(subscriber: Client, numbers: list[int], timeout: float) -> None:
 
 
 def subscribe_in_time(subscriber: Client, channel: str) -> None:
-    """Subscribe; ``unavailable`` is an answer while the layer makes its connections anew."""
+    """Subscribe; ``unavailable`` is a valid answer while the layer reconnects."""
 
     def subscribed() -> bool:
         reply = subscriber.request("subscribe", channel=channel)

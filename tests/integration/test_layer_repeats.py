@@ -28,7 +28,7 @@ class Receiver:
             self.arrived.set()
 
     def control(self, message: dict[str, Any]) -> None:
-        raise AssertionError(f"nobody sent a control message: {message}")
+        raise AssertionError(f"unexpected control message: {message}")
 
 
 def leaving_the_first(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.clients import JSON
-from tests.support.many_clients import Member, join, join_many, until
+from tests.support.many_clients import RawClient, join, join_many, until
 from tests.support.servers import Server
 from tests.support.site import Site, insides, login
 
@@ -29,7 +29,7 @@ def serving(site: Site, kind: str, **realtime: Any) -> Iterator[Server]:
         yield server
 
 
-async def close(members: list[Member]) -> None:
+async def close(members: list[RawClient]) -> None:
     for member in members:
         member.abort()
     await asyncio.sleep(
@@ -53,7 +53,7 @@ async def test_server_that_is_full_refuses_before_the_accept_and_takes_again_lat
 async def test_storm_does_not_exceed_the_limit(site, kind):
     with serving(site, kind, MAX_CONNECTIONS=20, MAX_CONNECTIONS_PER_ADDRESS=15) as server:
 
-        async def attempt(number: int) -> Member | None:
+        async def attempt(number: int) -> RawClient | None:
             try:
                 return await join(server.port, host=f"127.0.0.{2 + number % 2}")
             except ConnectionError:
@@ -127,7 +127,7 @@ async def test_client_that_is_too_fast_is_refused_then_closed_with_4429(site, ki
 async def test_messages_before_the_welcome_are_not_read_ahead(site, kind):
     """Flow control holds from the accept on, not from the welcome."""
     config = {"SUBSCRIBE_TIMEOUT": 3.0}
-    # A layer that answers nothing: a port where nobody accepts.
+    # A layer that answers nothing: the port accepts no connection.
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.databases import own_database
 from tests.support.members import do, log_in, make_member, node_state
 from tests.support.pages import Page, pages
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import made_site
 
 TABS = 200
@@ -30,8 +30,7 @@ def site(
         made_site(
             url, redis_url, REVOCATION_POLL_INTERVAL=3_600.0, SWEEP_INTERVAL=3_600.0
         ) as members,
-        members.serve("uvicorn") as a,
-        members.serve("uvicorn") as b,
+        together(members.serve("uvicorn"), members.serve("uvicorn")) as (a, b),
     ):
         yield a, b
 
@@ -104,7 +103,7 @@ async def test_revocation_among_a_crowd_costs_what_it_ends(site: tuple[Server, S
             assert await page.closed() == 4401
             spans.append((page.closed_at or 0.0) - started_at)
         started_at = time.time()
-        await do(a, "recheck", channel="open/nobody")
+        await do(a, "recheck", channel="open/unused")
         await crowd_pages[0].round_trip()
         recheck_s = time.time() - started_at
         started_at = time.time()

@@ -1,4 +1,4 @@
-"""Consumers of every mixin on real servers: async, with a handler of their own, and sync."""
+"""Consumers with the mixin on real servers: async, with a handler of its own, and sync."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_step_of_the_howto_is_served(server: Server, number: int) -> None:
         assert frames[0] == {"message": "alice: hello" if number else "hello"}
 
 
-def test_nothing_is_left_of_many_who_come_and_go(server: Server) -> None:
+def test_nothing_is_left_of_many_connections(server: Server) -> None:
     def stable() -> int:
         wait_until(lambda: state(server)["connections"] == 0, "all connections are gone")
         return state(server)["tasks"]
@@ -140,7 +140,7 @@ def test_nothing_is_left_of_many_who_come_and_go(server: Server) -> None:
         with line(server, CONSUMERS[number % 3]) as page:
             ask(page, "subscribe", "lines/many")
             if number % 2:
-                page.connection.socket.close()  # without a word
+                page.connection.socket.close()  # without a close frame
     wait_until(lambda: stable() <= before + 1, "the tasks are gone")
     wait_until(lambda: state(server)["channels"] == 0, "the hub is empty")
     assert get(server, "/state/")

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from channels_realtime.config import Config
 from tests.support.clients import JSON, MSGPACK, TIMEOUT_S, Client, client, wait_until
 from tests.support.proxies import Proxy, haproxy, nginx, seconds
-from tests.support.servers import HOST, Server
+from tests.support.servers import HOST, Server, together
 from tests.support.site import SERVERS, Site, get, publish, state
 
 BEHIND = {"TRUSTED_PROXIES": ["127.0.0.1"], "CLIENT_ADDRESS_HEADER": "X-Forwarded-For"}
@@ -288,8 +288,7 @@ def test_process_that_drains_sends_its_clients_to_the_other(
 ) -> None:
     leaving_well = site.having(realtime={**BEHIND, "DRAIN_RETRY_WINDOW": 0.5})
     with (
-        leaving_well.serve(kind) as first,
-        leaving_well.serve(kind) as second,
+        together(leaving_well.serve(kind), leaving_well.serve(kind)) as (first, second),
         PROXIES[proxy_kind](first, second) as proxy,
     ):
         pages = [stack(proxy.server) for _ in range(6)]
@@ -327,9 +326,9 @@ def stack(server: Server) -> tuple[Client, AbstractContextManager[Client]]:
 def test_new_client_is_let_in_while_one_process_drains(site: Site) -> None:
     """uvicorn says 503, and nginx asks the other; Daphne can only say 403, which is the client's to retry."""
     slowly = {**BEHIND, "DRAIN_GRACE": 10.0, "DRAIN_BATCH_INTERVAL": 5.0}
+    draining, other = (site.having(realtime=realtime) for realtime in (slowly, BEHIND))
     with (
-        site.having(realtime=slowly).serve("uvicorn") as first,
-        site.having(realtime=BEHIND).serve("uvicorn") as second,
+        together(draining.serve("uvicorn"), other.serve("uvicorn")) as (first, second),
         nginx(first, second) as proxy,
         client(first),
     ):

@@ -1,8 +1,8 @@
-"""What real servers write, with our loggers at DEBUG: no token, cookie, ticket or session id.
+"""Logs of real servers with the package's loggers at DEBUG have no token, cookie, ticket or session id.
 
-One known exception is the server's own: uvicorn writes the whole address of a handshake into its
-log, so a token in the query (``QUERY_TOKEN``, off by default and warned of by a system check) stands
-there. So does a ticket, which is worthless by then.
+One exception is known: uvicorn logs the whole URL of a handshake. A token in the query
+(``QUERY_TOKEN``, off by default, and a system check warns of it) is logged. So is a ticket, which is
+used up by then.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def test_ticket_in_the_log_of_a_server_is_worth_nothing(server: Server) -> None:
 
 
 def test_token_in_the_query_is_what_a_server_may_write(server: Server) -> None:
-    """Known, and the reason why ``QUERY_TOKEN`` is off: nothing of ours can keep it out."""
+    """Known, and the reason why ``QUERY_TOKEN`` is off by default: the package cannot prevent it."""
     pk, _ = log_in(server)
     token = make_token(pk, jti="in-the-query")
     assert talk(server, f"/ws/?token={token}") == "welcome"

@@ -1,4 +1,4 @@
-"""Revocation while the database or the channel layer is away: nobody is thrown out for that, nobody stays for it."""
+"""An outage of the database or the channel layer closes no connection and hides no revocation."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.support.databases import own_database, postgres_answers
 from tests.support.forwarder import Forwarder
 from tests.support.members import do, http, key_of, log_in, make_member, obtain_tokens
 from tests.support.pages import Page, pages, wait_until
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import made_site
 
 POLL_INTERVAL_S = 0.5
@@ -73,13 +73,11 @@ async def serving(directory: Path, redis_url: str, conn_max_age: str) -> AsyncIt
                 SITE_DATABASE_URL=moved(url, database.port),
                 SITE_REDIS_URL=moved(redis_url, redis.port),
             )
-            servers = []
-            for site in (through, through, direct):
-                server = site.serve("uvicorn")
-                servers.append(await asyncio.to_thread(server.__enter__))
-                stack.callback(server.__exit__, None, None, None)
+            starts = together(*(site.serve("uvicorn") for site in (through, through, direct)))
+            a, b, direct_server = await asyncio.to_thread(starts.__enter__)
+            stack.callback(starts.__exit__, None, None, None)
             try:
-                yield Site(servers[0], servers[1], servers[2], database, url, redis)
+                yield Site(a, b, direct_server, database, url, redis)
             finally:
                 await database.refuse()
                 await redis.refuse()
@@ -113,7 +111,7 @@ def terminate_backends(url: str) -> int:
 
 
 @pytest.mark.parametrize("site", ["0", "600"], ids=["closed", "kept"], indirect=True)
-async def test_database_away_ends_nobody_and_hides_no_revocation(site: Site) -> None:
+async def test_database_away_closes_no_connection_and_hides_no_revocation(site: Site) -> None:
     async with pages() as open_one:
         member = await make_member(site.a)
         cookie, gone, swept = [await log_in(site.a, member) for _ in range(3)]
@@ -143,7 +141,7 @@ async def test_database_away_ends_nobody_and_hides_no_revocation(site: Site) -> 
             statement=f"DELETE FROM django_session WHERE session_key = '{key_of(swept)}'",
         )
         await is_served(site, stays, "while the database is away")
-        await is_served(site, revoked, "nobody has been told")
+        await is_served(site, revoked, "no process was told")
         for page in (stays, revoked, deleted, by_token):
             await page.round_trip()
 
@@ -161,7 +159,7 @@ async def test_database_away_ends_nobody_and_hides_no_revocation(site: Site) -> 
 
 
 def revocation_sql(key: str) -> str:
-    """The row that another process wrote, whose message was lost."""
+    """The row of a revocation in another process; the message of it was lost."""
     from hashlib import sha256
 
     name = "session:" + sha256(key.encode()).hexdigest()[:40]

@@ -1,4 +1,4 @@
-"""Revocations that meet a handshake in flight, and a reconnect: nobody stays in.
+"""Revocations during a handshake or a reconnect: no revoked connection stays.
 
 Each race is run a thousand times on two processes, as many rounds at once as the machine bears.
 """
@@ -17,7 +17,7 @@ import pytest
 from tests.support.databases import own_database
 from tests.support.members import cookie_of, do, log_in, make_member, node_state, obtain_tokens
 from tests.support.pages import Page, open_page, pages, wait_until
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import Site, made_site
 
 ROUNDS = 1_000
@@ -40,7 +40,7 @@ def members(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @contextmanager
 def serve_two(site: Site) -> Iterator[tuple[Server, Server]]:
-    with site.serve("uvicorn") as a, site.serve("daphne") as b:
+    with together(site.serve("uvicorn"), site.serve("daphne")) as (a, b):
         try:
             yield a, b
         finally:
@@ -74,7 +74,7 @@ async def run_rounds(one: Callable[[int], Awaitable[str]]) -> Counter[str]:
     return outcomes
 
 
-async def nobody_is_on(*servers: Server) -> None:
+async def no_user_is_connected(*servers: Server) -> None:
     """No process holds a connection of a user."""
 
     async def users() -> bool:
@@ -85,7 +85,7 @@ async def nobody_is_on(*servers: Server) -> None:
 
 
 async def outcome(page: Page) -> str:
-    """How a connection whose proof is over ended, or was never begun."""
+    """How a connection with revoked credentials ended, or that it was refused."""
     try:
         if await page.first() == "auth_required":
             return "asked for credentials"
@@ -101,7 +101,7 @@ async def outcome(page: Page) -> str:
         await page.end()
 
 
-async def test_logout_between_reading_and_registering_lets_nobody_stay(
+async def test_logout_between_reading_and_registering_closes_the_connection(
     pair: tuple[Server, Server],
 ) -> None:
     """The authenticator has read the session, the logout is committed, then comes the registration."""
@@ -120,7 +120,7 @@ async def test_logout_between_reading_and_registering_lets_nobody_stay(
     started_at = time.monotonic()
     outcomes = await run_rounds(one)
     print(f"\nlogout in a handshake: {dict(outcomes)} in {time.monotonic() - started_at:.1f} s")
-    await nobody_is_on(a, b)
+    await no_user_is_connected(a, b)
     refused = -already + sum(
         [(await node_state(server))["metrics"]["revoked"] for server in (a, b)]
     )
@@ -130,7 +130,7 @@ async def test_logout_between_reading_and_registering_lets_nobody_stay(
     assert refused == ROUNDS - outcomes["asked for credentials"]
 
 
-async def test_reconnect_at_the_moment_of_the_logout_lets_nobody_stay(
+async def test_reconnect_at_the_moment_of_the_logout_does_not_stay(
     pair: tuple[Server, Server],
 ) -> None:
     """A page that is on, logs out in one process while it connects again to both."""
@@ -154,7 +154,7 @@ async def test_reconnect_at_the_moment_of_the_logout_lets_nobody_stay(
     started_at = time.monotonic()
     outcomes = await run_rounds(one)
     print(f"\nreconnect at a logout: {dict(outcomes)} in {time.monotonic() - started_at:.1f} s")
-    await nobody_is_on(a, b)
+    await no_user_is_connected(a, b)
     assert outcomes["ended before welcome"] + outcomes["ended after welcome"] > ROUNDS / 4
     assert outcomes["broken off"] < ROUNDS / 10
 
@@ -180,7 +180,7 @@ async def three_pages(a: Server, b: Server) -> AsyncIterator[tuple[Any, str, dic
         )
 
 
-async def test_poll_ends_what_no_message_told(members: Site) -> None:
+async def test_poll_closes_connections_when_the_message_was_lost(members: Site) -> None:
     site = members.having(realtime={"REVOCATION_POLL_INTERVAL": POLL_INTERVAL_S}, SITE_LAYER="deaf")
     with serve_two(site) as (a, b):
         async with three_pages(a, b) as (member, cookie, opened):

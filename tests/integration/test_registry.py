@@ -20,7 +20,7 @@ from tests.support.databases import own_database, postgres_answers
 from tests.support.forwarder import Forwarder
 from tests.support.members import do, log_in, make_member, obtain_tokens
 from tests.support.pages import Page, pages, wait_until
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import Site, made_site
 
 LEASE_S = 3
@@ -63,11 +63,8 @@ def serving(kind: str, redis_url: str, directory: Path) -> Iterator[Servers]:
         pytest.skip("no PostgreSQL answers")
     with own_database(database, directory) as url, made_site(url, redis_url, **SETTINGS) as made:
         members = made.having(SITE_LAYER=layer)
-        with (
-            members.serve("daphne") as a,
-            members.serve("uvicorn") as b,
-            members.serve("uvicorn") as c,
-        ):
+        kinds = ("daphne", "uvicorn", "uvicorn")
+        with together(*(members.serve(kind) for kind in kinds)) as (a, b, c):
             yield Servers(kind, members, url, a, b, c)
             for server in (a, b, c):
                 assert "Traceback" not in server.log(), server.log()[-5000:]
@@ -154,7 +151,7 @@ async def test_connections_of_several_users_in_two_processes_are_written(servers
         }
         await opened[2].end()
         await rows_when(servers.c, lambda found: not of_user(found, bob.id), "bob's row gone")
-    await rows_when(servers.c, lambda found: found["all_connections"] == 0, "nobody is there")
+    await rows_when(servers.c, lambda found: found["all_connections"] == 0, "no row is left")
 
 
 async def test_other_channels_are_written(servers: Servers) -> None:
@@ -248,7 +245,7 @@ async def test_rows_of_a_process_that_is_stopped_are_gone_at_once(
 
 
 class Outage:
-    """A site whose database can be taken from its two processes; ``direct`` has it all the time."""
+    """Two processes with a database that can be taken away; ``direct`` keeps its own way to it."""
 
     def __init__(self, a: Server, b: Server, direct: Server) -> None:
         self.a = a
@@ -273,11 +270,8 @@ async def outage(kind: str, redis_url: str, directory: Path) -> AsyncIterator[Ou
             stack.push_async_callback(forwarder.refuse)
             moved = parts._replace(netloc=f"{parts.username}@127.0.0.1:{forwarder.port}")
             through = direct.having(SITE_DATABASE_URL=moved.geturl())
-        found = Outage(
-            await entered(stack, through.serve("daphne")),
-            await entered(stack, through.serve("uvicorn")),
-            await entered(stack, direct.serve("uvicorn")),
-        )
+        starts = through.serve("daphne"), through.serve("uvicorn"), direct.serve("uvicorn")
+        found = Outage(*await entered(stack, together(*starts)))
         if forwarder is not None:
             found.begin, found.end = cut(forwarder, way)
         else:
@@ -307,7 +301,7 @@ def cut(forwarder: Forwarder, way: str) -> Ways:
 
 
 def locked(url: str) -> Ways:
-    """Somebody else writes, and does not come to an end."""
+    """Another connection holds the write lock."""
     holder: list[sqlite3.Connection] = []
 
     async def begin() -> None:
@@ -334,7 +328,7 @@ def locked(url: str) -> Ways:
         "postgres-core-refuses",
     ],
 )
-async def test_database_that_is_away_touches_nobody_and_is_caught_up_with(
+async def test_database_that_is_away_affects_no_client_and_is_caught_up_with(
     kind: str, redis_url: str, tmp_path: Path
 ) -> None:
     if kind.startswith("postgres") and not postgres_answers():
@@ -382,7 +376,7 @@ async def test_database_that_is_away_touches_nobody_and_is_caught_up_with(
             4 * LEASE_S + WRITTEN_S,
         )
         assert set(found["nodes"]) == set(before["nodes"])
-        # Every later publication comes too: nobody was taken out of a group.
+        # Every later publication comes too: no connection was taken out of a group.
         for number in range(10):
             await do_publish(servers.direct, (*staying, *coming), f"later {number}")
             await asyncio.sleep(LEASE_S / 10)  # not a wait for anything: time for a sweep
@@ -416,7 +410,7 @@ async def test_registry_may_be_off_or_sampled(
             await asyncio.sleep(2.5)  # not a wait for anything: rows would be written by then
             found = await rows(server)
             assert len(found["connections"]) in expected
-            # Whoever is not written down can be acted upon all the same.
+            # Operations reach connections without a row as well.
             (node,) = found["alive"]
             answer = await do(server, "operate", verb="nodes")
             assert [(report["record"], report["answer"]["connections"]) for report in answer] == [

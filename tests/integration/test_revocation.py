@@ -1,4 +1,4 @@
-"""Whoever may not be there now is off, in another process, within a second of the commit.
+"""A revocation closes connections in another process within a second of the commit.
 
 Every cause is tried through HTTP in one process against connections that another one holds.
 """
@@ -26,7 +26,7 @@ from tests.support.members import (
     obtain_tokens,
 )
 from tests.support.pages import Page, pages
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import Site, made_site
 
 PROMPTLY_S = 1.0
@@ -70,7 +70,7 @@ def serving(kind: str, redis_url: str, directory: Path) -> Iterator[Servers]:
         made_site(url, redis_url, REVOCATION_POLL_INTERVAL=NEVER_S, SWEEP_INTERVAL=NEVER_S) as made,
     ):
         members = made.having(SITE_LAYER=layer)
-        with members.serve("daphne") as a, members.serve("uvicorn") as b:
+        with together(members.serve("daphne"), members.serve("uvicorn")) as (a, b):
             servers = Servers(kind, members, a, b)
             yield servers
             assert_nothing_failed(a, b)
@@ -247,7 +247,7 @@ async def test_password_change_ends_all_connections_of_before(scene: Scene) -> N
     await stays_out(scene.servers.b, scene, cookie=cookie)
 
 
-async def test_password_set_by_somebody_else_ends_all_connections(scene: Scene) -> None:
+async def test_password_set_by_staff_ends_all_connections(scene: Scene) -> None:
     cookie = await scene.by_session("a session")
     tokens = await scene.by_token("a token")
     scene.pages["both"] = await scene.open(scene.servers.b, cookie=cookie)
@@ -368,7 +368,7 @@ async def test_rotation_ends_nothing(scene: Scene, stock: bool) -> None:
 
 
 async def spent(scene: Scene) -> dict[str, str]:
-    """Tokens whose refresh token was rotated away."""
+    """Tokens of a login after its refresh token was rotated."""
     tokens = await obtain_tokens(scene.servers.a, scene.member)
     await rotate(scene, tokens["refresh"])
     return tokens

@@ -1,4 +1,4 @@
-"""Clients that do not read, or that write faster than they are served: they pay, nobody else does."""
+"""Clients that do not read, or that write faster than they are served, affect no other client."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.many_clients import (
-    Member,
+    RawClient,
     age,
     join,
     join_many,
@@ -39,18 +39,18 @@ _alone: dict[int, float] = {}
 
 
 class Ages:
-    """The ages of what a crowd receives, in seconds."""
+    """The ages, in seconds, of the messages that many clients receive."""
 
     def __init__(self) -> None:
         self.found: list[float] = []
 
-    def take(self, member: Member, frame: bytes) -> None:
+    def take(self, member: RawClient, frame: bytes) -> None:
         seconds = age(frame)
         if seconds is not None:
             self.found.append(seconds)
 
 
-async def publish_paced(publisher: Member, channel: str, count: int) -> None:
+async def publish_paced(publisher: RawClient, channel: str, count: int) -> None:
     loop = asyncio.get_running_loop()
     start = loop.time()
     for number in range(count):
@@ -59,8 +59,10 @@ async def publish_paced(publisher: Member, channel: str, count: int) -> None:
         await asyncio.sleep(max(0.0, start + (number + 1) * PACE_S - loop.time()))
 
 
-async def measure(server: Server, channel: str, slow: int) -> tuple[list[float], list[Member], int]:
-    """Publish to a crowd with so many that do not read.
+async def measure(
+    server: Server, channel: str, slow: int
+) -> tuple[list[float], list[RawClient], int]:
+    """Publish to many clients, ``slow`` of which do not read.
 
     Returns:
         the ages of what the others got, the slow ones, and by how much the process grew.
@@ -88,7 +90,9 @@ async def measure(server: Server, channel: str, slow: int) -> tuple[list[float],
     ("channel", "policy"),
     [("public/slow", "close"), ("lossy/slow", "drop_oldest"), ("newest/slow", "latest")],
 )
-async def test_slow_clients_end_as_their_policy_says_and_delay_nobody(server, channel, policy):
+async def test_slow_clients_end_as_their_policy_says_and_delay_no_other_client(
+    server, channel, policy
+):
     if server.port not in _alone:
         ages, _, _ = await measure(server, channel, 0)
         _alone[server.port] = percentile(ages, 0.99)
@@ -119,7 +123,7 @@ async def test_slow_clients_end_as_their_policy_says_and_delay_nobody(server, ch
     await until(lambda: insides(server)["connections"] == 0, "all are gone")
 
 
-def numbers(member: Member) -> list[int]:
+def numbers(member: RawClient) -> list[int]:
     return [m["payload"]["n"] for m in member.messages if m["type"] == "message"]
 
 

@@ -1,4 +1,4 @@
-"""Many WebSocket clients in one event loop, each a bare protocol: they may stop reading, vanish or stay silent.
+"""Many WebSocket clients in one event loop, each a bare protocol: they can stop reading, vanish or stay silent.
 
 For tests and benchmarks of how a server treats clients in numbers; ``clients`` has the one for a conversation.
 """
@@ -20,7 +20,7 @@ Message = dict[str, Any]
 _CLOSE, _PING, _PONG = 8, 9, 10
 
 
-class Member(asyncio.Protocol):
+class RawClient(asyncio.Protocol):
     """One client; make it with ``join``.
 
     Args:
@@ -29,7 +29,7 @@ class Member(asyncio.Protocol):
     """
 
     def __init__(
-        self, on_frame: Callable[["Member", bytes], None] | None = None, *, answers: bool = True
+        self, on_frame: Callable[["RawClient", bytes], None] | None = None, *, answers: bool = True
     ) -> None:
         loop = asyncio.get_running_loop()
         self.on_frame = on_frame
@@ -64,7 +64,7 @@ class Member(asyncio.Protocol):
             if end < 0:
                 return
             self._head = False
-            if not self.status.done():  # whoever asked may have given up
+            if not self.status.done():  # the caller may have given up
                 self.status.set_result(int(self._buffer[9:12]))
             del self._buffer[: end + 4]
         self._take_frames()
@@ -133,7 +133,7 @@ class Member(asyncio.Protocol):
         self._write(1, json.dumps(message).encode())
 
     def stop_reading(self) -> None:
-        """Take nothing any more."""
+        """Stop reading from the socket."""
         self.transport.pause_reading()
 
     def read_on(self) -> None:
@@ -198,12 +198,12 @@ async def join(
     path: str = "/ws/",
     subprotocol: str | None = JSON,
     headers: Iterable[str] = (),
-    on_frame: Callable[[Member, bytes], None] | None = None,
+    on_frame: Callable[[RawClient, bytes], None] | None = None,
     answers: bool = True,
     receive_buffer: int | None = None,
     host: str = HOST,
     welcomed: bool = True,
-) -> Member:
+) -> RawClient:
     """Connect one client.
 
     Args:
@@ -222,7 +222,7 @@ async def join(
     found.bind((host, 0))
     async with asyncio.timeout(TIMEOUT_S):
         await loop.sock_connect(found, (HOST, port))
-        _, member = await loop.create_connection(lambda: Member(answers=answers), sock=found)
+        _, member = await loop.create_connection(lambda: RawClient(answers=answers), sock=found)
         member.transport.write(handshake(port, path, subprotocol, headers))
         status = await member.status
         if status != 101:
@@ -233,11 +233,11 @@ async def join(
     return member
 
 
-async def join_many(port: int, count: int, *, at_once: int = 50, **options: Any) -> list[Member]:
+async def join_many(port: int, count: int, *, at_once: int = 50, **options: Any) -> list[RawClient]:
     """Connect clients, some at a time."""
     turn = asyncio.Semaphore(at_once)
 
-    async def one() -> Member:
+    async def one() -> RawClient:
         async with turn:
             return await join(port, **options)
 
@@ -317,7 +317,7 @@ async def visit_and_reset(port: int, channel: str, **options: Any) -> None:
     member.reset()
 
 
-async def visit_and_fall_silent(port: int, channel: str, **options: Any) -> Member:
+async def visit_and_stop_answering(port: int, channel: str, **options: Any) -> RawClient:
     """Connect, subscribe, and answer nothing any more, as behind a cable that was pulled."""
     member = await join(port, **options)
     await member.subscribe(channel)
@@ -325,10 +325,10 @@ async def visit_and_fall_silent(port: int, channel: str, **options: Any) -> Memb
     return member
 
 
-async def die_in_the_handshake(port: int, number: int, **options: Any) -> None:
+async def reset_in_the_handshake(port: int, number: int, **options: Any) -> None:
     """End with RST before the request is complete, or before its answer was read."""
     loop = asyncio.get_running_loop()
-    _, member = await loop.create_connection(Member, HOST, port)
+    _, member = await loop.create_connection(RawClient, HOST, port)
     request = handshake(port, "/ws/", JSON, options.get("headers", ()))
     member.transport.write(request if number % 2 else request[: number % len(request) or 1])
     member.reset()

@@ -19,7 +19,7 @@ Message = dict[str, Any]
 
 
 class Page:
-    """One connection, read all the time; it notes when what came.
+    """One connection, read all the time; it notes when each message came.
 
     Args:
         connection: open.
@@ -140,7 +140,7 @@ async def open_page(
     query: str = "",
     first: str = "welcome",
 ) -> Page:
-    """A connection whose first message has come: ``welcome``, ``auth_required``, or any for ''."""
+    """A connection, after its first message: ``welcome``, ``auth_required``, or any for ''."""
     headers = []
     if cookie is not None:
         headers.append(("Cookie", cookie))
@@ -164,7 +164,7 @@ async def open_page(
 
 @asynccontextmanager
 async def pages() -> AsyncIterator[Callable[..., Any]]:
-    """``open_page``, whose connections end with the block."""
+    """``open_page``; its connections end with the block."""
     opened: list[Page] = []
 
     async def open_one(*args: Any, **kwargs: Any) -> Page:

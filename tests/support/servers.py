@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody has, below those that the system gives to outgoing connections.
+    """A free port, below those that the system gives to outgoing connections.
 
     One of the system's choice (`bind` to 0) is out of that range, and tests that open thousands of
     connections take it before the server that it is for has started.
@@ -107,6 +108,24 @@ def run_server(
             yield server
         finally:
             stop(server)
+
+
+@contextmanager
+def together(*starts: AbstractContextManager[Server]) -> Iterator[tuple[Server, ...]]:
+    """Servers that start, and end, at the same time.
+
+    Args:
+        starts: of ``run_server``, each not yet entered.
+    """
+    with ThreadPoolExecutor(len(starts)) as pool:
+        entered = [pool.submit(start.__enter__) for start in starts]
+        try:
+            yield tuple(each.result() for each in entered)
+        finally:
+            running = [s for s, e in zip(starts, entered, strict=True) if e.exception() is None]
+            ended = [pool.submit(start.__exit__, None, None, None) for start in running]
+            for each in ended:
+                each.result()
 
 
 def stop(server: Server, *, timeout_s: float = STOP_TIMEOUT_S) -> int:

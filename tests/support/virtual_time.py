@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when everybody waits: hours in milliseconds, no sleeps."""
+"""An event loop that jumps to its next timer instead of waiting: hours pass in milliseconds."""
 
 from __future__ import annotations
 
