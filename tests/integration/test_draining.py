@@ -143,6 +143,7 @@ async def test_every_client_is_told_and_comes_back_to_the_other_process(pair, ki
         await until(
             lambda: all(numbers(p.member)[-1:] == [last] for p in pages), "all have the last", 30
         )
+    publisher.abort()
     assert status in (0, -signal.SIGTERM)
     assert took < GRACE_S
     assert [page.codes for page in pages] == [[4503]] * CLIENTS

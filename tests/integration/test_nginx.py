@@ -1,5 +1,6 @@
 """The shipped proxy configurations, nginx's and HAProxy's, in front of real servers."""
 
+import itertools
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -185,10 +187,32 @@ def idle(page: Client, duration: float) -> None:
         page.receive(timeout=duration)
 
 
-def test_idle_client_outlives_the_proxys_timeout(site: Site, kind: str, proxy_kind: str) -> None:
+Check = Callable[[Site, str, str], None]
+
+
+@pytest.fixture(scope="module")
+def with_every_proxy(
+    site: Site,
+) -> Iterator[Callable[[Check], dict[tuple[str, str], Future[None]]]]:
+    """Runs a check with every server behind every proxy at the same time, because it waits for long."""
+    combinations = list(itertools.product(SERVERS, PROXIES))
+    with ThreadPoolExecutor(len(combinations)) as pool:
+        yield lambda check: {each: pool.submit(check, site, *each) for each in combinations}
+
+
+@pytest.fixture(scope="module")
+def idle_clients(with_every_proxy):
+    return with_every_proxy(idle_client_outlives_the_timeout)
+
+
+def test_idle_client_outlives_the_proxys_timeout(idle_clients, kind: str, proxy_kind: str) -> None:
+    idle_clients[kind, proxy_kind].result()
+
+
+def idle_client_outlives_the_timeout(site: Site, kind: str, proxy_kind: str) -> None:
     heartbeat = {**BEHIND, "HEARTBEAT_INTERVAL": 1.0}
     with (
-        # Without the server's own pings, so that it is ours that keep it.
+        # Without the server's own pings, so that the package's keep it.
         site.having(realtime=heartbeat).serve(kind, PINGS[kind], "3600") as behind,
         PROXIES[proxy_kind](behind, changes=SCALED[proxy_kind]) as proxy,
         client(proxy.server, subprotocol=JSON, ping_interval=None) as page,
@@ -202,7 +226,18 @@ def test_idle_client_outlives_the_proxys_timeout(site: Site, kind: str, proxy_ki
         assert page.request("ping")["type"] == "pong"
 
 
-def test_bare_page_is_kept_by_the_servers_own_pings(site: Site, kind: str, proxy_kind: str) -> None:
+@pytest.fixture(scope="module")
+def idle_bare_pages(with_every_proxy):
+    return with_every_proxy(bare_page_is_kept)
+
+
+def test_bare_page_is_kept_by_the_servers_own_pings(
+    idle_bare_pages, kind: str, proxy_kind: str
+) -> None:
+    idle_bare_pages[kind, proxy_kind].result()
+
+
+def bare_page_is_kept(site: Site, kind: str, proxy_kind: str) -> None:
     with (
         site.having(realtime=BEHIND).serve(kind, PINGS[kind], "1") as behind,
         PROXIES[proxy_kind](behind, changes=SCALED[proxy_kind]) as proxy,
