@@ -1,4 +1,4 @@
-"""The site as a server runs it: its static files, and channels of nearly any name."""
+"""The ASGI application of the site, with static files and a channel with a hostile name."""
 
 import os
 
@@ -14,7 +14,7 @@ from channels_realtime.asgi import get_realtime_application  # noqa: E402
 
 @register("javascript:<path:rest>")
 class HostileChannel(Channel):
-    """As dangerous a name as the grammar of names lets through."""
+    """The most dangerous name that is a valid channel name."""
 
     public = True
 

@@ -1,4 +1,4 @@
-"""One site with the admin in two processes, and a crowd of WebSocket clients that live in a thread of their own."""
+"""One site with the admin in two processes, and WebSocket clients in a thread of their own."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ APPLICATION = "tests.browser.admin_asgi:application"
 STAFF: dict[str, list[str] | None] = {
     "root": None,
     "support": ["view_connectionrecord"],
-    "nobody": [],
+    "newcomer": [],
 }
-"""Who works there, with what they may do; None for everything."""
+"""Staff with their permissions; None for all permissions."""
 
 REALTIME = {
     "ALLOW_ANONYMOUS": True,
@@ -43,7 +43,7 @@ REALTIME = {
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with an account and a login session."""
+    """A user with a login session."""
 
     id: str
     name: str
@@ -65,7 +65,7 @@ class AdminSite:
 
     @contextmanager
     def third(self) -> Iterator[Server]:
-        """One more process of it."""
+        """One more process of the site."""
         with _serve(self.environment, "uvicorn") as server:
             yield server
 
@@ -111,7 +111,7 @@ class Client:
     crowd: Crowd = field(repr=False)
     page: Page = field(repr=False)
     name: str
-    """What it calls itself (``X-Client-ID``)."""
+    """Its client id (``X-Client-ID``)."""
 
     server: Server = field(repr=False)
     user: str
@@ -134,7 +134,7 @@ class Client:
         )
 
     def wait_for_notice(self, text: str) -> None:
-        """A word from the operator."""
+        """Wait for a notice with this text."""
         self.crowd.run(
             self.page.until(
                 lambda m: m.get("event") == "notice" and m["payload"] == {"text": text}, text
@@ -145,7 +145,7 @@ class Client:
         return any(message["type"] == kind for message in self.page.messages)
 
     def close_code(self) -> int:
-        """Of the close that must come."""
+        """Wait for the close; returns its code."""
         return self.crowd.run(self.page.closed())
 
     @property
@@ -154,7 +154,7 @@ class Client:
         return self.page.closed_at
 
     def is_served(self) -> None:
-        """Raises unless it is answered."""
+        """Raise unless the server answers a request."""
         self.crowd.run(self.page.round_trip())
 
     def end(self) -> None:
@@ -175,7 +175,7 @@ async def _subscribe(page: Page, channel: str) -> None:
 
 
 class Crowd:
-    """Opens connections, and ends them with the block."""
+    """Opens connections, and closes them at the end of the block."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -194,7 +194,7 @@ class Crowd:
 
     @contextmanager
     def of_one_test(self) -> Iterator[None]:
-        """What is opened in the block ends with it."""
+        """Connections opened in the block are closed at its end."""
         known = len(self._clients)
         try:
             yield
@@ -203,7 +203,7 @@ class Crowd:
             del self._clients[known:]
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Its result."""
+        """Run a coroutine; returns its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(2 * TIMEOUT_S)
 
     def do(self, server: Server, what: str, **query: str) -> Any:
@@ -211,16 +211,16 @@ class Crowd:
         return self.run(do(server, what, **query))
 
     def open(self, server: Server, name: str, **options: Any) -> Client:
-        """One connection that has been welcomed. Options: of ``_open`` and ``_connect``."""
+        """One open connection. Options: of ``_open`` and ``_connect``."""
         client: Client = self.run(self._open(server, name, **options))
         return client
 
-    def code_at_the_door(self, server: Server, **options: Any) -> int | None:
-        """The code with which a connection is closed, or its handshake refused; None for a welcome."""
+    def code_at_the_handshake(self, server: Server, **options: Any) -> int | None:
+        """The code with which a connection is closed or its handshake denied; None for a welcome."""
 
-        async def knock() -> int | None:
+        async def attempt() -> int | None:
             try:
-                page = await self._connect(server, "at-the-door", **options)
+                page = await self._connect(server, "at-the-handshake", **options)
             except InvalidStatus as refused:
                 return refused.response.status_code
             if await page.first() == "welcome":
@@ -228,7 +228,7 @@ class Crowd:
                 return None
             return await page.closed()
 
-        code: int | None = self.run(knock())
+        code: int | None = self.run(attempt())
         return code
 
     def open_all(self, wanted: Sequence[dict[str, Any]]) -> list[Client]:

@@ -1,4 +1,4 @@
-"""Who works and who visits at the admin's site: written once, by ``manage.py shell``."""
+"""The staff and the visitors of the site, created by ``manage.py shell``."""
 
 import json
 
@@ -9,8 +9,12 @@ from tests.site.members.views import _log_in
 
 
 def make(names, viewers):
-    """Print as JSON the id and the login session's key of each name; one that is staff can do all
-    unless it has its permissions named."""
+    """Create these users; print each user's id and login session key as JSON.
+
+    Args:
+        names: visitors.
+        viewers: staff, with the codenames of their permissions; None for a superuser.
+    """
     made = {}
     for name in names:
         user = get_user_model().objects.create_user(name)

@@ -1,4 +1,4 @@
-"""The members' pages and the admin, with no script or style allowed that stands in a page.
+"""The members' pages and the admin, with a policy against inline scripts and styles.
 
 No origin is refused.
 """
@@ -12,7 +12,7 @@ POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 
 
 
 def strict_policy(get_response):
-    """Middleware: what the pages of the admin must do with."""
+    """Middleware that adds the policy to every response."""
 
     def middleware(request):
         response = get_response(request)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
 CROWD = 24
-"""Connections on both processes together; works with 300 as well."""
+"""Connections on both processes together; 300 work as well."""
 
 TIMEOUT_MS = 15_000
 AT_ONCE_S = 1.0
@@ -33,7 +33,7 @@ OVERVIEW = "/admin/channels_realtime/samplerecord/"
 BLOCKS = "/admin/channels_realtime/blockrecord/"
 
 VISITORS = ("ann", "ben", "cleo", "dan", "eve", "finn")
-"""Those of the crowd. Who is revoked or blocked is somebody else."""
+"""The users of the crowd. The tests revoke and block ``OTHERS``."""
 
 OTHERS = ("vera", "walt", "xena", "yann", "zoe", "mary", "\u202e<script>window.__pwned=1</script>")
 
@@ -79,7 +79,7 @@ def crowd(lasting_crowd: Crowd) -> Iterator[Crowd]:
 
 @pytest.fixture(scope="module")
 def everybody(site: AdminSite, lasting_crowd: Crowd) -> list[Client]:
-    """Six users and a few without a name, half of them on each process; there for all tests."""
+    """Six users and a few anonymous clients, half of them on each process, for all tests."""
     crowd = lasting_crowd
     browsers = list(BROWSERS.values())
     tokens = {
@@ -105,8 +105,8 @@ def everybody(site: AdminSite, lasting_crowd: Crowd) -> list[Client]:
     return crowd.open_all(wanted)
 
 
-class Desk:
-    """Staff before a browser, and what went wrong there."""
+class StaffBrowser:
+    """Browser pages of staff, and the problems that they had."""
 
     def __init__(self, browser: Browser, site: AdminSite) -> None:
         self.browser = browser
@@ -118,7 +118,7 @@ class Desk:
         self._scriptless: set[BrowserContext] = set()
 
     def sign_in(self, name: str = "root", **options: Any) -> Page:
-        """A page of somebody who has logged in. Options: of the browser's context.
+        """A page of a logged-in user. Options: of the browser context.
 
         Tests share the contexts, and with them what the browser has cached.
         """
@@ -135,7 +135,7 @@ class Desk:
         return self._contexts[key].new_page()
 
     def assert_harmless(self) -> None:
-        """No page ran what a client wrote, nor complained of anything."""
+        """No page ran a script of a client or had a problem."""
         for context in self.browser.contexts:
             for page in context.pages:
                 if context not in self._scriptless and page.url.startswith("http"):
@@ -181,21 +181,21 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def office(chromium: Browser, site: AdminSite) -> Desk:
-    return Desk(chromium, site)
+def staff_browser(chromium: Browser, site: AdminSite) -> StaffBrowser:
+    return StaffBrowser(chromium, site)
 
 
 @pytest.fixture
-def desk(office: Desk, request: pytest.FixtureRequest) -> Iterator[Desk]:
-    """Cleared before the test; at its end nothing has gone wrong on it."""
+def staff(staff_browser: StaffBrowser, request: pytest.FixtureRequest) -> Iterator[StaffBrowser]:
+    """Closes all pages after the test, which fails if one had a problem."""
     failed = request.session.testsfailed
     try:
-        yield office
-        office.assert_harmless()
+        yield staff_browser
+        staff_browser.assert_harmless()
     finally:
         if request.session.testsfailed > failed:
-            _picture_all(office.browser, request.node.name)
-        office.leave()
+            _picture_all(staff_browser.browser, request.node.name)
+        staff_browser.leave()
 
 
 def _picture_all(browser: Browser, name: str) -> None:
@@ -209,7 +209,7 @@ def _picture_all(browser: Browser, name: str) -> None:
 
 
 def shoot(page: Page, name: str) -> None:
-    """A picture for the eye, where ``SCREENSHOTS`` names a directory."""
+    """Take a screenshot, if ``SCREENSHOTS`` names a directory."""
     if directory := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=Path(directory) / f"{name}.png", full_page=True)
 
@@ -222,7 +222,7 @@ def wait_for_state(page: Page, state: str) -> None:
 
 
 def mark(page: Page) -> None:
-    """So that a reload would be noticed."""
+    """Mark the document, to notice a reload."""
     page.evaluate("window.__sameDocument = true")
 
 
@@ -235,7 +235,7 @@ def row_of(page: Page, client: Client) -> Locator:
 
 
 def names_shown(page: Page) -> set[str]:
-    """What the listed connections call themselves, but for the staff's own."""
+    """The client ids in the list; the connections of staff have none."""
     cells = page.locator("#result_list .field-shown_client_id bdi").all_text_contents()
     return set(cells)
 
@@ -277,11 +277,13 @@ def overflow(page: Page) -> int:
 # -- the list --------------------------------------------------------------------------------------
 
 
-def test_list_shows_user_address_server_and_channels(desk: Desk, everybody: list[Client]) -> None:
-    page = desk.sign_in()
-    desk.open_list(page, desk.site.a, "?all=")
+def test_list_shows_user_address_server_and_channels(
+    staff: StaffBrowser, everybody: list[Client]
+) -> None:
+    page = staff.sign_in()
+    staff.open_list(page, staff.site.a, "?all=")
     wait_for_names(page, {client.name for client in everybody})
-    # As many pages of staff as look at it are connected themselves.
+    # The pages of staff that show the list are connected too.
     page.wait_for_function(
         """least => {
             const rows = document.querySelectorAll('#result_list tbody tr').length;
@@ -311,17 +313,17 @@ def test_list_shows_user_address_server_and_channels(desk: Desk, everybody: list
     assert page.text_content("#realtime-live-state") == "Live: this list updates automatically."
     user_link = row_of(page, everybody[0]).locator(".field-shown_user a")
     assert user_link.get_attribute("href") == (
-        f"/admin/auth/user/{desk.site.people[everybody[0].user].id}/change/"
+        f"/admin/auth/user/{staff.site.people[everybody[0].user].id}/change/"
     )
     assert overflow(page) == 0
     shoot(page, "list")
 
 
 def test_search_finds_by_user_channel_client_id_and_address(
-    desk: Desk, everybody: list[Client]
+    staff: StaffBrowser, everybody: list[Client]
 ) -> None:
-    page = desk.sign_in()
-    desk.open_list(page, desk.site.b)
+    page = staff.sign_in()
+    staff.open_list(page, staff.site.b)
     of_cleo = {client.name for client in everybody if client.user == "cleo"}
     at_cleos = {client.name for client in everybody if client.address.startswith("10.1.2.")}
     for text, wanted in (
@@ -340,14 +342,14 @@ def test_search_finds_by_user_channel_client_id_and_address(
     assert page.text_content("#realtime-empty p") == "No connections match."
 
 
-def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> None:
-    page = desk.sign_in()
+def test_each_filter_narrows_the_list(staff: StaffBrowser, everybody: list[Client]) -> None:
+    page = staff.sign_in()
     names = {client.name for client in everybody}
-    host_and_pid = re.compile(rf":{desk.site.b.process.pid}$")
+    host_and_pid = re.compile(rf":{staff.site.b.process.pid}$")
     by_link: list[tuple[str, str | re.Pattern[str], set[str]]] = [
         ("transport", "WebSocket", names),
         ("transport", "long polling", set()),
-        ("process", host_and_pid, {c.name for c in everybody if c.server is desk.site.b}),
+        ("process", host_and_pid, {c.name for c in everybody if c.server is staff.site.b}),
         ("authentication", "token", {c.name for c in everybody if c.method == "jwt"}),
         (
             "authentication",
@@ -358,7 +360,7 @@ def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> No
         ("connect time", "More than a day ago", set()),
     ]
     for title, choice, wanted in by_link:
-        page.goto(desk.site.a.url(LIST + "?all=&q=crowd-"))
+        page.goto(staff.site.a.url(LIST + "?all=&q=crowd-"))
         links = page.locator(f"#changelist-filter [data-filter-title='{title}'] a")
         links.filter(has_text=choice).click()
         page.wait_for_url(lambda url: url.count("=") > 2)
@@ -367,10 +369,10 @@ def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> No
     at_dans = {client.name for client in everybody if client.address.startswith("10.1.3.")}
     for field, text, wanted in (
         ("user", "dan", of_dan),
-        ("user", desk.site.people["dan"].id, of_dan),
+        ("user", staff.site.people["dan"].id, of_dan),
         ("channel", "open/dan", at_dans),
     ):
-        page.goto(desk.site.a.url(LIST))
+        page.goto(staff.site.a.url(LIST))
         page.fill(f"#changelist-filter input[name={field}]", text)
         page.press(f"#changelist-filter input[name={field}]", "Enter")
         page.wait_for_url(lambda url, field=field: f"{field}=" in url)
@@ -383,17 +385,22 @@ def test_each_filter_narrows_the_list(desk: Desk, everybody: list[Client]) -> No
     wait_for_names(page, names)
 
 
-def test_list_shows_changes_in_the_other_process_without_a_reload(desk: Desk, crowd: Crowd) -> None:
+def test_list_shows_changes_in_the_other_process_without_a_reload(
+    staff: StaffBrowser, crowd: Crowd
+) -> None:
     stays, goes = crowd.open_all(
-        [{"server": server, "name": f"live-{server.port}"} for server in (desk.site.a, desk.site.b)]
+        [
+            {"server": server, "name": f"live-{server.port}"}
+            for server in (staff.site.a, staff.site.b)
+        ]
     )
-    page = desk.sign_in()
-    desk.open_list(page, desk.site.a, "?q=live-")
+    page = staff.sign_in()
+    staff.open_list(page, staff.site.a, "?q=live-")
     wait_for_names(page, {stays.name, goes.name})
     row_of(page, stays).locator("input.action-select").check()
     page.focus("#searchbar")
 
-    comes = crowd.open(desk.site.b, "live-new", channels=["open/lobby"])
+    comes = crowd.open(staff.site.b, "live-new", channels=["open/lobby"])
     wait_for_names(page, {stays.name, goes.name, comes.name})
     goes.end()
     wait_for_names(page, {stays.name, comes.name})
@@ -402,7 +409,7 @@ def test_list_shows_changes_in_the_other_process_without_a_reload(desk: Desk, cr
     assert page.text_content("span.action-counter") == "1 of 2 selected"
     assert page.evaluate("document.activeElement.id") == "searchbar"
 
-    # The boxes that came by themselves do what Django's own do.
+    # New checkboxes work like those of Django.
     page.check("#action-toggle")
     assert page.text_content("span.action-counter") == "2 of 2 selected"
     assert row_of(page, comes).locator("input.action-select").is_checked()
@@ -417,12 +424,14 @@ def test_list_shows_changes_in_the_other_process_without_a_reload(desk: Desk, cr
     assert is_same_document(page)
 
 
-def test_list_works_without_javascript(desk: Desk, everybody: list[Client], crowd: Crowd) -> None:
-    page = desk.sign_in(java_script_enabled=False)
-    client = crowd.open(desk.site.b, "plain-1")
+def test_list_works_without_javascript(
+    staff: StaffBrowser, everybody: list[Client], crowd: Crowd
+) -> None:
+    page = staff.sign_in(java_script_enabled=False)
+    client = crowd.open(staff.site.b, "plain-1")
     deadline = time.monotonic() + TIMEOUT_MS / 1000
     while True:
-        page.goto(desk.site.a.url(LIST + "?q=plain-"))
+        page.goto(staff.site.a.url(LIST + "?q=plain-"))
         if row_of(page, client).count():
             break
         assert time.monotonic() < deadline
@@ -449,11 +458,11 @@ def choose(page: Page, action: str) -> None:
 class Acting:
     """Three connections, one here and two there, and the page of process A that lists them."""
 
-    def __init__(self, desk: Desk, crowd: Crowd, **options: Any) -> None:
+    def __init__(self, staff: StaffBrowser, crowd: Crowd, **options: Any) -> None:
         self.prefix = f"act{next(_numbers):02}-"
-        self.page = desk.sign_in()
-        self.desk = desk
-        there, here = desk.site.b, desk.site.a
+        self.page = staff.sign_in()
+        self.staff = staff
+        there, here = staff.site.b, staff.site.a
         servers = {"near": here, "far": there, "other": there}
         addresses = options.pop("addresses", {})
         self.near, self.far, self.other = crowd.open_all(
@@ -474,7 +483,7 @@ class Acting:
         return [self.near, self.far, self.other]
 
     def open(self) -> None:
-        self.desk.open_list(self.page, self.desk.site.a, f"?q={self.prefix}")
+        self.staff.open_list(self.page, self.staff.site.a, f"?q={self.prefix}")
         self.wait_for(*self.all)
         self.ids = {client.name: id_of(self.page, client) for client in self.all}
 
@@ -484,7 +493,7 @@ class Acting:
     def confirm(
         self, action: str, *clients: Client, fill: Callable[[Page], None] | None = None
     ) -> float:
-        """Act on one by its box, on several by the box above all; the moment of the last click."""
+        """Act on one by its checkbox, or on all; returns the time of the last click."""
         if len(clients) == 1:
             row_of(self.page, clients[0]).locator("input.action-select").check()
         else:
@@ -501,24 +510,24 @@ class Acting:
         return at
 
     def returned(self, message: str) -> None:
-        """To the same list, with these words."""
+        """Wait for the same list, with this message."""
         wait_for_message(self.page, message)
         assert f"q={self.prefix}" in self.page.url
         wait_for_state(self.page, "live")
         mark(self.page)
 
     def logged(self, client: Client, text: str) -> None:
-        """In the connection's history, also when it is gone."""
+        """Wait for an entry in the history of the connection, open or ended."""
         page = self.page.context.new_page()
-        page.goto(self.desk.site.b.url(f"{LIST}{self.ids[client.name]}/history/"))
+        page.goto(self.staff.site.b.url(f"{LIST}{self.ids[client.name]}/history/"))
         page.locator("#change-history td", has_text=text).first.wait_for()
         page.close()
 
 
 def test_disconnect_closes_a_socket_of_the_other_process_within_a_second(
-    desk: Desk, crowd: Crowd
+    staff: StaffBrowser, crowd: Crowd
 ) -> None:
-    acting = Acting(desk, crowd)
+    acting = Acting(staff, crowd)
     clicked_at = acting.confirm("disconnect", acting.far)
     assert acting.far.close_code() == 4403
     assert acting.far.closed_at - clicked_at < AT_ONCE_S
@@ -535,8 +544,8 @@ def test_disconnect_closes_a_socket_of_the_other_process_within_a_second(
     assert is_same_document(acting.page)
 
 
-def test_disconnect_may_let_them_come_back(desk: Desk, crowd: Crowd) -> None:
-    acting = Acting(desk, crowd)
+def test_disconnect_may_let_them_come_back(staff: StaffBrowser, crowd: Crowd) -> None:
+    acting = Acting(staff, crowd)
 
     def fill(page: Page) -> None:
         page.check("[name=then][value=may_return]")
@@ -556,8 +565,8 @@ def test_disconnect_may_let_them_come_back(desk: Desk, crowd: Crowd) -> None:
     acting.logged(acting.near, "Disconnected; the client may reconnect after 7 s (4503).")
 
 
-def test_notice_reaches_one_and_many(desk: Desk, crowd: Crowd) -> None:
-    acting = Acting(desk, crowd)
+def test_notice_reaches_one_and_many(staff: StaffBrowser, crowd: Crowd) -> None:
+    acting = Acting(staff, crowd)
     acting.confirm("notify", acting.far, fill=lambda page: page.fill("[name=text]", "Just you"))
     acting.far.wait_for_notice("Just you")
     acting.returned("The notice was sent to 1 connection.")
@@ -570,18 +579,18 @@ def test_notice_reaches_one_and_many(desk: Desk, crowd: Crowd) -> None:
     acting.logged(acting.near, "Sent a notice: <b>All</b>")
 
 
-def test_unsubscribe_ends_a_subscription_of_one_and_many(desk: Desk, crowd: Crowd) -> None:
-    acting = Acting(desk, crowd, channels=["open/keep", "open/gone"])
+def test_unsubscribe_ends_a_subscription_of_one_and_many(staff: StaffBrowser, crowd: Crowd) -> None:
+    acting = Acting(staff, crowd, channels=["open/keep", "open/gone"])
 
     def fill(page: Page) -> None:
         page.fill("[name=channel]", "open/gone")
 
-    def is_told(client: Client) -> None:
-        told = client.wait_for("unsubscribed")
-        assert told["channel"] == "open/gone"
+    def is_unsubscribed(client: Client) -> None:
+        ended = client.wait_for("unsubscribed")
+        assert ended["channel"] == "open/gone"
 
     acting.confirm("unsubscribe", acting.other, fill=fill)
-    is_told(acting.other)
+    is_unsubscribed(acting.other)
     acting.returned("1 connection was unsubscribed from open/gone.")
     acting.page.wait_for_function(
         "name => [...document.querySelectorAll('#result_list tbody tr')].some(row =>"
@@ -591,21 +600,23 @@ def test_unsubscribe_ends_a_subscription_of_one_and_many(desk: Desk, crowd: Crow
     )
     acting.confirm("unsubscribe", *acting.all, fill=fill)
     for client in (acting.near, acting.far):
-        is_told(client)
+        is_unsubscribed(client)
     acting.returned("2 connections were unsubscribed from open/gone.")
     wait_for_message(acting.page, "1 connection was not subscribed or had already ended.")
     acting.logged(acting.far, "Unsubscribed from open/gone.")
     acting.far.is_served()
 
 
-def test_clients_with_a_token_are_asked_for_new_credentials(desk: Desk, crowd: Crowd) -> None:
-    mary = desk.site.people["mary"]
+def test_clients_with_a_token_are_asked_for_new_credentials(
+    staff: StaffBrowser, crowd: Crowd
+) -> None:
+    mary = staff.site.people["mary"]
 
     def token() -> str:
-        minted: str = crowd.do(desk.site.a, "mint", user=mary.id, seconds="3600")
+        minted: str = crowd.do(staff.site.a, "mint", user=mary.id, seconds="3600")
         return minted
 
-    acting = Acting(desk, crowd, person=mary, token=token())
+    acting = Acting(staff, crowd, person=mary, token=token())
     acting.confirm("credentials", acting.far)
     asked = acting.far.wait_for("auth_expiring")["payload"]
     assert 0 < asked["expires_at"] - time.time() <= 30
@@ -621,16 +632,16 @@ def test_clients_with_a_token_are_asked_for_new_credentials(desk: Desk, crowd: C
 
 
 def test_revoking_a_user_ends_all_connections_of_the_user(
-    desk: Desk, crowd: Crowd, everybody: list[Client]
+    staff: StaffBrowser, crowd: Crowd, everybody: list[Client]
 ) -> None:
-    acting = Acting(desk, crowd, person=desk.site.people["vera"])
+    acting = Acting(staff, crowd, person=staff.site.people["vera"])
     acting.confirm("revoke", acting.far)
     assert {client.close_code() for client in acting.all} == {4401}
     acting.returned("All sessions and tokens of 1 user were revoked.")
     acting.wait_for()
     acting.logged(acting.far, "Revoked all sessions and tokens of the user.")
 
-    several = Acting(desk, crowd, person=desk.site.people["walt"])
+    several = Acting(staff, crowd, person=staff.site.people["walt"])
     several.confirm("revoke", *several.all)
     assert {client.close_code() for client in several.all} == {4401}
     several.returned("All sessions and tokens of 1 user were revoked.")
@@ -639,10 +650,10 @@ def test_revoking_a_user_ends_all_connections_of_the_user(
 
 
 def test_blocking_a_user_keeps_the_user_out(
-    desk: Desk, crowd: Crowd, everybody: list[Client]
+    staff: StaffBrowser, crowd: Crowd, everybody: list[Client]
 ) -> None:
-    xena = desk.site.people["xena"]
-    acting = Acting(desk, crowd, person=xena)
+    xena = staff.site.people["xena"]
+    acting = Acting(staff, crowd, person=xena)
 
     def fill(page: Page) -> None:
         page.check("[name=target][value=users]")
@@ -654,11 +665,11 @@ def test_blocking_a_user_keeps_the_user_out(
     acting.returned("1 user is blocked for 10 minutes.")
     acting.wait_for()
     acting.logged(acting.far, "Blocked the user for 10 minutes.")
-    assert is_refused(crowd, desk.site.a, person=xena)
+    assert is_denied(crowd, staff.site.a, person=xena)
     everybody[0].is_served()
 
     page = acting.page
-    page.goto(desk.site.a.url(BLOCKS))
+    page.goto(staff.site.a.url(BLOCKS))
     row = page.locator("#result_list tbody tr", has_text="xena")
     assert "Floods the lobby" in (row.text_content() or "")
     shoot(page, "blocks")
@@ -667,14 +678,14 @@ def test_blocking_a_user_keeps_the_user_out(
     page.click("button[name=index]")
     page.click("#content input[type=submit]")
     page.locator(".messagelist .success").wait_for()
-    wait_until_let_in(crowd, desk.site.b, person=xena)
+    wait_until_accepted(crowd, staff.site.b, person=xena)
 
 
 def test_blocking_addresses_keeps_them_out(
-    desk: Desk, crowd: Crowd, everybody: list[Client]
+    staff: StaffBrowser, crowd: Crowd, everybody: list[Client]
 ) -> None:
     addresses = {"near": "10.66.0.1", "far": "10.66.0.2", "other": "10.66.0.2"}
-    acting = Acting(desk, crowd, addresses=addresses)
+    acting = Acting(staff, crowd, addresses=addresses)
 
     def fill(page: Page) -> None:
         page.check("[name=target][value=addresses]")
@@ -684,7 +695,7 @@ def test_blocking_addresses_keeps_them_out(
     assert acting.near.close_code() == 4403
     acting.returned("1 address is blocked for 1 hour.")
     acting.wait_for(acting.far, acting.other)
-    assert is_refused(crowd, desk.site.b, address="10.66.0.1")
+    assert is_denied(crowd, staff.site.b, address="10.66.0.1")
 
     acting.confirm("block", acting.far, acting.other, fill=fill)
     assert {client.close_code() for client in (acting.far, acting.other)} == {4403}
@@ -694,19 +705,19 @@ def test_blocking_addresses_keeps_them_out(
     everybody[0].is_served()
 
 
-def is_refused(crowd: Crowd, server: Server, **options: Any) -> bool:
-    """Whether nobody with this login session or address is let in."""
-    return crowd.code_at_the_door(server, **options) in (403, 4403)
+def is_denied(crowd: Crowd, server: Server, **options: Any) -> bool:
+    """Whether a connection with this login session or address is denied."""
+    return crowd.code_at_the_handshake(server, **options) in (403, 4403)
 
 
-def wait_until_let_in(crowd: Crowd, server: Server, **options: Any) -> None:
+def wait_until_accepted(crowd: Crowd, server: Server, **options: Any) -> None:
     deadline = time.monotonic() + TIMEOUT_MS / 1000
-    while is_refused(crowd, server, **options):
+    while is_denied(crowd, server, **options):
         assert time.monotonic() < deadline
 
 
-def test_invalid_form_is_shown_again(desk: Desk, crowd: Crowd) -> None:
-    acting = Acting(desk, crowd)
+def test_invalid_form_is_shown_again(staff: StaffBrowser, crowd: Crowd) -> None:
+    acting = Acting(staff, crowd)
     acting.confirm("notify", acting.far)
     acting.page.locator("#realtime-act .errorlist", has_text="This field is required.").wait_for()
     acting.page.fill("[name=text]", "Now")
@@ -725,9 +736,9 @@ def test_invalid_form_is_shown_again(desk: Desk, crowd: Crowd) -> None:
 # -- one connection --------------------------------------------------------------------------------
 
 
-def open_detail(desk: Desk, page: Page, client: Client) -> str:
-    """Go to the page of the connection by the list; its id."""
-    page.goto(desk.site.a.url(f"{LIST}?q={client.name}"))
+def open_detail(staff: StaffBrowser, page: Page, client: Client) -> str:
+    """Go to the page of the connection from the list; returns its id."""
+    page.goto(staff.site.a.url(f"{LIST}?q={client.name}"))
     row_of(page, client).wait_for()
     connection_id = id_of(page, client)
     row_of(page, client).locator("th a").click()
@@ -737,19 +748,19 @@ def open_detail(desk: Desk, page: Page, client: Client) -> str:
 
 
 def test_detail_shows_the_state_of_the_other_process_until_the_connection_ends(
-    desk: Desk, crowd: Crowd
+    staff: StaffBrowser, crowd: Crowd
 ) -> None:
-    ann = desk.site.people["ann"]
+    ann = staff.site.people["ann"]
     client = crowd.open(
-        desk.site.b,
+        staff.site.b,
         "detail-1",
         person=ann,
         address="10.2.0.1",
         user_agent=BROWSERS["Firefox 128, Ubuntu"],
         channels=["open/lobby", "open/extra"],
     )
-    page = desk.sign_in()
-    open_detail(desk, page, client)
+    page = staff.sign_in()
+    open_detail(staff, page, client)
     shown = page.locator("#realtime-connection")
     for text in ("ann", "10.2.0.1", "login session", "Firefox 128, Ubuntu", "detail-1"):
         shown.locator("dd", has_text=text).first.wait_for()
@@ -761,7 +772,7 @@ def test_detail_shows_the_state_of_the_other_process_until_the_connection_ends(
     mark(page)
     shoot(page, "detail")
 
-    # What has changed is put in place, and the opened headers stay open.
+    # The page updates, and the opened headers stay open.
     client.subscribe("open/later")
     shown.locator("th", has_text="open/later").wait_for()
     assert page.locator(".realtime-headers").is_visible()
@@ -774,7 +785,7 @@ def test_detail_shows_the_state_of_the_other_process_until_the_connection_ends(
     wait_for_state(page, "live")
     assert shown.locator("th", has_text="open/extra").count() == 0
 
-    desk.expected = (404,)
+    staff.expected = (404,)
     client.end()
     wait_for_state(page, "gone")
     assert page.text_content("#realtime-live-state") == "This connection has ended."
@@ -784,10 +795,10 @@ def test_detail_shows_the_state_of_the_other_process_until_the_connection_ends(
     page.locator("h1", has_text="Connection not found").wait_for()
 
 
-def test_disconnect_from_the_page_of_one_connection(desk: Desk, crowd: Crowd) -> None:
-    client = crowd.open(desk.site.b, "detail-2")
-    page = desk.sign_in()
-    open_detail(desk, page, client)
+def test_disconnect_from_the_page_of_one_connection(staff: StaffBrowser, crowd: Crowd) -> None:
+    client = crowd.open(staff.site.b, "detail-2")
+    page = staff.sign_in()
+    open_detail(staff, page, client)
     page.click(".realtime-tools >> text=Disconnect")
     clicked_at = time.time()
     page.click("#realtime-act input[type=submit]")
@@ -796,14 +807,14 @@ def test_disconnect_from_the_page_of_one_connection(desk: Desk, crowd: Crowd) ->
     wait_for_message(page, "1 connection was disconnected.")
 
 
-def test_trace_shows_a_publication_and_never_a_token(desk: Desk, crowd: Crowd) -> None:
-    mary = desk.site.people["mary"]
-    tokens = [crowd.do(desk.site.a, "mint", user=mary.id, seconds="3600") for _ in range(2)]
+def test_trace_shows_a_publication_and_never_a_token(staff: StaffBrowser, crowd: Crowd) -> None:
+    mary = staff.site.people["mary"]
+    tokens = [crowd.do(staff.site.a, "mint", user=mary.id, seconds="3600") for _ in range(2)]
     client = crowd.open(
-        desk.site.b, "trace-1", person=mary, token=tokens[0], channels=["open/traced"]
+        staff.site.b, "trace-1", person=mary, token=tokens[0], channels=["open/traced"]
     )
-    page = desk.sign_in()
-    connection_id = open_detail(desk, page, client)
+    page = staff.sign_in()
+    connection_id = open_detail(staff, page, client)
     seen: list[str] = []
     page.on("response", lambda r: seen.append(r.text()) if "/trace/events/" in r.url else None)
     page.click(".realtime-tools >> text=Trace")
@@ -813,7 +824,7 @@ def test_trace_shows_a_publication_and_never_a_token(desk: Desk, crowd: Crowd) -
     rows = page.locator("#realtime-trace-events tr")
 
     payload = {"text": "<img src=x onerror=window.__pwned=1> \u202ereversed"}
-    crowd.do(desk.site.a, "publish", channel="open/traced", payload="plain words")
+    crowd.do(staff.site.a, "publish", channel="open/traced", payload="plain words")
     rows.filter(has_text="open/traced").filter(has_text="plain words").wait_for()
     client.send(type="auth", token=tokens[1])
     client.wait_for("auth_ok")
@@ -827,22 +838,22 @@ def test_trace_shows_a_publication_and_never_a_token(desk: Desk, crowd: Crowd) -
     for token in tokens:
         assert token not in page.content()
         assert not any(token in text for text in seen)
-    assert desk.site.people["root"].key not in page.content()
+    assert staff.site.people["root"].key not in page.content()
 
     page.click("#realtime-trace-stop")
     page.locator("#realtime-trace-live[data-state=stopped]").wait_for()
-    page.goto(desk.site.a.url(f"{LIST}{connection_id}/history/"))
+    page.goto(staff.site.a.url(f"{LIST}{connection_id}/history/"))
     page.locator("#change-history td", has_text="Started a trace with payloads.").wait_for()
 
 
-def test_trace_ends_with_its_connection(desk: Desk, crowd: Crowd) -> None:
-    client = crowd.open(desk.site.b, "trace-2")
-    page = desk.sign_in()
-    open_detail(desk, page, client)
+def test_trace_ends_with_its_connection(staff: StaffBrowser, crowd: Crowd) -> None:
+    client = crowd.open(staff.site.b, "trace-2")
+    page = staff.sign_in()
+    open_detail(staff, page, client)
     page.click(".realtime-tools >> text=Trace")
     page.click("#realtime-trace-start")
     page.locator("#realtime-trace-live[data-state=live]").wait_for()
-    desk.expected = (404,)
+    staff.expected = (404,)
     client.end()
     page.locator("#realtime-trace-live[data-state=gone]").wait_for()
     assert page.text_content("#realtime-trace-state") == "This connection has ended."
@@ -852,11 +863,11 @@ def test_trace_ends_with_its_connection(desk: Desk, crowd: Crowd) -> None:
 
 
 def test_channels_page_counts_by_node_and_publishes(
-    desk: Desk, crowd: Crowd, everybody: list[Client]
+    staff: StaffBrowser, crowd: Crowd, everybody: list[Client]
 ) -> None:
-    client = crowd.open(desk.site.b, "channels-1", channels=["open/announcements"])
-    page = desk.sign_in()
-    page.goto(desk.site.a.url(CHANNELS + "?q=open/"))
+    client = crowd.open(staff.site.b, "channels-1", channels=["open/announcements"])
+    page = staff.sign_in()
+    page.goto(staff.site.a.url(CHANNELS + "?q=open/"))
     lobby = page.locator("#realtime-channels tbody tr", has_text="open/lobby")
     subscribers = int(re.findall(r"\d+", lobby.locator("td").first.text_content() or "")[0])
     assert subscribers >= len(everybody)
@@ -882,14 +893,14 @@ def test_channels_page_counts_by_node_and_publishes(
 
 
 def test_drained_node_sends_its_connections_to_other_servers(
-    desk: Desk, crowd: Crowd, everybody: list[Client]
+    staff: StaffBrowser, crowd: Crowd, everybody: list[Client]
 ) -> None:
-    with desk.site.third() as third:
+    with staff.site.third() as third:
         clients = crowd.open_all([{"server": third, "name": f"drain-{n}"} for n in range(3)])
-        page = desk.sign_in()
+        page = staff.sign_in()
         rows = page.locator("#realtime-nodes tbody tr")
         mine = rows.filter(has_text=f"process {third.process.pid}")
-        wait_by_reload(page, desk.site.a.url(NODES), lambda: mine.count() == 1)
+        wait_by_reload(page, staff.site.a.url(NODES), lambda: mine.count() == 1)
         assert rows.count() == 3
         assert set(rows.locator("td:nth-child(3)").all_text_contents()) != {""}
         assert cell_text(mine, 2).startswith("Responding")
@@ -902,7 +913,7 @@ def test_drained_node_sends_its_connections_to_other_servers(
         for client in clients:
             assert client.close_code() == 4503
             assert client.wait_for("closing")["payload"]["retry_after"] >= 0
-        wait_by_reload(page, desk.site.a.url(NODES), lambda: "Draining" in cell_text(mine, 2))
+        wait_by_reload(page, staff.site.a.url(NODES), lambda: "Draining" in cell_text(mine, 2))
         assert mine.locator("a.realtime-button").count() == 0
         assert overflow(page) == 0
         everybody[0].is_served()
@@ -922,12 +933,12 @@ def wait_by_reload(page: Page, url: str, condition: Callable[[], bool]) -> None:
 
 
 def test_overview_shows_the_samples_of_the_nodes(
-    desk: Desk, crowd: Crowd, everybody: list[Client]
+    staff: StaffBrowser, crowd: Crowd, everybody: list[Client]
 ) -> None:
-    crowd.do(desk.site.a, "publish", channel="open/lobby", payload="counted")
-    page = desk.sign_in()
+    crowd.do(staff.site.a, "publish", channel="open/lobby", payload="counted")
+    page = staff.sign_in()
     plots = page.locator("svg.realtime-plot")
-    wait_by_reload(page, desk.site.a.url(OVERVIEW), lambda: plots.count() >= 4)
+    wait_by_reload(page, staff.site.a.url(OVERVIEW), lambda: plots.count() >= 4)
     assert page.locator(".realtime-periods a").all_text_contents() == ["Last hour", "Last day"]
     page.locator("details.realtime-data summary").first.click()
     page.locator("details.realtime-data table").first.wait_for()
@@ -948,12 +959,12 @@ HOSTILE_CHANNEL = "javascript:window.__pwned=1//"
 LONG_CHANNEL = "open/" + "long" * 48
 
 
-def test_values_of_clients_are_shown_as_text(desk: Desk, crowd: Crowd) -> None:
-    pwner = desk.site.people[OTHERS[-1]]
+def test_values_of_clients_are_shown_as_text(staff: StaffBrowser, crowd: Crowd) -> None:
+    pwner = staff.site.people[OTHERS[-1]]
     values = {"script": SCRIPT, "quotes": QUOTES, "override": OVERRIDE, "long": LONG}
     clients = {
         kind: crowd.open(
-            desk.site.b,
+            staff.site.b,
             f"h-{kind} {value}",
             person=pwner,
             origin=value,
@@ -965,13 +976,13 @@ def test_values_of_clients_are_shown_as_text(desk: Desk, crowd: Crowd) -> None:
     }
     # An origin has 300 characters at most.
     clients["long"] = crowd.open(
-        desk.site.b, f"h-long {LONG}", person=pwner, user_agent=LONG, channels=[LONG_CHANNEL]
+        staff.site.b, f"h-long {LONG}", person=pwner, user_agent=LONG, channels=[LONG_CHANNEL]
     )
-    page = desk.sign_in()
-    desk.open_list(page, desk.site.a, "?q=h-")
+    page = staff.sign_in()
+    staff.open_list(page, staff.site.a, "?q=h-")
     rows = page.locator("#result_list tbody tr")
     page.wait_for_function("() => document.querySelectorAll('#result_list tbody tr').length == 4")
-    # Headers come as Latin-1; the three bytes of the override are no letters in it.
+    # Headers are Latin-1, in which the three bytes of the override are no letters.
     shown = {"script": SCRIPT, "quotes": QUOTES, "override": "evilâ⟨U+0080⟩®gpj.exe"}
     for kind, value in shown.items():
         row = rows.filter(has_text=f"h-{kind} ")
@@ -985,7 +996,7 @@ def test_values_of_clients_are_shown_as_text(desk: Desk, crowd: Crowd) -> None:
     shoot(page, "hostile-list")
 
     for kind, value in {**shown, "long": LONG}.items():
-        page.goto(desk.site.a.url(f"{LIST}?q=h-{kind}"))
+        page.goto(staff.site.a.url(f"{LIST}?q=h-{kind}"))
         rows.locator("th a").first.click()
         wait_for_state(page, "live")
         page.locator("dd", has_text=value).first.wait_for(state="attached")
@@ -996,19 +1007,21 @@ def test_values_of_clients_are_shown_as_text(desk: Desk, crowd: Crowd) -> None:
         assert overflow(page) == 0
         shoot(page, f"hostile-detail-{kind}")
 
-    page.goto(desk.site.a.url(CHANNELS + "?q=javascript:"))
+    page.goto(staff.site.a.url(CHANNELS + "?q=javascript:"))
     assert page.locator("#realtime-channels th bdi").all_text_contents() == [HOSTILE_CHANNEL]
     assert page.locator("#content a[href^='javascript:']").count() == 0
-    page.goto(desk.site.a.url(CHANNELS))
+    page.goto(staff.site.a.url(CHANNELS))
     page.locator("#realtime-channels th bdi", has_text=LONG_CHANNEL).wait_for()
     assert overflow(page) == 0
     shoot(page, "hostile-channels")
 
 
 @pytest.mark.parametrize("value", [SCRIPT, QUOTES, OVERRIDE], ids=["script", "quotes", "override"])
-def test_values_in_links_are_shown_as_text(desk: Desk, value: str, everybody: list[Client]) -> None:
-    page = desk.sign_in()
-    page.goto(desk.site.a.url(LIST))
+def test_values_in_links_are_shown_as_text(
+    staff: StaffBrowser, value: str, everybody: list[Client]
+) -> None:
+    page = staff.sign_in()
+    page.goto(staff.site.a.url(LIST))
     for name in ("q", "user", "channel"):
         selector = f"input[name={name}]:not([type=hidden])"
         page.fill(selector, value)
@@ -1016,8 +1029,8 @@ def test_values_in_links_are_shown_as_text(desk: Desk, value: str, everybody: li
         page.locator("#realtime-empty p").wait_for()
         assert page.input_value(selector) == value
         assert page.locator("#content :is(script, img[onerror])").count() == 0
-        page.goto(desk.site.a.url(LIST))
-    page.goto(desk.site.a.url(CHANNELS))
+        page.goto(staff.site.a.url(LIST))
+    page.goto(staff.site.a.url(CHANNELS))
     page.fill("#realtime-search", value)
     page.press("#realtime-search", "Enter")
     page.locator(".realtime-empty bdi").wait_for()
@@ -1028,9 +1041,9 @@ def test_values_in_links_are_shown_as_text(desk: Desk, value: str, everybody: li
 # -- who may do what -------------------------------------------------------------------------------
 
 
-def test_support_may_see_and_not_act(desk: Desk, everybody: list[Client]) -> None:
-    page = desk.sign_in("support")
-    desk.open_list(page, desk.site.a, "?q=crowd-00")
+def test_support_may_see_and_not_act(staff: StaffBrowser, everybody: list[Client]) -> None:
+    page = staff.sign_in("support")
+    staff.open_list(page, staff.site.a, "?q=crowd-00")
     client = everybody[0]
     row_of(page, client).wait_for()
     connection_id = id_of(page, client)
@@ -1043,10 +1056,10 @@ def test_support_may_see_and_not_act(desk: Desk, everybody: list[Client]) -> Non
     assert page.locator("text=Unsubscribe").count() == 0
 
     token = next(c["value"] for c in page.context.cookies() if c["name"] == "sessionid")
-    assert token == desk.site.people["support"].key
+    assert token == staff.site.people["support"].key
     for name in ACTIONS:
         status = page.request.get(
-            desk.site.a.url(f"{LIST}act/{name}/"), params={"connection": connection_id}
+            staff.site.a.url(f"{LIST}act/{name}/"), params={"connection": connection_id}
         ).status
         assert (name, status) == (name, 403)
     for path in (
@@ -1057,21 +1070,23 @@ def test_support_may_see_and_not_act(desk: Desk, everybody: list[Client]) -> Non
         OVERVIEW,
         BLOCKS,
     ):
-        assert (path, page.request.get(desk.site.a.url(path)).status) == (path, 403)
-    page.goto(desk.site.a.url("/admin/"))
+        assert (path, page.request.get(staff.site.a.url(path)).status) == (path, 403)
+    page.goto(staff.site.a.url("/admin/"))
     models = page.locator("#content-main .app-channels_realtime tbody th a")
     assert models.all_inner_texts() == ["Connections"]
     client.is_served()
 
 
-def test_staff_without_permissions_see_nothing(desk: Desk, everybody: list[Client]) -> None:
-    page = desk.sign_in("nobody")
-    assert page.request.get(desk.site.a.url(LIST)).status == 403
-    desk.expected = (403,)
-    page.goto(desk.site.a.url("/admin/"))
+def test_staff_without_permissions_see_nothing(
+    staff: StaffBrowser, everybody: list[Client]
+) -> None:
+    page = staff.sign_in("newcomer")
+    assert page.request.get(staff.site.a.url(LIST)).status == 403
+    staff.expected = (403,)
+    page.goto(staff.site.a.url("/admin/"))
     assert page.locator(".app-channels_realtime").count() == 0
-    stranger = desk.browser.new_context().new_page()  # of nobody's
-    stranger.goto(desk.site.a.url(LIST))
+    stranger = staff.browser.new_context().new_page()  # not logged in
+    stranger.goto(staff.site.a.url(LIST))
     stranger.wait_for_url(lambda url: "/admin/login/?next=" in url)
 
 
@@ -1082,13 +1097,16 @@ LOOKS: dict[str, dict[str, Any]] = {
     "rtl": {"locale": "ar"},
     "narrow": {"viewport": {"width": 360, "height": 740}},
     "narrow-rtl": {"viewport": {"width": 360, "height": 740}, "locale": "ar"},
+    "narrow-german": {"viewport": {"width": 360, "height": 740}, "locale": "de"},
 }
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_page_fits_its_window(look: str, desk: Desk, everybody: list[Client]) -> None:
-    page = desk.sign_in(**LOOKS[look])
-    desk.open_list(page, desk.site.a)
+def test_every_page_fits_its_window(
+    look: str, staff: StaffBrowser, everybody: list[Client]
+) -> None:
+    page = staff.sign_in(**LOOKS[look])
+    staff.open_list(page, staff.site.a)
     row_of(page, everybody[-1]).wait_for()
     connection_id = id_of(page, everybody[-1])
     one = f"connection={connection_id}"
@@ -1111,7 +1129,7 @@ def test_every_page_fits_its_window(look: str, desk: Desk, everybody: list[Clien
         "blocks": BLOCKS,
         "block": f"{BLOCKS}add/",
     }.items():
-        page.goto(desk.site.a.url(path))
+        page.goto(staff.site.a.url(path))
         assert (name, overflow(page)) == (name, 0)
         assert page.locator("h1").count() >= 1
         shoot(page, f"{look}-{name}")

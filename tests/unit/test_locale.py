@@ -1,4 +1,4 @@
-"""The German translation: whole, compiled, and shown."""
+"""The German translation is complete, compiled and shown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Found = dict[str, str | None]  # message ids, with their plurals
 
 
 def in_python(source: str) -> Found:
-    """What a module gives to gettext."""
+    """The messages that a module passes to gettext."""
     found: Found = {}
     for node in ast.walk(ast.parse(source)):
         name = ast.unparse(node.func).split(".")[-1] if isinstance(node, ast.Call) else ""
@@ -42,7 +42,7 @@ def in_python(source: str) -> Found:
 
 
 def in_template(source: str) -> Found:
-    """What a template gives to gettext, as makemessages finds it."""
+    """The messages of a template, as makemessages finds them."""
     text = templatize(source)
     calls = CALL.findall(text)
     assert len(calls) == len(re.findall(r"gettext\(|\b_\(", text)), "a call of a kind unknown here"

@@ -22,7 +22,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.
 
 @pytest.fixture
 def make_node(db):
-    """Writes a node down; ``lease_s`` seconds are left of its lease."""
+    """Adds a node; its lease expires in ``lease_s`` seconds."""
 
     def make(host: str = "web1", pid: int = 101, *, lease_s: float = 60.0, **fields: Any):
         node = NodeRecord.objects.create(
@@ -48,7 +48,7 @@ def node(make_node):
 
 @pytest.fixture
 def connect(node):
-    """Writes a connection down, on ``node`` unless another is given."""
+    """Adds a connection, on ``node`` unless another is given."""
 
     def make(user: str = "", *channels: str, **fields: Any):
         now = timezone.now()
@@ -79,7 +79,7 @@ def connect(node):
 
 @pytest.fixture
 def staff(db):
-    """A browser of somebody on the staff with these permissions of ours; ``None`` for a superuser."""
+    """A client of staff with these permissions of the package; ``None`` for a superuser."""
 
     def sign_in(*permissions: str | None) -> Client:
         if permissions == (None,):
@@ -115,7 +115,7 @@ def tracer(staff):
 
 
 def inspection(record: ConnectionRecord, **changes: Any) -> dict[str, Any]:
-    """What a node would say of this connection."""
+    """What a node would answer about this connection."""
     channels = record.subscriptions.values_list("channel", flat=True)
     return {
         "id": record.pk,
@@ -152,7 +152,7 @@ def inspection(record: ConnectionRecord, **changes: Any) -> dict[str, Any]:
 
 
 class Nodes:
-    """Stands in for ``operations``: notes what is asked, and answers what the test says."""
+    """Replaces ``operations``: records the calls, and answers what the test says."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -219,7 +219,7 @@ class Nodes:
 
 @pytest.fixture
 def nodes(monkeypatch) -> Nodes:
-    """Nodes that do and say what the test wants."""
+    """Nodes that answer what the test says."""
     fake = Nodes()
     for name in (
         "inspect",

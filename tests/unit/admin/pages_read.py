@@ -1,4 +1,4 @@
-"""Reads what a page says, as a person would: without the markup."""
+"""Reads the text of a page, without the markup."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Text(HTMLParser):
 
 
 def read(response: Any) -> str:
-    """The page's text, its whitespace made single."""
+    """The text of the page, with single spaces."""
     parser = _Text()
     parser.feed(response.content.decode())
     return " ".join(" ".join(parser.parts).split())
@@ -36,7 +36,7 @@ def tags(response: Any, name: str) -> list[dict[str, str | None]]:
 
 
 def rows(response: Any) -> list[list[str]]:
-    """The rows of the list, cell by cell, without the box to tick."""
+    """The rows of the list, cell by cell, without the checkbox."""
     body = re.search(r"<tbody>(.*?)</tbody>", response.content.decode(), re.DOTALL)
     if body is None:
         return []

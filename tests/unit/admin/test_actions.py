@@ -1,4 +1,4 @@
-"""Acting on connections: the page that asks, what is done, what is said and what is logged."""
+"""Actions on connections: the confirmation page, the action, its messages and log entries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def act_url(name):
 
 
 def choose(client, name, *records, across=False, query=""):
-    """Pick an action in the list's menu for these connections."""
+    """Choose an action for these connections in the menu of the list."""
     return client.post(
         LIST + query,
         {
@@ -44,7 +44,7 @@ def choose(client, name, *records, across=False, query=""):
 
 
 def hidden(page):
-    """What the page's form sends along."""
+    """The hidden fields of the form."""
     fields = {
         tag["name"]: tag["value"] for tag in tags(page, "input") if tag.get("type") == "hidden"
     }
@@ -53,7 +53,7 @@ def hidden(page):
 
 
 def confirm(client, page, name, **answers):
-    """Answer the page that asks, and go where it leads."""
+    """Submit the confirmation page, and follow the redirect."""
     return client.post(act_url(name), {**hidden(page), **answers}, follow=True)
 
 
@@ -177,7 +177,7 @@ def test_other_methods_are_not_allowed(actor, connect):
     assert actor.put(act_url("disconnect")).status_code == 405
 
 
-def test_post_without_a_csrf_token_is_refused(actor, connect, nodes):
+def test_post_without_a_csrf_token_is_denied(actor, connect, nodes):
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(actor.user)
     form = {"connections": connect("alice").pk, "then": "stay_away"}

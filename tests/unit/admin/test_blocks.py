@@ -1,4 +1,4 @@
-"""Blocks in the admin: what staff may enter, see and take back, and that the nodes hear of it."""
+"""Blocks in the admin: adding, changing and deleting them, and the notification of the nodes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def urls(settings):
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch):
-    """What the nodes were told."""
+def notified(monkeypatch):
+    """The notifications of the nodes."""
     notifications: list[tuple[str, dict]] = []
 
     def notify(kind, arguments, *, wait):
@@ -46,7 +46,7 @@ def told(monkeypatch):
 
 @pytest.fixture
 def staff():
-    """Signs a member of the staff in, with just these permissions on blocks."""
+    """Signs in staff with just these permissions on blocks."""
 
     def sign_in(*verbs: str) -> Client:
         client = Client()
@@ -98,7 +98,7 @@ def errors(response) -> dict:
     ("lasts", "seconds"), [("600", 600), ("3600", 3_600), ("86400", 86_400), ("604800", 604_800)]
 )
 def test_block_of_a_user_is_added(
-    everything, told, lasts, seconds, django_capture_on_commit_callbacks
+    everything, notified, lasts, seconds, django_capture_on_commit_callbacks
 ):
     user = User.objects.create_user("alice")
     before = timezone.now()
@@ -107,9 +107,9 @@ def test_block_of_a_user_is_added(
             url("add"), entered(user_pk=f" {user.pk} ", lasts=lasts, reason="spam")
         )
         assert response.status_code == 302
-        assert told == []  # not before the commit
+        assert notified == []  # not before the commit
     assert len(callbacks) == 1
-    assert told == [("blocks", {})]
+    assert notified == [("blocks", {})]
     record = BlockRecord.objects.get()
     assert (record.user_pk, record.user_label, record.address) == (str(user.pk), "alice", "")
     assert (record.reason, record.created_by) == ("spam", "maria")
@@ -192,17 +192,19 @@ FUTURE = {"until_0": "2199-01-01", "until_1": "00:00:00"}
         ),
     ],
 )
-def test_form_says_what_is_wrong(everything, told, fields, expected):
+def test_form_says_what_is_wrong(everything, notified, fields, expected):
     if fields.get("user_pk") == "KNOWN":
         fields = {**fields, "user_pk": str(User.objects.create_user("alice").pk)}
     assert errors(everything.post(url("add"), entered(**fields))) == expected
-    assert told == []
+    assert notified == []
 
 
 # -- changing and taking back ----------------------------------------------------------------------
 
 
-def test_only_end_and_reason_can_be_changed(everything, told, django_capture_on_commit_callbacks):
+def test_only_end_and_reason_can_be_changed(
+    everything, notified, django_capture_on_commit_callbacks
+):
     record = row(user_pk="42", user_label="alice", reason="spam", created_by="staff")
     response = everything.get(url("change", record.pk))
     assert list(response.context["adminform"].form.fields) == ["until", "reason"]
@@ -216,7 +218,7 @@ def test_only_end_and_reason_can_be_changed(everything, told, django_capture_on_
     assert (record.until.year, record.reason) == (2199, "more spam")
     assert (record.user_pk, record.user_label, record.address) == ("42", "alice", "")
     assert record.created_by == "staff"
-    assert told == [("blocks", {})]
+    assert notified == [("blocks", {})]
 
 
 def test_reason_of_an_expired_block_can_be_changed(everything):
@@ -227,16 +229,16 @@ def test_reason_of_an_expired_block_can_be_changed(everything):
     assert record.reason == "seen again"
 
 
-def test_deleting_one_notifies_the_nodes(everything, told, django_capture_on_commit_callbacks):
+def test_deleting_one_notifies_the_nodes(everything, notified, django_capture_on_commit_callbacks):
     record = row(address="192.0.2.7")
     with django_capture_on_commit_callbacks(execute=True):
         everything.post(url("delete", record.pk), {"post": "yes"})
     assert not BlockRecord.objects.exists()
-    assert told == [("blocks", {})]
+    assert notified == [("blocks", {})]
 
 
 def test_deleting_many_notifies_the_nodes_once(
-    everything, told, django_capture_on_commit_callbacks
+    everything, notified, django_capture_on_commit_callbacks
 ):
     records = [row(address=f"192.0.2.{n}") for n in range(3)]
     with django_capture_on_commit_callbacks(execute=True):
@@ -249,7 +251,7 @@ def test_deleting_many_notifies_the_nodes_once(
             },
         )
     assert not BlockRecord.objects.exists()
-    assert told == [("blocks", {})]
+    assert notified == [("blocks", {})]
 
 
 # -- the list --------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ def test_entered_values_are_shown_as_text(everything):
 
 
 @pytest.mark.parametrize("verb", ["none", "view", "add", "change", "delete"])
-def test_each_page_needs_its_own_permission(staff, told, verb):
+def test_each_page_needs_its_own_permission(staff, notified, verb):
     client = staff(verb)
     record = row(address="192.0.2.7", reason="before")
     pages = {

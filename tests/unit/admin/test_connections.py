@@ -1,4 +1,4 @@
-"""The list of connections and the page of one."""
+"""The list of connections, its search and its filters."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_list_links_users_for_those_who_may_see_them(staff, connect):
 def test_list_takes_a_constant_number_of_queries(staff, connect, make_node):
     boss = staff(None)
     connect("alice")
-    boss.get(LIST)  # content types are remembered from then on
+    boss.get(LIST)  # content types are cached from then on
 
     def count(query=""):
         with CaptureQueriesContext(database) as queries:
@@ -333,7 +333,7 @@ def test_text_filter_keeps_the_others(viewer, crowd):
     assert '<a href="?q=tab&amp;transport=websocket">Clear</a>' in content
 
 
-def test_unknown_lookup_is_refused(viewer, connect):
+def test_unknown_lookup_is_denied(viewer, connect):
     connect("alice")
     assert viewer.get(LIST, {"node__host": "web1"}).status_code == 400
 

@@ -1,4 +1,4 @@
-"""What a client sent shows as text, whatever it is."""
+"""Everything that a client sends is shown as text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stored(value):
 
 
 def assert_harmless(response):
-    """No markup of the client's own; nothing that hides or reorders text."""
+    """The page has no markup from the client, and nothing that hides or reorders text."""
     content = response.content.decode()
     assert all(tag.get("src", "").startswith(("/", "static/")) or not tag.get("src")
                for tag in tags(response, "script"))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The admin's overview, in an admin site of a site's own."""
+"""The overview, in a custom admin site."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _urls(settings):
 
 @pytest.fixture
 def sign_in(client):
-    """Signs a member of the staff in, with just these permissions."""
+    """Signs in staff with just these permissions."""
 
     def sign_in(*permissions):
         user = User.objects.create_user("maria", is_staff=True)

@@ -1,4 +1,4 @@
-"""Who may do what, by URL as well as by button."""
+"""Permissions, by URL as well as by button."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIST = reverse("admin:channels_realtime_connectionrecord_changelist")
 
 PEOPLE = {
     "anonymous": None,
-    "somebody": (),  # logged in, not on the staff
+    "user": (),  # logged in, not staff
     "staff": (),
     "view": ("view_connectionrecord",),
     "act": ("view_connectionrecord", "act_on_connection"),
@@ -49,14 +49,14 @@ def url(name, *arguments):
 
 @pytest.fixture
 def person(staff):
-    """A browser of one of ``PEOPLE``."""
+    """A client of one of ``PEOPLE``."""
 
     def of(who):
         if who == "anonymous":
             return Client()
-        if who == "somebody":
+        if who == "user":
             client = Client()
-            user = User.objects.create(username="somebody")
+            user = User.objects.create(username="user")
             user.user_permissions.set(Permission.objects.filter(content_type__app_label=APP))
             client.force_login(user)
             return client
@@ -73,8 +73,8 @@ def record(connect, nodes):
 
 
 def expected(who, granted, status=200):
-    """Who is not on the staff is sent to log in, whoever lacks the permission is refused."""
-    if who in ("anonymous", "somebody"):
+    """The status: a redirect to the login, or 403 for staff without the permission."""
+    if who in ("anonymous", "user"):
         return 302
     return status if who in granted else 403
 
@@ -145,7 +145,7 @@ def test_page_of_one_connection_has_the_permitted_buttons_alone(person, record, 
 @pytest.mark.parametrize("who", PEOPLE)
 def test_connections_cannot_be_added_changed_or_deleted(person, record, who):
     client = person(who)
-    away = {"anonymous", "somebody"}
+    away = {"anonymous", "user"}
     for method in (client.get, client.post):
         assert method(url("add")).status_code == (302 if who in away else 403)
         assert method(url("delete", record.pk)).status_code == (302 if who in away else 403)

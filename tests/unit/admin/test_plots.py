@@ -40,12 +40,12 @@ def draw(*values, key="plot", title="Connections", unit="connections", labels=No
 
 
 def parse(markup):
-    # Inline in HTML a browser knows the namespace by itself.
+    # Inline in HTML, browsers know the namespace.
     return ET.fromstring(str(markup).replace("<svg ", f'<svg xmlns="{SVG[1:-1]}" ', 1))
 
 
 def lines(markup) -> list[list[list[tuple[float, float]]]]:
-    """For each series its pieces, each a list of points."""
+    """The pieces of each series, as lists of points."""
     found = []
     for path in parse(markup).iter(f"{SVG}path"):
         if path.get("class", "").startswith("realtime-series "):

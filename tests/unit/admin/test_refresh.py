@@ -1,4 +1,4 @@
-"""The list that updates itself: who may hear its channel, and what the page hands to its script."""
+"""The list that updates itself: the permission of its channel, and what the page passes to its script."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_list_has_the_channel_of_its_changes(viewer):
 @pytest.mark.django_db
 def test_list_has_the_path_of_the_site(viewer, settings):
     settings.CHANNELS_REALTIME = {"WEBSOCKET_PATH": "live/socket/"}
-    set_script_prefix("/site/")  # as a server's handler does
+    set_script_prefix("/site/")  # as the handler of a server does
     try:
         bar = live(viewer.get(LIST))
     finally:

@@ -1,4 +1,4 @@
-"""Watching a connection: the page, the key, and what ends it."""
+"""Traces: the page, the key, and what ends a trace."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_lost_permission_ends_the_trace(tracer, record, nodes):
     assert nodes.asked[1:] == [("stop_trace", record.pk, viewer)]
 
 
-def test_poll_without_a_valid_key_is_refused(tracer, record, nodes):
+def test_poll_without_a_valid_key_is_denied(tracer, record, nodes):
     over = {"state": "over", "text": "The trace has ended. Start it again to continue."}
     for key in ("", "guessed", signing.dumps({"c": record.pk}, salt="another")):
         answer = poll(tracer, record, key)

@@ -1,4 +1,4 @@
-"""Staff of an admin site of a site's own, and nodes that answer as a test says."""
+"""Staff of a custom admin site, and nodes that answer what a test says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def urls(settings):
 
 @pytest.fixture
 def staff(client):
-    """Signs a member of the staff in, with just these permissions."""
+    """Signs in staff with just these permissions."""
 
     def sign_in(*permissions):
         user = User.objects.create_user("maria", is_staff=True)
@@ -32,7 +32,7 @@ def staff(client):
 
 @pytest.fixture
 def live(monkeypatch):
-    """What ``operations.live_channels`` answers, and what it was asked."""
+    """Answers ``operations.live_channels``, and records its arguments."""
 
     class Live:
         report = ChannelsReport(channels=[], total=0, silent=())
@@ -59,7 +59,7 @@ def live(monkeypatch):
 
 @pytest.fixture
 def nodes(monkeypatch):
-    """Has nodes answer so."""
+    """Answers ``operations.nodes`` with these nodes."""
 
     def answer(*answers):
         reports = [

@@ -1,4 +1,4 @@
-"""Admin sites of a site's own, for the tests of their pages, and what these pages say."""
+"""Custom admin sites with the pages of channels and nodes, and readers of these pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from channels_realtime.operations import ChannelReport
 
 
 def make_site(name, *, with_connections=True):
-    """An admin site of a site's own."""
+    """A custom admin site."""
     site = admin.AdminSite(name=name)
     site.register(SubscriptionRecord, ChannelsAdmin)
     site.register(NodeRecord, NodesAdmin)
@@ -59,7 +59,7 @@ HOSTILE = "<script>alert(1)</script>\"'\u202e" + "x" * 10_000
 
 
 def a_node(node_id, host="web-1", pid=4711, *, lease=20.0, **fields):
-    """A row whose lease holds for so many seconds."""
+    """A row with a lease that expires in so many seconds."""
     return NodeRecord.objects.create(
         id=node_id,
         host=host,

@@ -76,7 +76,7 @@ def test_page_to_read_allows_no_post(staff, live, name):
 
 
 @pytest.mark.parametrize(("name", "arguments"), [(PUBLISH, []), (DRAIN, ["a"])])
-def test_post_without_its_csrf_token_is_refused(staff, name, arguments, monkeypatch):
+def test_post_without_its_csrf_token_is_denied(staff, name, arguments, monkeypatch):
     monkeypatch.setattr(operations, "drain", lambda node_id: pytest.fail("drained"))
     a_node("a")
     staff("publish_message", "drain_node")

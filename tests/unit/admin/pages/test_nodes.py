@@ -28,7 +28,7 @@ from tests.unit.admin.pages.own_site import (
 pytestmark = pytest.mark.django_db
 
 LEASES = [f"{seconds} s" for seconds in range(1, 21)]
-"""What may be left of one of twenty seconds, on a busy machine."""
+"""What may be left of a lease of twenty seconds, on a busy machine."""
 
 
 def test_nodes_link_to_their_connections_with_the_permission(staff, nodes):
@@ -149,7 +149,7 @@ def test_nodes_need_a_constant_number_of_queries(staff, nodes, django_assert_max
 
 
 def test_lease_uses_the_clock_of_the_database(staff, nodes, monkeypatch):
-    """The web server's clock is half an hour ahead."""
+    """The clock of the web server is half an hour ahead."""
     ahead = timezone.now() + datetime.timedelta(minutes=30)
     nodes((a_node("a"), an_answer()))
     client = staff("view_noderecord")
@@ -162,7 +162,7 @@ def test_lease_uses_the_clock_of_the_database(staff, nodes, monkeypatch):
 
 @pytest.fixture
 def drained(monkeypatch):
-    """Which nodes were told to drain; ``answer`` is what came of it."""
+    """The nodes that were asked to drain; ``answer`` is the result."""
 
     class Drained(list):
         answer = True

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def refusing(monkeypatch):
-    """Has publishing raise."""
+    """Makes publishing raise an error."""
 
     def refuse(error):
         def publish_test(*arguments, **options):
