@@ -28,7 +28,7 @@ BLOCKED = {
 
 @dataclass
 class Servers:
-    """Two processes: who is blocked in ``a`` is off in ``b``."""
+    """Two processes: a block in ``a`` closes connections in ``b``."""
 
     site: Site
     a: Server
@@ -39,7 +39,7 @@ class Servers:
 def servers(
     request: pytest.FixtureRequest, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Servers]:
-    """No poll comes to help: what ends here was ended by message."""
+    """Without polls and sweeps, so that only messages between the processes can close a connection."""
     if request.param == "postgres" and not postgres_answers():
         pytest.skip("no PostgreSQL answers")
     directory: Path = tmp_path_factory.mktemp("blocks")
@@ -94,13 +94,13 @@ async def ended_promptly(since: float, *ended: Page) -> None:
 
 
 async def turned_away(page: Page) -> None:
-    """It is told that it is blocked, and nothing else."""
+    """The only message is the block."""
     assert await page.closed() == 4403
     assert page.messages == [BLOCKED]
 
 
 async def fate(server: Server, address: str) -> str:
-    """What becomes of a handshake from this address: ``"refused"`` with 403, ``"closed"``, or ``"welcome"``.
+    """The result of a handshake from this address: ``"refused"`` with 403, ``"closed"``, or ``"welcome"``.
 
     A client that comes while the process still reads the blocks is accepted and then closed.
     """

@@ -1,4 +1,4 @@
-"""Clients that come and go in every way leave nothing behind."""
+"""A server keeps nothing of clients that have connected and left, in any way."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""permessage-deflate on real servers: what is agreed, that it arrives whole, and that bombs do no harm."""
+"""permessage-deflate on real servers: negotiation, intact delivery, and decompression bombs."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ from tests.support.site import SERVERS, Site, publish
 ON = {"DAPHNE_COMPRESSION": True}
 BOMB_BYTES = 100_000_000
 GROWTH_MAX_KIB = 6_144
-"""What a process may grow by while a bomb goes off: a message of 1 MiB, some copies of it, and noise."""
+"""How much a process may grow during a bomb: a message of 1 MiB, some copies of it, and noise."""
 
 
 @pytest.fixture(scope="module")

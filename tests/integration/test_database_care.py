@@ -1,4 +1,4 @@
-"""Hooks and the database: nothing leaks, nothing stays in a transaction. Against PostgreSQL."""
+"""Hooks leave no database connection open and no transaction unfinished; on PostgreSQL."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ psycopg = pytest.importorskip("psycopg")
 ADDRESS = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432")
 
 HOOK_THREADS = 4
-CLERK = 1  # thread of the node's own, for the registry and its like
+DATABASE_THREADS = 1  # thread of the node's own, for the registry and its like
 MAX_CONCURRENT_HOOKS = 8
 SETTINGS = {
     "HOOK_THREADS": HOOK_THREADS,
@@ -96,8 +96,8 @@ def postgres_site(site: Site, database: Database) -> Site:
 # Connections of one use on one server, persistent ones on the other.
 @pytest.fixture(scope="module", params=["daphne, one use", "uvicorn, persistent"])
 def kept(request: pytest.FixtureRequest) -> int:
-    """How many idle connections hooks and the node's database may leave behind."""
-    return HOOK_THREADS + CLERK if "persistent" in request.param else 0
+    """How many idle connections hooks and the node's database thread may leave open."""
+    return HOOK_THREADS + DATABASE_THREADS if "persistent" in request.param else 0
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def assert_settled(database: Database, kept: int) -> None:
     """No transaction is open, and no more connections than the pool's threads keep."""
     wait_until(
         lambda: database.connections() <= kept and not database.connections("idle in tr%"),
-        f"hooks and the database leave at most {kept} connections, none in a transaction",
+        f"hooks and the database thread leave at most {kept} connections, none in a transaction",
     )
 
 
@@ -162,7 +162,11 @@ def test_hundreds_of_subscribes_leave_nothing_behind(
             replies = subscribe_many([one, two, three, four], f"orm/{hooks}", 60)
         assert {reply["type"] for reply in replies} == {"subscribed"}
         # One more for each: a connection that has been closed is seen for a moment longer.
-        bound = HOOK_THREADS + CLERK if hooks == "sync" else CLERK + kept + MAX_CONCURRENT_HOOKS
+        bound = (
+            HOOK_THREADS + DATABASE_THREADS
+            if hooks == "sync"
+            else DATABASE_THREADS + kept + MAX_CONCURRENT_HOOKS
+        )
         assert 0 < watch.most <= 2 * bound
         assert_settled(database, kept)
     # The connections end: 240 hooks more.

@@ -193,7 +193,7 @@ async def test_draining_node_is_not_ready_and_refuses_connections(server, kind):
 
 
 async def test_clients_that_never_answer_do_not_hold_the_process(server):
-    """One is silent; one does not read either, and its buffers are full."""
+    """One client is silent; another does not read either, and its buffers are full."""
     silent = await join(server.port, answers=False)
     full = await join(server.port, answers=False, receive_buffer=4_096)
     await full.subscribe("newest/full")
@@ -212,7 +212,7 @@ async def test_clients_that_never_answer_do_not_hold_the_process(server):
 
 
 async def test_handshakes_in_flight_end_when_the_server_stops(server):
-    """Each is told 4503, refused or cut off, which a client takes as a reason to come back."""
+    """Each gets 4503, is refused or cut off; a client reconnects after any of these."""
     there = await join(server.port)
     outcomes: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Browsers' and plain clients' first minute with the endpoint, on each server that we support."""
+"""The endpoint on each supported server: handshake, publications, heartbeat, close codes, origins."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def server(site: Site, kind: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def strict_server(site: Site, kind: str) -> Iterator[Server]:
-    """Short heartbeats, credentials needed within a moment."""
+    """A server with short heartbeats that requires credentials within half a second."""
     settings = {**HEARTBEAT, "ALLOW_ANONYMOUS": False, "AUTH_TIMEOUT": 0.5}
     with site.having(realtime=settings).serve(kind) as running:
         yield running

@@ -1,4 +1,4 @@
-"""Credentials that end while a connection lives: refreshed in place, ended, or prolonged."""
+"""Credentials that expire while a connection is open: refreshed in place, expired, or prolonged."""
 
 import asyncio
 import time

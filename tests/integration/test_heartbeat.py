@@ -1,4 +1,4 @@
-"""Clients that stop answering: their process is stopped, their kernel goes on acknowledging."""
+"""Clients that stop answering: the process is stopped (SIGSTOP), but its kernel still acknowledges."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def test_stopped_client_is_closed_4408_and_leaves_hub_and_groups(server):
 
 
 def test_stopped_client_that_was_sent_a_lot_leaves_no_descriptor(server):
-    """Its buffers are full: nothing can be said to it any more, and a polite close never ends."""
+    """Its buffers are full: no more data can be sent, and a closing handshake never ends."""
     with client(server) as publisher:
         before, connections = descriptors(server), state(server)["connections"]
         with process(server, "newest/full") as stopped:

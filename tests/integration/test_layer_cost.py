@@ -154,7 +154,7 @@ async def test_publication_costs_one_message_a_process_with_a_subscriber(
 
 
 async def wait_for_groups(url: str, layer: str, processes: int) -> None:
-    """Until so many processes are in the channel's group: the last leaves it a little later."""
+    """Wait until so many processes are in the channel's group; a process leaves it a little later."""
     with redis.Redis.from_url(url) as client:
         await asyncio.to_thread(
             wait_until,

@@ -49,7 +49,7 @@ class Redis:
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Connections stay, and nothing is answered."""
+        """Keep the connections, but answer nothing."""
         with self.client() as connection:
             process_id = int(connection.info("server")["process_id"])
         os.kill(process_id, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""``RedisChannelLayer`` hands a message out again where taking it off its queue failed."""
+"""``RedisChannelLayer`` delivers a message again when it could not remove it from its queue."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ class Receiver:
 def leaving_the_first(
     real: Callable[..., Awaitable[None]], left: asyncio.Event
 ) -> Callable[..., Awaitable[None]]:
-    """The layer's taking off, but the first stays: as where Redis has closed the connection for it."""
+    """Removes messages as the layer does, but not the first: as if Redis had closed that connection."""
 
     async def take_off(*arguments: Any) -> None:
         if left.is_set():

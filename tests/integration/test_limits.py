@@ -1,4 +1,4 @@
-"""Limits on connections and failures, as each server can say them."""
+"""Limits on connections, failures and messages, as each server reports them to the client."""
 
 import asyncio
 import json

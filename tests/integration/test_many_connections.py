@@ -1,4 +1,4 @@
-"""What one revocation costs where one user, or a whole site, has many connections."""
+"""The time of one revocation when a user, or a whole site, has many connections."""
 
 import asyncio
 import time

@@ -24,7 +24,7 @@ from tests.support.site import SERVERS, Site, get, publish, state
 
 BEHIND = {"TRUSTED_PROXIES": ["127.0.0.1"], "CLIENT_ADDRESS_HEADER": "X-Forwarded-For"}
 ELSEWHERE = "127.0.0.9"
-"""An address of this machine's that is not the proxy's."""
+"""A local address other than the proxy's."""
 
 SERVERS_PING_S = 20.0
 """Daphne's and uvicorn's default."""
@@ -194,7 +194,7 @@ Check = Callable[[Site, str, str], None]
 def with_every_proxy(
     site: Site,
 ) -> Iterator[Callable[[Check], dict[tuple[str, str], Future[None]]]]:
-    """Runs a check with every server behind every proxy at the same time, because it waits for long."""
+    """Runs a check with every server behind every proxy at the same time, because each waits for long."""
     combinations = list(itertools.product(SERVERS, PROXIES))
     with ThreadPoolExecutor(len(combinations)) as pool:
         yield lambda check: {each: pool.submit(check, site, *each) for each in combinations}
@@ -359,7 +359,7 @@ def stack(server: Server) -> tuple[Client, AbstractContextManager[Client]]:
 
 
 def test_new_client_is_let_in_while_one_process_drains(site: Site) -> None:
-    """uvicorn says 503, and nginx asks the other; Daphne can only say 403, which is the client's to retry."""
+    """uvicorn answers 503, and nginx tries the other process; Daphne can only answer 403, so the client retries."""
     slowly = {**BEHIND, "DRAIN_GRACE": 10.0, "DRAIN_BATCH_INTERVAL": 5.0}
     draining, other = (site.having(realtime=realtime) for realtime in (slowly, BEHIND))
     with (

@@ -1,4 +1,4 @@
-"""The admin's verbs from a process that holds no connection, on those of two that do."""
+"""The admin's operations, called in a process without connections, on connections of two others."""
 
 import asyncio
 import json
@@ -224,7 +224,7 @@ async def test_command_line_acts_too(scene: Scene) -> None:
 
 
 async def inboxes(of: Servers) -> int:
-    """How many the core layer has in the group of all nodes; the other layer keeps no such list."""
+    """How many inboxes the core layer has in the group of all nodes; the other layer keeps no such list."""
     import redis.asyncio
 
     environment = of.site.environment

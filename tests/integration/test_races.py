@@ -50,7 +50,7 @@ def serve_two(site: Site) -> Iterator[tuple[Server, Server]]:
 
 @pytest.fixture(scope="module")
 def pair(members: Site) -> Iterator[tuple[Server, Server]]:
-    """Two processes without polls: it is the list that a registration is held against, and messages."""
+    """Two processes without polls: only the revocation list and messages can close connections."""
     site = members.having(
         realtime={"AUTHENTICATORS": [OVERTAKEN], "REVOCATION_POLL_INTERVAL": NEVER_S}
     )
@@ -133,7 +133,7 @@ async def test_logout_between_reading_and_registering_closes_the_connection(
 async def test_reconnect_at_the_moment_of_the_logout_does_not_stay(
     pair: tuple[Server, Server],
 ) -> None:
-    """A page that is on, logs out in one process while it connects again to both."""
+    """A connected page logs out in one process while it reconnects to both."""
     a, b = pair
     sessions = await do(a, "make-sessions", count=str(ROUNDS))
 

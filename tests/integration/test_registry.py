@@ -1,4 +1,4 @@
-"""Who is connected, as the database has it: two servers, ends of every kind, and databases that go away."""
+"""The connection registry in the database: two servers, connections that end in every way, and outages."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from tests.support.site import Site, made_site
 
 LEASE_S = 3
 WRITTEN_S = 10.0
-"""How long rows may take on a machine under load; about a second on one that has nothing to do."""
+"""How long rows may take on a machine under load; about a second on an idle one."""
 SETTINGS = {
     "NODE_LEASE": LEASE_S,
     "ALLOW_ANONYMOUS": True,
@@ -38,7 +38,7 @@ CHANNEL = "open/registry"
 
 @dataclass
 class Servers:
-    """Connections are in ``a`` (Daphne) and ``b`` (uvicorn); ``c`` holds none and is asked."""
+    """Connections are in ``a`` (Daphne) and ``b`` (uvicorn); ``c`` holds none and reads the registry."""
 
     kind: str
     site: Site

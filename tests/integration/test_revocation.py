@@ -85,7 +85,7 @@ def assert_nothing_failed(*servers: Server) -> None:
 
 @dataclass
 class Scene:
-    """One user's connections in process b, each opened with a proof of its own, and a bystander's."""
+    """One user's connections in process b, each with credentials of its own, and a bystander's."""
 
     servers: Servers
     member: Member
@@ -133,7 +133,7 @@ async def scene(servers: Servers) -> AsyncIterator[Scene]:
 
 
 async def stays_out(server: Server, scene: Scene, **proof: str) -> None:
-    """The proof opens no connection, now or later."""
+    """The credentials open no connection, now or later."""
     page = await scene.open(server, first="", **proof)
     first = await page.until(lambda message: True, "any message")
     if first["type"] == "closing":
@@ -217,7 +217,7 @@ async def test_core_layer_carries_revocations_and_rechecks(redis_url: str, tmp_p
 
 
 async def test_password_change_ends_all_connections_of_before(scene: Scene) -> None:
-    """The session that changed it has a new key: its cookie of before, perhaps stolen, is over."""
+    """The session that changed it has a new key; its old cookie, perhaps stolen, is invalid."""
     cookie = await scene.by_session("the one that changes it")
     await scene.by_session("another login")
     await scene.by_token("a token")
@@ -265,7 +265,7 @@ async def test_password_set_by_staff_ends_all_connections(scene: Scene) -> None:
 
 
 async def test_password_change_ends_who_came_in_before_its_commit(scene: Scene) -> None:
-    """Between the save and the commit the old password is still good, and is written into the proof."""
+    """Between the save and the commit the old password is still valid, and its hash is in the credentials."""
     cookie = await log_in(scene.servers.a, scene.member)
     change = asyncio.create_task(
         do(scene.servers.a, "change-password-slowly", user=scene.member.id, seconds="1.5")
