@@ -196,7 +196,7 @@ def unsubscribe(ids: Iterable[str], channel: str) -> Outcome:
 
 
 def ask_for_credentials(ids: Iterable[str], *, within: float = 30.0) -> Outcome:
-    """Ask clients for fresh credentials within so many seconds; close those with 4401 that send none.
+    """Ask clients for new credentials; close with 4401 those that send none within so many seconds.
 
     Done only where the credentials are a token: a login session has nothing to send.
     """

@@ -163,7 +163,7 @@ def _rate(value: Any) -> str | None:
         and value[1] >= 1
     ):
         return None
-    return "(a second, at once), such as (10, 50)"
+    return "(per second, burst), such as (10, 50)"
 
 
 def _paths(value: Any) -> str | None:

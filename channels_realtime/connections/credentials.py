@@ -165,7 +165,7 @@ class CredentialHolder(Shell):
         self._perform(self._conversation.renewed())
 
     async def ask_for_credentials(self, seconds: float) -> None:
-        """Ask the client for fresh credentials within ``seconds``."""
+        """Ask the client for new credentials within ``seconds``."""
         expires_at = self._node.clock.time() + seconds
         self._conversation.expiry.end_soon(self._now(), seconds, expires_at=expires_at)
         self._perform(self._conversation.tick(self._now()))

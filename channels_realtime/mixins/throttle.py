@@ -23,7 +23,7 @@ FROM_SETTINGS: Final = "settings"
 """A limit of the class that is what the setting of the same name in capitals says."""
 
 Limit = tuple[float, float] | str | None
-"""``(a second, at once)``, None for no limit, or ``FROM_SETTINGS``."""
+"""``(per second, burst)``, None for no limit, or ``FROM_SETTINGS``."""
 
 _LIMITS = (
     "connection_messages",
@@ -145,6 +145,6 @@ def _check(cls: type, name: str) -> None:
     except (TypeError, ValueError):
         pass
     raise ImproperUse(
-        f"{cls.__qualname__}.{name} is {value!r}; expected (a second, at once), such as (10, 50),"
+        f"{cls.__qualname__}.{name} is {value!r}; expected (per second, burst), such as (10, 50),"
         " None or FROM_SETTINGS"
     )

@@ -81,7 +81,7 @@ class Route:
                     f"channel route {pattern!r}: parameter {parameter!r} is not an identifier"
                 )
             if parameter in self._converters:
-                raise ValueError(f"channel route {pattern!r}: parameter {parameter!r} stands twice")
+                raise ValueError(f"channel route {pattern!r}: parameter {parameter!r} is repeated")
             name = match["converter"] or "str"
             if name not in converters:
                 raise ValueError(

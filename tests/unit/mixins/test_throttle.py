@@ -195,6 +195,6 @@ def test_limit_that_is_none_is_refused(value):
     with pytest.raises(ImproperUse) as refused:
         type("Chat", (ThrottleMixin, WebsocketConsumer), {"connection_bytes": value})
     assert str(refused.value) == (
-        f"Chat.connection_bytes is {value!r}; expected (a second, at once), such as (10, 50),"
+        f"Chat.connection_bytes is {value!r}; expected (per second, burst), such as (10, 50),"
         " None or FROM_SETTINGS"
     )

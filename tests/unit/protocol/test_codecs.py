@@ -36,6 +36,9 @@ from channels_realtime.protocol.codecs import CODECS, JSON, MSGPACK
         "[" * 100_000 + "]" * 100_000,
         "\ufeff{}",
         "01",
+        '{"type": "ping",}',
+        '{"type": "ping"} // comment',
+        '"\\x41"',
     ],
     ids=lambda text: repr(text[:20]),
 )

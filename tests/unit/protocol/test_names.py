@@ -157,7 +157,7 @@ def test_route_names_its_parameters_in_order():
         ("a b", "channel route 'a b': 'a b' has characters that no name may have"),
         ("a/<int:x", "channel route 'a/<int:x': 'a/<int:x' has characters that no name may have"),
         ("<int:1x>", "channel route '<int:1x>': parameter '1x' is not an identifier"),
-        ("<int:x>/<str:x>", "channel route '<int:x>/<str:x>': parameter 'x' stands twice"),
+        ("<int:x>/<str:x>", "channel route '<int:x>/<str:x>': parameter 'x' is repeated"),
         ("<nope:x>", "channel route '<nope:x>': unknown converter 'nope'; expected one of "),
     ],
 )
