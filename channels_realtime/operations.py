@@ -35,7 +35,7 @@ DRAIN_WAIT_S = 5.0
 """How long the channel layer has to take the message that drains all nodes."""
 
 BATCH = 500
-"""Connections named in one question, and in one query."""
+"""Connections named in one request, and in one query."""
 
 RETRY_S = 5.0
 """When a client that may return comes back, where nothing else is said."""

@@ -752,9 +752,9 @@ async def test_client_that_left_is_told_from_one_that_was_closed():
 @in_virtual_time
 async def test_connection_that_is_not_here_has_no_trace():
     async with NodeHarness() as harness:
-        question = {"connection": "gone", "viewer": "maria"}
-        assert ask(harness.node, "trace", **question, after=0, payloads=False) is None
-        assert ask(harness.node, "trace_stop", **question) is None
+        arguments = {"connection": "gone", "viewer": "maria"}
+        assert ask(harness.node, "trace", **arguments, after=0, payloads=False) is None
+        assert ask(harness.node, "trace_stop", **arguments) is None
         assert len(harness.node.service(Traces)) == 0
 
 
