@@ -26,6 +26,7 @@ from .base import READ_AND_POST, Link, page
 from .connection_pages import ConnectionPages, is_id, read_connections
 from .forms import ActionForm
 from .log import log_outcome, name_of
+from .permissions import ACT, BLOCK, may
 
 MOST = 10_000
 """Connections that one action affects."""
@@ -41,13 +42,13 @@ class ActionPages(ConnectionPages):
         """One URL for each action, before those of the other pages."""
         return [self.path("act/<slug:name>/", "act", self.act_page), *super().get_urls()]
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """The entries of the list's menu that the user may choose."""
-        return {
-            name: entry
-            for name, entry in super().get_actions(request).items()
-            if name not in ACTIONS or ACTIONS[name].may(request)
-        }
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """For entries of the list's menu with the permission ``act``."""
+        return may(request, *ACT)
+
+    def has_block_permission(self, request: HttpRequest) -> bool:
+        """For entries of the list's menu with the permission ``block``."""
+        return may(request, *BLOCK)
 
     @page(methods=READ_AND_POST)
     def act_page(self, request: HttpRequest, name: str) -> HttpResponse:
@@ -135,7 +136,10 @@ def menu_action(action: Action) -> Callable[..., Any]:
         return model_admin.ask(request, action, found[:MOST], total=total)
 
     ask.__name__ = action.name
-    marked: Callable[..., Any] = admin.action(description=action.label)(ask)
+    permission = "block" if action.permissions == BLOCK else "act"
+    marked: Callable[..., Any] = admin.action(permissions=[permission], description=action.label)(
+        ask
+    )
     return marked
 
 
