@@ -239,6 +239,7 @@ def test_message_is_refused_with_its_type_when_its_id_is_none(request_id):
         ),
         ({"type": "subscribe", "channel": "a", "since": 1}, "bad_message", SINCE_REASON),
         ({"type": "subscribe", "channel": "a", "since": {}}, "bad_message", SINCE_REASON),
+        ({"type": "subscribe", "channel": "a", "since": ["e", 0]}, "bad_message", SINCE_REASON),
         (
             {"type": "subscribe", "channel": "a", "since": {"epoch": "e", "offset": -1}},
             "bad_message",
