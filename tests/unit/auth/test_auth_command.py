@@ -543,13 +543,13 @@ class TestLoginSession:
         socket, node, session = connected
         await in_thread(self.ends)(session, clock, 1_000)
         gate = asyncio.Event()
-        run = node.hooks.run
+        run = node.authentication.run
 
         async def slow(*args):
             await gate.wait()
             return await run(*args)
 
-        monkeypatch.setattr(node.hooks, "run", slow)
+        monkeypatch.setattr(node.authentication, "run", slow)
         await pass_by(node, clock, 101)
         await apublish("public/a", "held")
         await settle()
@@ -566,7 +566,7 @@ class TestLoginSession:
         async def never(*args):
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(node.hooks, "run", never)
+        monkeypatch.setattr(node.authentication, "run", never)
         await pass_by(node, clock, 101)
         await apublish("public/a", "held")
         await pass_by(node, clock, 5)
