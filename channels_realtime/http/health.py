@@ -6,6 +6,7 @@ it drains. A process that has no node yet is healthy and ready.
 
 from __future__ import annotations
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -13,6 +14,7 @@ from django.views.decorators.http import require_safe
 from ..nodes.node import serving_node
 
 
+@login_not_required  # LoginRequiredMiddleware would redirect a probe, which takes that for success
 @never_cache
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
@@ -21,6 +23,7 @@ def health(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok", "node": None if node is None else node.id})
 
 
+@login_not_required  # LoginRequiredMiddleware would redirect a probe, which takes that for success
 @never_cache
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:

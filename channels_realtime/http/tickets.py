@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
@@ -14,6 +15,7 @@ from ..settings import get_config
 from . import cross_origin
 
 
+@login_not_required  # it answers 401 itself, and LoginRequiredMiddleware knows no tokens
 @csrf_exempt  # a bearer token needs no CSRF check; _by_session has its own
 def ticket(request: HttpRequest) -> HttpResponseBase:
     """Issue a ticket.

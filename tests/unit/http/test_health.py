@@ -7,7 +7,7 @@ import json
 
 import pytest
 from django.http import HttpRequest
-from django.test import RequestFactory, override_settings
+from django.test import Client, RequestFactory, override_settings
 from django.urls import include, path, reverse
 
 from channels_realtime.http.health import health, ready
@@ -66,3 +66,33 @@ def test_answers_are_never_cached_and_nothing_is_posted(view):
 def test_views_have_urls():
     assert reverse("channels_realtime:health") == "/realtime/health/"
     assert reverse("channels_realtime:ready") == "/realtime/ready/"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [
+        ("GET", "/realtime/health/", 200, {"status": "ok", "node": None}),
+        ("GET", "/realtime/ready/", 200, {"status": "ready"}),
+        ("HEAD", "/realtime/ready/", 200, None),
+        ("POST", "/realtime/ready/", 405, None),
+        ("OPTIONS", "/realtime/ticket/", 204, None),
+        (
+            "POST",
+            "/realtime/ticket/",
+            401,
+            {"code": "unauthenticated", "reason": "log in, or send a bearer token"},
+        ),
+    ],
+)
+def test_views_answer_themselves_behind_the_login_required_middleware(
+    settings, method, path, status, said
+):
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE,
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
+    answer = Client().generic(method, path)
+    assert answer.status_code == status
+    if said is not None:
+        assert body(answer) == said
