@@ -35,6 +35,7 @@ class Config:
         "channels_realtime.auth.login_session.LoginSession",
     )
     token_verifier: str | None = "channels_realtime.auth.jwt.verify_jwt"  # noqa: S105
+    token_header_types: Sequence[str] | None = None
     query_token: bool = False
     jwt_cookie: str | None = None
     stateless_tokens: bool = False

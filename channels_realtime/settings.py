@@ -136,10 +136,13 @@ def _text(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "text that is not empty"
 
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,100}", re.ASCII)
+"""RFC 9110, section 5.6.2."""
+
+
 def _subprotocols(value: Any) -> str | None:
-    token = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,100}", re.ASCII)  # RFC 9110, section 5.6.2
     if isinstance(value, Mapping) and all(
-        isinstance(name, str) and token.fullmatch(name) and codec in CODECS
+        isinstance(name, str) and _TOKEN.fullmatch(name) and codec in CODECS
         for name, codec in value.items()
     ):
         return None
@@ -164,6 +167,14 @@ def _rate(value: Any) -> str | None:
     ):
         return None
     return "(per second, burst), such as (10, 50)"
+
+
+def _schemes(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)) and all(
+        isinstance(scheme, str) and _TOKEN.fullmatch(scheme) for scheme in value
+    ):
+        return None
+    return "a list of schemes, such as ['Bearer', 'Token']"
 
 
 def _paths(value: Any) -> str | None:
@@ -214,6 +225,7 @@ _RULES: dict[str, _Rule] = {
     "AUTH_TIMEOUT": _seconds,
     "AUTHENTICATORS": _paths,
     "TOKEN_VERIFIER": _optional(_dotted),
+    "TOKEN_HEADER_TYPES": _optional(_schemes),
     "QUERY_TOKEN": _flag,
     "JWT_COOKIE": _optional(_text),
     "STATELESS_TOKENS": _flag,

@@ -11,6 +11,8 @@ from django.utils.module_loading import import_string
 
 from ..runtime.hooks import HookRunner
 from .base import Authenticated, Authenticator, Handshake
+from .token_header import check_foreign_scheme
+from .tokens import HeaderToken, takes_tokens
 
 
 @lru_cache(maxsize=32)
@@ -38,6 +40,25 @@ async def authenticate_handshake(handshake: Handshake, hooks: HookRunner) -> Aut
         return None
     found: Authenticated | None = await hooks.run(_judge, present, handshake)
     return found
+
+
+def check_unread(handshake: Handshake, found: Authenticated | None) -> None:
+    """Refuse a header that no authenticator reads, in a site that reads headers at all.
+
+    Not for HTTP: there a request without a user is answered by the site's views.
+
+    Args:
+        handshake: the handshake.
+        found: whose it is, by its credentials or by another middleware; None if nothing says so.
+
+    Raises:
+        TokenInvalid: it proves nothing, and nothing else proves who connects.
+    """
+    if handshake.scope.get("type") == "http" or not takes_tokens(handshake.config):
+        return
+    authenticators = load_authenticators(tuple(handshake.config.authenticators))
+    if any(isinstance(authenticator, HeaderToken) for authenticator in authenticators):
+        check_foreign_scheme(handshake, found)
 
 
 def _judge(present: list[tuple[Authenticator, str]], handshake: Handshake) -> Authenticated | None:

@@ -12,8 +12,7 @@ from django.utils.module_loading import import_string
 from ..config import Config
 from ..errors import TokenInvalid
 from .base import Authenticated, Authenticator, Handshake
-
-JWT_VERIFIER = "channels_realtime.auth.jwt.verify_jwt"
+from .token_header import JWT_VERIFIER, header_token, token_header
 
 MAX_TOKEN_LENGTH = 16_384
 """In characters. No server accepts a header as long as this."""
@@ -84,20 +83,16 @@ class TokenSource(Authenticator):
 
 
 class HeaderToken(TokenSource):
-    """Looks in ``Authorization: Bearer <token>``, which browsers cannot send with a WebSocket."""
+    """Looks in ``Authorization: Bearer <token>``, which browsers cannot send with a WebSocket.
+
+    Header and schemes follow simplejwt's settings; see ``token_header``.
+    """
 
     source = "header"
 
     def token(self, handshake: Handshake) -> str | None:
-        """Return the bearer token; other schemes are ignored."""
-        values = handshake.headers("authorization")
-        if len(values) > 1:
-            return ""  # two credentials at once count as a bad one
-        for value in values:
-            scheme, _, token = value.partition(" ")
-            if scheme.lower() == "bearer":
-                return token.strip()
-        return None
+        """Return the token; for other schemes see ``token_header``."""
+        return header_token(handshake.headers(token_header()), handshake.config)
 
 
 class SubprotocolToken(TokenSource):

@@ -9,7 +9,8 @@ from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
 
-from ..auth.tokens import JWT_VERIFIER, takes_tokens
+from ..auth.token_header import JWT_VERIFIER
+from ..auth.tokens import takes_tokens
 from ..config import Config
 from ..settings import SETTING
 from .configuration import config_check, function_fault
@@ -53,6 +54,7 @@ def _check_places(config: Config) -> Iterator[CheckMessage]:
     set_keys = [
         key
         for key, is_set in (
+            ("TOKEN_HEADER_TYPES", config.token_header_types is not None),
             ("QUERY_TOKEN", config.query_token),
             ("JWT_COOKIE", config.jwt_cookie is not None),
             ("STATELESS_TOKENS", config.stateless_tokens),

@@ -26,7 +26,7 @@ from ..access.limits import AccessLimits
 from ..access.origins import OriginPolicy, check_origin
 from ..access.revocation import Revocations
 from ..auth.base import Authenticated, Handshake
-from ..auth.handshake import authenticate_handshake
+from ..auth.handshake import authenticate_handshake, check_unread
 from ..config import Config
 from ..connections.connection import UNAVAILABLE_RETRY_S, Connection
 from ..errors import (
@@ -174,7 +174,10 @@ async def identify(
         read_at = node.clock.time()
         handshake = Handshake(scope, node.config, token)
         found = await authenticate_handshake(handshake, node.authentication)
-        state.identified = user_from_scope(scope) if found is None else found, read_at
+        if found is None:
+            found = user_from_scope(scope)
+        check_unread(handshake, found)
+        state.identified = found, read_at
     return state.identified
 
 

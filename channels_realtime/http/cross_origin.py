@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
 from ..access.origins import check_origin
+from ..auth.token_header import token_header
 
 _MAX_AGE_S = 600
 
@@ -41,7 +43,9 @@ def preflight() -> HttpResponse:
     """Return the response to a browser's CORS preflight request."""
     response = HttpResponse(status=204)
     response["Access-Control-Allow-Methods"] = "POST"
-    response["Access-Control-Allow-Headers"] = "authorization, content-type, x-csrftoken"
+    csrf = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").lower()
+    headers = dict.fromkeys(("authorization", "content-type", csrf, token_header()))
+    response["Access-Control-Allow-Headers"] = ", ".join(headers)
     response["Access-Control-Max-Age"] = str(_MAX_AGE_S)
     return response
 

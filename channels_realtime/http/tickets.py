@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
@@ -9,6 +11,13 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from ..auth.base import Authenticated
 from ..auth.login_session import read_login_session
 from ..auth.tickets import issue_ticket
+from ..auth.token_header import (
+    foreign_scheme,
+    header_token,
+    log_foreign_scheme,
+    token_header,
+    wrong_scheme,
+)
 from ..auth.tokens import takes_tokens, verify_token
 from ..errors import RealtimeError, TokenInvalid, Unauthenticated
 from ..settings import get_config
@@ -31,8 +40,8 @@ def ticket(request: HttpRequest) -> HttpResponseBase:
     elif request.method != "POST":
         response = _refusal(405, "unsupported", "use POST to request a ticket")
         response["Allow"] = "POST, OPTIONS"
-    elif _bearer(request) is not None and takes_tokens(get_config()):
-        response = _by_token(request)
+    elif (token := _token(request)) is not None:
+        response = _by_token(request, token)
     else:
         response = _by_session(request)
     response["Cache-Control"] = "no-store"
@@ -40,14 +49,19 @@ def ticket(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-def _bearer(request: HttpRequest) -> str | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+def _token(request: HttpRequest) -> str | None:
+    config = get_config()
+    return header_token(_values(request, token_header()), config) if takes_tokens(config) else None
 
 
-def _by_token(request: HttpRequest) -> HttpResponseBase:
+def _values(request: HttpRequest, name: str) -> list[str]:
+    value = request.headers.get(name)
+    return [] if value is None else [value]
+
+
+def _by_token(request: HttpRequest, token: str) -> HttpResponseBase:
     try:
-        found = verify_token(_bearer(request) or "", get_config(), "header")
+        found = verify_token(token, get_config(), "header")
     except RealtimeError as error:
         return _refusal(401, error.code, error.reason)
     return _issue(request, found)
@@ -58,9 +72,20 @@ def _by_session(request: HttpRequest) -> HttpResponseBase:
     key = getattr(getattr(request, "session", None), "session_key", None)
     found = read_login_session(key) if key else None
     if found is None:
-        error = Unauthenticated("log in, or send a bearer token")
+        error = _unauthenticated(request)
         return _refusal(401, error.code, error.reason)
     return _issue(request, found)
+
+
+def _unauthenticated(request: HttpRequest) -> RealtimeError:
+    config = get_config()
+    scheme = None
+    if takes_tokens(config):
+        scheme = foreign_scheme(functools.partial(_values, request), config)
+    if scheme is None:
+        return Unauthenticated("log in, or send a bearer token")
+    log_foreign_scheme(scheme, config, "no ticket is issued")
+    return TokenInvalid(wrong_scheme(config))
 
 
 def _issue(request: HttpRequest, found: Authenticated) -> HttpResponseBase:
