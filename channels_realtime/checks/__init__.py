@@ -18,12 +18,13 @@ from .deployment import (
 from .layer import check_channel_layer
 from .origins import check_allowlist, check_origins
 from .pings import check_server_pings
-from .server import check_server
+from .server import check_asgi_application, check_server
 from .tickets import check_tickets
 from .tokens import check_times, check_tokens
 
 __all__ = [
     "check_allowlist",
+    "check_asgi_application",
     "check_authenticators",
     "check_channel_layer",
     "check_deployed_cookies",

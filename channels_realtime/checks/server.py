@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from channels.routing import ProtocolTypeRouter
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.utils.module_loading import import_string
 
 
 @register(Tags.compatibility)
@@ -16,40 +21,83 @@ def check_server(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Report settings that keep ``runserver`` from serving WebSockets."""
-    found: list[CheckMessage] = []
-    if not getattr(settings, "ASGI_APPLICATION", None):
-        found.append(
-            Error(
-                "ASGI_APPLICATION is not set: runserver would serve WSGI, without WebSockets.",
-                hint="Set ASGI_APPLICATION = '<project>.asgi.application'.",
-                id="channels_realtime.E005",
-            )
-        )
-    names = [config.name for config in apps.get_app_configs()]
+    return list(_check_runserver([config.name for config in apps.get_app_configs()]))
+
+
+def _check_runserver(names: list[str]) -> Iterator[CheckMessage]:
     if "daphne" not in names:
-        if settings.DEBUG:
-            found.append(
-                checks.Warning(
-                    "'daphne' is not in INSTALLED_APPS: runserver serves no WebSockets.",
-                    hint=(
-                        "Put 'daphne' first in INSTALLED_APPS, or run another ASGI server and"
-                        " silence channels_realtime.W003."
-                    ),
-                    id="channels_realtime.W003",
-                )
+        if settings.DEBUG and _command() == "runserver":
+            yield checks.Warning(
+                "'daphne' is not in INSTALLED_APPS: runserver serves no WebSockets.",
+                hint=(
+                    "Put 'daphne' first in INSTALLED_APPS, or run another ASGI server and"
+                    " silence channels_realtime.W003."
+                ),
+                id="channels_realtime.W003",
             )
-        return found
+        return
+    if not getattr(settings, "ASGI_APPLICATION", None):
+        yield Error(
+            "ASGI_APPLICATION is not set, and Daphne's runserver does not start without it.",
+            hint="Set ASGI_APPLICATION = '<project>.asgi.application'.",
+            id="channels_realtime.E005",
+        )
     position = names.index("daphne")
     shadowing = {"django.contrib.staticfiles", "whitenoise.runserver_nostatic"} & set(
         names[:position]
     )
     if shadowing:
-        found.append(
-            Error(
-                f"'daphne' comes after {', '.join(sorted(shadowing))} in INSTALLED_APPS, which replaces"
-                " its runserver command.",
-                hint="Put 'daphne' first.",
-                id="channels_realtime.E006",
-            )
+        yield Error(
+            f"'daphne' comes after {', '.join(sorted(shadowing))} in INSTALLED_APPS, which replaces"
+            " its runserver command.",
+            hint="Put 'daphne' first.",
+            id="channels_realtime.E006",
         )
-    return found
+
+
+@register(Tags.compatibility)
+def check_asgi_application(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report an ``asgi.py`` that serves no WebSockets. Imports it, as the server does.
+
+    Only for ``check`` and ``runserver``: other commands serve nothing, and a process that imports
+    the site's ``asgi.py`` counts as a server from then on.
+    """
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if not path or _command() not in ("check", "runserver"):
+        return []
+    try:
+        application = import_string(path)
+    except Exception as error:  # any, of the site's own code
+        return [
+            Error(
+                f"ASGI_APPLICATION names {path!r}, which cannot be imported:"
+                f" {type(error).__name__}: {error}",
+                hint="Correct the path, or the import that fails.",
+                id="channels_realtime.E033",
+            )
+        ]
+    if isinstance(application, (ASGIHandler, WSGIHandler)):
+        what = "Django's own application"
+    elif isinstance(application, ProtocolTypeRouter) and (
+        "websocket" not in application.application_mapping
+    ):
+        what = "a ProtocolTypeRouter without 'websocket'"
+    else:
+        return []  # ours, or the site's own routing, which may lead to ours
+    return [
+        Error(
+            f"ASGI_APPLICATION names {path!r}, which is {what}: it serves no WebSockets.",
+            hint=(
+                "At the end of the module: application ="
+                " get_realtime_application(get_asgi_application()), from channels_realtime.asgi."
+            ),
+            id="channels_realtime.E034",
+        )
+    ]
+
+
+def _command() -> str | None:
+    """The management command of this process, such as ``"runserver"``; None for other programs."""
+    return sys.argv[1] if len(sys.argv) > 1 else None
