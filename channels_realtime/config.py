@@ -92,6 +92,7 @@ class Config:
     node_lease: float = 20.0
     sample_interval: float = 60.0
     sample_retention: float = 90_000.0
+    ended_retention: float = 86_400.0
     trace_payloads: bool = False
 
     publish_timeout: float = 5.0

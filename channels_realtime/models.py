@@ -118,6 +118,12 @@ class ConnectionRecord(models.Model):
     )
     transport: models.CharField[str, str] = models.CharField(_("transport"), max_length=20)
     origin: models.CharField[str, str] = models.CharField(_("origin"), max_length=255, blank=True)
+    path: models.CharField[str, str] = models.CharField(
+        _("path"), max_length=255, blank=True, default="", db_default=""
+    )
+    consumer: models.CharField[str, str] = models.CharField(
+        _("consumer"), max_length=255, blank=True, default="", db_default=""
+    )
     user_agent: models.CharField[str, str] = models.CharField(
         _("user agent"), max_length=512, blank=True
     )
@@ -142,6 +148,9 @@ class ConnectionRecord(models.Model):
     seen_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
         _("last seen"), help_text=_("Updated about once a minute.")
     )
+    health: models.CharField[str, str] = models.CharField(
+        _("health"), max_length=20, blank=True, default="", db_default=""
+    )
 
     class Meta:
         verbose_name = _("connection")
@@ -151,6 +160,47 @@ class ConnectionRecord(models.Model):
             ("act_on_connection", _("Can disconnect, notify and otherwise act on connections")),
             ("trace_connection", _("Can trace what connections send and receive")),
         ]
+
+    def __str__(self) -> str:
+        return self.connection_id
+
+
+class EndedConnectionRecord(models.Model):
+    """A connection that has ended, and why; kept for ``ENDED_RETENTION`` seconds."""
+
+    connection_id: models.CharField[str, str] = models.CharField(
+        _("connection"), max_length=32, db_index=True
+    )
+    node_id: models.CharField[str, str] = models.CharField(_("node"), max_length=32)
+    server: models.CharField[str, str] = models.CharField(_("server"), max_length=300, blank=True)
+    user_pk: models.CharField[str, str] = models.CharField(_("user id"), max_length=255, blank=True)
+    user_label: models.CharField[str, str] = models.CharField(_("user"), max_length=255, blank=True)
+    address: models.CharField[str, str] = models.CharField(_("address"), max_length=45, blank=True)
+    path: models.CharField[str, str] = models.CharField(_("path"), max_length=255, blank=True)
+    user_agent: models.CharField[str, str] = models.CharField(
+        _("user agent"), max_length=512, blank=True
+    )
+    client_id: models.CharField[str, str] = models.CharField(
+        _("client id"), max_length=255, blank=True
+    )
+    auth_method: models.CharField[str, str] = models.CharField(_("authenticated by"), max_length=30)
+    connected_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
+        _("connected since")
+    )
+    ended_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
+        _("ended"), db_index=True
+    )
+    end: models.CharField[str, str] = models.CharField(
+        _("reason"),
+        max_length=20,
+        help_text=_("A close code of the server, or “client”, “lost” or “server”."),
+    )
+    detail: models.CharField[str, str] = models.CharField(_("details"), max_length=125, blank=True)
+
+    class Meta:
+        verbose_name = _("ended connection")
+        verbose_name_plural = _("ended connections")
+        default_permissions = ("view",)
 
     def __str__(self) -> str:
         return self.connection_id

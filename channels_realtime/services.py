@@ -20,6 +20,7 @@ from .auth.sweep import CredentialSweep
 from .channels import ChannelRegistry
 from .config import Config
 from .monitoring import inspection, traces
+from .monitoring.ended import EndedConnections
 from .monitoring.feed import Feed
 from .monitoring.load import LoadMonitor
 from .monitoring.metrics import MetricsRecorder
@@ -36,6 +37,7 @@ SERVICES: tuple[type[Service], ...] = (
     CredentialSweep,
     Feed,
     Registry,
+    EndedConnections,
     MetricsRecorder,
     LoadMonitor,
     Traces,

@@ -273,6 +273,7 @@ _RULES: dict[str, _Rule] = {
     "NODE_LEASE": _between(3, 3_600),
     "SAMPLE_INTERVAL": _between(5, 3_600),
     "SAMPLE_RETENTION": _seconds,
+    "ENDED_RETENTION": _between(0, 31_536_000),
     "TRACE_PAYLOADS": _flag,
     "PUBLISH_TIMEOUT": _seconds,
     "SUBSCRIBE_TIMEOUT": _seconds,

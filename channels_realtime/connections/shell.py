@@ -33,6 +33,9 @@ CLOSE_GRACE_S = 10.0
 REPORT_INTERVAL_S = 60.0
 """How long a connection must keep within its limits, or keep up, before it is reported again."""
 
+SLOW_ROUND_TRIP_S = 1.0
+"""A client with a longer last round trip counts as slow."""
+
 
 class Tap(Protocol):
     """Watches what a connection sends and receives, before it is encoded; see ``traces``."""
@@ -85,6 +88,7 @@ class Shell:
         "connected_at",
         "encoding",
         "end",
+        "end_detail",
         "errors",
         "id",
         "scope",
@@ -109,6 +113,8 @@ class Shell:
         self.close_code: int | None = None
         self.end = "client"
         """What ended it: the server's close code as text, ``"client"``, or ``"lost"``."""
+        self.end_detail = ""
+        """What the client was told with the server's close code."""
         self.errors = 0
         """Errors that the client was told."""
         self.throttled = 0
@@ -166,6 +172,11 @@ class Shell:
         return self._transport.name
 
     @property
+    def consumer(self) -> str:
+        """The class of the site's own consumer, by its dotted name; empty without one."""
+        return self._transport.consumer
+
+    @property
     def writer(self) -> Writer:
         """The writer, for its counters."""
         return self._writer
@@ -186,6 +197,19 @@ class Shell:
         clock = self._node.clock
         seen = clock.time() - (clock.monotonic() - self._conversation.heartbeat.last_seen)
         return max(self.connected_at, seen)
+
+    @property
+    def troubled_by(self) -> str:
+        """``"slow"`` or ``"throttled"`` where it is, or was within the last minute; else empty."""
+        since = self._now() - REPORT_INTERVAL_S
+        round_trip = self.round_trip
+        if round_trip is not None and round_trip > SLOW_ROUND_TRIP_S:
+            return "slow"
+        if self._slow_at is not None and self._slow_at >= since:
+            return "slow"
+        if self._throttled_at is not None and self._throttled_at >= since:
+            return "throttled"
+        return ""
 
     @property
     def round_trips(self) -> list[float]:
@@ -234,7 +258,7 @@ class Shell:
 
     def leave(self, code: int) -> None:
         """The site's own consumer closes it; nothing is said in our words."""
-        self.close_code = code
+        self.end, self.close_code = str(code), code
         self._conversation.gone()
         self._end()
 
@@ -266,6 +290,7 @@ class Shell:
         now = self._now()
         if self._throttled_at is None or now - self._throttled_at > REPORT_INTERVAL_S:
             self._node.announce(signals.throttled, connection=self, limit=exceeded.limit)
+            self._node.connection_changed(self.id)
         self._throttled_at = now
         self._transport.throttled(exceeded)
 
@@ -315,6 +340,7 @@ class Shell:
         if self._slow_at is None or now - self._slow_at > REPORT_INTERVAL_S:
             self._node.metrics.slow += 1
             self._node.announce(signals.slow, connection=self, policy=policy.value)
+            self._node.connection_changed(self.id)
         self._slow_at = now
 
     def lost(self, error: BaseException) -> None:
@@ -392,7 +418,7 @@ class Shell:
             self._tap.sent_frame(size)
 
     def _order_close(self, effect: Close) -> None:
-        self.end = str(int(effect.code))
+        self.end, self.end_detail = str(int(effect.code)), effect.reason
         self.close_code, content = self._transport.close_content(
             effect.code, effect.reason, rfc=self._node.config.close_codes == "rfc"
         )

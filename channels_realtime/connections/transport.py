@@ -43,6 +43,9 @@ class Transport:
     name: ClassVar[str]
     """What hooks and the admin call it: ``"websocket"``."""
 
+    consumer = ""
+    """The class of the site's own consumer behind it, by its dotted name; empty without one."""
+
     write: Callable[[Any], Awaitable[None]]
     """Writes the content of one frame."""
 

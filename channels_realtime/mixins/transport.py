@@ -353,6 +353,12 @@ class ConsumerTransport(WebSocketTransport):
     # -- to the client -----------------------------------------------------------------------------
 
     @property
+    def consumer(self) -> str:  # type: ignore[override]  # a constant in the base class
+        """The class of the consumer."""
+        hooks = type(self._hooks)
+        return f"{hooks.__module__}.{hooks.__qualname__}"
+
+    @property
     def is_open(self) -> bool:
         """Whether the consumer has accepted."""
         return self._is_accepted

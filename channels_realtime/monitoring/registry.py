@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +26,7 @@ from .registry_rows import (
     SLICE,
     delete_strays,
     forget_nodes,
+    is_drawn,
     moment_of,
     register_node,
     renew_lease,
@@ -58,6 +58,7 @@ class Registry(Service):
         self._share = float(node.config.connection_registry)  # of the connections: 0.0 to 1.0
         self._changed: set[str] = set()
         self._written: set[str] = set()
+        self._troubled: dict[str, str] = {}  # as written, where there is trouble
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._next_strays = 0.0
@@ -71,7 +72,7 @@ class Registry(Service):
 
     def connection_changed(self, connection_id: str) -> None:
         """Mark a connection to be written; see ``Service``."""
-        if self._share and (self._share >= 1.0 or _drawn(connection_id) < self._share):
+        if is_drawn(connection_id, self._share):
             self._changed.add(connection_id)
 
     async def start(self) -> None:
@@ -201,17 +202,33 @@ class Registry(Service):
         self._written.update(row["connection_id"] for row in rows)
         await self._node.database.run(write_rows, rows, subscriptions, gone, known)
         self._written.difference_update(gone)
+        for row in rows:
+            if row["health"]:
+                self._troubled[row["connection_id"]] = row["health"]
+            else:
+                self._troubled.pop(row["connection_id"], None)
+        for connection_id in gone:
+            self._troubled.pop(connection_id, None)
         self.written += len(rows) + len(gone)
         return True
 
     async def _write_seen(self) -> None:
-        """Note who was heard of since the last time; one moment for all of them."""
+        """Note who was heard of since the last time; one moment for all of them.
+
+        And have those written again that are no longer, or newly, in trouble.
+        """
         since = self._node.clock.time() - _SEEN_INTERVAL_S
         heard = [
             connection.id
             for connection in live_connections(self._node).values()
             if connection.id in self._written and connection.seen_at >= since
         ]
+        self._changed.update(
+            connection.id
+            for connection in live_connections(self._node).values()
+            if connection.id in self._written
+            and connection.troubled_by != self._troubled.get(connection.id, "")
+        )
         at = moment_of(self._node.clock.time())
         for start in range(0, len(heard), BATCH):
             await self._node.database.run(write_seen, heard[start : start + BATCH], at)
@@ -220,7 +237,7 @@ class Registry(Service):
         """Forget nodes that are gone: their rows, and their places in the layer's groups."""
         node = self._node
         for node_id, inbox, channels in await node.database.run(
-            sweep_nodes, node.id, node.config.node_lease
+            sweep_nodes, node.id, node.config.node_lease, node.config.ended_retention > 0
         ):
             logger.info("Node %s is gone: its lease has run out", node_id)
             if inbox:
@@ -236,11 +253,4 @@ class Registry(Service):
             await self._node.broker.forget_inbox(node_id, inbox, channels)
 
     def _sampled(self, ids: Iterable[str]) -> list[str]:
-        if not self._share:
-            return []
-        return [i for i in ids if self._share >= 1.0 or _drawn(i) < self._share]
-
-
-def _drawn(connection_id: str) -> float:
-    """A number from 0 to 1 that is always the same for a connection."""
-    return zlib.crc32(connection_id.encode()) / 2**32
+        return [i for i in ids if is_drawn(i, self._share)]

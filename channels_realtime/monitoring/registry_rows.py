@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import time
+import zlib
 from typing import Any
 
 from django.apps import apps
@@ -35,6 +36,9 @@ SLICE = 50
 
 _BREATH_S = 0.002
 
+SERVER_GONE = "server"
+"""``EndedConnectionRecord.end`` where the process of the connection died."""
+
 
 def row_of(connection: Connection, node_id: str) -> dict[str, Any]:
     identity = connection.identity
@@ -49,6 +53,8 @@ def row_of(connection: Connection, node_id: str) -> dict[str, Any]:
         "address": storable(connection.client_address, 45),
         "transport": storable(connection.transport, 20),
         "origin": storable(connection.origin, 255),
+        "path": storable(path_of(connection), 255),
+        "consumer": storable(connection.consumer, 255),
         "user_agent": storable(connection.user_agent, 512),
         "client_id": storable(connection.client_id, 255),
         "auth_method": storable(identity.method, 30),
@@ -57,7 +63,13 @@ def row_of(connection: Connection, node_id: str) -> dict[str, Any]:
         "channels": len(connection.subscriptions),
         "connected_at": moment_of(connection.connected_at),
         "seen_at": moment_of(connection.seen_at),
+        "health": connection.troubled_by,
     }
+
+
+def path_of(connection: Connection) -> str:
+    """The path of the handshake, without its query string, which may hold a token."""
+    return str(connection.scope.get("path", ""))
 
 
 def storable(value: str | None, length: int) -> str:
@@ -66,6 +78,11 @@ def storable(value: str | None, length: int) -> str:
         return ""
     cleaned = value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
     return cleaned.encode("utf-8", "replace").decode("utf-8")[:length]
+
+
+def is_drawn(connection_id: str, share: float) -> bool:
+    """Whether a connection is in this share of all; always the same for a connection."""
+    return share >= 1.0 or zlib.crc32(connection_id.encode()) / 2**32 < share
 
 
 def user_label(user: Any) -> str:
@@ -107,10 +124,12 @@ def renew_lease(node_id: str, lease: float, row: dict[str, Any]) -> bool:
 
 
 def register_node(node_id: str, lease: float, row: dict[str, Any]) -> None:
-    model = _model("NodeRecord")
+    model, ended_model = _model("NodeRecord"), _model("EndedConnectionRecord")
     using = router.db_for_write(model)
     with transaction.atomic(using=using):
         _delete_rows([node_id], using)
+        # Another node took this one for dead; its connections are still here.
+        _where(ended_model, using, node_id=node_id, end=SERVER_GONE)._raw_delete(using)
         model._default_manager.using(using).create(
             id=node_id,
             host=storable(socket.gethostname(), 255),
@@ -143,16 +162,16 @@ def write_rows(
             _where(
                 connection_model, using, connection_id__in=[row["connection_id"] for row in stale]
             )._raw_delete(using)
-        _insert(connection_model, using, [*fresh, *stale])
+        insert_rows(connection_model, using, [*fresh, *stale])
         wanted = [
             {"connection_id": connection_id, "channel": storable(name, 255)}
             for connection_id, names in subscriptions
             for name in names
         ]
-        _insert(subscription_model, using, wanted)
+        insert_rows(subscription_model, using, wanted)
 
 
-def _insert(model: Any, using: str, rows: list[dict[str, Any]]) -> None:
+def insert_rows(model: Any, using: str, rows: list[dict[str, Any]]) -> None:
     """Insert rows, some in a statement and a pause after each: the event loop needs the interpreter too.
 
     ``bulk_create`` takes 80 us of Python for a row of 15 columns, this 25. Text and numbers are what
@@ -188,7 +207,30 @@ def write_seen(ids: list[str], at: datetime.datetime) -> None:
     model._default_manager.filter(connection_id__in=ids).update(seen_at=at)
 
 
-def sweep_nodes(own: str, lease: float) -> list[tuple[str, str, list[str]]]:
+def _bury(node_id: str, server: str, using: str) -> None:
+    """Note the connections of a dead process as ended, in the database alone: there may be many."""
+    source, target = _model("ConnectionRecord"), _model("EndedConnectionRecord")
+    copied = (
+        *("connection_id", "node_id", "user_pk", "user_label", "address", "path"),
+        *("user_agent", "client_id", "auth_method", "connected_at"),
+    )
+    connection = connections[using]
+    quote: Any = connection.ops.quote_name
+
+    def columns(model: Any, *names: str) -> str:
+        return ", ".join(quote(model._meta.get_field(name).column) for name in names)
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {quote(target._meta.db_table)}"  # noqa: S608 - names of columns
+            f" ({columns(target, *copied, 'ended_at', 'server', 'end', 'detail')})"
+            f" SELECT {columns(source, *copied, 'seen_at')}, %s, %s, %s"
+            f" FROM {quote(source._meta.db_table)} WHERE {columns(source, 'node_id')} = %s",
+            [server, SERVER_GONE, "", node_id],
+        )
+
+
+def sweep_nodes(own: str, lease: float, keep_ended: bool) -> list[tuple[str, str, list[str]]]:
     """Delete nodes with a lease that ran out a whole lease ago; return their inboxes and channels.
 
     Of several that sweep at once, one finds a node; and one that renews meanwhile stays.
@@ -199,10 +241,12 @@ def sweep_nodes(own: str, lease: float) -> list[tuple[str, str, list[str]]]:
         pk=own
     )
     found = []
-    for node_id, inbox in list(dead.values_list("pk", "inbox")):
+    for node_id, inbox, host, pid in list(dead.values_list("pk", "inbox", "host", "pid")):
         with transaction.atomic(using=using):
             if not dead.filter(pk=node_id)._raw_delete(using):
                 continue
+            if keep_ended:
+                _bury(node_id, f"{host}:{pid}", using)
             channels = _where(subscription_model, using, connection__node_id=node_id)
             names = list(channels.values_list("channel", flat=True).distinct())
             _delete_rows([node_id], using)

@@ -65,6 +65,9 @@ class Service:
     def connection_changed(self, connection_id: str) -> None:
         """A connection came, went, has another identity or other channels. Never waits."""
 
+    def connection_ended(self, connection: Member) -> None:
+        """A connection that was accepted has ended; all of it can still be read. Never waits."""
+
 
 _Service = TypeVar("_Service", bound=Service)
 
@@ -159,10 +162,14 @@ class Node:
         self._starting: asyncio.Task[None] | None = None
         self._forget_stop: Any = None
         self._services: dict[type[Service], Service] = {kind: kind(self) for kind in services}
-        self._observers = [
+        self._observers = self._services_with("connection_changed")
+        self._end_observers = self._services_with("connection_ended")
+
+    def _services_with(self, method: str) -> list[Service]:
+        return [
             service
             for kind, service in self._services.items()
-            if kind.connection_changed is not Service.connection_changed
+            if getattr(kind, method) is not getattr(Service, method)
         ]
 
     def service(self, kind: type[_Service]) -> _Service:
@@ -214,7 +221,9 @@ class Node:
 
     def remove(self, connection: Member) -> None:
         """A connection is gone."""
-        self.connections.pop(connection.id, None)
+        if self.connections.pop(connection.id, None) is not None:
+            for service in self._end_observers:
+                service.connection_ended(connection)
         self.connection_changed(connection.id)
 
     def connection_changed(self, connection_id: str) -> None:

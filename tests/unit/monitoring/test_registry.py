@@ -101,6 +101,11 @@ class FakeConnection:
     origin: str | None = None
     user_agent: str | None = None
     client_id: str | None = None
+    consumer: str = ""
+    troubled_by: str = ""
+    end: str = "client"
+    end_detail: str = ""
+    scope: dict[str, Any] = dataclasses.field(default_factory=dict)
     subscriptions: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -166,7 +171,12 @@ async def test_connection_is_written_within_a_second_or_so():
             (b"user-agent", b"Mozilla/5.0"),
             (b"x-client-id", b"device-1"),
         ]
-        scope = {"headers": headers, "client": ("192.0.2.7", 50_000), "extensions": {}}
+        scope = {
+            "path": "/ws/",
+            "headers": headers,
+            "client": ("192.0.2.7", 50_000),
+            "extensions": {},
+        }
         client = await harness.open(scope=scope)
         await client.ask(subscribe("public/a"), subscribe("public/b"))
         assert written() == set()
@@ -180,6 +190,9 @@ async def test_connection_is_written_within_a_second_or_so():
             "user_pk": "",
             "user_label": "",
             "address": "192.0.2.7",
+            "path": "/ws/",
+            "consumer": "",
+            "health": "",
             "transport": "websocket",
             "origin": "https://example.com",
             "user_agent": "Mozilla/5.0",
@@ -798,14 +811,14 @@ async def test_after_a_failure_no_node_is_swept_before_all_could_renew():
 def test_of_two_that_sweep_at_once_one_finds_the_dead_node():
     other_node(lapsed=60, inbox="inbox")
     other_connection("theirs", "other", "public/b", "public/a")
-    (found,) = registry.sweep_nodes("own", LEASE_S)
+    (found,) = registry.sweep_nodes("own", LEASE_S, True)
     assert (*found[:2], sorted(found[2])) == ("other", "inbox", ["public/a", "public/b"])
-    assert registry.sweep_nodes("own", LEASE_S) == []
+    assert registry.sweep_nodes("own", LEASE_S, True) == []
 
 
 def test_node_does_not_sweep_itself():
     other_node("own", lapsed=60)
-    assert registry.sweep_nodes("own", LEASE_S) == []
+    assert registry.sweep_nodes("own", LEASE_S, True) == []
 
 
 @in_virtual_time
