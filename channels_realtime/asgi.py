@@ -11,10 +11,17 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIHandler
+
 from . import publishing
 from .consumers import BareConsumer, RealtimeConsumer
 from .endpoints.handshake import Receive, Refusal, SendEvent, refuse
+from .errors import ImproperUse
 from .protocol.names import is_name
+from .servers.lifespan import InnerLifespan
 from .servers.pings import missing_pings
 from .services import current_node
 from .settings import get_config
@@ -32,11 +39,18 @@ class RealtimeApplication:
     Args:
         http: the site's HTTP application, such as ``get_asgi_application()``.
         websocket: where WebSockets of other paths go; without it they are refused.
+        channel: where the messages of ``manage.py runworker`` go.
     """
 
-    def __init__(self, http: Application, websocket: Application | None = None) -> None:
+    def __init__(
+        self,
+        http: Application,
+        websocket: Application | None = None,
+        channel: Application | None = None,
+    ) -> None:
         self._http = http
         self._websocket = websocket
+        self._channel = channel
         self._realtime = RealtimeConsumer.as_asgi()
 
     async def __call__(
@@ -47,9 +61,39 @@ class RealtimeApplication:
         if kind == "websocket":
             await self._serve_websocket(scope, receive, send)
         elif kind == "lifespan":
-            await _serve_lifespan(receive, send)
-        else:
+            await _serve_lifespan(self._inner(), scope, receive, send)
+        elif kind == "http":
             await self._http(scope, receive, send)
+        else:
+            await self._application_for(kind)(scope, receive, send)
+
+    def _inner(self) -> list[Application]:
+        """The applications inside this one, each once."""
+        given = (self._http, self._websocket, self._channel)
+        return list({id(inner): inner for inner in given if inner is not None}.values())
+
+    def _application_for(self, kind: str) -> Application:
+        """Where another type of scope goes, such as a worker's ``channel``.
+
+        Raises:
+            ImproperUse: no application inside this one serves it.
+        """
+        if kind == "channel" and self._channel is not None:
+            return self._channel
+        routers: list[Application] = []
+        unknown: list[Application] = []  # what they serve cannot be seen
+        for application in self._inner():
+            if isinstance(application, ProtocolTypeRouter):
+                if kind in application.application_mapping:
+                    routers.append(application)
+            elif not isinstance(application, (ASGIHandler, URLRouter)):
+                unknown.append(application)
+        for found in (*routers, *unknown):
+            return found
+        raise ImproperUse(
+            f"get_realtime_application() has no application for the scope type {kind!r}; for"
+            " runworker expected channel=ChannelNameRouter({…})"
+        )
 
     async def _serve_websocket(
         self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
@@ -68,23 +112,71 @@ class RealtimeApplication:
             await refuse(None, scope, receive, send, _NOTHING_HERE)
 
 
-async def _serve_lifespan(receive: Receive, send: SendEvent) -> None:
-    """Start and stop with the server, where it says so (Daphne does not)."""
-    while True:
-        event = await receive()
-        if event["type"] == "lifespan.startup":
-            current_node()  # wrong settings are told now, not at the first connection
-            await send({"type": "lifespan.startup.complete"})
-        elif event["type"] == "lifespan.shutdown":
-            node = current_node()
-            await node.drain.begin()  # done by now where the server could be heard in time
-            await node.stop()
-            await send({"type": "lifespan.shutdown.complete"})
+async def _serve_lifespan(
+    applications: list[Application],
+    scope: MutableMapping[str, Any],
+    receive: Receive,
+    send: SendEvent,
+) -> None:
+    """Start and stop with the server, where it says so (Daphne does not).
+
+    The inner applications start first and stop last: hooks may use what they hold.
+    """
+    inner = [InnerLifespan(application, scope) for application in applications]
+    try:
+        await receive()  # lifespan.startup
+        failed = await _start(inner)
+        if failed is not None:
+            await send({"type": "lifespan.startup.failed", "message": failed})
             return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()  # lifespan.shutdown
+        failed = await _stop(inner)
+        if failed is not None:
+            await send({"type": "lifespan.shutdown.failed", "message": failed})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+    finally:
+        for lifespan in inner:
+            lifespan.cancel()
+
+
+async def _start(inner: list[InnerLifespan]) -> str | None:
+    """Start the inner applications and the node; returns why that failed."""
+    for lifespan in inner:
+        failed = await lifespan.start()
+        if failed is not None:
+            await _stop_inner(inner)
+            return failed
+    try:
+        current_node()  # wrong settings are told now, not at the first connection
+    except Exception as error:
+        # The server takes an exception for an application without a lifespan, and goes on.
+        known = isinstance(error, ImproperlyConfigured)
+        logger.error("The application cannot start: %s", error, exc_info=not known)
+        await _stop_inner(inner)
+        return f"the application cannot start: {error}"
+    return None
+
+
+async def _stop(inner: list[InnerLifespan]) -> str | None:
+    node = current_node()
+    await node.drain.begin()  # done by now where the server could be heard in time
+    await node.stop()
+    return await _stop_inner(inner)
+
+
+async def _stop_inner(inner: list[InnerLifespan]) -> str | None:
+    """Stop the inner applications, the last first; returns why the first of them failed."""
+    failures = [await lifespan.stop() for lifespan in reversed(inner)]
+    return next((failure for failure in failures if failure is not None), None)
 
 
 def get_realtime_application(
-    http: Application, *, websocket: Application | None = None
+    http: Application,
+    *,
+    websocket: Application | None = None,
+    channel: Application | None = None,
 ) -> RealtimeApplication:
     """The site's ASGI application with the realtime endpoints.
 
@@ -92,9 +184,35 @@ def get_realtime_application(
         http: the site's HTTP application; call ``get_asgi_application()`` for it first, because
             that loads the apps.
         websocket: a Channels router for WebSockets of other paths, or None to refuse them.
+        channel: a ``ChannelNameRouter`` for the consumers of ``manage.py runworker``.
+
+    Raises:
+        ImproperlyConfigured: ``CHANNELS_REALTIME`` has unknown keys or wrong values.
     """
+    get_config()
+    _log_errors()
     publishing.this_process_serves()
     what = missing_pings(sys.argv, os.environ)
     if what is not None:  # no server runs the system checks
         logger.warning("The server's own WebSocket pings are off (%s): see W021", what)
-    return RealtimeApplication(http, websocket)
+    return RealtimeApplication(http, websocket, channel)
+
+
+def _log_errors() -> None:
+    """Log what the system checks say of settings that would fail at the first connection.
+
+    No server runs the checks, and not every server has a lifespan in which a start can fail.
+    """
+    if not apps.ready:
+        return
+    from . import checks  # its modules need loaded apps
+
+    for check in (
+        checks.check_authenticators,
+        checks.check_channel_layer,
+        checks.check_origins,
+        checks.check_tokens,
+    ):
+        for message in check():
+            if message.is_serious() and not message.is_silenced():
+                logger.error("%s %s (%s)", message.msg, message.hint, message.id)
