@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
     from .channels import Channel, Client, action, register
+    from .protocol.names import quote, unquote
     from .publishing import (
         apublish,
         apublish_many,
@@ -34,8 +35,10 @@ _HOMES = {
     "publish_to_user": "publishing",
     "arecheck": "auth.revoking",
     "arevoke": "auth.revoking",
+    "quote": "protocol.names",
     "recheck": "auth.revoking",
     "revoke": "auth.revoking",
+    "unquote": "protocol.names",
 }
 
 __all__ = [
@@ -50,9 +53,11 @@ __all__ = [
     "publish",
     "publish_many",
     "publish_to_user",
+    "quote",
     "recheck",
     "register",
     "revoke",
+    "unquote",
 ]
 
 

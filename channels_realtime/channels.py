@@ -6,6 +6,7 @@ route. It decides who may subscribe, publish and call.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, overload
 
@@ -15,7 +16,7 @@ from django.utils.module_loading import autodiscover_modules
 from .errors import BadPayload, ImproperUse, UnknownChannel
 from .identity import Identity
 from .protocol.frames import Policy
-from .protocol.names import Route, check_name
+from .protocol.names import MAX_NAME_LENGTH, QuotedConverter, Route, check_name, quote
 from .protocol.selection import ALL, Selection, selection_of
 
 USER_CHANNEL_PREFIX = "users/"
@@ -223,12 +224,32 @@ def action(function: Any = None, /, *, name: str | None = None) -> Any:
     return mark if function is None else mark(function)
 
 
+def user_channel_name(user_id: str) -> str:
+    """The name of a user's own channel: ``users/`` and the quoted primary key.
+
+    A key that is empty or whose name would be too long becomes ``=FF`` and its SHA-256 digest: ``quote``
+    never returns ``=FF``, because the byte 255 does not occur in UTF-8.
+
+    Args:
+        user_id: the user's primary key as text.
+    """
+    quoted = quote(user_id)
+    if not quoted or len(USER_CHANNEL_PREFIX) + len(quoted) > MAX_NAME_LENGTH:
+        quoted = "=FF" + hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return USER_CHANNEL_PREFIX + quoted
+
+
 class UserChannel(Channel):
     """``users/<id>``: a user's own channel. All connections of the user are subscribed from the start."""
 
     def can_subscribe(self, connection: Client) -> bool:
         """Only this user may subscribe."""
-        return connection.user_id is not None and connection.user_id == self.kwargs["user_id"]
+        return connection.user_id is not None and self.name == user_channel_name(connection.user_id)
+
+
+def _converters() -> dict[str, Any]:
+    # The site's own one of that name, registered with Django, comes first.
+    return {"quoted": QuotedConverter(), **get_converters()}
 
 
 class ChannelRegistry:
@@ -236,7 +257,7 @@ class ChannelRegistry:
 
     def __init__(self) -> None:
         self._routes: dict[str, tuple[Route, type[Channel]]] = {}
-        user_route = Route(USER_CHANNEL_PREFIX + "<str:user_id>", get_converters())
+        user_route = Route(USER_CHANNEL_PREFIX + "<str:user_id>", _converters())
         self._user_route = user_route
 
     def register(self, pattern: str, channel_class: type[Channel]) -> None:
@@ -257,7 +278,7 @@ class ChannelRegistry:
         if taken is not None and _path(taken[1]) != _path(channel_class):  # else a reload
             raise ImproperUse(f"channel route {pattern!r} is taken by {_path(taken[1])}")
         try:
-            route = Route(pattern, get_converters())
+            route = Route(pattern, _converters())
         except ValueError as error:
             raise ImproperUse(str(error)) from None
         self._routes[pattern] = (route, channel_class)

@@ -17,7 +17,7 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from .channels import OWN_CHANNELS_PREFIX, USER_CHANNEL_PREFIX, registry
+from .channels import OWN_CHANNELS_PREFIX, registry, user_channel_name
 from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
 from .nodes import envelope
 from .nodes.node import running_node
@@ -136,7 +136,7 @@ def user_channel(user: Any) -> str:
     primary_key = getattr(user, "pk", user)
     if primary_key is None:
         raise BadPayload("publish_to_user: a user without a primary key has no channel")
-    return f"{USER_CHANNEL_PREFIX}{primary_key}"
+    return user_channel_name(str(primary_key))
 
 
 def this_process_serves() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .. import signals
 from ..access.revocation import Revocations
-from ..channels import RESERVED_EVENT_PREFIX, USER_CHANNEL_PREFIX, Channel, Client, UserChannel
+from ..channels import RESERVED_EVENT_PREFIX, Channel, Client, UserChannel, user_channel_name
 from ..conversation.throttling import TokenBucket
 from ..errors import (
     AlreadySubscribed,
@@ -87,11 +87,8 @@ async def subscribe_automatically(
     """
     if connection.user_id is None:
         return {}
-    name = USER_CHANNEL_PREFIX + connection.user_id
-    try:
-        channel = node.routes.resolve(name)
-    except RealtimeError:  # a primary key that no channel name can hold
-        return {}
+    name = user_channel_name(connection.user_id)
+    channel = node.routes.resolve(name)
     await _join(node, connection, channel, hooks=False)
     return {name: None}
 

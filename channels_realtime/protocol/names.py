@@ -1,6 +1,6 @@
-"""Channel names: their grammar and the routes that match them.
+"""Channel names: their grammar, the quoting of text in them, and the routes that match them.
 
-Who calls: the dialects (grammar of what a client sent) and ``channels`` (routes).
+Who calls: the dialects (grammar of what a client sent), ``channels`` (routes) and sites (``quote``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ MAX_NAME_LENGTH = 200
 """The longest channel name, in characters (the wire protocol, "Channels")."""
 
 _NAME = re.compile(r"[A-Za-z0-9_\-.:/@=]{1,200}", re.ASCII)
+_QUOTED = re.compile(rb"=([0-9A-F]{2})")
+_UNQUOTED = re.compile(r"[^A-Za-z0-9_\-.:@=]|=(?=[0-9A-F]{2})")
 _PARAMETER = re.compile(r"<(?:(?P<converter>[^>:]+):)?(?P<parameter>[^>]+)>")
 
 
@@ -36,6 +38,52 @@ def check_name(name: object) -> str:
         f"channel {got} is not a name; expected 1 to {MAX_NAME_LENGTH} characters"
         " of A-Z a-z 0-9 _ - . : / @ ="
     )
+
+
+def quote(value: object) -> str:
+    """Return any text as one segment of a channel name.
+
+    ``A-Z a-z 0-9 _ - . : @`` stay as they are. Any other character, ``/`` among them, becomes ``=`` and two
+    upper-case hexadecimal digits for each byte of its UTF-8 encoding (the encoding of RFC 2045, section 6.7).
+    A ``=`` that could be taken for such an escape is escaped too. Different texts have different results.
+
+    Args:
+        value: converted by ``str``, for example a primary key.
+
+    >>> quote("jürgen"), quote("a/b:c"), quote("ann@example.com")
+    ('j=C3=BCrgen', 'a=2Fb:c', 'ann@example.com')
+    """
+    return _UNQUOTED.sub(_escape, str(value))
+
+
+def _escape(match: re.Match[str]) -> str:
+    # "surrogatepass": a lone surrogate, which UTF-8 cannot encode, must not make quote() fail.
+    return "".join(f"={byte:02X}" for byte in match.group().encode("utf-8", "surrogatepass"))
+
+
+def unquote(segment: str) -> str:
+    """Return the text that ``quote`` was given.
+
+    Raises:
+        ValueError: ``segment`` is not what ``quote`` returns for any text. Therefore one text has one name.
+    """
+    raw = _QUOTED.sub(lambda match: bytes.fromhex(match[1].decode()), segment.encode())
+    text = raw.decode("utf-8", "surrogatepass")
+    if quote(text) != segment:
+        raise ValueError(
+            f"{segment[:60]!r} is not quoted text; expected what quote({text[:60]!r}) returns"
+        )
+    return text
+
+
+class QuotedConverter:
+    """The path converter ``quoted``: one segment of a channel name, which the hook sees unquoted."""
+
+    regex = "[^/]+"
+
+    def to_python(self, value: str) -> str:
+        """Return the unquoted text; raises ``ValueError`` if it was not quoted by ``quote``."""
+        return unquote(value)
 
 
 class Converter(Protocol):

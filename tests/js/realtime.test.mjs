@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { FakeTimers, FakeWebSocket, settle } from "./fakes.mjs";
-import { RealtimeClient, RealtimeError, connect } from "../../channels_realtime/static/channels_realtime/realtime.js";
+import { RealtimeClient, RealtimeError, connect, quote } from "../../channels_realtime/static/channels_realtime/realtime.js";
 
 const URL = "wss://example.test/ws/";
 let timers;
@@ -45,6 +45,12 @@ async function welcomed(options, welcome) {
 const socket = () => FakeWebSocket.last;
 const lastState = () => states.at(-1);
 const codes = () => errors.map((error) => error.code);
+
+test("quote makes any text a segment of a channel name, as in Python", () => {
+  const quoted = { 42: "42", "foo+tag@example.com": "foo=2Btag@example.com", "jürgen": "j=C3=BCrgen", "a/b:c": "a=2Fb:c",
+    "a=b": "a=b", "a=2B": "a=3D2B", "a=2b": "a=2b", "=2+": "=2=2B", "\n": "=0A", "😀": "=F0=9F=98=80" };
+  for (const [text, expected] of Object.entries(quoted)) assert.equal(quote(text), expected);
+});
 
 function publication(channel, payload, fields = {}) {
   return { type: "message", channel, payload, ...fields };

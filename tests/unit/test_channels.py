@@ -7,7 +7,7 @@ import re
 import pytest
 
 from channels_realtime import Channel, action, register
-from channels_realtime.channels import ChannelRegistry, UserChannel, registry
+from channels_realtime.channels import ChannelRegistry, UserChannel, registry, user_channel_name
 from channels_realtime.errors import BadChannel, BadPayload, ImproperUse, UnknownChannel
 from channels_realtime.identity import ANONYMOUS, Identity
 from channels_realtime.protocol.selection import ALL, selection_of
@@ -156,6 +156,28 @@ def test_every_user_has_a_channel(routes, name):
     channel = routes.resolve(name)
     assert type(channel) is UserChannel
     assert channel.kwargs == {"user_id": name.removeprefix("users/")}
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    ["1", "foo+tag@example.com", "with space", "jürgen", "a/b:c", "a=2B", "ü" * 150, "x" * 255, ""],
+)
+def test_users_channel_is_open_to_its_user_whatever_the_primary_key(routes, user_id):
+    name = user_channel_name(user_id)
+    channel = routes.resolve(name)
+    assert type(channel) is UserChannel
+    assert channel.can_subscribe(Client(user_id)) is True
+    assert channel.can_subscribe(Client(user_id + "x")) is False
+    assert user_channel_name(user_id + "x") != name
+
+
+def test_users_channel_has_one_name(routes):
+    assert routes.resolve("users/=41nn").can_subscribe(Client("Ann")) is False
+
+
+def test_route_may_have_quoted_text(routes):
+    routes.register("titles/<quoted:title>", Orders)
+    assert routes.resolve("titles/a=20b").kwargs == {"title": "a b"}
 
 
 def test_users_channel_is_there_whatever_else_is_routed():

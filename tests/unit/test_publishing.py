@@ -114,10 +114,13 @@ def test_none_of_many_is_sent_when_one_of_them_is_wrong(layer):
     assert layer.sent == []
 
 
-@pytest.mark.parametrize("user", [User(pk=7), 7, "7"])
-def test_user_is_published_to_on_the_users_own_channel(layer, user):
+@pytest.mark.parametrize(
+    ("user", "channel"),
+    [(User(pk=7), "users/7"), (7, "users/7"), ("7", "users/7"), ("jürgen", "users/j=C3=BCrgen")],
+)
+def test_user_is_published_to_on_the_users_own_channel(layer, user, channel):
     publish_to_user(user, "hello", event="e")
-    assert layer.sent == [Publication("users/7", "hello", "e")]
+    assert layer.sent == [Publication(channel, "hello", "e")]
 
 
 @pytest.mark.parametrize("user", [AnonymousUser(), User(), None])

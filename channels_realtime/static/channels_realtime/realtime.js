@@ -12,6 +12,19 @@
 
 export const PROTOCOL = "realtime.v1.json";
 
+/**
+ * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: `A-Z a-z 0-9 _ - . : @`
+ * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
+ *
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function quote(value) {
+  return String(value).replace(/[^A-Za-z0-9_.:@=-]|=(?=[0-9A-F]{2})/gu, (character) =>
+    Array.from(new TextEncoder().encode(character), (byte) => "=" + byte.toString(16).toUpperCase().padStart(2, "0")).join(""),
+  );
+}
+
 /** How many live messages of a channel are held while it recovers. Later ones are dropped: the replay has them. */
 const MAX_HELD_MESSAGES = 1000;
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.test import AsyncClient, override_settings
 
 from channels_realtime import Channel, action, register
 from channels_realtime.asgi import get_realtime_application
+from channels_realtime.auth.base import Authenticated, Authenticator
+from channels_realtime.identity import Identity
 from channels_realtime.publishing import apublish, apublish_to_user, publish
 from channels_realtime.services import current_node
 from tests.site.realtime import HookedChannel
@@ -148,6 +151,35 @@ async def test_users_own_channel_is_forbidden_to_everybody_else(make_application
         async with AsgiSocket(application, headers=offered) as socket:
             await socket.expect("welcome")
             assert (await socket.ask(request))["payload"]["code"] == "forbidden"
+
+
+class Named(Authenticator):
+    """Users whose primary key is what the query says."""
+
+    def find(self, handshake):
+        return handshake.query.get("name")
+
+    def authenticate(self, credential, handshake):
+        identity = Identity(user_id=credential, method="named")
+        return Authenticated(identity=identity, user=AnonymousUser())
+
+
+@pytest.mark.parametrize(
+    ("user_id", "channel"),
+    [
+        ("foo+tag@example.com", "users/foo=2Btag@example.com"),
+        ("with space", "users/with=20space"),
+        ("jürgen", "users/j=C3=BCrgen"),
+        ("a/b:c", "users/a=2Fb:c"),
+    ],
+)
+async def test_user_has_an_own_channel_whatever_the_primary_key(make_application, user_id, channel):
+    with configured(AUTHENTICATORS=[f"{__name__}.Named"]):
+        query = urlencode({"name": user_id}).encode()
+        async with AsgiSocket(make_application(), query_string=query) as socket:
+            assert (await socket.expect("welcome"))["payload"]["channels"] == {channel: {}}
+            await apublish_to_user(user_id, 1)
+            assert await socket.read() == {"type": "message", "channel": channel, "payload": 1}
 
 
 @pytest.mark.django_db(transaction=True)

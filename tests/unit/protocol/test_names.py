@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels_realtime.errors import BadChannel
-from channels_realtime.protocol.names import Route, check_name, is_name
+from channels_realtime.protocol.names import (
+    QuotedConverter,
+    Route,
+    check_name,
+    is_name,
+    quote,
+    unquote,
+)
 
 ALPHABET = string.ascii_letters + string.digits + "_-.:/@="
 NAMES = st.text(ALPHABET, min_size=1, max_size=200)
@@ -71,6 +78,58 @@ def test_bad_name_shows_sixty_characters_at_most_when_it_is_long():
 def test_bad_name_names_the_type_when_it_is_no_text():
     with pytest.raises(BadChannel, match="channel a value of type int is not a name"):
         check_name(7)
+
+
+# -- quoted text -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("42", "42"),
+        (42, "42"),
+        ("ann@example.com", "ann@example.com"),
+        ("foo+tag@example.com", "foo=2Btag@example.com"),
+        ("with space", "with=20space"),
+        ("jürgen", "j=C3=BCrgen"),
+        ("a/b:c", "a=2Fb:c"),
+        ("a=b", "a=b"),
+        ("a=2B", "a=3D2B"),
+        ("a=2b", "a=2b"),
+        ("=+", "==2B"),
+        ("=2+", "=2=2B"),
+        ("=3D3D", "=3D3D3D"),
+        ("\n", "=0A"),
+        ("\x00", "=00"),
+        ("😀", "=F0=9F=98=80"),
+        ("٣", "=D9=A3"),
+        ("\ud800", "=ED=A0=80"),
+        ("", ""),
+    ],
+)
+def test_quote_keeps_what_a_name_may_have_and_escapes_the_rest(text, quoted):
+    assert quote(text) == quoted
+    assert unquote(quoted) == str(text)
+
+
+@given(st.text(max_size=16))
+def test_quoted_text_is_a_segment_and_comes_back(text):
+    quoted = quote(text)
+    assert unquote(quoted) == text
+    assert not quoted or is_name(quoted)
+    assert "/" not in quoted
+
+
+@pytest.mark.parametrize("segment", ["=41", "a/b", "jürgen", "=FF", "=C3", "=3DZZ", "a b"])
+def test_unquote_refuses_what_quote_does_not_return(segment):
+    with pytest.raises(ValueError):
+        unquote(segment)
+
+
+def test_quoted_parameter_reaches_the_hook_as_text():
+    rooms = Route("rooms/<quoted:title>", {"quoted": QuotedConverter()})
+    assert rooms.match("rooms/" + quote("Café / Bar")) == {"title": "Café / Bar"}
+    assert rooms.match("rooms/=41") is None  # a second name of rooms/A
 
 
 # -- routes ----------------------------------------------------------------------------------------
