@@ -13,6 +13,7 @@ from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 
@@ -99,17 +100,37 @@ class RealtimeApplication:
         self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
     ) -> None:
         root = get_config().websocket_path.strip("/")
-        path = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix("/")
         bare_root = f"{root}/bare/"
-        if path.rstrip("/") == root:
-            await self._realtime(scope, receive, send)
-        elif path.startswith(bare_root) and is_name(path.removeprefix(bare_root)):
+        for path in _paths_within_site(scope):
+            if path.rstrip("/") == root:
+                await self._realtime(scope, receive, send)
+                return
             channel = path.removeprefix(bare_root)
-            await BareConsumer(channel=channel)(scope, receive, send)
-        elif self._websocket is not None:
+            if channel != path and is_name(channel):
+                await BareConsumer(channel=channel)(scope, receive, send)
+                return
+        if self._websocket is not None:
             await self._websocket(scope, receive, send)
         else:
             await refuse(None, scope, receive, send, _NOTHING_HERE)
+
+
+def _paths_within_site(scope: MutableMapping[str, Any]) -> list[str]:
+    """Return what the path may be beneath the site's prefix, without a leading slash.
+
+    The prefix is ``FORCE_SCRIPT_NAME`` or the server's ``root_path``. Whether the path has it
+    depends on the proxy, which may have removed it, and on the server: uvicorn puts its
+    ``--root-path`` in front of every path, Daphne, granian and hypercorn do not. As Django does,
+    the prefix is removed where it is there. The path as it came is tried last: it is right where
+    the proxy removed a prefix that WEBSOCKET_PATH begins with.
+    """
+    path = scope["path"]
+    paths = [path]
+    for name in (scope.get("root_path"), settings.FORCE_SCRIPT_NAME):
+        prefix = "/" + name.strip("/") if name else "/"
+        if prefix != "/":
+            paths += [p.removeprefix(prefix) for p in paths if p.startswith(f"{prefix}/")]
+    return [path.removeprefix("/") for path in reversed(paths)]
 
 
 async def _serve_lifespan(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import get_script_prefix
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from ..http.address import websocket_url
 from ..monitoring.feed import CHANNEL
 from ..settings import get_config
 
@@ -41,7 +41,7 @@ def live_list() -> dict[str, Any]:
     """For the list: the site's own WebSocket tells it of changes."""
     return {
         "kind": "list",
-        "path": get_script_prefix() + get_config().websocket_path.lstrip("/"),
+        "path": websocket_url(),
         "channel": CHANNEL,
         "interval": POLL_INTERVAL_S,
         "idle": IDLE_INTERVAL_S,

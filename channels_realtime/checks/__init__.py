@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .addresses import check_trusted_proxies
 from .authenticators import check_authenticators, check_login_sessions
-from .configuration import check_settings
+from .configuration import check_settings, check_websocket_path
 from .deployment import (
     check_deployed_cookies,
     check_deployed_origins,
@@ -40,4 +40,5 @@ __all__ = [
     "check_times",
     "check_tokens",
     "check_trusted_proxies",
+    "check_websocket_path",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.utils.module_loading import import_string
 
 from ..config import FIELDS, Config
@@ -78,3 +78,17 @@ def check_settings(
             )
         )
     return found
+
+
+@config_check(Tags.urls)
+def check_websocket_path(config: Config) -> Iterator[CheckMessage]:
+    """Report a ``WEBSOCKET_PATH`` that repeats the prefix of the site, which is put before it."""
+    prefix = (settings.FORCE_SCRIPT_NAME or "").strip("/")
+    path = config.websocket_path
+    if prefix and path.startswith(f"{prefix}/"):
+        yield Warning(
+            f"{SETTING}['WEBSOCKET_PATH'] is {path!r}, which begins with FORCE_SCRIPT_NAME: pages"
+            f" look for the WebSocket at '/{prefix}/{path}'.",
+            hint=f"Leave the prefix out: {path.removeprefix(f'{prefix}/')!r}.",
+            id="channels_realtime.W034",
+        )

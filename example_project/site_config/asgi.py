@@ -3,7 +3,6 @@
 import os
 
 from django.conf import settings
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_config.settings")
@@ -12,9 +11,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_config.settings")
 django_application = get_asgi_application()
 
 from channels_realtime.asgi import get_realtime_application  # noqa: E402
+from site_config.static_files import SiteStaticFilesHandler  # noqa: E402
 
 if settings.DEBUG:
     # Daphne and uvicorn serve no static files by themselves; `runserver` does.
-    django_application = ASGIStaticFilesHandler(django_application)
+    django_application = SiteStaticFilesHandler(django_application)
 
 application = get_realtime_application(django_application)

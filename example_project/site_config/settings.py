@@ -1,11 +1,12 @@
 """The site's settings. These come from the environment:
 
-SECRET_KEY     required when DEBUG is 0
-DEBUG          1 (default) or 0
-ALLOWED_HOSTS  host names, separated by commas; default: this machine's local names
-DATABASE_URL   postgres://… or sqlite://…; default: a SQLite file in var/
-REDIS_URL      redis://… for the channel layer and the cache, which all server processes share;
-               default: both are in memory, for a single process
+SECRET_KEY         required when DEBUG is 0
+DEBUG              1 (default) or 0
+ALLOWED_HOSTS      host names, separated by commas; default: this machine's local names
+FORCE_SCRIPT_NAME  the path of the site behind a proxy that passes it on, such as /app
+DATABASE_URL       postgres://… or sqlite://…; default: a SQLite file in var/
+REDIS_URL          redis://… for the channel layer and the cache, which all server processes share;
+                   default: both are in memory, for a single process
 """
 
 import os
@@ -58,6 +59,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+FORCE_SCRIPT_NAME = os.environ.get("FORCE_SCRIPT_NAME") or None
 ROOT_URLCONF = "site_config.urls"
 ASGI_APPLICATION = "site_config.asgi.application"
 
@@ -134,7 +136,11 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-STATIC_URL = "static/"
+STATIC_URL = "/static/"  # beneath the site's prefix: see static_files
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "site_config.static_files.SiteStaticFilesStorage"},
+}
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 

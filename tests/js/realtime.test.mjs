@@ -95,10 +95,40 @@ describe("url", () => {
       const host = `${page.protocol === "https:" ? "wss" : "ws"}://${page.host}`;
       assert.equal(target(undefined), `${host}/ws/`);
       assert.equal(target("live/"), `${host}${page.pathname.replace(/[^/]*$/, "")}live/`);
+      for (const [content, path] of [["/app/ws/", "/app/ws/"], [" /app/ws/ ", "/app/ws/"], ["", "/ws/"]]) {
+        withMeta(content, () => {
+          for (const none of [undefined, null, ""]) assert.equal(target(none), `${host}${path}`);
+          assert.equal(target("/other/"), `${host}/other/`);
+        });
+      }
+      withMeta("https://live.test/ws/", () => assert.equal(connect(undefined, { WebSocket: FakeWebSocket, timers }).url, "wss://live.test/ws/"));
     } finally {
       if (lent) delete globalThis.location;
     }
   });
+
+  /** Runs a test in a page with `<meta name="realtime-url">`; outside a browser the document is lent too. */
+  function withMeta(content, check) {
+    if (globalThis.document) {
+      const meta = document.createElement("meta");
+      meta.name = "realtime-url";
+      meta.content = content;
+      document.head.append(meta);
+      try {
+        check();
+      } finally {
+        meta.remove();
+      }
+      return;
+    }
+    const meta = { getAttribute: (name) => (name === "content" ? content : null) };
+    globalThis.document = { querySelector: (selector) => (selector === 'meta[name="realtime-url"]' ? meta : null) };
+    try {
+      check();
+    } finally {
+      delete globalThis.document;
+    }
+  }
 });
 
 describe("connection", () => {

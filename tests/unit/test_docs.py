@@ -171,7 +171,7 @@ def test_drawing_of_the_packages_is_the_contract_of_the_imports() -> None:
     page = (ROOT / "docs/topics/how-it-works.md").read_text(encoding="utf-8")
     drawing = page.partition("## The packages")[2].partition("```text\n")[2].partition("```")[0]
     drawn = [
-        set(re.findall(r"[a-z]+", _names(line))) for line in drawing.split("\n") if _names(line)
+        set(re.findall(r"[a-z_]+", _names(line))) for line in drawing.split("\n") if _names(line)
     ]
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = contract["tool"]["importlinter"]["contracts"][0]["layers"]
@@ -179,7 +179,7 @@ def test_drawing_of_the_packages_is_the_contract_of_the_imports() -> None:
     floors = [
         {
             name
-            for name in re.findall(r"[a-z]+", layer)
+            for name in re.findall(r"[a-z_]+", layer)
             if (package / f"{name}.py").exists() or (package / name / "__init__.py").exists()
         }
         - {"migrations"}

@@ -432,12 +432,13 @@ export class RealtimeClient extends Emitter {
   #feeds = new Map();
 
   /**
-   * @param {string | URL} [url]  Relative to the page; http and https become ws and wss.
+   * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
+   *   in the page's `<meta name="realtime-url">`, or else `/ws/`.
    * @param {ClientOptions} [options]
    */
-  constructor(url = "/ws/", options = {}) {
+  constructor(url, options = {}) {
     super();
-    this.url = webSocketUrl(url);
+    this.url = webSocketUrl(url || pageUrl());
     /** @type {string | null} The user's primary key as text, as last sent by the server. */
     this.user = null;
     this.#options = {
@@ -1092,12 +1093,18 @@ export class RealtimeClient extends Emitter {
 
 /**
  * Returns a client that is connecting. Listeners added in the same task miss no message.
- * @param {string | URL} [url]  Default `/ws/` on the page's own host.
+ * @param {string | URL | null} [url]  As for {@link RealtimeClient}.
  * @param {ClientOptions} [options]
  * @returns {RealtimeClient}
  */
 export function connect(url, options) {
   return new RealtimeClient(url, options).connect();
+}
+
+/** Where the site of this page has its WebSocket: `{% realtime_url %}` writes it. @returns {string} */
+function pageUrl() {
+  const meta = globalThis.document?.querySelector('meta[name="realtime-url"]');
+  return meta?.getAttribute("content")?.trim() || "/ws/";
 }
 
 /** @param {string | URL} url @returns {string} */

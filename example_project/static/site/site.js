@@ -6,7 +6,7 @@ import { RealtimeClient } from "channels_realtime";
 const PULSE_INTERVAL_MS = 900;
 const byId = (id) => document.getElementById(id);
 
-export const client = new RealtimeClient("/ws/");
+export const client = new RealtimeClient(); // at the address in the page's <meta name="realtime-url">;
 
 /* Channels. Closing the client ends its subscriptions; the page keeps its own list, to subscribe again. */
 
@@ -128,7 +128,7 @@ function showState(state, { nextDelay, code, reason } = {}) {
 
 function signInLink() {
   const link = document.createElement("a");
-  link.href = `/accounts/login/?next=${encodeURIComponent(location.pathname)}`;
+  link.href = `${document.body.dataset.login}?next=${encodeURIComponent(location.pathname)}`;
   link.textContent = "Sign in again";
   return link;
 }

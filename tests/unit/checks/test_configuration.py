@@ -1,4 +1,4 @@
-"""E001 and E002: ``CHANNELS_REALTIME`` itself."""
+"""E001, E002 and W034: ``CHANNELS_REALTIME`` itself."""
 
 from __future__ import annotations
 
@@ -22,3 +22,31 @@ def test_reports_what_is_wrong(settings, expected, values):
     (found,) = run(checks.check_settings, CHANNELS_REALTIME=settings)
     assert found.id == expected
     assert lacking(found, values) == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path"),
+    [
+        (None, "app/ws/"),
+        ("", "app/ws/"),
+        ("/", "app/ws/"),
+        ("/app", "ws/"),
+        ("/app", "apps/ws/"),
+        ("/app", "app"),
+    ],
+)
+def test_path_without_the_prefix_is_fine(prefix, path):
+    settings = {"WEBSOCKET_PATH": path}
+    assert (
+        run(checks.check_websocket_path, CHANNELS_REALTIME=settings, FORCE_SCRIPT_NAME=prefix) == []
+    )
+
+
+@pytest.mark.parametrize("prefix", ["/app", "/app/"])
+def test_w034_path_repeats_the_prefix(prefix):
+    settings = {"WEBSOCKET_PATH": "app/ws/"}
+    (found,) = run(
+        checks.check_websocket_path, CHANNELS_REALTIME=settings, FORCE_SCRIPT_NAME=prefix
+    )
+    assert found.id == "W034"
+    assert lacking(found, ["'app/ws/'", "'/app/app/ws/'", "FORCE_SCRIPT_NAME", "out: 'ws/'"]) == []

@@ -68,7 +68,8 @@ class Command(BaseCommand):
 
         write = self.stdout.write
         write("")
-        write(self.style.SUCCESS(f"  http://{shown_host}:{port}/"))
+        prefix = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+        write(self.style.SUCCESS(f"  http://{shown_host}:{port}{prefix}/"))
         write("")
         write(f"  Server         {server}")
         if settings.REDIS_URL:
