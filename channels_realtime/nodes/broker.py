@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import itertools
 import logging
 import secrets
@@ -151,8 +152,12 @@ class Broker:
         Raises:
             Unavailable: the layer did not answer.
         """
-        if self._inbox is not None:
-            return
+        if self._inbox is None:
+            # Its tasks and the layer's own outlive the connection that happens to be the first, so
+            # they run in a context of their own: not in that client's trace, language or tenant.
+            await asyncio.create_task(self._open(), context=contextvars.Context())
+
+    async def _open(self) -> None:
         async with self._starting:
             if self._inbox is not None:
                 return
@@ -241,7 +246,10 @@ class Broker:
             return
         try:
             if membership.joining is None:
-                membership.joining = asyncio.create_task(self._join(membership))
+                # As in `start`: the layer may open a connection, with a task that stays.
+                membership.joining = asyncio.create_task(
+                    self._join(membership), context=contextvars.Context()
+                )
                 membership.joining.add_done_callback(_retrieve)
             # Several may wait for one join; a caller that is cancelled must not end it for the others.
             await asyncio.shield(membership.joining)

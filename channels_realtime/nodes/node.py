@@ -8,6 +8,7 @@ Code in other threads finds it by ``serving_node``.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import functools
 import logging
@@ -190,7 +191,11 @@ class Node:
             self._forget_stop = on_stop(self._begin_leaving)
         await self.broker.start()
         if self._starting is None:
-            self._starting = self.loop.create_task(self._start(), name="realtime-start")
+            # The services outlive the connection that happens to be the first, so they run in a context
+            # of their own: not in that client's trace, language or tenant.
+            self._starting = self.loop.create_task(
+                self._start(), name="realtime-start", context=contextvars.Context()
+            )
         if not self._starting.done():
             await asyncio.shield(self._starting)
 

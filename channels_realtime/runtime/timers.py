@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import itertools
 import logging
@@ -80,7 +81,10 @@ class Timers:
             self._handle.cancel()
         delay = max(0.0, earliest - self._clock.monotonic())
         self._armed_for = earliest
-        self._handle = asyncio.get_running_loop().call_later(delay, self._fire)
+        # All connections share it, so it runs in the context of none.
+        self._handle = asyncio.get_running_loop().call_later(
+            delay, self._fire, context=contextvars.Context()
+        )
 
     def _fire(self) -> None:
         self._handle = None

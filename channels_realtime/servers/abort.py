@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .daphne import SendEvent, protocol_of
+from .daphne import protocol_of
+from .unwrap import SendEvent, is_uvicorn, servers_send
 
 
 def abort(send: SendEvent) -> None:
@@ -47,10 +48,10 @@ def _abort(transport: Any) -> None:
 
 
 def _uvicorn_transport(send: SendEvent) -> Any | None:
-    protocol = getattr(send, "__self__", None)
-    if not type(protocol).__module__.startswith("uvicorn."):
+    found = servers_send(send)
+    if not is_uvicorn(found):
         return None
-    transport = getattr(protocol, "transport", None)
+    transport = getattr(found.__self__, "transport", None)  # type: ignore[union-attr]
     return (
         transport if hasattr(transport, "abort") else None
     )  # uvloop has its own transport classes

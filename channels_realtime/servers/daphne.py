@@ -11,12 +11,9 @@ package does not depend on the server.
 from __future__ import annotations
 
 import asyncio
-import functools
-import sys
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
+from .unwrap import SendEvent, is_daphne, servers_send, warn_if_hidden
 
 CLOSE_HANDSHAKE_S = 10.0
 """How long a client may take to answer a close. autobahn's default of 1 s is too short for a client
@@ -76,7 +73,11 @@ class FlowControl:
 
 
 def flow_control(send: SendEvent) -> FlowControl | None:
-    """Return flow control for a Daphne connection, or None on any other server."""
+    """Return flow control for a Daphne connection, or None on any other server.
+
+    Its ``send`` calls the one given here, so that a wrapper sees what is sent.
+    """
+    warn_if_hidden(send)
     protocol = protocol_of(send)
     if protocol is not None and hasattr(protocol, "closeHandshakeTimeout"):
         protocol.closeHandshakeTimeout = CLOSE_HANDSHAKE_S
@@ -89,12 +90,8 @@ def flow_control(send: SendEvent) -> FlowControl | None:
 
 def protocol_of(send: SendEvent) -> Any | None:
     """Return Daphne's protocol object behind ``send``, or None on any other server."""
-    module = sys.modules.get("daphne.server")
-    if module is None or not isinstance(send, functools.partial):
-        return None
-    if not isinstance(getattr(send.func, "__self__", None), module.Server) or not send.args:
-        return None
-    return send.args[0]
+    found = servers_send(send)
+    return found.args[0] if is_daphne(found) else None  # type: ignore[union-attr]
 
 
 def offer_compression(send: SendEvent) -> None:
