@@ -171,7 +171,7 @@ def _carry_out(
     if outcome.done:
         messages.success(request, result.done)
     if outcome.gone:
-        messages.info(request, result.gone)
+        messages.warning(request, result.gone)
     if outcome.silent:
         number = len(outcome.silent)
         messages.warning(

@@ -91,6 +91,7 @@ class Action:
         carry_out: does it.
         permissions: which it needs.
         ends: whether the connections are closed by it.
+        dangerous: whether its button is to look so.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Action:
     carry_out: Callable[[HttpRequest, Sequence[ConnectionRecord], Mapping[str, Any]], Result]
     permissions: tuple[str, ...] = ACT
     ends: bool = False
+    dangerous: bool = False
 
     def may(self, request: HttpRequest) -> bool:
         """Whether the user has the permissions."""
@@ -313,6 +315,7 @@ ACTIONS: dict[str, Action] = {
             form=DisconnectForm,
             carry_out=_disconnect,
             ends=True,
+            dangerous=True,
         ),
         Action(
             name="notify",
@@ -354,6 +357,7 @@ ACTIONS: dict[str, Action] = {
             ),
             carry_out=_revoke,
             ends=True,
+            dangerous=True,
         ),
         Action(
             name="block",
@@ -367,6 +371,7 @@ ACTIONS: dict[str, Action] = {
             carry_out=_block,
             permissions=BLOCK,
             ends=True,
+            dangerous=True,
         ),
     )
 }

@@ -36,6 +36,7 @@ class Link:
 
     label: str
     url: str = ""
+    dangerous: bool = False
 
 
 def page(*permissions: str, methods: tuple[str, ...] = READ) -> Callable[[_View], _View]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -46,10 +46,9 @@ class BlockForm(_Form):
     class Meta:
         model = BlockRecord
         fields = ("user_pk", "address", "until", "reason")
+        labels = {"user_pk": _("User")}
         help_texts = {
-            "user_pk": _(
-                "The primary key of a user, as in the user filter of the list of connections."
-            ),
+            "user_pk": _("The exact name or id. Write id:42 where 42 is also another user's name."),
             "until": _("Only with the duration “until the time below”."),
         }
 
@@ -65,14 +64,7 @@ class BlockForm(_Form):
         text: str = self.cleaned_data["user_pk"].strip()
         if not text:
             return ""
-        try:
-            user = get_user_model()._default_manager.get(pk=text)
-        except ObjectDoesNotExist:
-            message = gettext("No user has the id %(value)s.")
-            raise ValidationError(message % {"value": repr(text)}) from None
-        except (ValueError, TypeError, OverflowError, ValidationError):
-            message = gettext("%(value)s is not a user id. Enter the id, not the user name.")
-            raise ValidationError(message % {"value": repr(text)}) from None
+        user = _named_user(text)
         self.user_label = str(user.get_username())[:255]
         return str(user.pk)
 
@@ -106,6 +98,38 @@ class BlockForm(_Form):
             self.add_error("until", gettext("This time is in the past."))
 
 
+def _named_user(text: str) -> Any:
+    """The user with this exact name or primary key; ``id:`` before it means the key alone.
+
+    Raises:
+        ValidationError: there is none, or there are two.
+    """
+    model: Any = get_user_model()
+    users = model._default_manager
+    key = text.removeprefix("id:")
+    by_name = by_key = None
+    if key == text:
+        by_name = users.filter(**{model.USERNAME_FIELD: text}).first()
+    try:
+        by_key = users.filter(pk=key).first()
+    except (ValueError, TypeError, OverflowError, ValidationError):
+        pass  # no key of this site's users looks like this
+    if by_name is not None and by_key is not None and by_name.pk != by_key.pk:
+        raise ValidationError(
+            gettext(
+                "%(value)s is the name of one user and the id of another. Enter id:%(key)s for the"
+                " user with this id, or id:%(other)s for the user with this name."
+            )
+            % {"value": repr(text), "key": key, "other": by_name.pk}
+        )
+    user = by_key if by_name is None else by_name
+    if user is None:
+        raise ValidationError(
+            gettext("No user has the name or id %(value)s.") % {"value": repr(text)}
+        )
+    return user
+
+
 class ForceFilter(admin.SimpleListFilter):
     """Active or expired blocks."""
 
@@ -134,7 +158,9 @@ class BlockRecordAdmin(_Admin):
     list_display = ("target", "until", "in_force", "reason", "created_by", "created_at")
     list_filter = (ForceFilter,)
     search_fields = ("=user_pk", "user_label", "address", "reason", "created_by")
-    search_help_text = _("User name or id, address, reason, or who created the block.")
+    search_help_text = _(
+        "A whole user id, or part of a user name, address or reason, or of who created the block."
+    )
     ordering = ("-until", "-pk")
 
     @admin.display(description=_("blocked"), ordering="user_label")

@@ -144,5 +144,21 @@ def _publish(request: HttpRequest, form: PublishForm) -> bool:
     if event:
         said = _("Published a test message with the event %s.") % event
     log_change(request, SubscriptionRecord, None, channel, said)
-    messages.success(request, _("Published to %s.") % channel)
+    if _has_subscribers(channel):
+        messages.success(request, _("Published to %s.") % channel)
+    else:
+        messages.warning(
+            request, _("Published to %s, but it has no subscribers at the moment.") % channel
+        )
     return True
+
+
+def _has_subscribers(channel: str) -> bool:
+    """Whether any connection is on the channel; True where a node that may know does not answer."""
+    try:
+        report = operations.live_channels(search=channel, limit=SHOWN)
+    except Unavailable:
+        return True
+    if len(report.channels) < report.total or report.silent:
+        return True
+    return any(found.name == channel for found in report.channels)

@@ -23,20 +23,45 @@ from ..models import ConnectionRecord
 from .action_views import ActionPages, menu_action
 from .actions import ACTIONS
 from .detail import DetailPages, authenticated
-from .display import browser_words, text, transport_words, visible, when
+from .display import browser, class_name, health, text, when
 from .filters import (
+    AdminPagesFilter,
     ChannelFilter,
+    ColumnsChoice,
+    HealthFilter,
     MethodFilter,
     NodeFilter,
+    PathFilter,
     SinceFilter,
-    TransportFilter,
     TypedFilter,
     UserFilter,
+    wants_all_columns,
 )
 from .links import PageLinks
 from .queries import LastPage, alive_only, search
 from .refresh import is_refresh, live_list, registry_notice
 from .traces import TracePages
+
+FEW_COLUMNS = (
+    "shown_user",
+    "shown_channels",
+    "shown_address",
+    "shown_since",
+    "shown_seen",
+    "shown_health",
+)
+"""What fits a laptop beside the filters; everything else is in the page of a connection."""
+
+ALL_COLUMNS = (
+    *FEW_COLUMNS,
+    "shown_path",
+    "shown_consumer",
+    "shown_server",
+    "shown_origin",
+    "shown_browser",
+    "shown_client_id",
+    "shown_method",
+)
 
 
 class ConnectionList(ChangeList):
@@ -60,28 +85,18 @@ class ConnectionList(ChangeList):
 class ConnectionAdmin(DetailPages, ActionPages, TracePages):
     """The live connections."""
 
-    list_display = (
-        "shown_id",
-        "shown_user",
-        "shown_address",
-        "shown_transport",
-        "shown_server",
-        "shown_origin",
-        "shown_browser",
-        "shown_client_id",
-        "shown_method",
-        "shown_channels",
-        "shown_since",
-        "shown_seen",
-    )
-    list_display_links = ("shown_id",)
+    list_display = FEW_COLUMNS
+    list_display_links = None  # the cell of the user has the link
     list_filter = (
         UserFilter,
         ChannelFilter,
+        PathFilter,
+        HealthFilter,
         SinceFilter,
-        TransportFilter,
         MethodFilter,
         NodeFilter,
+        AdminPagesFilter,
+        ColumnsChoice,
     )
     paginator = LastPage
     list_per_page = 100
@@ -90,7 +105,10 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     search_fields = ("user_label", "user_pk", "address", "client_id", "connection_id")
-    search_help_text = gettext_lazy("User, address, channel, client id or connection.")
+    search_help_text = gettext_lazy(
+        "Part of a user name or client id, a whole user id, or the beginning of an address, channel"
+        " or connection."
+    )
     ordering = ("-connected_at",)
     actions = [menu_action(action) for action in ACTIONS.values()]
 
@@ -128,72 +146,91 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
         }
         return super().changelist_view(request, context)
 
-    @admin.display(description=gettext_lazy("connection"))
-    def shown_id(self, connection: ConnectionRecord) -> SafeString:
-        """The id, as logs have it."""
-        return format_html('<span data-key="{0}">{0}</span>', connection.pk)
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """A few columns, or all of them."""
+        return ALL_COLUMNS if wants_all_columns(request) else FEW_COLUMNS
 
     @admin.display(description=gettext_lazy("user"), ordering="user_label")
     def shown_user(self, connection: Any) -> SafeString:
-        """The user, with a link."""
-        shown: SafeString = connection.links.user(connection.user_pk, connection.user_label)
-        return shown
+        """The user, with a link, and the id of the connection, as logs have it, with a link."""
+        links: PageLinks = connection.links
+        return format_html(
+            '{} <a class="realtime-id" href="{}" data-key="{}">{}</a>',
+            links.user(connection.user_pk, connection.user_label),
+            self.detail_url(connection.pk),
+            connection.pk,
+            connection.pk,
+        )
+
+    @admin.display(description=gettext_lazy("channels"), ordering="channels")
+    def shown_channels(self, connection: ConnectionRecord) -> SafeString:
+        """The number of subscriptions."""
+        return _cell(_("Channels"), connection.channels)
 
     @admin.display(description=gettext_lazy("address"), ordering="address")
     def shown_address(self, connection: ConnectionRecord) -> SafeString:
         """Where the client is."""
-        return text(connection.address)
+        return _cell(_("Address"), text(connection.address))
 
-    @admin.display(description=gettext_lazy("transport"), ordering="transport")
-    def shown_transport(self, connection: ConnectionRecord) -> SafeString:
-        """WebSocket, or another transport."""
-        return text(transport_words(connection.transport))
+    @admin.display(description=gettext_lazy("connected"), ordering="connected_at")
+    def shown_since(self, connection: ConnectionRecord) -> SafeString:
+        """When it connected."""
+        return _cell(_("Connected"), when(connection.connected_at))
+
+    @admin.display(description=gettext_lazy("last seen"), ordering="seen_at")
+    def shown_seen(self, connection: ConnectionRecord) -> SafeString:
+        """When the client was last heard from, to the minute."""
+        return _cell(_("Last seen"), when(connection.seen_at))
+
+    @admin.display(description=gettext_lazy("health"), ordering="health")
+    def shown_health(self, connection: Any) -> SafeString:
+        """Whether it is well, and if not, why."""
+        links: PageLinks = connection.links
+        node = links.nodes.get(connection.node_id)
+        moving = node is not None and node.draining
+        return _cell(_("Health"), health(connection.health, moving=moving))
+
+    @admin.display(description=gettext_lazy("path"), ordering="path")
+    def shown_path(self, connection: ConnectionRecord) -> SafeString:
+        """The path of the handshake."""
+        return _cell(_("Path"), text(connection.path, limit=40))
+
+    @admin.display(description=gettext_lazy("consumer"), ordering="consumer")
+    def shown_consumer(self, connection: ConnectionRecord) -> SafeString:
+        """The class of the site's own consumer."""
+        return _cell(_("Consumer"), class_name(connection.consumer))
 
     @admin.display(description=gettext_lazy("server"), ordering="node_id")
     def shown_server(self, connection: Any) -> SafeString:
         """The host and process of the node."""
         links: PageLinks = connection.links
-        return links.server(links.nodes.get(connection.node_id))
+        return _cell(_("Server"), links.server(links.nodes.get(connection.node_id)))
 
     @admin.display(description=gettext_lazy("origin"), ordering="origin")
     def shown_origin(self, connection: ConnectionRecord) -> SafeString:
         """The origin of the page."""
-        return text(connection.origin, limit=40)
+        return _cell(_("Origin"), text(connection.origin, limit=40))
 
     @admin.display(description=gettext_lazy("browser"), ordering="user_agent")
     def shown_browser(self, connection: ConnectionRecord) -> SafeString:
         """The browser in words, with the user agent as the title."""
-        words = browser_words(connection.user_agent)
-        if words == connection.user_agent:
-            return text(words, limit=40)
-        return format_html(
-            '<span title="{}">{}</span>', visible(connection.user_agent), text(words, limit=40)
-        )
+        return _cell(_("Browser"), browser(connection.user_agent))
 
     @admin.display(description=gettext_lazy("client id"), ordering="client_id")
     def shown_client_id(self, connection: ConnectionRecord) -> SafeString:
         """The id that the client sent."""
-        return text(connection.client_id, limit=24)
+        return _cell(_("Client id"), text(connection.client_id, limit=24))
 
     @admin.display(description=gettext_lazy("authenticated by"), ordering="auth_method")
     def shown_method(self, connection: ConnectionRecord) -> SafeString:
         """How the connection was authenticated, and when that expires."""
-        return authenticated(connection.auth_method, connection.auth_expires_at)
+        shown = authenticated(connection.auth_method, connection.auth_expires_at)
+        return _cell(_("Authenticated by"), shown)
 
-    @admin.display(description=gettext_lazy("channels"), ordering="channels")
-    def shown_channels(self, connection: ConnectionRecord) -> int:
-        """The number of subscriptions."""
-        return connection.channels
 
-    @admin.display(description=gettext_lazy("connected"), ordering="connected_at")
-    def shown_since(self, connection: ConnectionRecord) -> SafeString:
-        """When it connected."""
-        return when(connection.connected_at)
-
-    @admin.display(description=gettext_lazy("last seen"), ordering="seen_at")
-    def shown_seen(self, connection: ConnectionRecord) -> SafeString:
-        """When the client was last heard from, to the minute."""
-        return when(connection.seen_at)
+def _cell(label: str, value: object) -> SafeString:
+    """A value, with a label that only a narrow window shows: there a row is no row of a table."""
+    return format_html('<span class="realtime-cell" data-label="{}">{}</span>', label, value)
 
 
 def _is_quoted(term: str) -> bool:

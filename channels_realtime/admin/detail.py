@@ -63,14 +63,12 @@ class Subscription:
 
     Args:
         channel: its name.
-        position: epoch and offset, or that the channel has no history.
         paused: whether the client paused it.
         selections: how many selections of the channel it holds.
         unsubscribe_url: of the confirmation page; empty where the user may not act.
     """
 
     channel: SafeString
-    position: str
     paused: bool
     selections: int
     unsubscribe_url: str
@@ -169,7 +167,11 @@ class DetailPages(ConnectionPages):
     def _buttons(self, request: HttpRequest, connection_id: str) -> list[Link]:
         query = "?" + urlencode({"connection": connection_id})
         buttons = [
-            Link(label=str(action.button), url=self.url("act", action.name) + query)
+            Link(
+                label=str(action.button),
+                url=self.url("act", action.name) + query,
+                dangerous=action.dangerous,
+            )
             for action in ACTIONS.values()
             if action.may(request)
         ]
@@ -190,7 +192,6 @@ class DetailPages(ConnectionPages):
         return [
             Subscription(
                 channel=whole_text(entry["channel"]),
-                position=_position(entry),
                 paused=bool(entry["paused"]),
                 selections=entry["selections"],
                 unsubscribe_url=url(entry["channel"]),
@@ -227,6 +228,9 @@ def _facts(
         (_("Address"), text(found["address"])),
         (_("Transport"), text(transport_words(found["transport"]))),
         (_("Protocol"), text(found["dialect"])),
+        # Servers of the version before do not say these two.
+        (_("Path"), whole_text(found.get("path"))),
+        (_("Consumer"), whole_text(found.get("consumer"))),
         (_("Server"), links.server(node)),
         (_("Origin"), whole_text(found["origin"])),
         (_("Browser"), text(browser) if browser != user_agent else nothing()),
@@ -266,12 +270,6 @@ def _header(value: str) -> SafeString:
     return quiet(_("hidden")) if value == _HIDDEN else whole_text(value)
 
 
-def _position(entry: Mapping[str, Any]) -> str:
-    if entry["epoch"] is None or entry["offset"] is None:
-        return _("no history")
-    return visible(f"{entry['epoch']} / {entry['offset']}")
-
-
 def _as_recorded(record: ConnectionRecord) -> dict[str, Any]:
     """What the registry knows, in the shape of an inspection."""
     subscriptions = SubscriptionRecord._default_manager.filter(connection_id=record.pk)
@@ -284,6 +282,8 @@ def _as_recorded(record: ConnectionRecord) -> dict[str, Any]:
         "address": record.address,
         "transport": record.transport,
         "dialect": "",
+        "path": record.path,
+        "consumer": record.consumer,
         "origin": record.origin,
         "user_agent": record.user_agent,
         "client_id": record.client_id,

@@ -47,9 +47,13 @@ METHODS = {
 
 TRANSPORTS = {
     "websocket": gettext_lazy("WebSocket"),
-    "sse": gettext_lazy("server-sent events"),
-    "poll": gettext_lazy("long polling"),
 }
+
+HEALTH = {
+    "slow": gettext_lazy("slow"),
+    "throttled": gettext_lazy("throttled"),
+}
+"""What troubles a connection, in words; see ``Shell.troubled_by``."""
 
 
 # -- text ------------------------------------------------------------------------------------------
@@ -116,6 +120,25 @@ def method_words(method: str) -> str:
     return visible(method) if known is None else str(known)
 
 
+def health(trouble: str, *, moving: bool = False) -> SafeString:
+    """How a connection is: well, moving to another server, or in which trouble."""
+    if trouble:
+        words = str(HEALTH.get(trouble, visible(trouble)))
+        return format_html('<strong class="realtime-trouble">{}</strong>', words)
+    return quiet(_("moving")) if moving else quiet(_("good"))
+
+
+def class_name(dotted: str) -> SafeString:
+    """The name of a class, with its module as the title."""
+    if not dotted:
+        return nothing()
+    return format_html(
+        '<bdi class="realtime-text" title="{}">{}</bdi>',
+        visible(dotted),
+        visible(dotted.rpartition(".")[2]),
+    )
+
+
 def transport_words(transport: str | None) -> str:
     """The transport in words; an unknown one by its name."""
     return str(TRANSPORTS.get(transport or "", transport or ""))
@@ -132,6 +155,14 @@ def browser_words(user_agent: str) -> str:
     if not system:
         return browser
     return _("%(browser)s, %(system)s") % {"browser": browser, "system": system}
+
+
+def browser(user_agent: str) -> SafeString:
+    """The browser in words for a table cell, with the user agent as the title."""
+    words = browser_words(user_agent)
+    if words == user_agent:
+        return text(words, limit=40)
+    return format_html('<span title="{}">{}</span>', visible(user_agent), text(words, limit=40))
 
 
 @lru_cache(maxsize=4096)

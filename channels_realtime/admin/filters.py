@@ -13,8 +13,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy
 
-from ..models import ConnectionRecord
-from .display import METHODS, TRANSPORTS, method_words, visible
+from ..models import ConnectionRecord, SubscriptionRecord
+from ..monitoring.feed import CHANNEL
+from .display import HEALTH, METHODS, method_words, visible
 from .queries import alive_nodes, on_channel
 
 SINCE = {
@@ -25,23 +26,90 @@ SINCE = {
 OLDER = "older"
 
 
-class TransportFilter(SimpleListFilter):
-    """By transport: the known ones and the requested one, without a query."""
+class HealthFilter(SimpleListFilter):
+    """By what troubles a connection."""
 
-    title = gettext_lazy("transport")
-    parameter_name = "transport"
+    title = gettext_lazy("health")
+    parameter_name = "health"
+    ANY = "any"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        choices: list[tuple[str, Any]] = list(TRANSPORTS.items())
-        asked = self.value()
-        if asked and asked not in TRANSPORTS:
-            choices.append((asked, visible(asked)))
-        return choices
+        return [(self.ANY, gettext_lazy("in any trouble")), *HEALTH.items()]
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
     ) -> QuerySet[ConnectionRecord] | None:
-        return queryset.filter(transport=_clean(self.value())) if self.value() else None
+        asked = _clean(self.value())
+        if asked == self.ANY:
+            return queryset.exclude(health="")
+        return queryset.filter(health=asked) if asked else None
+
+
+class AdminPagesFilter(SimpleListFilter):
+    """The connections of the admin's own pages: not shown unless asked for."""
+
+    title = gettext_lazy("pages of this admin")
+    parameter_name = "admin_pages"
+    SHOWN = "shown"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(self.SHOWN, gettext_lazy("Shown"))]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        yield {
+            "selected": self.value() != self.SHOWN,
+            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
+            "display": gettext_lazy("Hidden"),
+        }
+        yield {
+            "selected": self.value() == self.SHOWN,
+            "query_string": changelist.get_query_string({self.parameter_name: self.SHOWN}),
+            "display": gettext_lazy("Shown"),
+        }
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+    ) -> QuerySet[ConnectionRecord] | None:
+        asked_for_them = request.GET.get(ChannelFilter.parameter_name) == CHANNEL
+        if self.value() == self.SHOWN or asked_for_them:
+            return None
+        pages = SubscriptionRecord._default_manager.filter(channel=CHANNEL)
+        return queryset.exclude(pk__in=pages.values("connection_id"))
+
+
+def wants_all_columns(request: HttpRequest) -> bool:
+    """Whether the list is to have all columns."""
+    return request.GET.get(ColumnsChoice.parameter_name) == ColumnsChoice.ALL
+
+
+class ColumnsChoice(SimpleListFilter):
+    """No filter: few columns, which fit a laptop, or all. It stands with the filters in the URL."""
+
+    title = gettext_lazy("columns")
+    parameter_name = "columns"
+    template = "admin/channels_realtime/connectionrecord/columns.html"
+    ALL = "all"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(self.ALL, gettext_lazy("All"))]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        wide = self.value() == self.ALL
+        yield {
+            "selected": not wide,
+            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
+            "display": gettext_lazy("The most important"),
+        }
+        yield {
+            "selected": wide,
+            "query_string": changelist.get_query_string({self.parameter_name: self.ALL}),
+            "display": gettext_lazy("All"),
+        }
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
+    ) -> QuerySet[ConnectionRecord] | None:
+        return None
 
 
 class NodeFilter(SimpleListFilter):
@@ -166,7 +234,7 @@ class UserFilter(TypedFilter):
 
     title = gettext_lazy("user")
     parameter_name = "user"
-    help_text = gettext_lazy("Name or id")
+    help_text = gettext_lazy("Exact name or id")
 
     def condition(self) -> Q:
         return Q(user_label=self.asked) | Q(user_pk=self.asked)
@@ -177,10 +245,21 @@ class ChannelFilter(TypedFilter):
 
     title = gettext_lazy("channel")
     parameter_name = "channel"
-    help_text = gettext_lazy("Full name")
+    help_text = gettext_lazy("Exact name")
 
     def condition(self) -> Q:
         return on_channel(Q(channel=self.asked))
+
+
+class PathFilter(TypedFilter):
+    """By the path of the handshake: the exact one."""
+
+    title = gettext_lazy("path")
+    parameter_name = "path"
+    help_text = gettext_lazy("Exact path, such as /ws/")
+
+    def condition(self) -> Q:
+        return Q(path=self.asked)
 
 
 def _clean(value: str | None) -> str:

@@ -119,10 +119,23 @@ class NodesAdmin(PageAdmin):
             "title": _("Drain node %s") % record,
             "crumbs": [Link(label=_("Nodes"), url=nodes_url), Link(label=_("Drain"))],
             "node": record,
-            "is_last": all(other.draining for other in alive.values() if other.pk != record.pk),
+            "is_last": not _others_accept(record.pk, alive),
             "back_url": back_url,
         }
         return self.render(request, "nodes_drain", context)
+
+
+def _others_accept(node_id: str, alive: Mapping[str, NodeRecord]) -> bool:
+    """Whether another node accepts connections, as far as the nodes say; their rows are a bit older."""
+    try:
+        reports = operations.nodes()
+    except Unavailable:
+        return any(not other.draining for other in alive.values() if other.pk != node_id)
+    return any(
+        not (report.record.draining if report.answer is None else report.answer["draining"])
+        for report in reports
+        if report.record.pk != node_id
+    )
 
 
 def _database_now() -> datetime | None:

@@ -22,7 +22,7 @@ from ..protocol.codes import CloseCode
 from ..protocol.subprotocols import SERVED, TOKEN_MARKER
 from .load import LoadMonitor
 from .registry import Registry
-from .registry_rows import user_label
+from .registry_rows import path_of, user_label
 from .traces import Traces
 
 _HIDDEN = "(hidden)"
@@ -65,6 +65,8 @@ def _inspect(node: Node, arguments: dict[str, Any]) -> dict[str, Any] | None:
         "address": connection.client_address,
         "transport": connection.transport,
         "dialect": connection.dialect_name,
+        "path": path_of(connection),
+        "consumer": connection.consumer,
         "origin": connection.origin,
         "user_agent": connection.user_agent,
         "client_id": connection.client_id,

@@ -35,7 +35,7 @@ QUESTIONS = {
     "all": "",
     f"page {LATER_PAGE}": f"p={LATER_PAGE}",
     "sorted by user": "o=2",
-    "transport": "transport=websocket",
+    "health": "health=any",
     "authenticated by": "method=jwt",
     "last hour": "since=1h",
     "a user": "user=user17",
@@ -44,7 +44,7 @@ QUESTIONS = {
     "search for a user": "q=user17",
     "search for an address": "q=10.0.7.7",
     "search for nothing there": "q=nobody-has-this",
-    "search and filters": "q=user17&transport=websocket&since=1h",
+    "search and filters": "q=user17&health=any&since=1h",
 }
 
 
@@ -91,7 +91,8 @@ def fill(count: int) -> None:
                 user_pk=str(number % USERS),
                 user_label=f"user{number % USERS}",
                 address=f"10.0.{number // 250 % 250}.{number % 250}",
-                transport="websocket" if number % 4 else "sse",
+                transport="websocket",
+                health="" if number % 4 else "slow",
                 origin="https://example.com",
                 user_agent=FIREFOX,
                 client_id=f"device-{number}",

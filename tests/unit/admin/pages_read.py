@@ -35,15 +35,20 @@ def tags(response: Any, name: str) -> list[dict[str, str | None]]:
     return [attributes for tag, attributes in parser.tags if tag == name]
 
 
-def rows(response: Any) -> list[list[str]]:
-    """The rows of the list, cell by cell, without the checkbox."""
+def rows(response: Any) -> list[dict[str, str]]:
+    """The rows of a list: the text of each cell by its column, without the checkbox."""
     body = re.search(r"<tbody>(.*?)</tbody>", response.content.decode(), re.DOTALL)
     if body is None:
         return []
     found = []
     for row in re.findall(r"<tr>(.*?)</tr>", body[1], re.DOTALL):
-        cells = re.findall(r"<t[dh] class=\"field-.*?>(.*?)</t[dh]>", row, re.DOTALL)
-        found.append([html.unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in cells])
+        cells = re.findall(r"<t[dh] class=\"field-(\w+).*?>(.*?)</t[dh]>", row, re.DOTALL)
+        found.append(
+            {
+                name.removeprefix("shown_"): html.unescape(re.sub(r"<[^>]*>", "", cell)).strip()
+                for name, cell in cells
+            }
+        )
     return found
 
 

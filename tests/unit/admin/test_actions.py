@@ -31,6 +31,10 @@ def act_url(name):
     return reverse("admin:channels_realtime_connectionrecord_act", args=[name])
 
 
+def detail(record):
+    return reverse("admin:channels_realtime_connectionrecord_change", args=[record.pk])
+
+
 def choose(client, name, *records, across=False, query=""):
     """Choose an action for these connections in the menu of the list."""
     return client.post(
@@ -113,12 +117,12 @@ def test_page_warns_when_the_own_user_is_affected(actor, connect, nodes):
 
 def test_page_of_one_connection_leads_back_to_it(actor, connect, nodes):
     record = connect("alice")
-    detail = reverse("admin:channels_realtime_connectionrecord_change", args=[record.pk])
+    url = detail(record)
     page = actor.get(act_url("notify"), {"connection": record.pk})
     assert f"alice · 192.0.2.7 · {record.pk}" in read(page)
-    assert page.context["back_url"] == detail
+    assert page.context["back_url"] == url
     answer = actor.post(act_url("notify"), {**hidden(page), "text": "hello"})
-    assert answer.url == detail
+    assert answer.url == url
     page = actor.get(act_url("disconnect"), {"connection": record.pk})
     answer = actor.post(act_url("disconnect"), {**hidden(page), "then": "stay_away"})
     assert answer.url == LIST
@@ -190,8 +194,8 @@ def test_post_without_a_csrf_token_is_denied(actor, connect, nodes):
 
 def test_all_pages_can_be_selected(actor, connect, nodes):
     records = [connect(f"user{number}") for number in range(130)]
-    connect("other", transport="sse")
-    page = choose(actor, "disconnect", records[0], across=True, query="?transport=websocket")
+    connect("other", auth_method="jwt")
+    page = choose(actor, "disconnect", records[0], across=True, query="?method=session")
     assert "This affects 130 connections:" in read(page)
     result = confirm(actor, page, "disconnect", then="stay_away")
     assert said(result) == ["130 connections were disconnected."]
@@ -383,7 +387,7 @@ def test_each_kind_of_outcome_has_its_message_and_log_entry(actor, connect, node
     ]
     assert [message.level_tag for message in result.context["messages"]] == [
         "success",
-        "info",
+        "warning",
         "warning",
     ]
     assert [logged(record)[0][1] for record in (done, gone, silent)] == [
@@ -428,3 +432,22 @@ def test_log_is_bounded_for_all_outcomes(actor, connect, nodes, monkeypatch):
     assert summary.change_message == (
         "Disconnected (4403). In total: done 3, no effect 2, no response 1."
     )
+
+
+@pytest.mark.parametrize("name", sorted(actions.ACTIONS))
+def test_buttons_of_actions_that_end_connections_look_dangerous(actor, connect, nodes, name):
+    record = connect("alice")
+    nodes.inspections[record.pk] = inspection(record)
+    url = act_url(name)
+    button = {
+        tag["class"]
+        for page in (
+            actor.get(detail(record)),
+            actor.get(url, {"connection": record.pk}),
+        )
+        for tag in (*tags(page, "a"), *tags(page, "input"))
+        if url in (tag.get("href") or "")
+        or (tag.get("type") == "submit" and "realtime-button" in (tag.get("class") or ""))
+    }
+    dangerous = name in ("disconnect", "revoke", "block")
+    assert button == {"realtime-button realtime-danger" if dangerous else "realtime-button"}

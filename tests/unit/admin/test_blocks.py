@@ -94,6 +94,25 @@ def errors(response) -> dict:
 # -- adding ----------------------------------------------------------------------------------------
 
 
+def test_block_takes_a_user_name(everything):
+    alice = User.objects.create_user("alice")
+    everything.post(url("add"), entered(user_pk="alice"))
+    assert BlockRecord.objects.get().user_pk == str(alice.pk)
+
+
+def test_block_asks_which_user_is_meant_where_a_name_is_also_an_id(everything):
+    alice = User.objects.create_user("alice")
+    digits = User.objects.create_user(str(alice.pk))
+    assert errors(everything.post(url("add"), entered(user_pk=str(alice.pk)))) == {
+        "user_pk": [
+            f"'{alice.pk}' is the name of one user and the id of another. Enter id:{alice.pk} for"
+            f" the user with this id, or id:{digits.pk} for the user with this name."
+        ]
+    }
+    everything.post(url("add"), entered(user_pk=f"id:{alice.pk}"))
+    assert BlockRecord.objects.get().user_label == "alice"
+
+
 @pytest.mark.parametrize(
     ("lasts", "seconds"), [("600", 600), ("3600", 3_600), ("86400", 86_400), ("604800", 604_800)]
 )
@@ -150,11 +169,15 @@ FUTURE = {"until_0": "2199-01-01", "until_1": "00:00:00"}
             {"user_pk": "KNOWN", "address": "192.0.2.7"},
             {"__all__": ["Enter either a user id or an address. For both, add two blocks."]},
         ),
-        ({"user_pk": "987654"}, {"user_pk": ["No user has the id '987654'."]}),
-        ({"user_pk": "9" * 40}, {"user_pk": [f"No user has the id '{'9' * 40}'."]}),
+        ({"user_pk": "987654"}, {"user_pk": ["No user has the name or id '987654'."]}),
+        ({"user_pk": "9" * 40}, {"user_pk": [f"No user has the name or id '{'9' * 40}'."]}),
         (
-            {"user_pk": "alice"},
-            {"user_pk": ["'alice' is not a user id. Enter the id, not the user name."]},
+            {"user_pk": "alic"},
+            {"user_pk": ["No user has the name or id 'alic'."]},
+        ),
+        (
+            {"user_pk": "id:alice"},
+            {"user_pk": ["No user has the name or id 'id:alice'."]},
         ),
         (
             {"address": "example.org"},

@@ -14,12 +14,15 @@ from django.utils import timezone
 
 import channels_realtime.admin
 from channels_realtime.admin import display, queries
+from channels_realtime.models import NodeRecord
+from channels_realtime.monitoring.feed import CHANNEL
 from tests.unit.admin.conftest import FIREFOX, inspection
 from tests.unit.admin.pages_read import ids, read, rows, tags
 
 pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:channels_realtime_connectionrecord_changelist")
+ALL = f"{LIST}?columns=all"
 
 
 def detail(record, name="change"):
@@ -31,10 +34,12 @@ def detail(record, name="change"):
 
 def test_list_shows_user_address_server_and_channels(viewer, connect, node):
     now = timezone.now()
-    connect(
+    record = connect(
         "alice",
         "orders/1",
         "news",
+        path="/ws/",
+        consumer="shop.consumers.Chat",
         client_id="tab-1",
         connected_at=now - datetime.timedelta(minutes=5),
         seen_at=now - datetime.timedelta(seconds=20),
@@ -42,20 +47,57 @@ def test_list_shows_user_address_server_and_channels(viewer, connect, node):
         auth_expires_at=now + datetime.timedelta(hours=2, seconds=30),
         user_agent="a client of its own",
     )
-    [row] = rows(viewer.get(LIST))
-    assert row[1:11] == [
-        "alice",
-        "192.0.2.7",
-        "WebSocket",
-        "web1:101",
-        "https://example.com",
-        "a client of its own",
-        "tab-1",
-        "token expires in 2 h",
-        "2",
-        "5 min ago",
-    ]
-    assert row[11] in ("20 s ago", "21 s ago")
+    [row] = rows(viewer.get(ALL))
+    assert row.pop("seen") in ("20 s ago", "21 s ago")
+    assert row == {
+        "user": f"alice {record.pk}",
+        "channels": "2",
+        "address": "192.0.2.7",
+        "since": "5 min ago",
+        "health": "good",
+        "path": "/ws/",
+        "consumer": "Chat",
+        "server": "web1:101",
+        "origin": "https://example.com",
+        "browser": "a client of its own",
+        "client_id": "tab-1",
+        "method": "token expires in 2 h",
+    }
+
+
+def test_list_has_few_columns_and_the_most_important_first(viewer, connect):
+    record = connect("alice")
+    page = viewer.get(LIST)
+    assert list(rows(page)[0]) == ["user", "channels", "address", "since", "seen", "health"]
+    assert f'<a class="realtime-id" href="{detail(record)}"' in page.content.decode()
+    assert '<a href="?columns=all">All</a>' in page.content.decode()
+    assert list(rows(viewer.get(ALL))[0])[:6] == list(rows(page)[0])
+
+
+@pytest.mark.parametrize(
+    ("trouble", "draining", "words"),
+    [
+        ("", False, "good"),
+        ("", True, "moving"),
+        ("slow", False, "slow"),
+        ("throttled", True, "throttled"),
+        ("of a later version", False, "of a later version"),
+    ],
+)
+def test_list_says_how_a_connection_is(viewer, connect, node, trouble, draining, words):
+    NodeRecord.objects.filter(pk=node.pk).update(draining=draining)
+    connect("alice", health=trouble)
+    assert rows(viewer.get(LIST))[0]["health"] == words
+
+
+def test_list_hides_the_pages_of_the_admin_unless_asked(viewer, connect):
+    connect("alice", "news")
+    connect("root", CHANNEL)
+    assert len(ids(viewer.get(LIST))) == 1
+    assert "Hidden Shown" in read(viewer.get(LIST))
+    for query in ({"admin_pages": "shown"}, {"channel": CHANNEL, "admin_pages": "shown"}):
+        assert "root" in [row["user"].split()[0] for row in rows(viewer.get(LIST, query))]
+    assert len(ids(viewer.get(LIST, {"channel": CHANNEL}))) == 1
 
 
 @pytest.mark.parametrize(
@@ -68,20 +110,16 @@ def test_list_shows_user_address_server_and_channels(viewer, connect, node):
 )
 def test_list_says_when_credentials_expire(viewer, connect, left, words):
     connect("alice", auth_method="jwt", auth_expires_at=timezone.now() + left)
-    assert rows(viewer.get(LIST))[0][8] == words
+    assert rows(viewer.get(ALL))[0]["method"] == words
 
 
 def test_list_shows_missing_values_in_words(viewer, connect):
     connect(address="", origin="", user_agent="")
-    [row] = rows(viewer.get(LIST))
-    assert row[1:9] == [
-        "anonymous",
-        "–none",
-        "WebSocket",
-        "web1:101",
-        *["–none"] * 3,
-        "not authenticated",
-    ]
+    [row] = rows(viewer.get(ALL))
+    assert row["user"].split()[0] == "anonymous"
+    assert row["method"] == "not authenticated"
+    for name in ("address", "path", "consumer", "origin", "browser", "client_id"):
+        assert row[name] == "–none"
 
 
 def test_list_has_the_exact_moments_as_titles(viewer, connect):
@@ -214,14 +252,15 @@ def crowd(connect, make_node):
             "orders/12",
             node=other,
             address="2001:db8::7",
-            transport="sse",
+            path="/chat/",
+            health="slow",
             auth_method="jwt",
             connected_at=timezone.now() - day / 2,
         ),
         "nobody": connect(
             address="198.51.100.9",
             auth_method="api-key",
-            transport="pigeon",
+            health="throttled",
             connected_at=timezone.now() - 2 * day,
         ),
     }
@@ -276,9 +315,14 @@ def test_search_that_matches_many_is_exact(viewer, connect, monkeypatch):
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ({"transport": "sse"}, "bob"),
-        ({"transport": "pigeon"}, "nobody"),
-        ({"transport": "poll"}, ""),
+        ({"path": "/chat/"}, "bob"),
+        ({"path": "/chat"}, ""),
+        ({"path": "\x00"}, ""),
+        ({"health": "any"}, "bob nobody"),
+        ({"health": "slow"}, "bob"),
+        ({"health": "nonsense"}, ""),
+        ({"admin_pages": "nonsense"}, "alice bob nobody"),
+        ({"columns": "nonsense"}, "alice bob nobody"),
         ({"method": "jwt"}, "bob"),
         ({"method": "api-key"}, "nobody"),
         ({"user": "alice"}, "alice"),
@@ -292,7 +336,7 @@ def test_search_that_matches_many_is_exact(viewer, connect, monkeypatch):
         ({"since": "1d"}, "alice bob"),
         ({"since": "older"}, "nobody"),
         ({"since": "nonsense"}, "alice bob nobody"),
-        ({"user": "alice", "transport": "sse"}, ""),
+        ({"user": "alice", "health": "slow"}, ""),
         ({"user": "a\x00b"}, ""),
         ({"channel": "\x00"}, ""),
         ({"process": "\x00"}, ""),
@@ -318,7 +362,7 @@ def test_filter_offers_the_methods_of_authentication_in_use(viewer, crowd):
 
 
 def test_text_filter_keeps_the_others(viewer, crowd):
-    page = viewer.get(LIST, {"user": "alice", "transport": "websocket", "q": "tab", "p": "1"})
+    page = viewer.get(LIST, {"user": "alice", "health": "any", "q": "tab", "p": "1"})
     content = page.content.decode()
     field = '<input type="hidden" name="{}" value="{}">'
     user, channel = (
@@ -327,10 +371,10 @@ def test_text_filter_keeps_the_others(viewer, crowd):
         )[0]
         for name in ("user", "channel")
     )
-    assert user == field.format("transport", "websocket") + field.format("q", "tab")
+    assert user == field.format("health", "any") + field.format("q", "tab")
     assert channel == field.format("user", "alice") + user
     assert 'form="realtime-filter-form-user" name="user" value="alice"' in content
-    assert '<a href="?q=tab&amp;transport=websocket">Clear</a>' in content
+    assert '<a href="?health=any&amp;q=tab">Clear</a>' in content
 
 
 def test_unknown_lookup_is_denied(viewer, connect):
@@ -344,8 +388,8 @@ def test_unknown_lookup_is_denied(viewer, connect):
 def test_browser_is_shown_in_words(viewer, connect):
     pytest.importorskip("ua_parser")
     connect("alice")
-    page = viewer.get(LIST)
-    assert rows(page)[0][6] == "Firefox 128, Linux"
+    page = viewer.get(ALL)
+    assert rows(page)[0]["browser"] == "Firefox 128, Linux"
     assert f'title="{FIREFOX}"' in page.content.decode()
 
 
@@ -354,7 +398,7 @@ def test_user_agent_is_shown_without_the_extra(viewer, connect, monkeypatch):
     display._browser.cache_clear()
     connect("alice")
     try:
-        assert rows(viewer.get(LIST))[0][6] == FIREFOX[:40] + "…"
+        assert rows(viewer.get(ALL))[0]["browser"] == FIREFOX[:40] + "…"
     finally:
         display._browser.cache_clear()
 

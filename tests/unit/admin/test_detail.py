@@ -37,6 +37,8 @@ def test_detail_shows_the_answer_of_the_node(viewer, connect, nodes, node):
         subscriptions_total=7,
         traced=True,
         closed=True,
+        path="/chat/",
+        consumer="shop.consumers.Chat",
     )
     page = viewer.get(detail(record))
     text = read(page)
@@ -47,14 +49,15 @@ def test_detail_shows_the_answer_of_the_node(viewer, connect, nodes, node):
         "Credentials from cookie",
         "Transport WebSocket",
         "Protocol realtime.v1.json",
+        "Path /chat/ Consumer shop.consumers.Chat",
         "Server web1:101",
         "State closing",
         "Received 1,234 messages, 2.0 KB",
         "Sent 1 message, 512 bytes",
         "Round trip 12.5 ms; last 3: 10.0 to 34.0 ms",
         "Errors 2",
-        "orders/1 e1 / 41 paused, 2 selections",
-        "news no history live",
+        "orders/1 paused, 2 selections",
+        "news live",
         "5 more are not shown.",
         "2 headers; values that may contain credentials are hidden",
         "This connection is being traced.",

@@ -73,6 +73,8 @@ async def test_connection_is_shown_as_it_is_at_this_moment():
             "address": "192.0.2.7",
             "transport": "websocket",
             "dialect": "realtime.json",
+            "path": "",
+            "consumer": "",
             "origin": "https://example.com",
             "user_agent": "<script>alert('\xe9')</script>",
             "client_id": "device-1",

@@ -11,6 +11,7 @@ from django.utils import timezone
 from channels_realtime import operations
 from channels_realtime.errors import Unavailable
 from channels_realtime.models import NodeRecord
+from channels_realtime.operations import NodeReport
 from tests.unit.admin.pages.own_site import (
     DRAIN,
     HOSTILE,
@@ -175,7 +176,11 @@ def drained(monkeypatch):
             raise drained.answer
         return drained.answer
 
+    def nodes():
+        return [NodeReport(record=node, answer=None) for node in NodeRecord.objects.alive()]
+
     monkeypatch.setattr(operations, "drain", drain)
+    monkeypatch.setattr(operations, "nodes", nodes)
     return drained
 
 
@@ -193,14 +198,32 @@ def test_drain_asks_for_confirmation(staff, drained):
 
 
 @pytest.mark.parametrize("other", [None, {"draining": True}, {"lease": -1.0}])
-def test_drain_warns_when_no_other_node_accepts_connections(staff, other):
+def test_drain_warns_when_no_other_node_accepts_connections(staff, drained, other):
     a_node("a")
     if other is not None:
         a_node("b", pid=2, **other)
     text = text_of(staff("drain_node").get(url(DRAIN, "a")))
     assert (
-        "No other server accepts connections: clients cannot connect until this one is restarted."
+        "Nobody can connect afterwards."
+        " No other server accepts connections: clients cannot connect until this one is restarted."
     ) in text
+
+
+def test_drain_warns_when_the_other_node_has_begun_to_drain_just_now(staff, nodes):
+    first, second = a_node("a"), a_node("b", pid=2)
+    nodes((first, an_answer()), (second, an_answer(draining=True)))
+    page = staff("drain_node").get(url(DRAIN, "a"))
+    assert "Nobody can connect afterwards." in text_of(page)
+    nodes((first, an_answer()), (second, an_answer()))
+    page = page.client.get(url(DRAIN, "a"))
+    assert "Nobody can connect afterwards." not in text_of(page)
+
+
+def test_buttons_that_drain_look_dangerous(staff, nodes):
+    nodes((a_node("a"), an_answer()))
+    client = staff("view_noderecord", "drain_node")
+    for page in (client.get(url(NODES)), client.get(url(DRAIN, "a"))):
+        assert 'class="realtime-button realtime-danger"' in main_of(page)
 
 
 def test_drain_notifies_the_node_and_is_logged(staff, drained):

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.messages import get_messages
 
 from channels_realtime import operations
 from channels_realtime.errors import (
@@ -19,7 +20,15 @@ from channels_realtime.errors import (
 )
 from channels_realtime.models import SubscriptionRecord
 from channels_realtime.testing import capture_publications
-from tests.unit.admin.pages.own_site import CHANNELS, PUBLISH, main_of, said, text_of, url
+from tests.unit.admin.pages.own_site import (
+    CHANNELS,
+    PUBLISH,
+    channel,
+    main_of,
+    said,
+    text_of,
+    url,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -68,7 +77,26 @@ def test_publish_sends_the_event(staff):
     assert [p.event for p in captured] == ["paid"]
 
 
+def test_publish_warns_where_nobody_is_subscribed(staff, live):
+    live.holds(channel("public/newsroom", a=1))
+    client = staff("publish_message", "view_subscriptionrecord")
+    with capture_publications():
+        response = client.post(url(PUBLISH), {"channel": "public/news", "payload": "1"})
+    assert said(response) == ["Published to public/news, but it has no subscribers at the moment."]
+    assert [message.level_tag for message in get_messages(response.wsgi_request)] == ["warning"]
+
+
+@pytest.mark.parametrize("doubt", [{"silent": ("b",)}, {"total": 500}])
+def test_publish_does_not_warn_where_that_is_not_known(staff, live, doubt):
+    live.holds(channel("other", a=1), **doubt)
+    client = staff("publish_message", "view_subscriptionrecord")
+    with capture_publications():
+        response = client.post(url(PUBLISH), {"channel": "public/news", "payload": "1"})
+    assert said(response) == ["Published to public/news."]
+
+
 def test_publish_returns_to_the_channels_with_a_message(staff, live):
+    live.holds(channel("public/news", a=1))
     client = staff("publish_message", "view_subscriptionrecord")
     with capture_publications():
         response = client.post(url(PUBLISH), {"channel": "public/news", "payload": "1"})
@@ -76,7 +104,8 @@ def test_publish_returns_to_the_channels_with_a_message(staff, live):
     assert said(response) == ["Published to public/news."]
 
 
-def test_publish_returns_to_the_form_without_the_permission_to_see_channels(staff):
+def test_publish_returns_to_the_form_without_the_permission_to_see_channels(staff, live):
+    live.holds(channel("public/news", a=1))
     client = staff("publish_message")
     there = url(PUBLISH) + "?channel=public/news"
     with capture_publications():
