@@ -6,7 +6,8 @@ our own; without this check any site could act as the visitor (cross-site WebSoc
 
 By default an origin is ours where Django's CSRF check would call it so: scheme, host and port are
 those of the request, with ``Host`` among ``ALLOWED_HOSTS`` and the scheme by
-``SECURE_PROXY_SSL_HEADER``, or it is in ``CSRF_TRUSTED_ORIGINS``.
+``SECURE_PROXY_SSL_HEADER``, or it is in ``CSRF_TRUSTED_ORIGINS``. ``wss`` is ``https`` and ``ws`` is
+``http`` wherever one of them stands: in the origin, as apps write it, and in the proxy's header.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from django.utils.module_loading import import_string
 
 from ..config import Config, OriginRule
 from ..runtime.clock import Clock, SystemClock
-from ..settings import get_config
+from ..settings import SETTING, get_config
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +54,16 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str) -> Origin | None:
-    """The parts of an origin, or None where it is ``null`` or malformed; raises nothing."""
+    """The parts of an origin, or None where it is ``null`` or malformed; raises nothing.
+
+    ``wss`` and ``ws`` become ``https`` and ``http``: no browser writes them, but the WebSocket libraries
+    of apps take the origin from the socket's own address.
+    """
     match = _ORIGIN.fullmatch(text)
     if match is None:
         return None
     scheme, host = match["scheme"].lower(), match["host"].lower()
+    scheme = _HTTP_OF.get(scheme, scheme)
     if host.startswith("["):
         try:
             ipaddress.IPv6Address(host[1:-1])
@@ -71,6 +77,21 @@ def parse_origin(text: str) -> Origin | None:
     return Origin(scheme, host, port)
 
 
+def same_origin(one: str | None, other: str | None) -> bool:
+    """Whether two ``Origin`` headers name the same origin; None is one that was not sent.
+
+    A client that is not a browser may send none with a request and, because its WebSocket library
+    adds one, ``wss://…`` with a handshake. Browsers never write such an origin.
+    """
+    if one == other:
+        return True
+    if one is None or other is None:
+        present = one or other or ""
+        return present.lower().startswith(("ws://", "wss://"))
+    parsed = parse_origin(one)
+    return parsed is not None and parsed == parse_origin(other)
+
+
 class OriginPolicy:
     """Judges the ``Origin`` of a handshake.
 
@@ -79,11 +100,17 @@ class OriginPolicy:
             ``null`` and non-web origins where listed, or ``*``; or a callable of the origin's text
             and the scope; None for the default.
         allow_missing: whether a handshake without ``Origin``, which no browser sends, passes.
+        place: where ``allowed`` stands in the site's code, for the log.
     """
 
     def __init__(
-        self, allowed: Iterable[str] | OriginRule | None, *, allow_missing: bool = True
+        self,
+        allowed: Iterable[str] | OriginRule | None,
+        *,
+        allow_missing: bool = True,
+        place: str = "the origins that this middleware or consumer allows",
     ) -> None:
+        self._place = place
         self._allow_missing = allow_missing
         self._rule: OriginRule | None = None
         self._exact: set[Origin] = set()
@@ -102,7 +129,8 @@ class OriginPolicy:
         allowed = config.allowed_origins
         if isinstance(allowed, str):
             allowed = import_string(allowed)
-        return cls(allowed, allow_missing=config.allow_missing_origin)
+        place = f"{SETTING}['ALLOWED_ORIGINS']"
+        return cls(allowed, allow_missing=config.allow_missing_origin, place=place)
 
     def _list(self, origins: Iterable[str]) -> None:
         for text in origins:
@@ -129,15 +157,15 @@ class OriginPolicy:
             return False
         text = values[0].decode("latin-1")
         if self._rule is not None:
-            return _verdict(self._rule(text, scope))
+            return _verdict(self._rule(_as_page(text), scope))
+        return self.lists(text) or (self._default and _is_own(text, scope))
+
+    def lists(self, text: str) -> bool:
+        """Whether an origin is in the list, or in ``CSRF_TRUSTED_ORIGINS`` where that is the list."""
         origin = parse_origin(text)
         if origin is None:
             return text.lower() in self._literal or (self._any and text == "null")
-        if self._any:
-            return True
-        if origin in self._exact or text.lower() in self._literal:
-            return True
-        if self._default and origin == _own_origin(scope):
+        if self._any or origin in self._exact or text.lower() in self._literal:
             return True
         return any(
             origin.scheme == parent.scheme
@@ -145,6 +173,37 @@ class OriginPolicy:
             and origin.host.endswith("." + parent.host)
             for parent in self._subdomains
         )
+
+    def remedy(self, scope: Mapping[str, Any]) -> str:
+        """What to do if a refused origin is the site's own, as sentences for the log."""
+        values = [value for name, value in scope.get("headers", ()) if name.lower() == b"origin"]
+        if not values:
+            return "ALLOW_MISSING_ORIGIN is False, which refuses clients without an Origin header."
+        if len(values) > 1:
+            return "A handshake has one Origin header: look for a proxy that adds another."
+        text = values[0].decode("latin-1")
+        origin = parse_origin(text)
+        if self._rule is not None:
+            return f"The rule in {self._place} did not allow it."
+        if origin is None and text.lower() != "null" and not text.lower().startswith("file:"):
+            return (
+                "It is malformed: an origin is a scheme, a host and, where it is not the default, a"
+                " port, such as https://shop.example."
+            )
+        if not self._default:
+            return f"Add it to {self._place} if it is yours."
+        if origin is None or origin.scheme not in _DEFAULT_PORTS:
+            return (
+                f"It is not a web page's. If it is yours, list it in {self._place} together with the"
+                " site's own origins, which that list replaces."
+            )
+        return _remedy_for_foreign(text, origin, scope)
+
+
+def _as_page(text: str) -> str:
+    """An origin of ``wss`` or ``ws`` as a browser writes it, for a rule that compares texts."""
+    scheme, separator, rest = text.partition("://")
+    return _HTTP_OF.get(scheme.lower(), scheme) + separator + rest
 
 
 def _verdict(said: Any) -> bool:
@@ -159,8 +218,24 @@ def _trusted_origins() -> Sequence[str]:
     return origins
 
 
+def _is_own(text: str, scope: Mapping[str, Any]) -> bool:
+    origin = parse_origin(text)
+    return origin is not None and origin == _own_origin(scope)
+
+
 def _own_origin(scope: Mapping[str, Any]) -> Origin | None:
     """The origin of the request's own site, as Django's ``request.get_host()`` sees it."""
+    origin = _requested_origin(scope)
+    return origin if origin is not None and is_own_host(origin.host) else None
+
+
+def is_own_host(host: str) -> bool:
+    """Whether a host is in ``ALLOWED_HOSTS``."""
+    return validate_host(host.removesuffix("."), _allowed_hosts())
+
+
+def _requested_origin(scope: Mapping[str, Any]) -> Origin | None:
+    """The origin that the request is for, whether or not the site has this host."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope.get("headers", ()):
         name = name.lower()
@@ -171,7 +246,7 @@ def _own_origin(scope: Mapping[str, Any]) -> Origin | None:
     if django_settings.USE_X_FORWARDED_HOST and b"x-forwarded-host" in headers:
         host = headers[b"x-forwarded-host"]
     parsed = parse_origin("http://" + host.decode("latin-1"))
-    if parsed is None or not validate_host(parsed.host.removesuffix("."), _allowed_hosts()):
+    if parsed is None:
         return None
     scheme = _own_scheme(scope, headers)
     match = re.search(r":([0-9]+)$", host.decode("latin-1"))
@@ -183,13 +258,18 @@ def _own_scheme(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str
     secure = django_settings.SECURE_PROXY_SSL_HEADER
     if secure:
         name, expected = secure
-        wire_name = name.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1")
-        value = headers.get(wire_name)
+        value = headers.get(_wire_name(name).lower().encode("latin-1"))
         if value is not None:
             first = value.decode("latin-1").split(",", 1)[0].strip()
-            return "https" if first == expected else "http"
+            # A proxy may write the scheme of the upgrade: Traefik writes "wss" (its wsHeaders).
+            return "https" if expected in (first, _HTTP_OF.get(first)) else "http"
     scheme = str(scope.get("scheme", "ws"))
     return _HTTP_OF.get(scheme, scheme if scheme in _DEFAULT_PORTS else "http")
+
+
+def _wire_name(name: str) -> str:
+    """``HTTP_X_FORWARDED_PROTO``, as Django's settings write a header, as it is sent."""
+    return name.removeprefix("HTTP_").replace("_", "-").title()
 
 
 def _allowed_hosts() -> Sequence[str]:
@@ -197,6 +277,66 @@ def _allowed_hosts() -> Sequence[str]:
     if django_settings.DEBUG and not hosts:
         return (".localhost", "127.0.0.1", "[::1]")  # as HttpRequest.get_host
     return hosts
+
+
+# -- what to do about a refusal --------------------------------------------------------------------
+
+
+def _remedy_for_foreign(text: str, origin: Origin, scope: Mapping[str, Any]) -> str:
+    """Tells a page of another site from one of our own that a proxy made look foreign."""
+    trust = f"add {text!r} to CSRF_TRUSTED_ORIGINS"
+    requested = _requested_origin(scope)
+    if requested is not None and requested.host == origin.host and not is_own_host(origin.host):
+        return f"Its host is the request's, but is not in ALLOWED_HOSTS: add {origin.host!r} there."
+    if requested is None or requested.host != origin.host:
+        if origin.host == _forwarded_host(scope):
+            return (
+                "A proxy replaced the Host header and names the page's host in X-Forwarded-Host: have"
+                " it pass Host on, or set USE_X_FORWARDED_HOST = True."
+            )
+        here = "has no usable Host header" if requested is None else f"is for {requested.host!r}"
+        if "*" not in _allowed_hosts() and is_own_host(origin.host):
+            return (
+                f"Its host is in ALLOWED_HOSTS, but the request {here}. If a proxy replaced the Host"
+                f" header, have it pass Host on; if the page is on another host, {trust}."
+            )
+        return f"It is another site's page: the request {here}. If it is yours, {trust}."
+    found = []
+    port = 0 if requested.port == _DEFAULT_PORTS[origin.scheme] else requested.port
+    if port != origin.port:
+        page = "no port" if origin.port == 0 else f"port {origin.port}"
+        shown = "none" if port == 0 else str(port)
+        found.append(
+            f"The page's address has {page}, the Host header {shown}: a proxy has to pass Host on with"
+            " its port (nginx: $http_host)."
+        )
+    if requested.scheme != origin.scheme:
+        found.append(_remedy_for_scheme(origin.scheme, requested.scheme))
+    return " ".join([*found, f"If the page is on another server, {trust}."])
+
+
+def _remedy_for_scheme(page: str, request: str) -> str:
+    said = f"The page is on {page} and the request arrived as {request}"
+    secure = django_settings.SECURE_PROXY_SSL_HEADER
+    if page == "http":
+        return f"{said}: send visitors to https (SECURE_SSL_REDIRECT = True)."
+    if not secure:
+        return (
+            f"{said}: behind a proxy that ends TLS, set SECURE_PROXY_SSL_HEADER, such as"
+            " ('HTTP_X_FORWARDED_PROTO', 'https')."
+        )
+    return (
+        f"{said}: SECURE_PROXY_SSL_HEADER expects {_wire_name(secure[0])}: {secure[1]}, so have the"
+        " proxy send that with the handshake."
+    )
+
+
+def _forwarded_host(scope: Mapping[str, Any]) -> str | None:
+    for name, value in scope.get("headers", ()):
+        if name.lower() == b"x-forwarded-host":
+            origin = parse_origin("http://" + value.decode("latin-1").split(",", 1)[0].strip())
+            return None if origin is None else origin.host
+    return None
 
 
 class DenialLog:
@@ -214,8 +354,13 @@ class DenialLog:
         self.denied = 0
         """Handshakes refused since the start."""
 
-    def deny(self, scope: Mapping[str, Any]) -> None:
-        """Count a refusal, and log it where this origin was not logged within the last minute."""
+    def deny(self, scope: Mapping[str, Any], policy: OriginPolicy | None = None) -> None:
+        """Count a refusal, and log it where this origin was not logged within the last minute.
+
+        Args:
+            scope: of the handshake.
+            policy: that refused it; by default the default one.
+        """
         self.denied += 1
         values = [value for name, value in scope.get("headers", ()) if name.lower() == b"origin"]
         text = ", ".join(repr(value[:100].decode("latin-1")) for value in values[:2]) or "none"
@@ -233,10 +378,10 @@ class DenialLog:
         if len(self._logged_at) > _LOG_MEMORY:
             self._logged_at.popitem(last=False)
         logger.warning(
-            "Refused a connection from origin %s (%d refused so far). Add it to"
-            " CHANNELS_REALTIME['ALLOWED_ORIGINS'] if it is yours.",
+            "Refused a connection from origin %s (%d refused so far). %s",
             text,
             self.denied,
+            (policy or OriginPolicy(None)).remedy(scope),
         )
 
 
@@ -252,12 +397,13 @@ def check_origin(scope: Mapping[str, Any], policy: OriginPolicy | None = None) -
         policy: by default that of the settings.
     """
     try:
-        allowed = (policy or _policy()).allows(scope)
+        policy = policy or _policy()
+        allowed = policy.allows(scope)
     except Exception:
         logger.exception("The rule for origins failed; the connection is refused")
         allowed = False
     if not allowed:
-        denials.deny(scope)
+        denials.deny(scope, policy or _NO_POLICY)
     return allowed
 
 
@@ -269,5 +415,8 @@ def _policy() -> OriginPolicy:
         _last_policy = (config, trusted, OriginPolicy.from_config(config))
     return _last_policy[2]
 
+
+_NO_POLICY = OriginPolicy(lambda origin, scope: False, place=f"{SETTING}['ALLOWED_ORIGINS']")
+"""In place of one that cannot be made."""
 
 _last_policy: tuple[Config, tuple[str, ...], OriginPolicy] | None = None

@@ -19,6 +19,7 @@ from django.core.cache import DEFAULT_CACHE_ALIAS, cache, caches
 from django.core.cache.backends.dummy import DummyCache
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 
+from ..access.origins import same_origin
 from ..errors import TokenExpired, TokenInvalid
 from ..identity import Identity
 from ..settings import get_config
@@ -97,7 +98,7 @@ def redeem_ticket(text: str, origin: str | None) -> Authenticated:
         TokenInvalid: the ticket is forged, used, for another origin, or its user is gone or inactive.
     """
     ticket = _read(text)
-    if ticket.origin != origin:
+    if not same_origin(ticket.origin, origin):
         raise TokenInvalid("the ticket is for another origin")
     if ticket.expires_at is not None and ticket.expires_at <= time.time():
         raise TokenExpired("the ticket's credentials have expired")

@@ -16,7 +16,7 @@ from .deployment import (
     check_encryption,
 )
 from .layer import check_channel_layer
-from .origins import check_allowlist, check_origins
+from .origins import check_allowlist, check_cross_origin_sites, check_origins
 from .pings import check_server_pings
 from .server import check_asgi_application, check_server
 from .tickets import check_tickets
@@ -27,6 +27,7 @@ __all__ = [
     "check_asgi_application",
     "check_authenticators",
     "check_channel_layer",
+    "check_cross_origin_sites",
     "check_deployed_cookies",
     "check_deployed_origins",
     "check_deployed_tokens",

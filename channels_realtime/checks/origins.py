@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
 
-from ..access.origins import parse_origin
+from ..access.origins import OriginPolicy, is_own_host, parse_origin
 from ..config import Config
 from ..settings import SETTING
 from .configuration import config_check, function_fault
@@ -49,7 +50,7 @@ def _check_origin(origin: str) -> Iterator[CheckMessage]:
             id="channels_realtime.E007",
         )
     elif (
-        origin.startswith(("http://", "https://"))
+        origin.lower().startswith(("http://", "https://", "ws://", "wss://"))
         and parse_origin(origin.replace("://*.", "://", 1)) is None
     ):
         yield Error(
@@ -83,3 +84,42 @@ def check_allowlist(config: Config) -> Iterator[CheckMessage]:
             ),
             id="channels_realtime.W006",
         )
+
+
+@config_check(Tags.security)
+def check_cross_origin_sites(config: Config) -> Iterator[CheckMessage]:
+    """Report pages that may use the site's HTTP views, by django-cors-headers, but no connections."""
+    allowed = config.allowed_origins
+    if callable(allowed) or isinstance(allowed, str):
+        return
+    policy = OriginPolicy(allowed)
+    refused = [
+        origin
+        for origin in _cors_origins()
+        if not policy.lists(origin) and not (allowed is None and _may_be_own(origin))
+    ]
+    if refused:
+        place = "CSRF_TRUSTED_ORIGINS" if allowed is None else f"{SETTING}['ALLOWED_ORIGINS']"
+        yield checks.Warning(
+            f"CORS_ALLOWED_ORIGINS contains {', '.join(map(repr, refused[:5]))}, from where no page can"
+            " connect: CORS does not apply to WebSockets.",
+            hint=(
+                f"Add them to {place}, or silence channels_realtime.W030 if their pages open no"
+                " connections."
+            ),
+            id="channels_realtime.W030",
+        )
+
+
+def _cors_origins() -> Sequence[str]:
+    """The origins that django-cors-headers allows, by its setting or that setting's older name."""
+    older = getattr(settings, "CORS_ORIGIN_WHITELIST", ())
+    origins: Sequence[str] = getattr(settings, "CORS_ALLOWED_ORIGINS", older)
+    return origins
+
+
+def _may_be_own(text: str) -> bool:
+    """Whether it looks like the site's own address, which people list there too."""
+    origin = parse_origin(text)
+    hosts = settings.ALLOWED_HOSTS
+    return origin is not None and origin.port == 0 and "*" not in hosts and is_own_host(origin.host)

@@ -16,6 +16,7 @@ from channels_realtime.access.origins import (
     OriginPolicy,
     check_origin,
     parse_origin,
+    same_origin,
 )
 from channels_realtime.config import Config
 
@@ -51,6 +52,10 @@ def allows(allowed, origin, **options) -> bool:
         ("http://[::1]", Origin("http", "[::1]", 0)),
         ("chrome-extension://abcdef", Origin("chrome-extension", "abcdef", 0)),
         ("https://xn--bcher-kva.example", Origin("https", "xn--bcher-kva.example", 0)),
+        ("wss://shop.example", Origin("https", "shop.example", 0)),
+        ("WSS://shop.example:443", Origin("https", "shop.example", 0)),
+        ("wss://shop.example:8443", Origin("https", "shop.example", 8443)),
+        ("ws://shop.example:80", Origin("http", "shop.example", 0)),
     ],
 )
 def test_origin_is_taken_apart(text, origin):
@@ -164,6 +169,15 @@ def test_any_host_is_judged_and_raises_nothing(host):
         ("capacitor://localhost", "capacitor://localhost", True),
         ("*", "https://anything.example", True),
         ("*", "null", True),
+        ("https://a.example", "wss://a.example", True),
+        ("https://a.example", "wss://a.example:443", True),
+        ("https://*.example.com", "wss://a.example.com", True),
+        ("https://a.example:8443", "wss://a.example:8443", True),
+        ("https://a.example", "ws://a.example", False),
+        ("https://a.example", "//a.example", False),
+        ("https://a.example", "a.example", False),
+        ("https://a.example", "wss://b.example", False),
+        ("wss://a.example", "https://a.example", True),
     ],
 )
 def test_listed_origin_is_allowed_and_others_are_not(listed, origin, expected):
@@ -237,6 +251,13 @@ def test_endless_origin_is_refused(allowed):
         ("http://testserver", "testserver/x", "ws", False),
         ("http://testserver", "user@testserver", "ws", False),
         ("http://testserver", "testserver:99999", "ws", False),
+        ("wss://testserver", "testserver", "wss", True),
+        ("ws://testserver", "testserver", "ws", True),
+        ("ws://testserver:8000", "testserver:8000", "ws", True),
+        ("wss://testserver", "testserver", "ws", False),
+        ("ws://testserver", "testserver", "wss", False),
+        ("wss://evil.test", "testserver", "wss", False),
+        ("testserver", "testserver", "ws", False),
     ],
 )
 def test_default_allows_the_sites_own_origin(origin, host, scheme, expected):
@@ -285,6 +306,14 @@ def test_default_takes_local_hosts_while_debugging_without_allowed_hosts(host, e
         (b"http", "http://testserver", True),
         (b"https, http", "https://testserver", True),
         (b"HTTPS", "https://testserver", False),
+        (b"wss", "https://testserver", True),
+        (b"wss", "wss://testserver", True),
+        (b"wss", "http://testserver", False),
+        (b"ws", "http://testserver", True),
+        (b"ws", "https://testserver", False),
+        (b" wss , http", "https://testserver", True),
+        (b"http, wss", "https://testserver", False),
+        (b"WSS", "https://testserver", False),
         (None, "http://testserver", True),
         (None, "https://testserver", False),
     ],
@@ -377,6 +406,34 @@ def test_callable_that_is_async_refuses_because_its_coroutine_says_nothing(caplo
     assert "The rule for origins failed" in caplog.records[0].getMessage()
 
 
+def test_callable_is_given_an_apps_origin_as_a_page_has_it():
+    rule = "https://a.example".__eq__
+    assert allows(lambda origin, scope: rule(origin), "wss://a.example")
+    assert not allows(lambda origin, scope: rule(origin), "ws://a.example")
+    assert allows(lambda origin, scope: origin == "null", "null")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("https://a.example", "https://a.example", True),
+        ("https://a.example", "wss://a.example", True),
+        ("https://a.example:443", "https://A.example", True),
+        ("null", "null", True),
+        (None, None, True),
+        (None, "wss://a.example", True),
+        ("ws://a.example", None, True),
+        (None, "https://a.example", False),
+        ("https://a.example", None, False),
+        ("https://a.example", "ws://a.example", False),
+        ("https://a.example", "https://b.example", False),
+        ("null", "file://", False),
+    ],
+)
+def test_origins_are_the_same_by_another_name(one, other, expected):
+    assert same_origin(one, other) is expected
+
+
 # -- settings --------------------------------------------------------------------------------------
 
 
@@ -427,10 +484,168 @@ def messages(caplog) -> list[str]:
 def test_denial_is_logged_with_its_origin_and_the_remedy(log, caplog):
     log.deny(scope("https://evil.test"))
     assert messages(caplog) == [
-        "Refused a connection from origin 'https://evil.test' (1 refused so far). Add it to"
-        " CHANNELS_REALTIME['ALLOWED_ORIGINS'] if it is yours."
+        "Refused a connection from origin 'https://evil.test' (1 refused so far). It is another site's"
+        " page: the request is for 'testserver'. If it is yours, add 'https://evil.test' to"
+        " CSRF_TRUSTED_ORIGINS."
     ]
     assert caplog.records[0].levelname == "WARNING"
+
+
+FORWARDED = {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}
+OTHERWISE = "If the page is on another server, add {0!r} to CSRF_TRUSTED_ORIGINS."
+
+
+@pytest.mark.parametrize(
+    ("origin", "fields", "settings", "expected"),
+    [
+        pytest.param(
+            "https://testserver",
+            {},
+            {},
+            "The page is on https and the request arrived as http: behind a proxy that ends TLS, set"
+            " SECURE_PROXY_SSL_HEADER, such as ('HTTP_X_FORWARDED_PROTO', 'https'). " + OTHERWISE,
+            id="a proxy hid the scheme",
+        ),
+        pytest.param(
+            "wss://testserver",
+            {"host": "testserver:443"},
+            {},
+            "The page is on https and the request arrived as http: behind a proxy that ends TLS, set"
+            " SECURE_PROXY_SSL_HEADER, such as ('HTTP_X_FORWARDED_PROTO', 'https'). " + OTHERWISE,
+            id="a proxy hid the scheme, and wrote the port that goes without saying",
+        ),
+        pytest.param(
+            "https://testserver",
+            {},
+            FORWARDED,
+            "The page is on https and the request arrived as http: SECURE_PROXY_SSL_HEADER expects"
+            " X-Forwarded-Proto: https, so have the proxy send that with the handshake. "
+            + OTHERWISE,
+            id="the proxy does not send what the setting expects",
+        ),
+        pytest.param(
+            "http://testserver",
+            {"scheme": "wss"},
+            {},
+            "The page is on http and the request arrived as https: send visitors to https"
+            " (SECURE_SSL_REDIRECT = True). " + OTHERWISE,
+            id="the page is not on https",
+        ),
+        pytest.param(
+            "http://testserver:8080",
+            {},
+            {},
+            "The page's address has port 8080, the Host header none: a proxy has to pass Host on with"
+            " its port (nginx: $http_host). " + OTHERWISE,
+            id="a proxy hid the port",
+        ),
+        pytest.param(
+            "https://testserver:8443",
+            {"host": "testserver:8000"},
+            {},
+            "The page's address has port 8443, the Host header 8000: a proxy has to pass Host on with"
+            " its port (nginx: $http_host). The page is on https and the request arrived as http:"
+            " behind a proxy that ends TLS, set SECURE_PROXY_SSL_HEADER, such as"
+            " ('HTTP_X_FORWARDED_PROTO', 'https'). " + OTHERWISE,
+            id="a proxy hid both",
+        ),
+        pytest.param(
+            "http://localhost",
+            {"host": "127.0.0.1:8000"},
+            {},
+            "Its host is in ALLOWED_HOSTS, but the request is for '127.0.0.1'. If a proxy replaced the"
+            " Host header, have it pass Host on; if the page is on another host, add {0!r} to"
+            " CSRF_TRUSTED_ORIGINS.",
+            id="a proxy hid the host",
+        ),
+        pytest.param(
+            "http://shop.example",
+            {"headers": [(b"x-forwarded-host", b"shop.example")]},
+            {},
+            "A proxy replaced the Host header and names the page's host in X-Forwarded-Host: have it"
+            " pass Host on, or set USE_X_FORWARDED_HOST = True.",
+            id="a proxy hid the host, and says so",
+        ),
+        pytest.param(
+            "http://shop.example",
+            {"host": "shop.example"},
+            {},
+            "Its host is the request's, but is not in ALLOWED_HOSTS: add 'shop.example' there.",
+            id="the host is not the site's",
+        ),
+        pytest.param(
+            "http://shop.example",
+            {"host": None},
+            {},
+            "It is another site's page: the request has no usable Host header. If it is yours, add"
+            " {0!r} to CSRF_TRUSTED_ORIGINS.",
+            id="no host",
+        ),
+        pytest.param(
+            "capacitor://localhost",
+            {},
+            {},
+            "It is not a web page's. If it is yours, list it in CHANNELS_REALTIME['ALLOWED_ORIGINS']"
+            " together with the site's own origins, which that list replaces.",
+            id="an app",
+        ),
+        pytest.param(
+            "shop.example",
+            {},
+            {},
+            "It is malformed: an origin is a scheme, a host and, where it is not the default, a port,"
+            " such as https://shop.example.",
+            id="malformed",
+        ),
+        pytest.param(
+            "https://shop.example",
+            {},
+            {"CHANNELS_REALTIME": {"ALLOWED_ORIGINS": ["https://a.example"]}},
+            "Add it to CHANNELS_REALTIME['ALLOWED_ORIGINS'] if it is yours.",
+            id="not in the site's list",
+        ),
+        pytest.param(
+            "https://shop.example",
+            {},
+            {"CHANNELS_REALTIME": {"ALLOWED_ORIGINS": lambda origin, scope: False}},
+            "The rule in CHANNELS_REALTIME['ALLOWED_ORIGINS'] did not allow it.",
+            id="the site's rule",
+        ),
+        pytest.param(
+            None,
+            {},
+            {"CHANNELS_REALTIME": {"ALLOW_MISSING_ORIGIN": False}},
+            "ALLOW_MISSING_ORIGIN is False, which refuses clients without an Origin header.",
+            id="no origin",
+        ),
+    ],
+)
+def test_denial_names_the_remedy_of_its_cause(
+    origin, fields, settings, expected, caplog, monkeypatch
+):
+    monkeypatch.setattr(origins, "denials", DenialLog(FakeClock()))
+    with override_settings(ALLOWED_HOSTS=["testserver", "localhost"], **settings):
+        assert not check_origin(scope(origin, **fields))
+    (message,) = messages(caplog)
+    assert message.split(" (1 refused so far). ")[1] == expected.format(origin)
+
+
+def test_denial_names_no_setting_where_a_middleware_has_the_list(caplog, monkeypatch):
+    monkeypatch.setattr(origins, "denials", DenialLog(FakeClock()))
+    assert not check_origin(scope("https://shop.example"), OriginPolicy(["https://a.example"]))
+    assert messages(caplog)[0].endswith(
+        "Add it to the origins that this middleware or consumer allows if it is yours."
+    )
+
+
+def test_rule_that_cannot_be_loaded_refuses_and_raises_nothing(caplog, monkeypatch):
+    monkeypatch.setattr(origins, "denials", DenialLog(FakeClock()))
+    with override_settings(CHANNELS_REALTIME={"ALLOWED_ORIGINS": "nope.rule"}):
+        assert not check_origin(scope("https://shop.example"))
+    assert messages(caplog)[0] == "The rule for origins failed; the connection is refused"
+    assert messages(caplog)[1].endswith(
+        "The rule in CHANNELS_REALTIME['ALLOWED_ORIGINS'] did not allow it."
+    )
 
 
 def test_denial_is_logged_once_a_minute_and_counted_each_time(log, caplog):

@@ -243,6 +243,16 @@ def test_ticket_of_one_page_opens_nothing_for_another(browser, alice, app_allowe
         redeem_ticket(response.json()["ticket"], OWN)
 
 
+@pytest.mark.parametrize("proto", ["https", "wss"])
+def test_page_on_https_gets_a_ticket_through_a_proxy_that_names_the_scheme(
+    browser, alice, settings, proto
+):
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    headers = {"Host": "testserver", "Origin": "https://testserver", "X-Forwarded-Proto": proto}
+    response = browser.post(PATH, headers={**headers, **bearer(make_token(alice.pk))})
+    assert_ticket(response, alice, "wss://testserver")
+
+
 # -- methods ---------------------------------------------------------------------------------------
 
 

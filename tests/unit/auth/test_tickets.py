@@ -62,6 +62,21 @@ def refused(text: str, origin: str | None = ORIGIN) -> str:
     return caught.value.reason
 
 
+@pytest.mark.parametrize(
+    ("issued_to", "used_from"),
+    [(ORIGIN, "wss://app.example.com"), (None, "wss://app.example.com"), (ORIGIN, ORIGIN + ":443")],
+)
+def test_ticket_is_for_its_origin_by_every_name(identity, issued_to, used_from):
+    text, _ = issue(identity, issued_to)
+    assert redeem_ticket(text, used_from).identity.method == "ticket"
+
+
+@pytest.mark.parametrize("used_from", ["ws://app.example.com", "wss://evil.example", None, ""])
+def test_ticket_is_refused_from_an_origin_that_only_looks_like_its_own(identity, used_from):
+    text, _ = issue(identity, ORIGIN)
+    assert refused(text, used_from) == "the ticket is for another origin"
+
+
 def test_ticket_stands_for_the_identity_it_was_issued_to(alice, identity):
     text, lifetime = issue(identity, ORIGIN)
     assert lifetime == 30.0
