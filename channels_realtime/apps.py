@@ -18,8 +18,10 @@ class RealtimeConfig(AppConfig):
         from . import checks  # noqa: F401  # registers itself; needs loaded apps
         from .auth import receivers  # models again
         from .channels import autodiscover, registry  # a site's realtime.py imports models
+        from .http import lost_handshakes  # with them
         from .monitoring import feed  # with them
 
         registry.register(feed.CHANNEL, feed.ConnectionsChanged)
         autodiscover()
         receivers.connect()
+        lost_handshakes.connect()

@@ -16,6 +16,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
 
 from . import publishing
 from .consumers import BareConsumer, RealtimeConsumer
@@ -30,6 +31,9 @@ from .settings import get_config
 logger = logging.getLogger(__name__)
 
 _NOTHING_HERE = Refusal(404, "", "Nothing is served here.\n")
+
+_LOGGED_PATHS = 20
+_logged_paths: set[str] = set()
 
 Application = Callable[[Any, Receive, SendEvent], Awaitable[Any]]
 
@@ -112,7 +116,20 @@ class RealtimeApplication:
         if self._websocket is not None:
             await self._websocket(scope, receive, send)
         else:
+            _log_path(scope["path"], root)
             await refuse(None, scope, receive, send, _NOTHING_HERE)
+
+
+def _log_path(path: str, root: str) -> None:
+    """Log a path where nothing is served, once, and not more than a few: clients choose them."""
+    if path not in _logged_paths and len(_logged_paths) < _LOGGED_PATHS:
+        _logged_paths.add(path)
+        logger.warning(
+            "Refused a WebSocket at %r (404): nothing is served there. The package's endpoint is"
+            " '/%s/' (WEBSOCKET_PATH); other paths need get_realtime_application(…, websocket=…).",
+            path[:200],
+            root,
+        )
 
 
 def _paths_within_site(scope: MutableMapping[str, Any]) -> list[str]:
@@ -208,8 +225,14 @@ def get_realtime_application(
         channel: a ``ChannelNameRouter`` for the consumers of ``manage.py runworker``.
 
     Raises:
-        ImproperlyConfigured: ``CHANNELS_REALTIME`` has unknown keys or wrong values.
+        ImproperlyConfigured: the apps are not loaded, the package is not among them, or
+            ``CHANNELS_REALTIME`` has unknown keys or wrong values.
+        ImproperUse: an argument is not an ASGI application.
     """
+    _require_apps()
+    _require_application("http", http, "get_asgi_application()")
+    _require_application("websocket", websocket, "URLRouter([…])")
+    _require_application("channel", channel, "ChannelNameRouter({…})")
     get_config()
     _log_errors()
     publishing.this_process_serves()
@@ -237,3 +260,35 @@ def _log_errors() -> None:
         for message in check():
             if message.is_serious() and not message.is_silenced():
                 logger.error("%s %s (%s)", message.msg, message.hint, message.id)
+
+
+def _require_apps() -> None:
+    if not apps.ready:
+        raise ImproperlyConfigured(
+            "The apps are not loaded yet: call get_asgi_application() before"
+            " get_realtime_application()."
+        )
+    if not apps.is_installed("channels_realtime"):
+        raise ImproperlyConfigured(
+            "'channels_realtime' is not in INSTALLED_APPS: add it, and run 'manage.py migrate'."
+        )
+
+
+def _require_application(argument: str, value: Any, expected: str) -> None:
+    """Refuse what would fail at the first connection, with a message that names no argument."""
+    if value is None:
+        return  # nothing is served of that kind
+    if isinstance(value, WSGIHandler):
+        got = "a WSGI application"
+    elif isinstance(value, type):
+        got = f"the class {value.__name__}"
+        if hasattr(value, "as_asgi"):
+            expected = f"{value.__name__}.as_asgi()"
+    elif not callable(value):
+        got = f"a {type(value).__name__}"
+    else:
+        return
+    raise ImproperUse(
+        f"get_realtime_application({argument}=…): got {got}; expected an ASGI application, such as"
+        f" {expected}"
+    )

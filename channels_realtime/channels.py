@@ -7,9 +7,13 @@ route. It decides who may subscribe, publish and call.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, Protocol, TypeVar, overload
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.urls.converters import get_converters
 from django.utils.module_loading import autodiscover_modules
 
@@ -18,6 +22,7 @@ from .identity import Identity
 from .protocol.frames import Policy
 from .protocol.names import MAX_NAME_LENGTH, QuotedConverter, Route, check_name, quote
 from .protocol.selection import ALL, Selection, selection_of
+from .settings import get_config
 
 USER_CHANNEL_PREFIX = "users/"
 """Reserved: ``users/<id>`` is every user's own channel."""
@@ -68,6 +73,18 @@ class Client(Protocol):
         ...
 
 
+HOOKS: Mapping[str, tuple[str, ...]] = {
+    "can_subscribe": ("connection",),
+    "can_publish": ("connection",),
+    "can_call": ("connection", "method"),
+    "on_subscribe": ("connection",),
+    "on_unsubscribe": ("connection",),
+    "on_publish": ("connection", "payload", "event"),
+    "sender": ("connection",),
+}
+"""The hooks of a channel class, and the arguments of each."""
+
+
 class Channel:
     """A kind of channel. Subclass it in an app's ``realtime.py`` and put ``@register`` above.
 
@@ -112,6 +129,13 @@ class Channel:
                 f"{cls.__qualname__}.client_events is the text {cls.client_events!r};"
                 f" expected names, such as ({cls.client_events!r},)"
             )
+        for hook in HOOKS:
+            method = getattr(cls, hook)
+            if not callable(method) and not (hook == "can_call" and method is None):
+                raise ImproperUse(
+                    f"{cls.__qualname__}.{hook} is {method!r}; expected a method. For a channel that"
+                    " every connection may subscribe to: public = True"
+                )
         policies = [policy.value for policy in Policy]
         if cls.slow_policy is not None and cls.slow_policy not in policies:
             raise ImproperUse(
@@ -252,6 +276,65 @@ def _converters() -> dict[str, Any]:
     return {"quoted": QuotedConverter(), **get_converters()}
 
 
+_SHOWN_KEY = 30
+"""Longest value that an error shows: session keys and tokens, given by mistake, are longer."""
+
+
+def user_key(user: Any, caller: str) -> str:
+    """Return a user's primary key as text, as ``Identity.user_id`` has it.
+
+    With ``STATELESS_TOKENS``, or an authenticator of the site's own, users may be rows of another
+    service or no rows at all: any text or number is a key then.
+
+    Args:
+        user: a user, or its primary key, also as text. Not a user name.
+        caller: the public function, for the message.
+
+    Raises:
+        ImproperUse: it is neither.
+    """
+    model = _user_model()
+    if hasattr(user, "is_authenticated"):
+        key = user.pk
+        if key is None:
+            raise ImproperUse(
+                f"{caller}: {type(user).__name__} has no primary key; expected a saved user"
+            )
+        return str(key)
+    if isinstance(user, (str, int, uuid.UUID)) and not isinstance(user, bool) and user != "":
+        if model is None or not users_are_rows():
+            return str(user)
+        with suppress(ValidationError):
+            # As text: a field takes more than it is given elsewhere, such as a number for a UUID.
+            return str(model._meta.pk.to_python(str(user)))
+    expected = "a user or its primary key" if model is None else _expected_user(model)
+    shown = isinstance(user, (str, int, float)) and len(str(user)) <= _SHOWN_KEY
+    got = repr(user) if shown else f"a value of type {type(user).__name__}"
+    raise ImproperUse(f"{caller}: got {got}; expected {expected}")
+
+
+def users_are_rows() -> bool:
+    """Whether every connection's user is a row of the user model, as far as the settings show."""
+    config = get_config()
+    own = f"{__package__}."
+    return not config.stateless_tokens and all(
+        path.startswith(own) for path in config.authenticators
+    )
+
+
+def _user_model() -> Any | None:
+    try:
+        return get_user_model()
+    except ImproperlyConfigured:  # a site without users of its own
+        return None
+
+
+def _expected_user(model: Any) -> str:
+    field = model._meta.pk
+    key = f"{model._meta.label}.{field.name}, {type(field).__name__}"
+    return f"a user or its primary key ({key}), not a name"
+
+
 class ChannelRegistry:
     """Routes to channel classes, tried in the order of registration."""
 
@@ -268,7 +351,8 @@ class ChannelRegistry:
                 subclass of ``Channel``.
         """
         if not (isinstance(channel_class, type) and issubclass(channel_class, Channel)):
-            raise ImproperUse(f"@register({pattern!r}) is for subclasses of Channel")
+            got = getattr(channel_class, "__qualname__", repr(channel_class))
+            raise ImproperUse(f"@register({pattern!r}) is for subclasses of Channel; got {got}")
         if pattern.startswith(USER_CHANNEL_PREFIX):
             raise ImproperUse(
                 f"channel route {pattern!r}: {USER_CHANNEL_PREFIX!r} is reserved for users' own"
@@ -330,8 +414,15 @@ def register(pattern: str) -> Callable[[type[_ChannelClass]], type[_ChannelClass
             the whole name.
 
     Raises:
-        ImproperUse: the pattern is malformed, reserved (``users/``) or taken.
+        ImproperUse: the pattern is malformed, reserved (``users/``) or taken, or there is none.
     """
+
+    if not isinstance(pattern, str):
+        # Without parentheses it is the class, which would be replaced by a function, silently.
+        got = pattern.__qualname__ if isinstance(pattern, type) else repr(pattern)
+        raise ImproperUse(
+            f"@register got {got}; expected a pattern, such as @register('orders/<int:order_id>')"
+        )
 
     def decorate(channel_class: type[_ChannelClass]) -> type[_ChannelClass]:
         registry.register(pattern, channel_class)

@@ -15,9 +15,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from .channels import OWN_CHANNELS_PREFIX, registry, user_channel_name
+from .channels import (
+    OWN_CHANNELS_PREFIX,
+    RESERVED_EVENT_PREFIX,
+    registry,
+    user_channel_name,
+    user_key,
+)
 from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
 from .nodes import envelope
 from .nodes.node import running_node
@@ -132,11 +139,11 @@ def user_channel(user: Any) -> str:
 
     Raises:
         BadPayload: the user is anonymous or not saved, and has no channel.
+        ImproperUse: it is neither a user nor a primary key.
     """
-    primary_key = getattr(user, "pk", user)
-    if primary_key is None:
+    if getattr(user, "pk", user) is None:
         raise BadPayload("publish_to_user: a user without a primary key has no channel")
-    return user_channel_name(str(primary_key))
+    return user_channel_name(user_key(user, "publish_to_user"))
 
 
 def this_process_serves() -> None:
@@ -150,17 +157,14 @@ def this_process_serves() -> None:
 
 def _prepare(channel: str, payload: Any, event: str | None) -> Publication:
     """Check all that can be wrong, in the caller."""
-    try:
-        registry.resolve(channel)
-    except UnknownChannel:
-        own = [pattern for pattern, _ in registry if not pattern.startswith(OWN_CHANNELS_PREFIX)]
-        routes = ", ".join(map(repr, own)) or "none"
-        raise UnknownChannel(
-            f"channel {channel!r} matches no registered route; there are: {routes}."
-            " Is the app with its realtime.py in INSTALLED_APPS?"
-        ) from None
+    check_channel(channel)
     if event is not None and not (isinstance(event, str) and 1 <= len(event) <= 100):
         raise BadPayload(f"event {event!r} is not a name; expected text of 1 to 100 characters")
+    if event is not None and event.startswith(RESERVED_EVENT_PREFIX):
+        raise BadPayload(
+            f"event {event!r} begins with {RESERVED_EVENT_PREFIX!r}, which is reserved for the"
+            " package; expected another name"
+        )
     config = get_config()
     normal = normalise_payload(payload, max_depth=config.max_payload_depth)
     size = payload_size(normal)
@@ -170,6 +174,27 @@ def _prepare(channel: str, payload: Any, event: str | None) -> Publication:
             f" {config.max_publication_bytes} (MAX_PUBLICATION_BYTES)"
         )
     return Publication(channel=channel, payload=normal, event=event)
+
+
+def check_channel(name: str) -> None:
+    """Check that a route matches, for code of the site; clients are not told the routes.
+
+    Raises:
+        BadChannel: the name is malformed.
+        UnknownChannel: no route matches; the reason lists those that there are.
+    """
+    try:
+        registry.resolve(name)
+    except UnknownChannel:
+        own = [pattern for pattern, _ in registry if not pattern.startswith(OWN_CHANNELS_PREFIX)]
+        routes = ", ".join(map(repr, own)) or "none"
+        missing = "the app with its realtime.py"
+        if not apps.is_installed("channels_realtime"):  # then no realtime.py was imported
+            missing = "'channels_realtime'"
+        raise UnknownChannel(
+            f"channel {name!r} matches no registered route; there are: {routes}."
+            f" Is {missing} in INSTALLED_APPS?"
+        ) from None
 
 
 def _refuse_event_loop(verb: str, twin: str) -> None:

@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 
 from ..nodes.node import Node, Service
 from ..protocol.codes import CloseCode
+from ..runtime.database import NotMigrated
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Blocks(Service):
                 return
             table = await self._node.database.run(_read_table, rows)
         except Exception as error:
-            if not self._failing:
+            if not (self._failing or isinstance(error, NotMigrated)):
                 logger.warning("Cannot read the blocks: %s", type(error).__name__)
             self._failing = True
             return

@@ -19,6 +19,7 @@ from django.utils import timezone
 from ..identity import Identity
 from ..nodes.member import Member
 from ..nodes.node import Node, Service
+from ..runtime.database import NotMigrated
 from .revocation_list import RECHECK, TOKENS, USER, Revocation, RevocationList
 
 logger = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ class Revocations(Service):
             async with asyncio.timeout(self._node.config.hook_timeout):
                 found = await self._node.database.run(self._read_rows, self._since())
         except Exception as error:
-            if not self._failing:
+            if not (self._failing or isinstance(error, NotMigrated)):
                 logger.warning("Cannot read the revocations: %s", type(error).__name__)
             self._failing = True
             return

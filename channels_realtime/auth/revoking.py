@@ -23,9 +23,12 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connections, router, transaction
 
 from ..access.revocation_list import RECHECK, TOKENS, USER, Revocation
+from ..channels import user_key, users_are_rows
 from ..errors import ImproperUse
 from ..models import RevocationRecord
 from ..nodes.requests import anotify, notify
+from ..publishing import check_channel
+from ..runtime.database import tells_of_migrations
 from .jwt_claims import FAMILY_CLAIM
 from .login_session import LOGIN, login_of, session_hash, uses_signed_cookies
 
@@ -56,14 +59,16 @@ def revoke(
     Inside a transaction, the connections are closed at its commit.
 
     Args:
-        user: a user or its primary key. Revokes all its login sessions and tokens up to now.
+        user: a user or its primary key, not its name. Revokes all its login sessions and tokens up
+            to now. A key that no user has is revoked too, since the user may just have been
+            deleted, and logged.
         login_session: a session key. Revokes that login session only.
         token: a JWT, or a token's id (``jti``). A refresh token revokes its whole token family:
             all tokens of one login.
         family: the id of a token family (``sid``).
 
     Raises:
-        ImproperUse: no argument is given, or the token cannot be read.
+        ImproperUse: no argument is given, one has the wrong type, or the token cannot be read.
     """
     submit(_revocations(user, login_session, token, family), wait=5.0)
 
@@ -85,7 +90,8 @@ def recheck(*, channel: str | None = None, user: Any = None) -> None:
             ``user`` again.
 
     Raises:
-        ImproperUse: neither argument is given.
+        ImproperUse: neither argument is given, or ``user`` is neither a user nor a primary key.
+        BadChannel, UnknownChannel: no such name, or no route for it.
     """
     arguments = _recheck_arguments(channel, user)
     transaction.on_commit(functools.partial(notify, "recheck", arguments, wait=5.0), robust=True)
@@ -99,9 +105,11 @@ async def arecheck(*, channel: str | None = None, user: Any = None) -> None:
 def _recheck_arguments(channel: str | None, user: Any) -> dict[str, Any]:
     if channel is None and user is None:
         raise ImproperUse("recheck() needs channel=… or user=…")
+    if channel is not None:
+        check_channel(channel)
     return {
         "channel": channel,
-        "user": None if user is None else str(getattr(user, "pk", user)),
+        "user": None if user is None else user_key(user, "recheck(user=…)"),
     }
 
 
@@ -113,16 +121,41 @@ def _revocations(
 ) -> list[Revocation]:
     found: list[Revocation] = []
     if user is not None:
-        found.append(of_user(getattr(user, "pk", user)))
+        key = user_key(user, "revoke(user=…)")
+        _warn_if_unknown(user, key)
+        found.append(of_user(key))
     if login_session is not None:
+        _require_text("login_session", login_session, "request.session.session_key")
         found += of_session(login_session, deleted=False)
     if token is not None:
+        _require_text("token", token, "a JWT or its jti")
         found += of_token(token)
     if family is not None:
         found.append(of_family(family))
     if not found:
         raise ImproperUse("revoke() needs user=…, login_session=…, token=… or family=…")
     return found
+
+
+def _require_text(argument: str, value: Any, expected: str) -> None:
+    if not isinstance(value, str):
+        raise ImproperUse(
+            f"revoke({argument}=…): got {type(value).__name__}; expected text, such as {expected}"
+        )
+
+
+def _warn_if_unknown(user: Any, key: str) -> None:
+    """Log a primary key that no user has: perhaps it is another number."""
+    if hasattr(user, "is_authenticated") or not users_are_rows():
+        return
+    model = get_user_model()
+    if not model._base_manager.using(_user_database()).filter(pk=key).exists():
+        logger.warning(
+            "revoke(user=%r): %s has no row with this primary key. If the user was not deleted just"
+            " now, check the key.",
+            key,
+            model._meta.label,
+        )
 
 
 def of_user(primary_key: Any) -> Revocation:
@@ -294,5 +327,6 @@ def _write(entries: list[Revocation]) -> None:
         # A savepoint: if our table fails, the logout and its transaction must still succeed.
         with transaction.atomic(using=database):
             RevocationRecord.objects.using(database).bulk_create(records)
-    except DatabaseError:
-        logger.exception("Cannot write a revocation; nodes are notified by message only")
+    except DatabaseError as error:
+        if not tells_of_migrations(error):
+            logger.exception("Cannot write a revocation; nodes are notified by message only")

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from ..access.revocation import Revocations
 from ..nodes.node import Service
+from ..runtime.database import tells_of_migrations
 from .users import has_row
 
 logger = logging.getLogger(__name__)
@@ -76,8 +77,9 @@ def _forget_expired() -> None:
     model = apps.get_model("channels_realtime", "RevocationRecord")
     try:
         model._default_manager.filter(expires_at__lt=timezone.now()).delete()
-    except DatabaseError:  # another process may hold a lock; a later sweep deletes them
-        logger.warning("Cannot delete expired revocations", exc_info=True)
+    except DatabaseError as error:  # another process may hold a lock; a later sweep deletes them
+        if not tells_of_migrations(error):
+            logger.warning("Cannot delete expired revocations", exc_info=True)
 
 
 def _without_session(connections: Sequence[Any]) -> Iterator[Any]:

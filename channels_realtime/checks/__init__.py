@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .addresses import check_trusted_proxies
 from .authenticators import check_authenticators, check_login_sessions
+from .channel_classes import check_channel_classes
 from .configuration import check_settings, check_websocket_path
 from .deployment import (
     check_deployed_cookies,
@@ -26,6 +27,7 @@ __all__ = [
     "check_allowlist",
     "check_asgi_application",
     "check_authenticators",
+    "check_channel_classes",
     "check_channel_layer",
     "check_cross_origin_sites",
     "check_deployed_cookies",

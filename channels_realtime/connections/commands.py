@@ -7,6 +7,7 @@ In: a command and the connection that sent it. Out: the push that answers it, or
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -33,6 +34,8 @@ from ..protocol import messages as m
 from ..protocol.codes import ErrorCode
 from ..runtime.encoding import normalise_payload, payload_size
 from ..runtime.hooks import translate
+
+logger = logging.getLogger(__name__)
 
 
 class Requester(Client, Subscriber, Protocol):
@@ -304,7 +307,10 @@ async def _publish(node: Node, connection: Requester, command: m.Publish) -> m.P
     _limit_publish(node, connection, channel, command.payload)
     payload = command.payload
     if channel.overrides("on_publish"):
-        payload = _encodable(await node.hooks.run(channel.on_publish, connection, payload, event))
+        given = payload
+        payload = _encodable(await node.hooks.run(channel.on_publish, connection, given, event))
+        if payload is None and given is not None:
+            _warn_once(channel, "on_publish", "the payload to publish; null is published")
     if channel.overrides("sender"):
         sender = _encodable(await node.hooks.run(channel.sender, connection))
     else:
@@ -340,6 +346,8 @@ async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
         may = await allowed(node, channel, "can_subscribe", connection)
     else:
         may = await node.hooks.run(channel.can_call, connection, command.method)
+        if may is None:
+            _warn_once(channel, "can_call", _VERDICT)
     if not may:
         raise Forbidden(f"not allowed to call methods of {channel.name!r}")
     attribute = channel.actions.get(command.method)
@@ -386,7 +394,24 @@ async def allowed(node: Node, channel: Channel, right: str, connection: Client) 
     hook = getattr(channel, right)
     if not channel.overrides(right) or getattr(type(channel), right) in _BUILT_IN:
         return bool(hook(connection))  # our own defaults never block: no thread for them
-    return bool(await node.hooks.run(hook, connection))
+    verdict = await node.hooks.run(hook, connection)
+    if verdict is None:
+        _warn_once(channel, right, _VERDICT)
+    return bool(verdict)
+
+
+_VERDICT = "True or False; the client is refused"
+
+_warned: set[tuple[type[Channel], str]] = set()
+
+
+def _warn_once(channel: Channel, hook: str, expected: str) -> None:
+    """Log that a hook returned None where it has to return something: probably by mistake."""
+    key = (type(channel), hook)
+    if key not in _warned:
+        _warned.add(key)
+        name = f"{key[0].__module__}.{key[0].__qualname__}.{hook}"
+        logger.warning("%s returned None; expected %s", name, expected)
 
 
 _NO_VERDICT = frozenset({ErrorCode.TIMEOUT, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})

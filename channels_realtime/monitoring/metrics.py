@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from ..nodes.metrics import Metrics, difference
 from ..nodes.node import Node, Service
+from ..runtime.database import NotMigrated
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ class MetricsRecorder(Service):
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
-        log = logger.debug if self._failing else logger.warning
+        told = self._failing or isinstance(error, NotMigrated)
+        log = logger.debug if told else logger.warning
         log("Samples could not be written: %s", type(error).__name__)
         self._failing = True
 

@@ -20,6 +20,7 @@ from django.db import DataError, IntegrityError
 
 from ..connections.connection import live_connections
 from ..nodes.node import Node, Service
+from ..runtime.database import NotMigrated
 from .feed import Feed
 from .registry_rows import (
     BATCH,
@@ -120,7 +121,8 @@ class Registry(Service):
                 self._failed = 0
             except Exception as error:
                 self.failures += 1
-                log = logger.debug if self._failed else logger.warning
+                told = self._failed or isinstance(error, NotMigrated)
+                log = logger.debug if told else logger.warning
                 log("The registry could not be written: %s", type(error).__name__)
                 pause = min(_RETRY_MOST_S, lease / 3, _FLUSH_INTERVAL_S * 2**self._failed)
                 self._failed = min(self._failed + 1, 10)

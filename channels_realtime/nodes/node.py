@@ -24,6 +24,7 @@ from .. import signals
 from ..channels import Channel, ChannelRegistry
 from ..channels import registry as default_routes
 from ..config import Config
+from ..errors import Unavailable
 from ..protocol.frames import Policy
 from ..protocol.messages import Publication
 from ..protocol.selection import ALL
@@ -161,6 +162,7 @@ class Node:
         self._policy = Policy(config.slow_policy)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starting: asyncio.Task[None] | None = None
+        self._layer_failed = False
         self._forget_stop: Any = None
         self._services: dict[type[Service], Service] = {kind: kind(self) for kind in services}
         self._observers = self._services_with("connection_changed")
@@ -189,7 +191,7 @@ class Node:
         """
         if self._forget_stop is None and self.config.drain_on_stop:
             self._forget_stop = on_stop(self._begin_leaving)
-        await self.broker.start()
+        await self._open_inbox()
         if self._starting is None:
             # The services outlive the connection that happens to be the first, so they run in a context
             # of their own: not in that client's trace, language or tenant.
@@ -198,6 +200,27 @@ class Node:
             )
         if not self._starting.done():
             await asyncio.shield(self._starting)
+
+    async def _open_inbox(self) -> None:
+        try:
+            await self.broker.start()
+        except Unavailable as error:
+            if not self._layer_failed:
+                self._layer_failed = True
+                cause = error.__cause__
+                logger.error(
+                    "The channel layer %r (%s) cannot be used: %s. Clients are told to try again"
+                    " later. Check that its server runs, and its address in CHANNEL_LAYERS.",
+                    self.config.channel_layer,
+                    type(self.layer).__name__,
+                    error.reason
+                    if cause is None
+                    else f"{type(cause).__name__}: {str(cause).rstrip('.')}",
+                )
+            raise
+        if self._layer_failed:
+            self._layer_failed = False
+            logger.info("The channel layer can be used again")
 
     async def _start(self) -> None:
         for service in self._services.values():

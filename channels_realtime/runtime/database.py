@@ -7,12 +7,17 @@ nor connections, and no message waits for this thread.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connections
+from django.apps import apps
+from django.db import DatabaseError, ProgrammingError, close_old_connections, connections, router
+from django.db.migrations.executor import MigrationExecutor
+
+logger = logging.getLogger(__name__)
 
 _Value = TypeVar("_Value")
 _Arguments = TypeVarTuple("_Arguments")
@@ -36,7 +41,7 @@ class DatabaseThread:
     async def run(self, work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
         """Run one task, after the tasks that were submitted before it."""
         if self._pool is None:
-            return await sync_to_async(work)(*arguments)
+            return await sync_to_async(_explained)(work, *arguments)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, _work, work, *arguments)
 
@@ -51,6 +56,71 @@ class DatabaseThread:
 def _work(work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
     close_old_connections()
     try:
-        return work(*arguments)
+        return _explained(work, *arguments)
     finally:
         close_old_connections()
+
+
+# -- a forgotten migrate ---------------------------------------------------------------------------
+
+
+class NotMigrated(DatabaseError):
+    """The package's tables are missing or old; that has been logged, once, with the remedy."""
+
+
+_told_of_migrations = False
+
+
+def _explained(work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
+    try:
+        return work(*arguments)
+    except DatabaseError as error:
+        if tells_of_migrations(error):
+            raise NotMigrated(str(error)) from error
+        raise
+
+
+def tells_of_migrations(error: DatabaseError) -> bool:
+    """Whether a statement failed because migrations of the package were not applied. Logs it once.
+
+    For the thread of the failed statement, outside its transaction.
+    """
+    global _told_of_migrations
+    if not _concerns_schema(error):
+        return False
+    if _told_of_migrations:
+        return True
+    pending = _pending_migrations()
+    if not pending:
+        return False
+    _told_of_migrations = True
+    logger.error(
+        "The database lacks tables or columns of channels_realtime: not applied are %s. Run"
+        " 'manage.py migrate'. Until then the admin shows no connections, and revocations and"
+        " blocks do not last.",
+        ", ".join(pending),
+    )
+    return True
+
+
+def _concerns_schema(error: DatabaseError) -> bool:
+    # "no such table" and "no such column" of SQLite and 1054 of MariaDB are OperationalErrors.
+    return isinstance(error, ProgrammingError) or any(
+        sign in str(error) for sign in ("no such ", "1054", "has no column")
+    )
+
+
+def _pending_migrations() -> list[str]:
+    label = "channels_realtime"
+    models = apps.get_app_config(label).get_models()
+    found: dict[str, None] = {}
+    try:
+        for alias in {router.db_for_write(model) for model in models}:
+            executor = MigrationExecutor(connections[alias])
+            targets = executor.loader.graph.leaf_nodes(label)
+            for migration, _ in executor.migration_plan(targets):
+                if migration.app_label == label:
+                    found[f"{label}.{migration.name}"] = None
+    except DatabaseError:
+        return []  # the database is away, which is another story
+    return list(found)

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import re
+import uuid
+from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.db.models import CharField, EmailField, UUIDField
+from django.utils.functional import SimpleLazyObject
+from rest_framework_simplejwt.models import TokenUser
 
-from channels_realtime import Channel, action, register
-from channels_realtime.channels import ChannelRegistry, UserChannel, registry, user_channel_name
+from channels_realtime import Channel, action, channels, register
+from channels_realtime.channels import (
+    HOOKS,
+    ChannelRegistry,
+    UserChannel,
+    registry,
+    user_channel_name,
+    user_key,
+)
 from channels_realtime.errors import BadChannel, BadPayload, ImproperUse, UnknownChannel
 from channels_realtime.identity import ANONYMOUS, Identity
 from channels_realtime.protocol.selection import ALL, selection_of
@@ -149,6 +162,96 @@ def test_realtime_modules_of_installed_apps_are_found():
 
 
 # -- users' own channels ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [(Orders, "Orders"), (None, "None"), (7, "7"), (["orders"], "['orders']")],
+)
+def test_register_wants_a_pattern(given, got):
+    message = f"@register got {got}; expected a pattern, such as @register('orders/<int:order_id>')"
+    with pytest.raises(ImproperUse, match=f"^{re.escape(message)}$"):
+        register(given)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("value", [True, "is_staff", ()])
+def test_hook_that_is_no_method_is_refused_when_its_class_is_made(hook, value):
+    with pytest.raises(ImproperUse, match=rf"^Wrong\.{hook} is {re.escape(repr(value))}; expected"):
+        type("Wrong", (Channel,), {hook: value})
+
+
+def test_hook_may_be_any_callable():
+    made = type("Made", (Channel,), {"can_subscribe": staticmethod(bool), "can_call": None})
+    assert made("x", {}).can_subscribe(1) is True
+
+
+# -- users -----------------------------------------------------------------------------------------
+
+ID = "a user or its primary key (auth.User.id, AutoField), not a name"
+
+
+@pytest.mark.parametrize(
+    "user",
+    [7, "7", "007", User(pk=7), SimpleLazyObject(lambda: User(pk=7)), TokenUser({"user_id": 7})],
+)
+def test_user_key_is_the_primary_key_as_text(user):
+    assert user_key(user, "f()") == "7"
+
+
+@pytest.mark.parametrize(
+    ("user", "got"),
+    [
+        ("alice", "'alice'"),
+        ("", "''"),
+        ("a.very.long.token.or.session.key.", "a value of type str"),
+        (True, "True"),
+        (1.5, "1.5"),
+        (b"7", "a value of type bytes"),
+        (None, "a value of type NoneType"),
+        ([7], "a value of type list"),
+        ({"pk": 7}, "a value of type dict"),
+        (Group(pk=7), "a value of type Group"),
+        (uuid.UUID(int=7), "a value of type UUID"),
+    ],
+)
+def test_user_key_refuses_what_is_neither_a_user_nor_its_key(user, got):
+    with pytest.raises(ImproperUse, match=f"^{re.escape(f'f(): got {got}; expected {ID}')}$"):
+        user_key(user, "f()")
+
+
+@pytest.mark.parametrize("user", [AnonymousUser(), User()])
+def test_user_key_refuses_a_user_without_one(user):
+    message = f"f(): {type(user).__name__} has no primary key; expected a saved user"
+    with pytest.raises(ImproperUse, match=f"^{re.escape(message)}$"):
+        user_key(user, "f()")
+
+
+@pytest.mark.parametrize(
+    ("field", "user", "key"),
+    [
+        (UUIDField(), "0c1b0000000000000000000000000000", "0c1b0000-0000-0000-0000-000000000000"),
+        (UUIDField(), uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        (UUIDField(), 7, None),
+        (UUIDField(), "alice", None),
+        (CharField(), "alice", "alice"),
+        (EmailField(), "foo+tag@example.com", "foo+tag@example.com"),
+    ],
+)
+def test_user_key_is_of_the_type_of_the_sites_own_user(monkeypatch, field, user, key):
+    field.name = "id"
+    model = SimpleNamespace(_meta=SimpleNamespace(pk=field, label="shop.Member"))
+    monkeypatch.setattr(channels, "get_user_model", lambda: model)
+    if key is None:
+        with pytest.raises(ImproperUse, match=r"shop\.Member\.id, UUIDField"):
+            user_key(user, "f()")
+    else:
+        assert user_key(user, "f()") == key
+
+
+def test_user_key_is_any_text_where_users_are_rows_of_another_service(settings):
+    settings.CHANNELS_REALTIME = {"STATELESS_TOKENS": True}
+    assert user_key("0c1b-4", "f()") == "0c1b-4"
 
 
 @pytest.mark.parametrize("name", ["users/1", "users/a@example.com", "users/0c1b-4"])

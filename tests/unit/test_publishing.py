@@ -9,18 +9,21 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.db.models import CharField
 from django.test import override_settings
 
 from channels_realtime import (
     apublish,
     apublish_many,
     apublish_to_user,
+    channels,
     publish,
     publish_many,
     publish_to_user,
@@ -116,11 +119,18 @@ def test_none_of_many_is_sent_when_one_of_them_is_wrong(layer):
 
 @pytest.mark.parametrize(
     ("user", "channel"),
-    [(User(pk=7), "users/7"), (7, "users/7"), ("7", "users/7"), ("jürgen", "users/j=C3=BCrgen")],
+    [(User(pk=7), "users/7"), (7, "users/7"), ("7", "users/7")],
 )
 def test_user_is_published_to_on_the_users_own_channel(layer, user, channel):
     publish_to_user(user, "hello", event="e")
     assert layer.sent == [Publication(channel, "hello", "e")]
+
+
+def test_user_with_a_text_for_a_key_is_published_to_on_its_quoted_channel(layer, monkeypatch):
+    model = SimpleNamespace(_meta=SimpleNamespace(pk=CharField()))
+    monkeypatch.setattr(channels, "get_user_model", lambda: model)
+    publish_to_user("jürgen", "hello")
+    assert layer.sent == [Publication("users/j=C3=BCrgen", "hello", None)]
 
 
 @pytest.mark.parametrize("user", [AnonymousUser(), User(), None])

@@ -38,6 +38,7 @@ class Command(BaseCommand):
         try:
             publish(options["channel"], payload, event=options["event"])
         except RealtimeError as error:
-            raise CommandError(error.reason) from None
+            cause = "" if error.__cause__ is None else f" ({error.__cause__})"
+            raise CommandError(f"{error.reason}{cause}") from None
         if options["verbosity"] > 0:
             self.stdout.write(f"Published to {options['channel']}.")

@@ -7,9 +7,11 @@ import threading
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connections
+from django.db import OperationalError, ProgrammingError, connection, connections
+from django.db.migrations.recorder import MigrationRecorder
 
-from channels_realtime.runtime.database import DatabaseThread
+from channels_realtime.runtime import database
+from channels_realtime.runtime.database import DatabaseThread, NotMigrated, tells_of_migrations
 
 
 def where() -> str:
@@ -107,3 +109,54 @@ async def test_connection_is_closed_after_each_piece_of_work():
     await database.run(work)
     assert found[0].connection is None
     database.close()
+
+
+# -- a forgotten migrate ---------------------------------------------------------------------------
+
+PENDING = (
+    "The database lacks tables or columns of channels_realtime: not applied are"
+    " {}. Run 'manage.py migrate'. Until then the admin shows no connections, and revocations and"
+    " blocks do not last."
+)
+
+
+@pytest.fixture
+def untold(monkeypatch):
+    monkeypatch.setattr(database, "_told_of_migrations", False)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT * FROM channels_realtime_none", "SELECT none FROM channels_realtime_noderecord"]
+)
+@pytest.mark.django_db
+def test_forgotten_migrate_is_told_once_and_named_to_the_caller(untold, caplog, sql):
+    applied = MigrationRecorder.Migration.objects.filter(app="channels_realtime")
+    names = sorted(f"channels_realtime.{migration.name}" for migration in applied)
+    applied.delete()
+
+    def statement() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+
+    async def run() -> None:
+        thread = DatabaseThread(own_thread=False)
+        for _ in range(2):
+            with pytest.raises(NotMigrated):
+                await thread.run(statement)
+
+    async_to_sync(run)()
+    assert [record.getMessage() for record in caplog.records] == [PENDING.format(", ".join(names))]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProgrammingError("syntax error"),
+        OperationalError("no such table: orders"),
+        OperationalError("server closed the connection"),
+    ],
+)
+@pytest.mark.django_db
+def test_other_failures_of_a_migrated_database_stay_what_they_are(untold, caplog, error):
+    assert tells_of_migrations(error) is False
+    assert caplog.records == []
