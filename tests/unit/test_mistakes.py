@@ -23,7 +23,7 @@ from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.core.wsgi import get_wsgi_application
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError
 from django.test import RequestFactory
 from django.urls import path
 
@@ -377,7 +377,8 @@ def _(site):
 @mistake("Redis is down, or at another port, and `realtime_publish` is called")
 def _(site):
     site.settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Unreachable"}}
-    site.monkeypatch.setattr(connection, "in_atomic_block", False)  # the test's own
+    outside = {"default": SimpleNamespace(in_atomic_block=False)}  # of the test's transaction
+    site.monkeypatch.setattr(publishing, "connections", outside)
     return raised(call_command, "realtime_publish", "public/a", "1")
 
 
