@@ -21,11 +21,12 @@ from ..models import SubscriptionRecord
 from ..protocol.names import MAX_NAME_LENGTH
 from .answers import label, labels_of, silence
 from .base import READ_AND_POST, Link, PageAdmin, page
-from .display import visible
+from .display import clock_time, visible
 from .forms import PublishForm
 from .log import log_change
 from .permissions import may
 from .queries import alive_nodes
+from .refresh import PAGE_INTERVAL_S, live_page
 
 SHOWN = 200
 """Channels on one page; a search narrows them down."""
@@ -77,6 +78,8 @@ class ChannelsAdmin(PageAdmin):
         context = {
             "title": _("Channels"),
             "crumbs": [Link(label=_("Channels"))],
+            "live": live_page(PAGE_INTERVAL_S),
+            "as_of": clock_time(),
             "search": search,
             "searched": visible(search),
             "max_search": MAX_NAME_LENGTH,

@@ -197,6 +197,13 @@ def exact(moment: datetime.datetime) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S %Z}".rstrip()
 
 
+def clock_time() -> SafeString:
+    """The present time of day, to the second, for "As of"; the whole moment as the title."""
+    now = timezone.now()
+    local = timezone.localtime(now) if timezone.is_aware(now) else now
+    return _time(now, f"{local:%H:%M:%S}")
+
+
 def when(moment: datetime.datetime | None) -> SafeString:
     """About how long ago, or in how long, with the exact time as the title."""
     if moment is None:

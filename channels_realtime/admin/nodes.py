@@ -21,9 +21,11 @@ from ..errors import Unavailable
 from ..models import NodeRecord
 from .answers import labels_of, silence
 from .base import READ_AND_POST, Link, PageAdmin, page
+from .display import clock_time
 from .log import log_change, unanswered
 from .permissions import may
 from .queries import alive_nodes
+from .refresh import PAGE_INTERVAL_S, live_page
 
 SEE_NODES = "view_noderecord"
 DRAIN = "drain_node"
@@ -79,6 +81,8 @@ class NodesAdmin(PageAdmin):
         context = {
             "title": _("Nodes"),
             "crumbs": [Link(label=_("Nodes"))],
+            "live": live_page(PAGE_INTERVAL_S),
+            "as_of": clock_time(),
             "rows": [self._row(request, report, now) for report in reports],
             **silence(labels, silent, unavailable=unavailable),
         }

@@ -1,6 +1,6 @@
 """How the pages of connections update themselves, and what they say about the registry.
 
-Out: what the templates pass to ``connections.js`` in attributes, because the pages have no inline
+Out: what the templates pass to ``live.js`` in attributes, because the pages have no inline
 scripts: the path of the site's WebSocket, the channel to subscribe to, the words to show.
 """
 
@@ -21,6 +21,12 @@ REFRESH_HEADER = "X-Realtime-Refresh"
 
 DETAIL_INTERVAL_S = 2
 """Seconds between two requests of the page of one connection."""
+
+PAGE_INTERVAL_S = 5
+"""Seconds between two requests of a page that asks all nodes."""
+
+OVERVIEW_INTERVAL_S = 10
+"""Seconds between two requests of the overview, which also reads thousands of samples."""
 
 POLL_INTERVAL_S = 5
 """Seconds between two requests of the list where no WebSocket opens."""
@@ -64,6 +70,18 @@ def live_detail() -> dict[str, Any]:
             **_words(DETAIL_INTERVAL_S),
             "live": _("Live.") + " " + _refreshes(DETAIL_INTERVAL_S),
         },
+    }
+
+
+def live_page(interval: int) -> dict[str, Any]:
+    """For a page that asks the nodes, or the database, again at intervals."""
+    return {
+        "kind": "page",
+        "path": "",
+        "channel": "",
+        "interval": interval,
+        "idle": interval,
+        "words": {**_words(interval), "live": _refreshes(interval)},
     }
 
 

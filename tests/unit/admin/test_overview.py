@@ -13,8 +13,10 @@ from django.test import RequestFactory
 from django.urls import path, reverse
 from django.utils import timezone
 
+from channels_realtime import operations
 from channels_realtime.admin.overview import DENIALS, ENDS, OverviewAdmin
-from channels_realtime.models import SampleRecord
+from channels_realtime.errors import Unavailable
+from channels_realtime.models import NodeRecord, SampleRecord
 from channels_realtime.protocol.codes import CloseCode
 
 pytestmark = pytest.mark.django_db
@@ -91,6 +93,84 @@ def reasons(markup) -> list[list[str]]:
         [words(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)[:3]]
         for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
     ]
+
+
+@pytest.fixture(autouse=True)
+def nodes(monkeypatch):
+    """What ``operations.nodes`` answers, or raises."""
+    answers: list = []
+
+    def nodes():
+        if answers and isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers
+
+    monkeypatch.setattr(operations, "nodes", nodes)
+    return answers
+
+
+def report(answer, *, connections=0, pid=1):
+    until = timezone.now() + datetime.timedelta(minutes=1)
+    record = NodeRecord.objects.create(
+        id=f"node{pid}",
+        host="web",
+        pid=pid,
+        connections=connections,
+        started_at=timezone.now(),
+        lease_until=until,
+    )
+    return operations.NodeReport(record=record, answer=answer)
+
+
+ANSWER = {
+    "connections": 1_200,
+    "messages_in_rate": 1.5,
+    "messages_out_rate": 200.25,
+    "connect_rate": 0.5,
+    "loop_lag": 0.0125,
+    "draining": False,
+}
+
+
+# -- now -------------------------------------------------------------------------------------------
+
+
+def now_of(response) -> dict[str, str]:
+    section = response.content.decode().split('<div class="realtime-now"')[1]
+    found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", section.split("</dl>")[0])
+    return {name: unescape(value) for name, value in found}
+
+
+def test_now_is_on_top_before_the_first_sample(staff, nodes):
+    nodes += [report(ANSWER), report({**ANSWER, "loop_lag": 0.2, "draining": True}, pid=2)]
+    response = staff.get(url())
+    assert now_of(response) == {
+        "Connections": "2,400",
+        "Nodes": "2",
+        "Messages received per second": "3",
+        "Messages sent per second": "400",
+        "Connects per second": "1",
+        "Loop lag": "200 ms",
+        "Draining": "1",
+    }
+    text = words(response.content.decode())
+    assert text.index(" Now As of ") < text.index("Last hour") < text.index(NO_SAMPLES)
+    assert 'data-kind="page"' in response.content.decode()
+
+
+def test_now_counts_a_silent_node_by_its_record_and_says_so(staff, nodes):
+    nodes += [report(ANSWER), report(None, connections=7, pid=2)]
+    response = staff.get(url())
+    assert now_of(response)["Connections"] == "1,207"
+    assert "1 of 2 servers responded. No response from: web:2" in words(response.content.decode())
+
+
+def test_now_is_from_the_records_where_the_layer_is_away(staff, nodes):
+    report(None, connections=7)
+    nodes.append(Unavailable("no answer"))
+    response = staff.get(url())
+    assert now_of(response) == {"Connections": "7", "Nodes": "1"}
+    assert "The channel layer cannot be reached" in words(response.content.decode())
 
 
 # -- who may ---------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def test_pages_have_no_inline_script_or_style(viewer, actor, tracer, connect, no
 
 @pytest.mark.django_db
 def test_scripts_and_styles_are_there():
-    for name in ("admin.css", "pages.css", "connections.js", "trace.js"):
+    for name in ("admin.css", "pages.css", "live.js", "trace.js"):
         assert finders.find(f"channels_realtime/admin/{name}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from html.parser import HTMLParser
 
 from django.contrib import admin
@@ -131,7 +132,14 @@ def main_of(response):
 
 
 def text_of(response):
-    return " ".join("".join(Text(main_of(response)).words).split())
+    """The words of the content, without those about its refreshing."""
+    document = re.sub(
+        r'<div class="realtime-live".*?</div>|<p class="realtime-as-of">.*?</p>',
+        "",
+        main_of(response),
+        flags=re.DOTALL,
+    )
+    return " ".join("".join(Text(document).words).split())
 
 
 def table_of(response):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -13,6 +14,7 @@ from channels_realtime.errors import Unavailable
 from channels_realtime.models import NodeRecord
 from channels_realtime.operations import NodeReport
 from tests.unit.admin.pages.own_site import (
+    CHANNELS,
     DRAIN,
     HOSTILE,
     NO_NODES,
@@ -44,11 +46,9 @@ def test_nodes_are_shown_with_their_answers(staff, nodes):
     with timezone.override("UTC"):
         response = staff("view_noderecord").get(url(NODES))
     heads, row = table_of(response)
-    lease = row.pop()
     assert heads == [
         "Host and process",
         "State",
-        "Server and version",
         "Started",
         "Connections",
         "Channels",
@@ -57,12 +57,11 @@ def test_nodes_are_shown_with_their_answers(staff, nodes):
         "Connects per second",
         "Loop lag",
         "Memory",
-        "Lease",
     ]
+    state, _, lease = row.pop(1).partition(" lease ")
+    assert (state, lease in LEASES) == ("Responding", True)
     assert row == [
-        "web-1 process 11",
-        "Responding",
-        "daphne 1.2.3",
+        "web-1 process 11 daphne 1.2.3",
         "03/01/2026 9:30 a.m.",
         "1,500",
         "1,200",
@@ -72,7 +71,17 @@ def test_nodes_are_shown_with_their_answers(staff, nodes):
         "12.5 ms",
         "64.0 MB",
     ]
-    assert lease in LEASES
+
+
+@pytest.mark.parametrize("page", [NODES, CHANNELS])
+def test_page_refreshes_itself_and_says_as_of_when(staff, nodes, live, page):
+    nodes((a_node("a"), an_answer()))
+    client = staff("view_noderecord", "view_subscriptionrecord")
+    document = main_of(client.get(url(page)))
+    assert 'data-kind="page"' in document
+    assert 'data-interval="5"' in document
+    _, content = document.split('<div id="realtime-content">')
+    assert re.search(r'As of <time datetime="[^"]+" title="[^"]+">\d\d:\d\d:\d\d</time>', content)
 
 
 def test_node_that_does_not_respond_is_shown_from_its_row(staff, nodes):
@@ -82,8 +91,9 @@ def test_node_that_does_not_respond_is_shown_from_its_row(staff, nodes):
     )
     response = staff("view_noderecord").get(url(NODES))
     row = table_of(response)[2]
-    assert row[:3] == ["web-2 process 2", "Not responding, draining", "unknown 1.2.3"]
-    assert row[4:11] == ["70", *["–unknown"] * 6]
+    assert row[0] == "web-2 process 2 unknown 1.2.3"
+    assert row[1].startswith("Not responding, draining lease ")
+    assert row[3:10] == ["70", *["–unknown"] * 6]
     assert "1 of 2 servers responded. No response from: web-2:2" in text_of(response)
 
 
@@ -95,7 +105,9 @@ def test_nodes_are_shown_from_their_rows_when_the_layer_cannot_be_reached(staff,
     a_node("a")
     a_node("dead", "web-9", lease=-1.0)
     response = staff("view_noderecord").get(url(NODES))
-    assert [row[:2] for row in table_of(response)[1:]] == [["web-1 process 4711", "Not responding"]]
+    [row] = table_of(response)[1:]
+    assert row[0] == "web-1 process 4711 daphne 1.2.3"
+    assert row[1].startswith("Not responding lease ")
     assert (
         "The channel layer cannot be reached, so the servers cannot be asked:"
         " the event loop did not answer"
@@ -105,7 +117,7 @@ def test_nodes_are_shown_from_their_rows_when_the_layer_cannot_be_reached(staff,
 def test_node_without_a_memory_value_shows_none(staff, nodes):
     nodes((a_node("a"), an_answer(memory=None)))
     response = staff("view_noderecord").get(url(NODES))
-    assert table_of(response)[1][10] == "–unknown"
+    assert table_of(response)[1][9] == "–unknown"
 
 
 def test_nodes_say_so_when_there_are_none(staff, nodes):
@@ -121,7 +133,8 @@ def test_nodes_offer_to_drain_those_that_are_not_draining(staff, nodes):
         (a_node("c", "web-3", 3), None),
     )
     response = staff("view_noderecord", "drain_node").get(url(NODES))
-    assert [row[1] for row in table_of(response)] == [
+    states = [re.sub(r" lease \d+ s", "", row[1]) for row in table_of(response)]
+    assert states == [
         "State",
         "Responding Drain web-1:1",
         "Draining",
@@ -155,7 +168,7 @@ def test_lease_uses_the_clock_of_the_database(staff, nodes, monkeypatch):
     nodes((a_node("a"), an_answer()))
     client = staff("view_noderecord")
     monkeypatch.setattr(timezone, "now", lambda: ahead)
-    assert table_of(client.get(url(NODES)))[1][11] in LEASES
+    assert table_of(client.get(url(NODES)))[1][1].partition(" lease ")[2] in LEASES
 
 
 # -- draining --------------------------------------------------------------------------------------

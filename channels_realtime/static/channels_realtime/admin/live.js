@@ -1,5 +1,5 @@
 /**
- * Updates the admin's list of connections, and the page of one connection, while they are open.
+ * Updates the pages of the admin while they are open: the list of connections, one connection, nodes and others.
  *
  * In: messages on the site's own WebSocket that rows have changed, or a timer. The script then fetches the page again
  * from its own URL, so that the server applies permissions, filters, order and language, and replaces what differs.
@@ -23,6 +23,7 @@ const ENDS = new Set(["gone", "refused", "signed_out"]);
 const PARTS = {
   list: [".paginator", "#toolbar .quiet", "#realtime-empty"],
   detail: ["#realtime-connection"],
+  page: ["#realtime-content"],
 };
 
 /* -- the checkboxes of the list ------------------------------------------------------------------------------------ */
@@ -269,7 +270,7 @@ class Page {
       const { connect } = await import(client);
       this.#client = connect(path);
     } catch (error) {
-      console.warn("The list of connections is not live:", error);
+      console.warn("This page is not live:", error);
       this.#setWay("polling");
       return;
     }
