@@ -48,12 +48,28 @@ class RevocationRecord(models.Model):
         return self.key
 
 
+class UtcNow(Now):
+    """The time by the database's own clock in UTC, which no change to summer time moves.
+
+    MariaDB's and MySQL's ``CURRENT_TIMESTAMP`` is in the server's time zone, which Django neither
+    sets nor knows.
+    """
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """``UTC_TIMESTAMP`` with microseconds."""
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
+
+
 class NodeManager(models.Manager["NodeRecord"]):
     """Nodes, by their leases."""
 
+    def now(self) -> UtcNow:
+        """The time that leases are compared with."""
+        return UtcNow()
+
     def alive(self) -> models.QuerySet[NodeRecord]:
         """Those whose lease has not run out, by the database's own clock."""
-        return self.filter(lease_until__gt=Now())
+        return self.filter(lease_until__gt=self.now())
 
 
 class NodeRecord(models.Model):

@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 from ..nodes.node import Node, Service
 from ..protocol.codes import CloseCode
 from ..runtime.database import NotMigrated
+from ..runtime.moments import timestamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ def _read_rows() -> list[_Row]:
 def _read_table(rows: Iterable[_Row]) -> _Table:
     table = _Table()
     for user_pk, address, moment in rows:
-        until = moment.timestamp()
+        until = timestamp_of(moment)
         if user_pk:
             _keep(table.users, user_pk, until)
         if not address:

@@ -7,27 +7,27 @@ they come. Out: connections closed with 4401, credentials read again, subscripti
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from django.apps import apps
-from django.utils import timezone
 
 from ..identity import Identity
 from ..nodes.member import Member
 from ..nodes.node import Node, Service
 from ..runtime.database import NotMigrated
+from ..runtime.moments import earliest_moment, moment_of, timestamp_of
 from .revocation_list import RECHECK, TOKENS, USER, Revocation, RevocationList
 
 logger = logging.getLogger(__name__)
 
-_OVERLAP = datetime.timedelta(seconds=60)
+_OVERLAP_S = 60.0
 """How far back a poll looks again: rows become visible when their transaction commits, not before."""
 
-_LATE = datetime.timedelta(seconds=600)
+_LATE_S = 600.0
 """How far back a poll looks at most, whatever it found last: a thousand revocations at once are not
 read again for ever after. More than the clocks of a site's machines differ, and than a transaction
 lasts."""
@@ -49,8 +49,8 @@ class Revocations(Service):
         self._rechecks = asyncio.Semaphore(_CONCURRENT_RECHECKS)
         self._list = RevocationList()
         self._by_key: dict[str, dict[Member, None]] = {}
-        self._newest: datetime.datetime | None = None
-        self._polled_at: datetime.datetime | None = None
+        self._newest: float | None = None
+        self._polled_at: float | None = None
         self._loaded: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
         self._failing = False
@@ -167,10 +167,10 @@ class Revocations(Service):
             await self._poll()
 
     async def _poll(self) -> None:
-        polled_at = timezone.now()
+        polled_at = time.time()
         try:
             async with asyncio.timeout(self._node.config.hook_timeout):
-                found = await self._node.database.run(self._read_rows, self._since())
+                found = await self._node.database.run(self._read_rows, self._since(), polled_at)
         except Exception as error:
             if not (self._failing or isinstance(error, NotMigrated)):
                 logger.warning("Cannot read the revocations: %s", type(error).__name__)
@@ -179,33 +179,30 @@ class Revocations(Service):
         self._failing = False
         self._polled_at = polled_at
         self._list.forget_expired(self._node.clock.time())
-        for _, created_at in found:
-            if self._newest is None or created_at > self._newest:
-                self._newest = created_at
+        for _, written_at in found:
+            if self._newest is None or written_at > self._newest:
+                self._newest = written_at
         self.take(revocation for revocation, _ in found)
 
-    def _since(self) -> datetime.datetime | None:
+    def _since(self) -> float | None:
         """From when on the next poll reads; None for all that is in force."""
         if self._polled_at is None:
             return None
-        late = self._polled_at - _LATE
-        return late if self._newest is None else max(late, self._newest - _OVERLAP)
+        late = self._polled_at - _LATE_S
+        return late if self._newest is None else max(late, self._newest - _OVERLAP_S)
 
     @staticmethod
-    def _read_rows(
-        since: datetime.datetime | None,
-    ) -> list[tuple[Revocation, datetime.datetime]]:
+    def _read_rows(since: float | None, now: float) -> list[tuple[Revocation, float]]:
         # By name: this module is imported by a site's asgi.py, before the apps are loaded.
         model = apps.get_model("channels_realtime", "RevocationRecord")
-        rows = model._default_manager.filter(expires_at__gt=timezone.now())
+        rows = model._default_manager.filter(expires_at__gt=moment_of(now))
         if since is not None:
-            rows = rows.filter(created_at__gt=since)
-        values = rows.order_by("created_at").values_list(
-            "key", "not_before", "expires_at", "created_at"
-        )
+            rows = rows.filter(created_at__gt=earliest_moment(since, now))
+        values = rows.order_by("created_at").values_list("key", "not_before", "expires_at")
+        # A row is written when its revocation is made; naive times would not tell the order.
         return [
-            (Revocation(key, not_before, expires_at.timestamp()), created_at)
-            for key, not_before, expires_at, created_at in values
+            (Revocation(key, not_before, timestamp_of(expires_at)), not_before)
+            for key, not_before, expires_at in values
         ]
 
 

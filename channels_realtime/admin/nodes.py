@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils.translation import gettext as _
@@ -144,7 +143,8 @@ def _others_accept(node_id: str, alive: Mapping[str, NodeRecord]) -> bool:
 
 def _database_now() -> datetime | None:
     """The time by the clock of the database, which leases use; None without nodes."""
-    moment: datetime | None = NodeRecord.objects.values_list(Now(), flat=True).first()
+    nodes = NodeRecord.objects
+    moment: datetime | None = nodes.values_list(nodes.now(), flat=True).first()
     return moment
 
 

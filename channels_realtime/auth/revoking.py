@@ -8,7 +8,6 @@ within milliseconds.
 from __future__ import annotations
 
 import base64
-import datetime
 import functools
 import logging
 import time
@@ -29,6 +28,7 @@ from ..models import RevocationRecord
 from ..nodes.requests import anotify, notify
 from ..publishing import check_channel
 from ..runtime.database import tells_of_migrations
+from ..runtime.moments import NAIVE_DOUBT_S, moment_of
 from .jwt_claims import FAMILY_CLAIM
 from .login_session import LOGIN, login_of, session_hash, uses_signed_cookies
 
@@ -313,13 +313,15 @@ def _user_database() -> str:
 
 def _write(entries: list[Revocation]) -> None:
     database = router.db_for_write(RevocationRecord)
-    created_at = datetime.datetime.now(tz=datetime.UTC)
+    created_at = moment_of(time.time())
+    # Without USE_TZ, the row may seem to expire too early on the night when the clock is set back.
+    margin = 0.0 if django_settings.USE_TZ else NAIVE_DOUBT_S
     records = [
         RevocationRecord(
             key=entry.key,
             not_before=entry.not_before,
             created_at=created_at,
-            expires_at=datetime.datetime.fromtimestamp(entry.expires_at, tz=datetime.UTC),
+            expires_at=moment_of(entry.expires_at + margin),
         )
         for entry in entries
     ]

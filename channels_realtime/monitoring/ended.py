@@ -20,7 +20,8 @@ from django.db import DataError, router, transaction
 from ..connections.connection import Connection
 from ..nodes.member import Member
 from ..nodes.node import Node, Service
-from .registry_rows import BATCH, insert_rows, is_drawn, moment_of, path_of, storable, user_label
+from ..runtime.moments import moment_of
+from .registry_rows import BATCH, insert_rows, is_drawn, path_of, storable, user_label
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,12 @@ import logging
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.db import router
-from django.utils import timezone
 
 from ..nodes.metrics import Metrics, difference
 from ..nodes.node import Node, Service
 from ..runtime.database import NotMigrated
+from ..runtime.moments import moment_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ class MetricsRecorder(Service):
         now, metrics = node.clock.monotonic(), node.metrics.copy()
         row = {
             "node_id": node.id,
-            "at": _moment(node.clock.time()),
+            "at": moment_of(node.clock.time()),
             "seconds": now - self._since,
             "connections": len(node.connections),
             **_changes(metrics, self._before),
@@ -99,7 +98,7 @@ class MetricsRecorder(Service):
         if now < self._next_prune:
             return
         self._next_prune = now + _PRUNE_INTERVAL_S
-        before = _moment(self._node.clock.time() - self._node.config.sample_retention)
+        before = moment_of(self._node.clock.time() - self._node.config.sample_retention)
         try:
             await self._node.database.run(_delete_before, before)
         except Exception as error:
@@ -124,11 +123,6 @@ def _changes(after: Metrics, before: Metrics) -> dict[str, Any]:
         "denials": difference(after.denials, before.denials),
         "throttled": min(after.throttled - before.throttled, _INTEGER_MAX),
     }
-
-
-def _moment(timestamp: float) -> datetime.datetime:
-    moment = datetime.datetime.fromtimestamp(timestamp, datetime.UTC)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
 
 
 # -- in the database's thread -------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from django.db import DataError, IntegrityError
 from ..connections.connection import live_connections
 from ..nodes.node import Node, Service
 from ..runtime.database import NotMigrated
+from ..runtime.moments import moment_of
 from .feed import Feed
 from .registry_rows import (
     BATCH,
@@ -28,7 +29,6 @@ from .registry_rows import (
     delete_strays,
     forget_nodes,
     is_drawn,
-    moment_of,
     register_node,
     renew_lease,
     row_of,

@@ -18,13 +18,11 @@ import zlib
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.db import connections, router, transaction
 from django.db.models import DateTimeField
-from django.db.models.functions import Now
-from django.utils import timezone
 
 from ..connections.connection import Connection
+from ..runtime.moments import moment_of
 
 logger = logging.getLogger(__name__)
 
@@ -95,20 +93,6 @@ def user_label(user: Any) -> str:
         return ""
 
 
-_FIRST = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
-_LAST = datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC)
-
-
-def moment_of(timestamp: float) -> datetime.datetime:
-    """Seconds since the epoch, as a moment that every database can hold."""
-    try:
-        moment = datetime.datetime.fromtimestamp(timestamp, datetime.UTC)
-    except (OverflowError, ValueError, OSError):
-        moment = _LAST if timestamp > 0 else _FIRST
-    moment = min(max(moment, _FIRST), _LAST)
-    return moment if settings.USE_TZ else timezone.make_naive(moment)
-
-
 # -- in the database's thread -------------------------------------------------------------------------
 # Models by name: this module is imported by a site's asgi.py, before the apps are loaded.
 
@@ -118,8 +102,8 @@ def _model(name: str) -> Any:
 
 
 def renew_lease(node_id: str, lease: float, row: dict[str, Any]) -> bool:
-    until = Now() + datetime.timedelta(seconds=lease)
     nodes = _model("NodeRecord")._default_manager
+    until = nodes.now() + datetime.timedelta(seconds=lease)
     return bool(nodes.filter(pk=node_id).update(lease_until=until, **row))
 
 
@@ -136,8 +120,8 @@ def register_node(node_id: str, lease: float, row: dict[str, Any]) -> None:
             pid=os.getpid(),
             server=server_name(),
             version=_version(),
-            started_at=Now(),
-            lease_until=Now() + datetime.timedelta(seconds=lease),
+            started_at=moment_of(time.time()),
+            lease_until=model._default_manager.now() + datetime.timedelta(seconds=lease),
             **row,
         )
 
@@ -237,9 +221,8 @@ def sweep_nodes(own: str, lease: float, keep_ended: bool) -> list[tuple[str, str
     """
     model, subscription_model = _model("NodeRecord"), _model("SubscriptionRecord")
     using = router.db_for_write(model)
-    dead = _where(model, using, lease_until__lt=Now() - datetime.timedelta(seconds=lease)).exclude(
-        pk=own
-    )
+    long_ago = model._default_manager.now() - datetime.timedelta(seconds=lease)
+    dead = _where(model, using, lease_until__lt=long_ago).exclude(pk=own)
     found = []
     for node_id, inbox, host, pid in list(dead.values_list("pk", "inbox", "host", "pid")):
         with transaction.atomic(using=using):

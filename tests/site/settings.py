@@ -1,7 +1,8 @@
 """Settings of the site, from environment variables that ``tests.support.site`` sets.
 
-SITE_DATABASE_URL: ``sqlite:///path`` or ``postgresql://user:password@host:port/name``.
+SITE_DATABASE_URL: ``sqlite:///path``, or ``postgresql`` or ``mysql`` and ``://user:password@host:port/name``.
 SITE_DATABASE_OPTIONS: JSON of more keys of a PostgreSQL database.
+SITE_USE_TZ: ``0`` for a site without time zones; SITE_TIME_ZONE: by default UTC.
 SITE_LAYER: ``memory`` (the default), ``pubsub``, ``core`` or ``deaf``.
 SITE_REDIS_URL, SITE_REDIS_PREFIX: of the layers and the cache; without a URL the cache is in memory.
 SITE_REALTIME: JSON of ``CHANNELS_REALTIME``.
@@ -18,7 +19,8 @@ from tests.support.databases import database_settings
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 DEBUG = False
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
-USE_TZ = True
+USE_TZ = os.environ.get("SITE_USE_TZ", "1") == "1"
+TIME_ZONE = os.environ.get("SITE_TIME_ZONE", "UTC")
 
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -102,6 +102,14 @@ def _sqlite_template(*command: str) -> Path:
     return path
 
 
+def make_tables(database_url: str) -> None:
+    """Give an empty database the site's tables."""
+    if database_url.startswith("sqlite:"):
+        shutil.copy(_sqlite_template(*MIGRATE), database_url.removeprefix("sqlite://"))
+    else:
+        site_on(database_url).manage(*MIGRATE)
+
+
 @contextmanager
 def made_site(database_url: str, redis_url: str, **realtime: Any) -> Iterator[Site]:
     """The site on an empty database and a Redis, without accounts; anonymous clients are refused.
@@ -115,10 +123,7 @@ def made_site(database_url: str, redis_url: str, **realtime: Any) -> Iterator[Si
         database_url, SITE_LAYER="pubsub", SITE_REDIS_URL=redis_url, SITE_REDIS_PREFIX=prefix
     ).having(realtime={"ALLOW_ANONYMOUS": False, **realtime})
     try:
-        if database_url.startswith("sqlite:"):
-            shutil.copy(_sqlite_template(*MIGRATE), database_url.removeprefix("sqlite://"))
-        else:
-            site.manage(*MIGRATE)
+        make_tables(database_url)
         yield site
     finally:
         with redis.Redis.from_url(redis_url) as client:

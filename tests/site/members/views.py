@@ -14,6 +14,7 @@ from django.db import connection as database
 from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken
 
 import channels_realtime
@@ -212,6 +213,21 @@ def registry(request):
         "all_connections": ConnectionRecord.objects.count(),
         "subscriptions": sorted(SubscriptionRecord.objects.values_list("connection_id", "channel")),
     }
+
+
+@action
+def node_times(request):
+    """Each node's age and lease in seconds, as the admin shows them."""
+    nodes = NodeRecord.objects.annotate(now=NodeRecord.objects.now())
+    alive = set(NodeRecord.objects.alive().values_list("pk", flat=True))
+    return [
+        {
+            "age": (timezone.now() - node.started_at).total_seconds(),
+            "lease": (node.lease_until - node.now).total_seconds(),
+            "alive": node.pk in alive,
+        }
+        for node in nodes
+    ]
 
 
 @action

@@ -60,6 +60,16 @@ def test_revoke_of_a_user_lasts_as_long_as_sessions_and_tokens_do(entries):
         assert found[f"user:{alice.pk}"] > 2 * WEEK_S - 60
 
 
+def test_revocation_is_written_with_naive_times_where_the_site_has_no_time_zones(db, settings):
+    settings.USE_TZ = False
+    with timezone.override("Asia/Kolkata"):  # as a middleware does for each user
+        revoke(token="planted")
+    record = RevocationRecord.objects.get(key="token:planted")
+    age = timezone.now() - record.created_at
+    assert 0 <= age.total_seconds() < 60
+    assert 86_400 < (record.expires_at - record.created_at).total_seconds() < 2 * 86_400
+
+
 def test_revoke_of_a_login_session_lasts_as_long_as_its_row_may(entries):
     """The row is still there: whoever has the cookie could come back once it is forgotten."""
     session = make_session(make_user())
