@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from .publishing import (
         apublish,
         apublish_many,
+        apublish_to_session,
         apublish_to_user,
         publish,
         publish_many,
+        publish_to_session,
         publish_to_user,
+        session_channel,
     )
 
 _HOMES = {
@@ -29,9 +32,12 @@ _HOMES = {
     "register": "channels",
     "apublish": "publishing",
     "apublish_many": "publishing",
+    "apublish_to_session": "publishing",
     "apublish_to_user": "publishing",
     "publish": "publishing",
     "publish_many": "publishing",
+    "publish_to_session": "publishing",
+    "session_channel": "publishing",
     "publish_to_user": "publishing",
     "arecheck": "auth.revoking",
     "arevoke": "auth.revoking",
@@ -47,16 +53,19 @@ __all__ = [
     "action",
     "apublish",
     "apublish_many",
+    "apublish_to_session",
     "apublish_to_user",
     "arecheck",
     "arevoke",
     "publish",
     "publish_many",
+    "publish_to_session",
     "publish_to_user",
     "quote",
     "recheck",
     "register",
     "revoke",
+    "session_channel",
     "unquote",
 ]
 

@@ -30,8 +30,34 @@ USER_CHANNEL_PREFIX = "users/"
 OWN_CHANNELS_PREFIX = "realtime/"
 """Channels of the package itself, such as the one that updates the admin's list."""
 
+SESSION_CHANNEL_PREFIX = OWN_CHANNELS_PREFIX + "sessions/"
+"""``realtime/sessions/<digest>`` is a session's own channel."""
+
 RESERVED_EVENT_PREFIX = "realtime."
 """Only the server may send events with this prefix."""
+
+
+class Session(Protocol):
+    """The data of a Django session, as a read-only mapping.
+
+    ``connection.session`` is another view each time, read from the store when it is first looked at.
+    That blocks: in an ``async`` hook write ``session = await connection.session.aload()``.
+    """
+
+    @property
+    def session_key(self) -> str | None:
+        """The session's key, a secret; None if the client has no session."""
+        ...
+
+    async def aload(self) -> Session:
+        """Read it from the store, in a thread."""
+        ...
+
+    def __getitem__(self, name: str, /) -> Any: ...
+    def __contains__(self, name: object, /) -> bool: ...
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """The value of an entry, or the default."""
+        ...
 
 
 class Client(Protocol):
@@ -60,6 +86,11 @@ class Client(Protocol):
     @property
     def scope(self) -> Mapping[str, Any]:
         """The ASGI scope of the handshake."""
+        ...
+
+    @property
+    def session(self) -> Session:
+        """Its Django session to read, also of a visitor without a login; see ``Session``."""
         ...
 
     @property
@@ -271,6 +302,25 @@ class UserChannel(Channel):
         return connection.user_id is not None and self.name == user_channel_name(connection.user_id)
 
 
+def session_channel_name(key: str) -> str:
+    """The name of a session's own channel, from which nobody can find the session's key.
+
+    Args:
+        key: the session's key.
+    """
+    digest = hashlib.sha256(b"channels_realtime.session:" + key.encode()).hexdigest()
+    return SESSION_CHANNEL_PREFIX + digest[:40]
+
+
+class SessionChannel(Channel):
+    """``realtime/sessions/<digest>``: a session's own channel, for visitors without a login too."""
+
+    def can_subscribe(self, connection: Client) -> bool:
+        """Only connections with this session may subscribe, while it exists."""
+        key = connection.session.session_key
+        return key is not None and self.name == session_channel_name(key)
+
+
 def _converters() -> dict[str, Any]:
     # The site's own one of that name, registered with Django, comes first.
     return {"quoted": QuotedConverter(), **get_converters()}
@@ -391,6 +441,8 @@ class ChannelRegistry:
             if kwargs is None:
                 raise UnknownChannel()  # reserved: the site's routes must not match it
             return UserChannel(name, kwargs, parameters)
+        if name.startswith(SESSION_CHANNEL_PREFIX):
+            return SessionChannel(name, {}, parameters)
         for route, channel_class in self._routes.values():
             kwargs = route.match(name)
             if kwargs is not None:

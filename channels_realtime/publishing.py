@@ -16,12 +16,14 @@ from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.apps import apps
+from django.conf import settings as django_settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from .channels import (
     OWN_CHANNELS_PREFIX,
     RESERVED_EVENT_PREFIX,
     registry,
+    session_channel_name,
     user_channel_name,
     user_key,
 )
@@ -105,6 +107,66 @@ def publish_to_user(
 async def apublish_to_user(user: Any, payload: Any, *, event: str | None = None) -> Position | None:
     """Publish to every connection of a user; from async code."""
     return await apublish(user_channel(user), payload, event=event)
+
+
+def publish_to_session(
+    session: Any,
+    payload: Any,
+    *,
+    event: str | None = None,
+    using: str = DEFAULT_DB_ALIAS,
+    on_commit: bool = True,
+) -> Position | None:
+    """Publish to the connections of a Django session that have subscribed to its own channel.
+
+    Does nothing for a session that was never saved: no connection can have it.
+
+    Args:
+        session: ``request.session``, or a session's key.
+        payload, event, using, on_commit: as for ``publish``.
+    """
+    if _session_key(session) is None:
+        return None
+    channel = session_channel(session)
+    return publish(channel, payload, event=event, using=using, on_commit=on_commit)
+
+
+async def apublish_to_session(
+    session: Any, payload: Any, *, event: str | None = None
+) -> Position | None:
+    """Publish to the connections of a Django session; from async code."""
+    if _session_key(session) is None:
+        return None
+    return await apublish(session_channel(session), payload, event=event)
+
+
+def session_channel(session: Any) -> str:
+    """The name of a Django session's own channel, for the page that subscribes to it.
+
+    A session that was never saved is, so that the visitor's browser is given its cookie; in async code
+    ``await request.session.acreate()`` before.
+
+    Args:
+        session: ``request.session``, or a session's key.
+
+    Raises:
+        ImproperUse: the site keeps sessions in signed cookies, whose keys change whenever they are
+            saved.
+    """
+    if django_settings.SESSION_ENGINE.endswith("signed_cookies"):
+        raise ImproperUse(
+            "sessions in signed cookies have no channel: their key changes whenever they are saved;"
+            " expected SESSION_ENGINE 'django.contrib.sessions.backends.db' or 'cached_db'"
+        )
+    key = _session_key(session)
+    if key is None:
+        session.create()
+        key = session.session_key
+    return session_channel_name(key)
+
+
+def _session_key(session: Any) -> Any:
+    return session if isinstance(session, str) else session.session_key
 
 
 def publish_many(

@@ -7,9 +7,11 @@ A WebSocket cannot send the new cookie, so that would log the user out.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import (
@@ -85,6 +87,70 @@ class LoginSession(Authenticator):
     def authenticate(self, credential: str, handshake: Handshake) -> Authenticated | None:
         """Return the session's user and identity, or None if the cookie has no valid session."""
         return read_login_session(credential)
+
+
+class SessionView(Mapping[str, Any]):
+    """A Django session as a hook reads it, a visitor's without a login too. It cannot be written.
+
+    Nothing is read before it is asked for. Then it is read once: ``connection.session`` is a new view
+    each time, so keep it in a variable. Reading blocks; in an ``async`` hook await ``aload`` first.
+
+    Args:
+        key: of the session, which may not exist; None for a view that is empty.
+        user_id: the connection's user. The session of another user is not shown.
+    """
+
+    __slots__ = ("_data", "_key", "_user_id")
+
+    def __init__(self, key: str | None, user_id: str | None) -> None:
+        self._key = key
+        self._user_id = user_id
+        self._data: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:  # the key is a secret, and so may be the data
+        return "<SessionView>"
+
+    @property
+    def session_key(self) -> str | None:
+        """The session's key, a secret; None if there is no session."""
+        self._read()
+        return self._key
+
+    async def aload(self) -> SessionView:
+        """Read it, from an ``async`` hook; afterwards nothing here blocks."""
+        await sync_to_async(self._read)()
+        return self
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """The value of an entry, or the default."""
+        return self._read().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def _read(self) -> dict[str, Any]:
+        if self._data is None:
+            self._key, self._data = _existing(self._key, self._user_id)
+        return self._data
+
+
+def _existing(key: str | None, user_id: str | None) -> tuple[str | None, dict[str, Any]]:
+    """A session's key and data; None and nothing if it does not exist or is another user's."""
+    if key is None:
+        return None, {}
+    store = import_module(django_settings.SESSION_ENGINE).SessionStore(key)
+    data: dict[str, Any] = store.load()
+    exists = bool(data) if uses_signed_cookies() else store.session_key is not None
+    owner = data.get(SESSION_KEY)
+    if not exists or (owner is not None and str(owner) != user_id):
+        return None, {}
+    return key, data
 
 
 def read_login_session(key: str) -> Authenticated | None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from .. import signals
 from ..access.limits import AccessLimits
 from ..access.revocation import Revocations
-from ..channels import Channel
+from ..channels import SESSION_CHANNEL_PREFIX, Channel
 from ..conversation.effects import Run
 from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation, Phase
@@ -207,6 +207,18 @@ class Connection(CredentialHolder):
         self._transport.detach()
 
     # -- credentials -------------------------------------------------------------------------------
+
+    @property
+    def session_key(self) -> str | None:
+        """The key of the session that the sweep looks for, or None; from any thread.
+
+        That of its login, or of a visitor's session if the connection is on that session's channel.
+        """
+        if self._session_key is None and any(
+            name.startswith(SESSION_CHANNEL_PREFIX) for name in list(self.subscriptions)
+        ):
+            return self._cookie_key
+        return self._session_key
 
     async def recheck(self, channel: str | None = None) -> None:
         """Ask again whether it may be on its channels, or on this one."""

@@ -7,8 +7,8 @@ from typing import Any
 from ..access.blocks import Blocks
 from ..access.limits import AccessLimits
 from ..access.revocation import Revocations
-from ..auth.base import Authenticated
-from ..auth.login_session import read_login_session
+from ..auth.base import Authenticated, Handshake
+from ..auth.login_session import LoginSession, SessionView, read_login_session
 from ..auth.tokens import verify_token
 from ..auth.users import anonymous_user, read_user
 from ..errors import Forbidden, Unsupported
@@ -40,9 +40,13 @@ class CredentialHolder(Shell):
         return self.identity.user_id
 
     @property
-    def session_key(self) -> str | None:
-        """The key of its login session, or None; a secret, never shown or logged."""
-        return self._session_key
+    def session(self) -> SessionView:
+        """Its Django session: that of its login, else that of the handshake's cookie."""
+        return SessionView(self._session_key or self._cookie_key, self.user_id)
+
+    @property
+    def _cookie_key(self) -> str | None:
+        return LoginSession().find(Handshake(self.scope, self._node.config))
 
     async def recheck(self, channel: str | None = None) -> None:
         """Ask again whether it may be on its channels, or on this one; ``Connection`` does."""
