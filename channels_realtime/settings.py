@@ -189,6 +189,13 @@ def _dotted(value: Any) -> str | None:
     return "a dotted path"
 
 
+def _header(value: Any) -> str | None:
+    # No underscore: servers and proxies drop such names, and Django's HTTP_X_REAL_IP has them.
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9\-]{1,100}", value, re.ASCII):
+        return None
+    return "the name of a header as it is sent, such as 'X-Forwarded-For' or 'CF-Connecting-IP'"
+
+
 def _optional(rule: _Rule) -> _Rule:
     def optional(value: Any) -> str | None:
         if value is None:
@@ -236,7 +243,7 @@ _RULES: dict[str, _Rule] = {
     "REVOCATION_POLL_INTERVAL": _seconds,
     "SWEEP_INTERVAL": _seconds,
     "TRUSTED_PROXIES": _networks,
-    "CLIENT_ADDRESS_HEADER": _optional(_one_of("X-Forwarded-For", "Forwarded", "X-Real-IP")),
+    "CLIENT_ADDRESS_HEADER": _optional(_header),
     "ALLOWED_ORIGINS": _origins,
     "ALLOW_MISSING_ORIGIN": _flag,
     "SUBPROTOCOLS": _subprotocols,

@@ -3,6 +3,9 @@
 Without ``TRUSTED_PROXIES`` it is the peer's, whatever the headers say: anyone can write a header.
 With it, the configured header is believed where the peer is one of them, and the address is that of
 the rightmost hop which is not: what stands further left was written by the client.
+
+Behind a proxy that nobody named, all clients have its address. Such an address is no client's, so
+limits by address do not count it: two tabs with bad tokens would lock everybody out.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config import Config
 
@@ -18,22 +21,101 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+class FoundAddress(NamedTuple):
+    """The address of a handshake.
+
+    Args:
+        text: the address, or None where the server knows none (a Unix socket).
+        of_proxy: whether it is a proxy's, which all its clients share.
+        shown_by: the header that shows this while ``TRUSTED_PROXIES`` names no proxy; else None.
+    """
+
+    text: str | None
+    of_proxy: bool = False
+    shown_by: str | None = None
+
+
 def client_address(scope: Mapping[str, Any], config: Config) -> str | None:
     """The client's address as text, or None where the server knows none (a Unix socket)."""
+    return find_address(scope, config).text
+
+
+def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
+    """The client's address, or that of the proxy that does not say it."""
     client = scope.get("client")
     peer = _parse(str(client[0])) if client else None
     header = config.client_address_header
     networks = _networks(tuple(config.trusted_proxies))
+    found = None
     if header is not None and networks and (peer is None or _is_trusted(peer, networks)):
-        hops = _hops(header, _values(scope, header.lower().encode()))
-        for text in reversed(hops):
+        for text in reversed(_hops(header, _values(scope, header.lower().encode()))):
             hop = _parse(text)
             if hop is None:
                 break  # "unknown" or rubbish: further left is hearsay
-            peer = hop
+            found = hop
             if not _is_trusted(hop, networks):
                 break
-    return None if peer is None else str(peer)
+    if found is not None:
+        return FoundAddress(str(found))
+    if peer is None:
+        return FoundAddress(None)
+    if networks:
+        return FoundAddress(str(peer), of_proxy=_is_trusted(peer, networks))
+    shown_by = _forwarding_header(scope) if _is_trusted(peer, _INSIDE) else None
+    if shown_by is not None and _port(client) == 0 and peer in _named_in_headers(scope):
+        shown_by = None  # uvicorn's --proxy-headers put the client there, which has no port
+    return FoundAddress(str(peer), of_proxy=shown_by is not None, shown_by=shown_by)
+
+
+_INSIDE = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",  # of carriers, and of some clouds' load balancers
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""Where a proxy's address is, beside its servers. ``is_private`` has more: networks for documentation."""
+
+_FORWARDING_HEADERS = frozenset(
+    (
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-forwarded-for",
+        b"x-envoy-external-address",
+        b"cf-connecting-ip",
+        b"true-client-ip",
+        b"fly-client-ip",
+    )
+)
+"""What proxies add, beside ``X-Forwarded-…``."""
+
+
+def _forwarding_header(scope: Mapping[str, Any]) -> str | None:
+    for name, _ in scope.get("headers", ()):
+        name = name.lower()
+        if name in _FORWARDING_HEADERS or name.startswith(b"x-forwarded-"):
+            text: str = name.decode("latin-1").title()
+            return text
+    return None
+
+
+def _port(client: Any) -> int | None:
+    return client[1] if len(client) > 1 else None
+
+
+def _named_in_headers(scope: Mapping[str, Any]) -> set[_Address | None]:
+    hops = _hops("X-Forwarded-For", _values(scope, b"x-forwarded-for"))
+    return {_parse(text) for text in hops}
 
 
 def _values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:
@@ -46,7 +128,7 @@ def _values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:
 
 def _hops(header: str, values: Iterable[str]) -> list[str]:
     """The addresses a header names, client first (RFC 7239, section 4, for ``Forwarded``)."""
-    if header != "Forwarded":
+    if header.lower() != "forwarded":
         return [part.strip() for value in values for part in value.split(",")]
     return [_forwarded_for(part) for value in values for part in _split(value, ",")]
 

@@ -12,12 +12,15 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.cache import cache
 
 from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
 from ..nodes.node import Node, Service
+from .client_address import find_address
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +58,15 @@ class AccessLimits(Service):
         }
         self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
+        self._told_of_proxy = False
 
     # -- handshakes --------------------------------------------------------------------------------
 
     def handshake(self, address: str | None) -> tuple[int, str] | None:
         """Whether a handshake may be accepted.
+
+        Args:
+            address: the client's; None where it is unknown or a proxy's, here and below.
 
         Returns:
             None, or the HTTP status and the reason of the refusal.
@@ -80,6 +87,24 @@ class AccessLimits(Service):
         if refusal is not None:
             self._node.metrics.refused += 1
         return refusal
+
+    def counted_address(self, scope: Mapping[str, Any], address: str | None) -> str | None:
+        """The address of a handshake as limits count it: None for a proxy's, which is no client's.
+
+        A proxy that the settings do not name is logged, once.
+        """
+        found = find_address(scope, self._node.config)
+        if found.shown_by is not None and not self._told_of_proxy:
+            self._told_of_proxy = True
+            logger.warning(
+                "%s is a proxy's address, because it sends %s: its clients all appear with this"
+                " address, and no limit by address applies to them. Name your proxies in"
+                " CHANNELS_REALTIME['TRUSTED_PROXIES'], and the header in which they pass the client's"
+                " address in CLIENT_ADDRESS_HEADER.",
+                found.text,
+                found.shown_by,
+            )
+        return None if found.of_proxy else address
 
     def user_is_full(self, user_id: str | None) -> bool:
         """Whether a user holds all the connections of this process that it may."""

@@ -6,7 +6,7 @@ matter only in production run with ``manage.py check --deploy``, like Django's o
 
 from __future__ import annotations
 
-from .addresses import check_trusted_proxies
+from .addresses import check_named_proxies, check_trusted_proxies
 from .authenticators import check_authenticators, check_login_sessions
 from .channel_classes import check_channel_classes
 from .configuration import check_settings, check_websocket_path
@@ -35,6 +35,7 @@ __all__ = [
     "check_deployed_tokens",
     "check_encryption",
     "check_login_sessions",
+    "check_named_proxies",
     "check_origins",
     "check_server",
     "check_server_pings",

@@ -1,10 +1,11 @@
-"""Checks of the settings that tell a client's address behind a proxy."""
+"""Checks of the settings that find a client's address behind a proxy."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
 
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Tags
 
@@ -37,3 +38,33 @@ def check_trusted_proxies(config: Config) -> Iterator[CheckMessage]:
                 hint="List only the addresses of the proxies.",
                 id="channels_realtime.W008",
             )
+
+
+_PROXY_SETTINGS = ("SECURE_PROXY_SSL_HEADER", "USE_X_FORWARDED_HOST", "USE_X_FORWARDED_PORT")
+
+
+@config_check(Tags.security)
+def check_named_proxies(config: Config) -> Iterator[CheckMessage]:
+    """Report limits by address on a site whose settings speak of a proxy and name none."""
+    limits = [
+        key
+        for key, limit in (
+            ("ADDRESS_FAILURES", config.address_failures),
+            ("ADDRESS_MESSAGES", config.address_messages),
+            ("MAX_CONNECTIONS_PER_ADDRESS", config.max_connections_per_address),
+        )
+        if limit is not None
+    ]
+    shown_by = [name for name in _PROXY_SETTINGS if getattr(settings, name)]
+    if limits and shown_by and not config.trusted_proxies and config.client_address_header is None:
+        yield checks.Warning(
+            f"{shown_by[0]} is set, so that the site is behind a proxy, and"
+            f" {SETTING}['TRUSTED_PROXIES'] is not: clients appear with the proxy's address, and"
+            f" {' and '.join(limits)} cannot tell them apart.",
+            hint=(
+                "List the proxies' addresses there, and name the header that they set in"
+                " CLIENT_ADDRESS_HEADER. Silence channels_realtime.W031 if the server finds the"
+                " client's address, as uvicorn does for --forwarded-allow-ips."
+            ),
+            id="channels_realtime.W031",
+        )

@@ -69,6 +69,7 @@ class Connection(CredentialHolder):
         "__weakref__",
         "_limits",
         "_publish_buckets",
+        "counted_address",
         "received",
         "received_bytes",
         "reserved",
@@ -98,6 +99,8 @@ class Connection(CredentialHolder):
             heartbeat.enabled = dialect.heartbeat
             conversation = Conversation(config.limits, heartbeat, now=now, rates=config.rates)
         super().__init__(node, scope, address, transport, dialect, conversation)
+        self.counted_address = node.service(AccessLimits).counted_address(scope, address)
+        """The address that limits count; None for a proxy's, which all its clients share."""
         self._begin_anonymous()
         self.session_id = secrets.token_hex(16)  # a secret of the client: 128 bits, never logged
         self.received = 0
@@ -114,7 +117,7 @@ class Connection(CredentialHolder):
     def begin(self) -> None:
         """The transport was accepted."""
         self._node.add(self)
-        self._node.service(AccessLimits).count_address(self.client_address, 1)
+        self._node.service(AccessLimits).count_address(self.counted_address, 1)
 
     async def welcome(self) -> None:
         """Join the user's own channel and tell the client that it may begin.
@@ -180,7 +183,7 @@ class Connection(CredentialHolder):
         node.timers.remove(self)
         node.service(Revocations).dismiss(self)
         node.remove(self)
-        limits.count_address(self.client_address, -1)
+        limits.count_address(self.counted_address, -1)
         limits.count_user(self.user_id, -1)
         node.metrics.count_disconnect(self.end)
         if self.welcomed:
@@ -232,7 +235,7 @@ class Connection(CredentialHolder):
             found = await self._verify(command.token)
         except Exception as error:
             refusal = self._refusal(command, error)
-            self._node.service(AccessLimits).failure(self.client_address)
+            self._node.service(AccessLimits).failure(self.counted_address)
             self._node.denied(self.scope, "credentials")
             self._perform(self._conversation.auth_failed(run.ticket, refusal, self._now()))
             return
@@ -269,7 +272,7 @@ class Connection(CredentialHolder):
         self.received += count
         self.received_bytes += size
         self._node.metrics.messages_in += count
-        over = self._limits.messages(self.user_id, self.client_address, count)
+        over = self._limits.messages(self.user_id, self.counted_address, count)
         self._perform(self._conversation.receive(received, self._now(), size=size, over=over))
 
     def publish_bucket(self, channel: Channel) -> TokenBucket | None:

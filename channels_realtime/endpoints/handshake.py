@@ -96,12 +96,12 @@ def state_of(scope: Scope, config: Config) -> HandshakeState:
 def refusal(node: Node, scope: Scope) -> Refusal | None:
     """Why the handshake is not accepted, whatever its origin; None lets it go on."""
     address = state_of(scope, node.config).address
-    blocks = node.service(Blocks)
+    blocks, limits = node.service(Blocks), node.service(AccessLimits)
     if not blocks.empty and blocks.blocks(None, address):
         return Refusal(403, "blocked", "This address is blocked.\n")
     if node.drain.begun:
         return Refusal(503, "draining", "This server is going away.\n")
-    refused = node.service(AccessLimits).handshake(address)
+    refused = limits.handshake(limits.counted_address(scope, address))
     if refused is None:
         return None
     status, reason = refused
@@ -208,7 +208,8 @@ def user_from_scope(scope: Mapping[str, Any], *, proven_at: float = 0.0) -> Auth
 
 def credentials_failed(node: Node, scope: Scope) -> None:
     """Count bad credentials against their address, and announce them."""
-    node.service(AccessLimits).failure(state_of(scope, node.config).address)
+    limits = node.service(AccessLimits)
+    limits.failure(limits.counted_address(scope, state_of(scope, node.config).address))
     node.denied(scope, "credentials")
 
 
@@ -274,7 +275,7 @@ def opening(node: Node, connection: Connection) -> Iterator[None]:
     except ConnectionClosed:
         return  # revoked while it was being greeted: its close is on its way
     except CREDENTIAL_ERRORS as error:
-        node.service(AccessLimits).failure(connection.client_address)
+        node.service(AccessLimits).failure(connection.counted_address)
         node.denied(connection.scope, "credentials")
         connection.close(CloseCode.UNAUTHENTICATED, error.reason)
     except Unavailable as error:

@@ -329,6 +329,50 @@ def test_bad_credentials_count_against_their_address_and_are_announced(realtime)
     assert answers[2]["status"] == 429
 
 
+@pytest.mark.parametrize(
+    "application", [AuthMiddleware(Plain.as_asgi()), RealtimeConsumer.as_asgi()]
+)
+def test_bad_credentials_behind_a_proxy_that_is_not_named_lock_nobody_out(
+    realtime, application, caplog
+):
+    realtime(ADDRESS_FAILURES=(0.001, 1))
+    forwarded = [(b"x-forwarded-for", b"203.0.113.7")]
+    good = [*forwarded, *bearer(make_token(make_user().pk))]
+
+    async def run(_):
+        for _number in range(5):
+            async with AsgiSocket(application, headers=[*forwarded, *bearer("bad")]):
+                pass
+        async with AsgiSocket(application, headers=good) as socket:
+            return socket.accepted is not None, current_node().metrics.denials
+
+    assert converse(run) == (True, {"credentials": 5})
+    assert [record.getMessage() for record in caplog.records if "proxy" in record.msg] == [
+        "127.0.0.1 is a proxy's address, because it sends X-Forwarded-For: its clients all appear with"
+        " this address, and no limit by address applies to them. Name your proxies in"
+        " CHANNELS_REALTIME['TRUSTED_PROXIES'], and the header in which they pass the client's address"
+        " in CLIENT_ADDRESS_HEADER."
+    ]
+
+
+def test_other_limits_by_address_do_not_apply_to_a_proxy_that_is_not_named_either(realtime):
+    realtime(ALLOW_ANONYMOUS=True, ADDRESS_MESSAGES=(0.001, 1), MAX_CONNECTIONS_PER_ADDRESS=1)
+    application = RealtimeConsumer.as_asgi()
+    headers = [(b"x-forwarded-for", b"203.0.113.7")]
+
+    async def run(_):
+        async with (
+            AsgiSocket(application, headers=headers) as one,
+            AsgiSocket(application, headers=headers) as two,
+        ):
+            for socket in (one, two):
+                await socket.expect("welcome")
+                for _number in range(3):
+                    assert await socket.ask({"type": "ping"}) == {"type": "pong"}
+
+    converse(run)
+
+
 def test_bad_credentials_over_http_count_too(realtime):
     async def application(scope, receive, send):
         assert scope["identity"].is_anonymous

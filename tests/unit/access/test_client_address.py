@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from channels_realtime.access.client_address import client_address
+from channels_realtime.access.client_address import client_address, find_address
 from channels_realtime.config import Config
 
 PROXY = "10.0.0.1"
@@ -172,3 +172,115 @@ def test_peer(peer, expected):
 
 def test_peer_may_be_a_trusted_proxy_by_its_mapped_address():
     assert address(CLIENT, peer="::ffff:10.0.0.1") == CLIENT
+
+
+# -- single-value headers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["CF-Connecting-IP", "True-Client-IP", "Fly-Client-IP", "X-Azure-ClientIP", "X-CLIENT"],
+)
+def test_any_header_of_a_trusted_peer_is_believed(header):
+    assert address(CLIENT, header=header) == CLIENT
+    assert address("2001:db8::7", header=header) == "2001:db8::7"
+    assert address(f"{CLIENT}:4711", header=header) == CLIENT
+    assert address("rubbish", header=header) == PROXY
+    assert address(CLIENT, header=header, peer="198.51.100.1") == "198.51.100.1"
+    assert address(CLIENT, header=header, proxies=()) == PROXY
+
+
+@pytest.mark.parametrize("header", ["forwarded", "FORWARDED"])
+def test_header_forwarded_is_read_as_such_whatever_its_case(header):
+    assert address(f"for={CLIENT};proto=https", header=header) == CLIENT
+
+
+# -- whether it is a proxy's -----------------------------------------------------------------------
+
+
+def found(
+    peer: str | None,
+    *headers: tuple[bytes, bytes],
+    port: int = 50_000,
+    proxies: tuple[str, ...] = (),
+    header: str | None = None,
+):
+    scope = {"client": None if peer is None else [peer, port], "headers": headers}
+    return find_address(scope, Config(trusted_proxies=proxies, client_address_header=header))
+
+
+FOR = (b"x-forwarded-for", CLIENT.encode())
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        "127.0.0.1",
+        "::1",
+        "10.0.0.1",
+        "172.17.0.1",
+        "192.168.1.1",
+        "100.64.0.9",
+        "169.254.1.1",
+        "fd00::1",
+        "fe80::1",
+        "::ffff:10.0.0.1",
+    ],
+)
+def test_peer_inside_that_forwards_is_a_proxy_where_none_is_named(peer):
+    assert found(peer, FOR)[1:] == (True, "X-Forwarded-For")
+    assert found(peer)[1:] == (False, None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Forwarded",
+        b"Via",
+        b"X-Real-IP",
+        b"X-Forwarded-Proto",
+        b"X-Forwarded-Host",
+        b"CF-Connecting-IP",
+        b"True-Client-IP",
+        b"Fly-Client-IP",
+    ],
+)
+def test_peer_inside_is_a_proxy_by_any_header_that_proxies_add(name):
+    assert found("10.0.0.1", (name, b"x")).of_proxy
+    assert not found("10.0.0.1", (b"user-agent", b"x")).of_proxy
+
+
+@pytest.mark.parametrize("peer", [CLIENT, "198.51.100.1", "8.8.8.8", "2001:db8::1", "172.32.0.1"])
+def test_peer_outside_is_a_client_whatever_it_sends(peer):
+    assert found(peer, FOR) == (peer, False, None)
+
+
+def test_peer_that_is_not_among_the_named_proxies_is_a_client():
+    assert found("192.168.1.1", FOR, proxies=PROXIES, header="X-Forwarded-For")[1:] == (False, None)
+
+
+def test_named_proxy_that_does_not_say_its_client_is_no_client():
+    assert found(PROXY, proxies=PROXIES) == (PROXY, True, None)
+    assert found(PROXY, FOR, proxies=PROXIES) == (PROXY, True, None)
+    unknown = (b"x-forwarded-for", b"unknown")
+    assert found(PROXY, unknown, proxies=PROXIES, header="X-Forwarded-For") == (PROXY, True, None)
+
+
+def test_client_that_a_named_proxy_says_is_a_client_wherever_it_is():
+    inside = (b"x-forwarded-for", b"10.9.9.9")
+    assert found(PROXY, inside, proxies=PROXIES, header="X-Forwarded-For")[:2] == (
+        "10.9.9.9",
+        False,
+    )
+
+
+def test_client_that_the_server_found_itself_is_a_client():
+    """uvicorn replaces the peer by what a proxy's header says, without a port."""
+    inside = (b"x-forwarded-for", b"192.168.1.50")
+    assert found("192.168.1.50", inside, port=0) == ("192.168.1.50", False, None)
+    assert found("192.168.1.50", inside).of_proxy  # a client claims to be the proxy
+    assert found("192.168.1.50", FOR, port=0).of_proxy
+
+
+def test_peer_without_an_address_is_no_client():
+    assert found(None, FOR) == (None, False, None)

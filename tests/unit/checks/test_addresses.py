@@ -1,4 +1,4 @@
-"""W007 and W008: proxies, and the header that they set."""
+"""W007, W008 and W031: proxies, and the header that they set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from channels_realtime import checks
 
-from .reports import lacking, run_with
+from .reports import lacking, run, run_with
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,28 @@ def test_w008_network_of_every_address(network):
     (found,) = run_with(checks.check_trusted_proxies, **settings)
     assert found.id == "W008"
     assert lacking(found, ["'TRUSTED_PROXIES'", repr(network)]) == []
+
+
+BEHIND = {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}
+
+
+@pytest.mark.parametrize(
+    "settings", [BEHIND, {"USE_X_FORWARDED_HOST": True}, {"USE_X_FORWARDED_PORT": True}]
+)
+def test_w031_proxy_that_is_not_named(settings):
+    (found,) = run(checks.check_named_proxies, **settings)
+    assert found.id == "W031"
+    assert lacking(found, [*settings, "['TRUSTED_PROXIES']", "ADDRESS_FAILURES cannot tell"]) == []
+
+
+@pytest.mark.parametrize(
+    ("django", "realtime"),
+    [
+        ({}, {}),
+        (BEHIND, {"TRUSTED_PROXIES": ["10.0.0.1"]}),
+        (BEHIND, {"CLIENT_ADDRESS_HEADER": "X-Real-IP"}),  # W007 reports it
+        (BEHIND, {"ADDRESS_FAILURES": None}),
+    ],
+)
+def test_proxy_that_is_named_or_does_not_matter_is_fine(django, realtime):
+    assert run(checks.check_named_proxies, CHANNELS_REALTIME=realtime, **django) == []
