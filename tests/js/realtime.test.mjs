@@ -131,6 +131,91 @@ describe("url", () => {
   }
 });
 
+describe("without a browser, as in React Native", () => {
+  /** Lends the module what React Native has in the place of a browser's globals. */
+  async function inReactNative(run) {
+    class SetterlessUrl extends globalThis.URL {
+      get protocol() {
+        return super.protocol;
+      }
+      set protocol(_value) {
+        throw new Error("URL.protocol is not implemented");
+      }
+      get hash() {
+        return super.hash;
+      }
+      set hash(_value) {
+        throw new Error("URL.hash is not implemented");
+      }
+    }
+    const lent = { URL: SetterlessUrl, window: {}, TextEncoder: undefined, reportError: undefined };
+    const original = Object.fromEntries(Object.keys(lent).map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]));
+    const replaced = Object.keys(lent).filter((name) => original[name]?.configurable !== false);
+    for (const name of replaced) Object.defineProperty(globalThis, name, { value: lent[name], configurable: true, writable: true });
+    try {
+      await run();
+    } finally {
+      for (const name of replaced) {
+        delete globalThis[name];
+        if (original[name]) Object.defineProperty(globalThis, name, original[name]);
+      }
+    }
+  }
+
+  const nativeOptions = () => ({ WebSocket: FakeWebSocket, timers, random: () => random });
+
+  test("connect() and close() need no setters of URL and no addEventListener of window", async () => {
+    await inReactNative(async () => {
+      for (const wakeTarget of [undefined, {}]) {
+        for (const url of ["wss://example.test/ws/?a=1#top", "https://example.test/ws/?a=1"]) {
+          const client = connect(url, { ...nativeOptions(), ...(wakeTarget && { wakeTarget }) });
+          assert.equal(socket().url, "wss://example.test/ws/?a=1");
+          await socket().welcome();
+          assert.equal(client.state, "connected");
+          client.close();
+          assert.equal(socket().closedWith, 1000);
+        }
+      }
+    });
+  });
+
+  test("a socket that does not know its protocol gets one message a frame", async () => {
+    await inReactNative(async () => {
+      const client = connect(URL, nativeOptions());
+      await socket().welcome();
+      delete socket().protocol;
+      client.subscribe("a");
+      client.subscribe("b");
+      const published = client.publish("a", "é€😀");
+      await settle();
+      assert.deepEqual(socket().frames.map((frame) => frame.type), ["subscribe", "subscribe", "publish"]);
+      await socket().answer("publish", { type: "published", payload: {} });
+      await published;
+    });
+  });
+
+  test("a close event without a code is a lost connection", async () => {
+    await inReactNative(async () => {
+      const client = connect(URL, nativeOptions());
+      client.on("state", (state, detail) => states.push([state, detail]));
+      await socket().welcome();
+      socket().onclose({ message: "the network is gone" });
+      assert.deepEqual(lastState(), ["reconnecting", { attempt: 2, nextDelay: 1, code: 1006, reason: "" }]);
+      await timers.advance(1);
+      await socket().welcome();
+      assert.equal(client.state, "connected");
+    });
+  });
+
+  test("a relative address needs a page", () => {
+    if (globalThis.location !== undefined) return; // A browser's cannot be taken away.
+    assert.throws(() => new RealtimeClient(), {
+      name: "TypeError",
+      message: "the address '/ws/' needs a page; expected one such as 'wss://www.example.com/ws/'",
+    });
+  });
+});
+
 describe("connection", () => {
   test("offers our subprotocol and is connected after welcome, not after the open", async () => {
     const client = open();
@@ -285,12 +370,15 @@ describe("close codes", () => {
     });
   }
 
-  test("4401 without getToken is unauthenticated", async () => {
+  test("4401 without getToken makes one new attempt", async () => {
     await welcomed();
+    await socket().end(4401);
+    assert.equal(lastState()[0], "reconnecting");
+    await timers.advance(2);
     await socket().end(4401);
     assert.equal(lastState()[0], "unauthenticated");
     await timers.advance(600);
-    assert.equal(FakeWebSocket.all.length, 1);
+    assert.equal(FakeWebSocket.all.length, 2);
   });
 
   test("closing with reconnect false overrides a code that reconnects", async () => {
@@ -484,10 +572,147 @@ describe("credentials", () => {
     });
   }
 
-  test("4401 with reconnect true means with new credentials: without any it stops", async () => {
+  test("4401 with reconnect true means with new credentials: the second in a row stops", async () => {
     await welcomed();
     await socket().end(4401, { reconnect: true });
+    await timers.advance(2);
+    await socket().end(4401, { reconnect: true });
     assert.equal(lastState()[0], "unauthenticated");
+  });
+
+  test("4401 on a login session that has moved on leads to a new connection", async () => {
+    const client = await welcomed();
+    await subscribed(client, "a");
+    for (let change = 0; change < 3; change += 1) {
+      random = 0; // The response with the new cookie gets a second to arrive.
+      await socket().end(4401, { reconnect: true });
+      assert.deepEqual(lastState(), ["reconnecting", { attempt: 2, nextDelay: 1, code: 4401, reason: "said" }]);
+      random = 1;
+      await timers.advance(1);
+      await socket().welcome();
+      assert.equal(client.state, "connected");
+      assert.deepEqual(socket().take().map((message) => [message.type, message.channel]), [["subscribe", "a"]]);
+    }
+  });
+
+  test("4401 on a login session waits for retry_after, and the network's return does not shorten it", async () => {
+    await welcomed();
+    await socket().end(4401, { retry_after: 5 });
+    window.dispatchEvent(new Event("online"));
+    await timers.advance(4.9);
+    assert.equal(FakeWebSocket.all.length, 1);
+    await timers.advance(5.1);
+    assert.equal(FakeWebSocket.all.length, 2);
+  });
+
+  test("4401 on a login session that has ended stops when the server asks for credentials", async () => {
+    await welcomed();
+    await socket().end(4401);
+    await timers.advance(2);
+    await socket().receive(required);
+    assert.equal(lastState()[0], "unauthenticated");
+    await timers.advance(600);
+    assert.equal(FakeWebSocket.all.length, 2);
+  });
+
+  test("a user whose login session has ended does not go on as a visitor", async () => {
+    const client = await welcomed();
+    const subscription = await subscribed(client, "a");
+    await socket().end(4401);
+    await timers.advance(2);
+    await socket().welcome({ user: null });
+    assert.deepEqual(lastState(), ["unauthenticated", { code: 4401, reason: "the login session has ended" }]);
+    assert.equal(socket().closedWith, 1000);
+    assert.equal(subscription.ended, false);
+    client.connect();
+    await socket().welcome({ user: null }); // The page says so now.
+    assert.equal(client.state, "connected");
+    assert.equal(client.user, null);
+  });
+
+  test("a visitor closed with 4401 comes back as a visitor", async () => {
+    const client = await welcomed({}, { user: null });
+    await socket().end(4401);
+    await timers.advance(2);
+    await socket().welcome({ user: null });
+    assert.equal(client.state, "connected");
+  });
+
+  test("a connection that fails in between does not use up the new attempt", async () => {
+    const client = await welcomed();
+    await socket().end(4401);
+    await timers.advance(2);
+    await socket().end(1006);
+    await timers.advance(2);
+    await socket().welcome();
+    assert.equal(client.state, "connected");
+  });
+
+  test("connect() after unauthenticated makes a new attempt possible again", async () => {
+    const client = await welcomed();
+    await socket().end(4401);
+    await timers.advance(2);
+    await socket().end(4401);
+    client.connect();
+    await socket().end(4401);
+    assert.equal(lastState()[0], "reconnecting");
+  });
+
+  test("a fresh token that is refused too is not fetched for ever", async () => {
+    const { getToken, reasons } = tokens("old", "new", "newer", "newest");
+    open({ getToken });
+    await socket().receive(required);
+    await socket().end(4401);
+    await timers.advance(1);
+    await socket().receive(required);
+    await socket().end(4401);
+    assert.equal(lastState()[0], "unauthenticated");
+    assert.deepEqual(reasons, ["required", "refused"]);
+    await timers.advance(600);
+    assert.equal(FakeWebSocket.all.length, 2);
+  });
+
+  test("a consumer that is not ours, and never asks for a token, is not tried for ever", async () => {
+    const { getToken, reasons } = tokens("one", "two", "three", "four");
+    open({ getToken });
+    await socket().end(4401); // no welcome, no closing, no auth_required
+    await timers.advance(1);
+    await socket().end(4401);
+    assert.equal(lastState()[0], "unauthenticated");
+    assert.deepEqual(reasons, ["refused"]);
+    await timers.advance(600);
+    assert.equal(FakeWebSocket.all.length, 2);
+  });
+
+  test("getToken without a token leaves the login session its new attempt", async () => {
+    const { getToken, reasons } = tokens(null, null);
+    const client = await welcomed({ getToken });
+    await socket().end(4401);
+    await timers.advance(2);
+    await socket().welcome();
+    assert.equal(client.state, "connected");
+    assert.deepEqual(reasons, ["refused"]);
+  });
+
+  test("getToken that fails after 4401 is tried again with backoff", async () => {
+    const { getToken } = tokens("old", new Error("no network"), "new");
+    open({ getToken });
+    await socket().receive(required);
+    await socket().end(4401);
+    assert.deepEqual(codes(), ["token_unavailable"]);
+    await timers.advance(1);
+    await socket().receive(required);
+    assert.equal(socket().take()[0].token, "new");
+  });
+
+  test("close() by the listener of the state stays closed", async () => {
+    const { getToken, reasons } = tokens("new");
+    const client = await welcomed({ getToken });
+    client.on("state", (state) => state === "reconnecting" && client.close());
+    await socket().end(4401);
+    await timers.advance(600);
+    assert.equal(client.state, "closed");
+    assert.deepEqual(reasons, []);
   });
 
   test("4401 with reconnect false is final, and no token is asked for", async () => {
@@ -513,6 +738,8 @@ describe("credentials", () => {
   test("unauthenticated keeps subscriptions for the next connect() and refuses requests", async () => {
     const client = await welcomed();
     await subscribed(client, "a");
+    await socket().end(4401);
+    await timers.advance(2);
     await socket().end(4401);
     await assert.rejects(client.publish("a", 1), { code: "disconnected" });
     client.connect();
@@ -611,6 +838,18 @@ describe("requests", () => {
     await assert.rejects(client.publish("a", "é".repeat(500)), { code: "too_large" });
     assert.deepEqual(socket().take(), []);
   });
+
+  for (const [character, bytes] of [["a", 1], ["é", 2], ["€", 3], ["😀", 4]]) {
+    test(`the size of ${character} is counted as ${bytes} bytes`, async () => {
+      const overhead = JSON.stringify({ type: "publish", channel: "a", payload: "", id: 1 }).length;
+      const client = await welcomed({}, { limits: { max_frame: overhead + 10 * bytes } });
+      const published = client.publish("a", character.repeat(10));
+      await settle();
+      await socket().answer("publish", { type: "published", payload: {} });
+      await published;
+      await assert.rejects(client.publish("a", character.repeat(11)), { code: "too_large" });
+    });
+  }
 
   test("those of one task go out as batches within max_batch", async () => {
     const client = await welcomed();
@@ -794,10 +1033,82 @@ describe("subscriptions", () => {
     assert.equal(again.ended, false);
   });
 
-  test("made on a closed client it is refused", async () => {
+  test("made on a closed client it waits for connect()", async () => {
     const client = await welcomed();
     client.close();
-    await assert.rejects(client.subscribe("a").ready, { code: "disconnected" });
+    const log = heard(client.subscribe("a"));
+    await settle();
+    assert.deepEqual(log, []);
+    client.connect();
+    await socket().welcome();
+    await socket().answer("subscribe", { type: "subscribed", payload: {} });
+    await socket().receive(publication("a", 1));
+    assert.deepEqual(log, [["subscribed", {}], ["message", 1]]);
+    assert.deepEqual(errors, []);
+  });
+
+  test("made after the server closed for good it waits for connect()", async () => {
+    const client = await welcomed();
+    await socket().end(4403);
+    client.subscribe("a");
+    client.connect();
+    await socket().welcome();
+    assert.deepEqual(socket().take().map((message) => [message.type, message.channel]), [["subscribe", "a"]]);
+  });
+
+  for (const [order, childrenFirst] of [["children first", true], ["parents first", false]]) {
+    test(`survives a component that is mounted twice, ${order}`, async () => {
+      // React's StrictMode: all effects, all clean-ups, all effects again, in one task.
+      const client = new RealtimeClient(URL, { WebSocket: FakeWebSocket, timers, random: () => random, wakeTarget: window });
+      const received = [];
+      const child = () => {
+        const subscription = client.subscribe("a", (message) => received.push(message.payload));
+        return () => subscription.unsubscribe();
+      };
+      const parent = () => {
+        client.connect();
+        return () => client.close();
+      };
+      const effects = childrenFirst ? [child, parent] : [parent, child];
+      for (const cleanUp of effects.map((effect) => effect())) cleanUp();
+      for (const effect of effects) effect();
+      await socket().welcome();
+      assert.equal(client.state, "connected");
+      assert.equal(FakeWebSocket.all.length, 2);
+      await socket().answer("subscribe", { type: "subscribed", payload: {} });
+      assert.deepEqual(socket().take(), []);
+      await socket().receive(publication("a", 1));
+      assert.deepEqual(received, [1]);
+      assert.deepEqual(reported, []);
+    });
+  }
+
+  test("made on a closed client and given up, it is not asked for", async () => {
+    const client = await welcomed();
+    client.close();
+    await client.subscribe("a").unsubscribe();
+    const closed = client.subscribe("b");
+    client.close(); // Ends what was made since, too.
+    assert.equal(closed.ended, true);
+    client.connect();
+    await socket().welcome();
+    assert.deepEqual(socket().take(), []);
+  });
+
+  test("made by a listener of the state closed, it is kept", async () => {
+    const client = await welcomed();
+    const before = await subscribed(client, "a");
+    let after;
+    const stop = client.on("state", (state) => {
+      if (state !== "closed") return;
+      after = client.subscribe("b");
+      client.connect();
+    });
+    client.close();
+    stop();
+    assert.deepEqual([before.ended, after.ended], [true, false]);
+    await socket().welcome();
+    assert.deepEqual(socket().take().map((message) => [message.type, message.channel]), [["subscribe", "b"]]);
   });
 });
 

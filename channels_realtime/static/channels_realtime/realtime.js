@@ -35,6 +35,7 @@ const MAX_HELD_MESSAGES = 1000;
  */
 const TERMINAL_CLOSE_CODES = new Set([4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009]);
 const CLOSE_NORMAL = 1000;
+const CLOSE_ABNORMAL = 1006;
 const CLOSE_UNAUTHENTICATED = 4401;
 const CLOSE_HEARTBEAT_MISSED = 4408;
 
@@ -423,6 +424,8 @@ export class RealtimeClient extends Emitter {
   #sentToken = null;
   /** @type {string | null} A token fetched after a 4401, for the next connection. */
   #freshToken = null;
+  /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
+  #renewed = false;
   #lastId = 0;
   /** @type {Map<number, PendingRequest>} In the order of the calls. */
   #pending = new Map();
@@ -468,6 +471,7 @@ export class RealtimeClient extends Emitter {
     if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
     this.#generation += 1;
     this.#failures = 0;
+    this.#renewed = false;
     this.#listenForWaking(true);
     this.#open();
     return this;
@@ -475,13 +479,18 @@ export class RealtimeClient extends Emitter {
 
   /** Closes with 1000 and ends all subscriptions. Requests made in this task are still sent. */
   close() {
-    if (this.#state === "closed") return;
+    const reason = "closed by the page";
+    if (this.#state === "closed") {
+      this.#end(this.#takeSubscriptions(), CLOSE_NORMAL, reason); // Those made since.
+      return;
+    }
     this.#flush();
-    this.#socketGone(CLOSE_NORMAL, "closed by the page");
-    this.#stop("closed", CLOSE_NORMAL, "closed by the page");
+    this.#socketGone(CLOSE_NORMAL, reason);
+    this.#stop("closed", CLOSE_NORMAL, reason);
   }
 
   /**
+   * Subscribes, or waits for `connect()` where the client is not connected.
    * @param {string} channel
    * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
    * @returns {Subscription}
@@ -490,11 +499,6 @@ export class RealtimeClient extends Emitter {
     const settings = typeof options === "function" ? { onMessage: options } : options;
     const key = canonical(settings.parameters);
     const subscription = new Subscription(channel, settings, (self) => this.#release(self, key));
-    if (this.#state === "closed") {
-      const error = new RealtimeError("disconnected", "the client is closed; call connect() first", { channel });
-      queueMicrotask(() => this.#refuse(subscription, error));
-      return subscription;
-    }
     const feed = this.#feeds.get(channel) ?? new Feed(channel);
     this.#feeds.set(channel, feed);
     const selection = feed.selections.get(key);
@@ -631,7 +635,7 @@ export class RealtimeClient extends Emitter {
     const socket = new (this.#options.WebSocket ?? WebSocket)(this.url, [PROTOCOL]);
     this.#socket = socket;
     socket.onmessage = (event) => this.#receive(socket, event.data);
-    socket.onclose = (event) => this.#lost(socket, event.code, event.reason);
+    socket.onclose = (event) => this.#lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? ""); // React Native
     const limit = this.#options.connectTimeoutSeconds;
     this.#watch(limit, () => this.#abandon(`no welcome within ${limit} s`));
     this.#setState("connecting", { attempt: this.#failures + 1 });
@@ -716,13 +720,26 @@ export class RealtimeClient extends Emitter {
     this.#retryTimer = null;
     this.#freshToken = null;
     this.#listenForWaking(false);
+    // Before the listeners run: what they subscribe to and request waits for the next connect(), as they may call it.
+    const unanswered = [...this.#pending.keys()];
+    // After "unauthenticated" the subscriptions wait for a connect() with new credentials.
+    const subscriptions = state === "closed" ? this.#takeSubscriptions() : [];
     this.#setState(state, { code, reason });
-    for (const id of [...this.#pending.keys()]) {
+    for (const id of unanswered) {
       this.#settle(id, new RealtimeError("disconnected", `the client is ${state} (${code} ${reason})`));
     }
-    if (state === "unauthenticated") return; // Subscriptions wait for a connect() with new credentials.
+    this.#end(subscriptions, code, reason);
+  }
+
+  /** Forgets all subscriptions. @returns {Subscription[]} Those that were there. */
+  #takeSubscriptions() {
     const subscriptions = [...this.#feeds.values()].flatMap((feed) => [...feed.subscriptions()]);
     this.#feeds.clear();
+    return subscriptions;
+  }
+
+  /** @param {Subscription[]} subscriptions @param {number} code @param {string} reason */
+  #end(subscriptions, code, reason) {
     for (const subscription of subscriptions) subscription._end({ code: "closed", reason: `${code} ${reason}` }, false);
   }
 
@@ -767,8 +784,9 @@ export class RealtimeClient extends Emitter {
     const target = this.#options.wakeTarget ?? globalThis.window;
     for (const event of ["online", "pageshow", "visibilitychange"]) {
       // In the capture phase, because visibilitychange is an event of the document.
-      if (listen) target?.addEventListener(event, this.#wake, true);
-      else target?.removeEventListener(event, this.#wake, true);
+      // React Native has a window without them.
+      if (listen) target?.addEventListener?.(event, this.#wake, true);
+      else target?.removeEventListener?.(event, this.#wake, true);
     }
   }
 
@@ -830,37 +848,56 @@ export class RealtimeClient extends Emitter {
     this.#authenticate("required", (outcome) => {
       if (outcome === "unavailable") this.#abandon("getToken failed");
       if (outcome !== "none") return; // The server sends `welcome`, or `closing` and 4401.
-      this.#socketGone(CLOSE_NORMAL, "no credentials");
-      this.#stop("unauthenticated", CLOSE_UNAUTHENTICATED, "the server requires a token and the page has none");
+      this.#signedOut("the server requires a token and the page has none");
     });
   }
 
+  /** @param {string} reason */
+  #signedOut(reason) {
+    this.#socketGone(CLOSE_NORMAL, "no credentials");
+    this.#stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
+  }
+
   /**
-   * After 4401: reconnects with another token than the refused one, or stops. `reconnect: true` with 4401 also means
-   * "with new credentials"; without them a page would reconnect for ever.
+   * After 4401: makes one new attempt, with another token than the refused one, or with the login session, which may have
+   * moved on: changing the password in another tab gives the browser a new cookie. Stops at the second 4401 in a row,
+   * or a server that refuses whatever it gets would be asked for ever. `reconnect: true` with 4401 also means "with new
+   * credentials".
    * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
    */
   async #renew(code, reason, closing) {
+    if (this.#renewed) {
+      this.#stop("unauthenticated", code, reason);
+      return;
+    }
     const generation = this.#generation;
-    let comeBack = false;
+    this.#freshToken = null;
+    let token = null;
     if (this.#options.getToken) {
       this.#setState("reconnecting", { attempt: this.#failures + 2, nextDelay: null, code, reason });
+      if (generation !== this.#generation) return; // A listener closed the client.
       try {
-        this.#freshToken = null;
-        const token = await this.#token("refused");
-        if (generation !== this.#generation) return;
-        if (token !== null && token !== this.#sentToken) {
-          this.#freshToken = token;
-          comeBack = true;
-        }
+        token = await this.#token("refused");
       } catch (cause) {
         if (generation !== this.#generation) return;
         this.#fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
-        comeBack = true; // The source of tokens may recover; the backoff limits the attempts.
+        this.#retry(code, reason, closing); // The source of tokens may recover; the backoff limits the attempts.
+        return;
       }
+      if (generation !== this.#generation) return;
     }
-    if (comeBack) this.#retry(code, reason, closing);
-    else this.#stop("unauthenticated", code, reason);
+    if (token === null && this.#sentToken === null) {
+      this.#renewed = true;
+      // Not sooner: the response with the new cookie may still be on its way.
+      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, this.#options.backoffBaseSeconds);
+      this.#retry(code, reason, { retry_after: wait });
+    } else if (token !== null && token !== this.#sentToken) {
+      this.#renewed = true;
+      this.#freshToken = token;
+      this.#retry(code, reason, closing);
+    } else {
+      this.#stop("unauthenticated", code, reason);
+    }
   }
 
   // Receiving frames
@@ -903,10 +940,16 @@ export class RealtimeClient extends Emitter {
 
   /** @param {any} payload */
   #welcomed(payload) {
+    const user = payload.user ?? null;
+    if (this.#renewed && !this.#freshToken && user === null && this.user !== null) {
+      this.#signedOut("the login session has ended"); // Its user must not go on as a visitor unnoticed.
+      return;
+    }
     this.#welcome = payload;
     this.#failures = 0;
+    this.#renewed = false;
     this.#timers.clearTimeout(this.#watchdog);
-    this.user = payload.user ?? null;
+    this.user = user;
     if (this.user !== null) this.#freshToken = null; // Other credentials were used; it would be old by then.
     const automatic = payload.channels ?? {};
     for (const feed of [...this.#feeds.values()]) this.#markAutomatic(feed, feed.name in automatic);
@@ -1107,12 +1150,18 @@ function pageUrl() {
   return meta?.getAttribute("content")?.trim() || "/ws/";
 }
 
-/** @param {string | URL} url @returns {string} */
+/**
+ * Not by the setters of URL: React Native's throw, and it appends a slash to what it parses.
+ * @param {string | URL} url @returns {string}
+ */
 function webSocketUrl(url) {
-  const absolute = new URL(url, globalThis.location?.href);
-  absolute.protocol = absolute.protocol.replace(/^http/, "ws");
-  absolute.hash = ""; // WebSocket does not allow a hash.
-  return absolute.href;
+  let text = String(url);
+  if (!/^[a-z][a-z0-9+.-]*:/i.test(text)) {
+    const page = globalThis.location?.href;
+    if (!page) throw new TypeError(`the address '${text}' needs a page; expected one such as 'wss://www.example.com/ws/'`);
+    text = new URL(text, page).href;
+  }
+  return text.replace(/#.*$/, "").replace(/^http/i, "ws"); // WebSocket does not allow a hash.
 }
 
 /** @param {any} value @returns {Position | null} */
@@ -1130,11 +1179,15 @@ function asSeconds(value) {
   return typeof value === "number" && value >= 0 ? value : null;
 }
 
-const encoder = new TextEncoder();
-
-/** @param {string} text */
+/** The length in UTF-8, without TextEncoder, which React Native may lack. @param {string} text */
 function byteLength(text) {
-  return encoder.encode(text).length;
+  let length = text.length;
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (unit > 0x7f) length += 1;
+    if (unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff)) length += 1; // Each half of a pair is 2 of 4 bytes.
+  }
+  return length;
 }
 
 /** Returns the same text for equal JSON values, in any order of keys. @param {any} value @returns {string} */
