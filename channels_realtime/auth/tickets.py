@@ -13,10 +13,14 @@ import time
 from typing import Any
 
 import msgspec
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core import signing
 from django.core.cache import DEFAULT_CACHE_ALIAS, cache, caches
 from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 
 from ..access.origins import same_origin
@@ -29,6 +33,9 @@ from .users import has_row
 _SALT = "channels_realtime.ticket"
 _CACHE_PREFIX = "channels_realtime:ticket:"
 _MAX_TICKET_LENGTH = 4_096
+
+TICKETS_NEED_A_SHARED_CACHE = "channels_realtime.E011"
+"""The check of the cache. A site that silences it takes the responsibility."""
 
 
 class _Ticket(msgspec.Struct, array_like=True):
@@ -76,6 +83,16 @@ def issue_ticket(found: Authenticated, origin: str | None) -> tuple[str, float]:
     )
     text = signing.TimestampSigner(salt=_SALT).sign_object(msgspec.to_builtins(ticket))
     return text, get_config().ticket_lifetime
+
+
+def could_be_used_twice() -> bool:
+    """Whether other processes of the site would take a ticket that this one has seen used."""
+    if TICKETS_NEED_A_SHARED_CACHE in settings.SILENCED_SYSTEM_CHECKS:
+        return False
+    layer = get_channel_layer(get_config().channel_layer)
+    if layer is None or isinstance(layer, InMemoryChannelLayer):
+        return False  # a single process
+    return isinstance(caches[DEFAULT_CACHE_ALIAS], (LocMemCache, FileBasedCache))
 
 
 class Ticket(Authenticator):

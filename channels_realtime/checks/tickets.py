@@ -1,4 +1,4 @@
-"""Checks of one-time tickets, which need a cache that all processes share."""
+"""Checks of one-time tickets, which need a cache that all processes share: E011, W010 and W035."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from django.core.cache import DEFAULT_CACHE_ALIAS
 from django.core.checks import CheckMessage, Error, Tags
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from ..auth.tickets import Ticket
+from .. import urls
+from ..auth.tickets import TICKETS_NEED_A_SHARED_CACHE, Ticket
 from ..config import Config
 from ..http.tickets import ticket
+from ..settings import SETTING
 from .authenticators import uses
 from .backends import ancestry, crosses_processes
 from .configuration import config_check
 
+_VIEW = inspect.unwrap(ticket)
 _DUMMY_CACHE = "django.core.cache.backends.dummy.DummyCache"
 _UNFIT_CACHES = {
     "django.core.cache.backends.locmem.LocMemCache": (
@@ -35,12 +38,15 @@ _UNFIT_CACHES = {
 def check_tickets(config: Config) -> Iterator[CheckMessage]:
     """Report a cache that cannot tell whether a ticket was used.
 
-    Only if the site's URLconf has the view that issues tickets. ``Ticket`` is an authenticator by
-    default, but without tickets nothing can be replayed, and a site that uses none must not be
-    stopped because it has no shared cache. A site's own view that calls ``issue_ticket`` is not
-    detected.
+    Only if the site's URLconf has the view that issues tickets. A site's own view that calls
+    ``issue_ticket`` is not detected.
+
+    ``Ticket`` is an authenticator by default, and ``include("channels_realtime.urls")`` has the view
+    beside those of the probes, so neither shows that the site uses tickets. A site that uses none
+    must not be stopped because it has no shared cache: there, this is a warning, and the view issues
+    no tickets that could be replayed.
     """
-    if not uses(config, Ticket) or not _issues_tickets():
+    if not uses(config, Ticket) or not _routes_to(_url_patterns(), _VIEW):
         return
     backend = settings.CACHES.get(DEFAULT_CACHE_ALIAS, {}).get("BACKEND", "")
     bases = ancestry(backend)
@@ -51,16 +57,21 @@ def check_tickets(config: Config) -> Iterator[CheckMessage]:
         f"CACHES[{DEFAULT_CACHE_ALIAS!r}] is {backend.rpartition('.')[2]}, which"
         f" {_UNFIT_CACHES[unfit]}."
     )
+    hint = (
+        "Use a cache that all processes share, such as"
+        " 'django.core.cache.backends.redis.RedisCache'. If no client uses tickets, list"
+        " AUTHENTICATORS without Ticket."
+    )
     if crosses_processes(config.channel_layer):
-        yield Error(
-            message,
-            hint=(
-                "Use a cache that all processes share, such as"
-                " 'django.core.cache.backends.redis.RedisCache'. If no client uses tickets, list"
-                " AUTHENTICATORS without Ticket."
-            ),
-            id="channels_realtime.E011",
-        )
+        chosen = "AUTHENTICATORS" in (getattr(settings, SETTING, None) or {})
+        if chosen or _routes_to(_url_patterns(), _VIEW, beside=urls.__name__):
+            yield Error(message, hint=hint, id=TICKETS_NEED_A_SHARED_CACHE)
+        elif TICKETS_NEED_A_SHARED_CACHE not in settings.SILENCED_SYSTEM_CHECKS:
+            yield checks.Warning(
+                f"{message} The view of channels_realtime.urls issues no tickets.",
+                hint=hint,
+                id="channels_realtime.W035",
+            )
     elif unfit == _DUMMY_CACHE:
         yield checks.Warning(
             message,
@@ -69,15 +80,19 @@ def check_tickets(config: Config) -> Iterator[CheckMessage]:
         )
 
 
-def _issues_tickets() -> bool:
+def _url_patterns() -> Iterable[URLPattern | URLResolver]:
     if not getattr(settings, "ROOT_URLCONF", None):
-        return False
-    return _routes_to(get_resolver().url_patterns, inspect.unwrap(ticket))
+        return ()
+    return get_resolver().url_patterns
 
 
-def _routes_to(patterns: Iterable[URLPattern | URLResolver], view: Any) -> bool:
+def _routes_to(
+    patterns: Iterable[URLPattern | URLResolver], view: Any, *, beside: str | None = None
+) -> bool:
+    """Whether a route leads to the view, other than one of the URLconf ``beside``."""
     return any(
-        _routes_to(pattern.url_patterns, view)
+        getattr(pattern.urlconf_module, "__name__", "") != beside
+        and _routes_to(pattern.url_patterns, view, beside=beside)
         if isinstance(pattern, URLResolver)
         else inspect.unwrap(pattern.callback) is view
         for pattern in patterns

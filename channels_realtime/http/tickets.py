@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
@@ -10,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from ..auth.base import Authenticated
 from ..auth.login_session import read_login_session
-from ..auth.tickets import issue_ticket
+from ..auth.tickets import could_be_used_twice, issue_ticket
 from ..auth.token_header import (
     foreign_scheme,
     header_token,
@@ -20,8 +21,11 @@ from ..auth.token_header import (
 )
 from ..auth.tokens import takes_tokens, verify_token
 from ..errors import RealtimeError, TokenInvalid, Unauthenticated
+from ..protocol.codes import ErrorCode
 from ..settings import get_config
 from . import cross_origin
+
+logger = logging.getLogger(__name__)
 
 
 @login_not_required  # it answers 401 itself, and LoginRequiredMiddleware knows no tokens
@@ -29,7 +33,7 @@ from . import cross_origin
 def ticket(request: HttpRequest) -> HttpResponseBase:
     """Issue a ticket.
 
-    Responds 200 with ``{"ticket": …, "expires_in": seconds}``, or 401, 403 or 405 with
+    Responds 200 with ``{"ticket": …, "expires_in": seconds}``, or 401, 403, 405 or 503 with
     ``{"code": …, "reason": …}``.
     """
     if not cross_origin.may_use(request):
@@ -89,12 +93,24 @@ def _unauthenticated(request: HttpRequest) -> RealtimeError:
 
 
 def _issue(request: HttpRequest, found: Authenticated) -> HttpResponseBase:
+    if could_be_used_twice():
+        _log_unfit_cache()
+        return _refusal(503, ErrorCode.UNAVAILABLE, "this site's cache cannot keep tickets")
     try:
         text, lifetime = issue_ticket(found, request.headers.get("Origin"))
     except ValueError:
         error = TokenInvalid()
         return _refusal(401, error.code, error.reason)
     return JsonResponse({"ticket": text, "expires_in": lifetime})
+
+
+@functools.cache  # once
+def _log_unfit_cache() -> None:
+    logger.error(
+        "No ticket is issued: CACHES['default'] is separate in each process or does not add"
+        " atomically, so a ticket could be used twice. Use a cache that all processes share"
+        " (channels_realtime.E011, W035)"
+    )
 
 
 def _refusal(status: int, code: str, reason: str) -> HttpResponseBase:

@@ -9,6 +9,7 @@ from django.test import Client, RequestFactory
 
 from channels_realtime.auth.tickets import redeem_ticket
 from channels_realtime.errors import TokenInvalid
+from channels_realtime.http import tickets
 from tests.unit.auth.credentials import make_session, make_token, make_user
 
 pytestmark = pytest.mark.django_db
@@ -284,3 +285,54 @@ def test_session_engine_may_be_a_signed_cookie(settings, alice, logged_in):
     logged_in.cookies["sessionid"] = make_session(alice).session_key
     response = logged_in.post(PATH, headers={"Origin": OWN, **logged_in.csrf})
     assert_ticket(response, alice, OWN)
+
+
+# -- the cache that remembers which were used ------------------------------------------------------
+
+CACHES = "django.core.cache.backends"
+
+
+@pytest.fixture
+def shared_layer(settings):
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
+    }
+
+
+@pytest.fixture
+def cache_of(settings, tmp_path):
+    def choose(backend: str) -> None:
+        location = str(tmp_path)
+        settings.CACHES = {"default": {"BACKEND": f"{CACHES}.{backend}", "LOCATION": location}}
+
+    return choose
+
+
+@pytest.mark.parametrize("backend", ["locmem.LocMemCache", "filebased.FileBasedCache"])
+def test_view_issues_no_ticket_that_could_be_used_twice(
+    browser, alice, shared_layer, cache_of, caplog, backend
+):
+    cache_of(backend)
+    tickets._log_unfit_cache.cache_clear()
+    for _ in range(2):
+        response = browser.post(PATH, headers=bearer(make_token(alice.pk)))
+        assert response.status_code == 503
+        assert response.json() == {
+            "code": "unavailable",
+            "reason": "this site's cache cannot keep tickets",
+        }
+    [line] = [record.message for record in caplog.records if record.name.endswith("tickets")]
+    assert line.startswith("No ticket is issued: CACHES['default'] is separate in each process")
+
+
+@pytest.mark.parametrize(
+    ("backend", "silenced"),
+    [("db.DatabaseCache", []), ("locmem.LocMemCache", ["channels_realtime.E011"])],
+)
+def test_view_issues_tickets_with_a_shared_cache_or_where_the_check_is_silenced(
+    browser, alice, shared_layer, cache_of, settings, backend, silenced
+):
+    cache_of(backend)
+    settings.SILENCED_SYSTEM_CHECKS = silenced
+    response = browser.post(PATH, headers=bearer(make_token(alice.pk)))
+    assert (response.status_code, "ticket" in response.json()) == (200, True)

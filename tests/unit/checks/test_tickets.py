@@ -1,4 +1,4 @@
-"""E011 and W010: tickets, and the cache that remembers which were used."""
+"""E011, W010 and W035: tickets, and the cache that remembers which were used."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def reports(*, cache: str | None = None, **settings) -> list[Report]:
 
 @pytest.mark.parametrize("cache", [LOCMEM, FILES, DUMMY, f"{__name__}.OwnCache"])
 def test_e011_cache_that_is_not_shared(cache):
-    (found,) = reports(cache=cache, CHANNEL_LAYERS=PUBSUB)
+    settings = {"ROOT_URLCONF": UrlsOf(path("ticket/", ticket)), "CHANNEL_LAYERS": PUBSUB}
+    (found,) = reports(cache=cache, **settings)
     assert found.id == "E011"
     assert lacking(found, [f"CACHES['default'] is {cache.rpartition('.')[2]}"]) == []
 
@@ -91,11 +92,33 @@ def test_e011_only_where_tickets_are_accepted(named, expected):
     [
         [path("ticket/", ticket)],
         [path("ticket/", never_cache(ticket))],
-        [path("api/", include([path("realtime/", include("channels_realtime.urls"))]))],
+        [path("api/", include([path("realtime/", ticket)]))],
+        [path("", include("channels_realtime.urls")), path("ticket/", ticket)],
     ],
 )
 def test_e011_wherever_the_view_is(urlpatterns):
     assert ids(reports(ROOT_URLCONF=UrlsOf(*urlpatterns), CHANNEL_LAYERS=PUBSUB)) == ["E011"]
+
+
+PROBES = [
+    path("realtime/", include("channels_realtime.urls")),
+    path("api/", include([path("realtime/", include("channels_realtime.urls"))])),
+    path("", include(("channels_realtime.urls", "channels_realtime"), namespace="probes")),
+]
+
+
+@pytest.mark.parametrize("pattern", PROBES)
+@pytest.mark.parametrize("cache", [None, LOCMEM, FILES, DUMMY])
+def test_w035_site_that_may_want_the_probes_alone_is_not_stopped(pattern, cache):
+    settings = {"ROOT_URLCONF": UrlsOf(pattern), "CHANNEL_LAYERS": PUBSUB}
+    (found,) = reports(cache=cache, **settings)
+    assert found.id == "W035"
+    assert lacking(found, ["issues no tickets", "list AUTHENTICATORS without Ticket"]) == []
+
+
+def test_w035_is_silent_where_e011_is_silenced():
+    silenced = {"SILENCED_SYSTEM_CHECKS": ["channels_realtime.E011"]}
+    assert reports(CHANNEL_LAYERS=PUBSUB, **silenced) == []
 
 
 @pytest.mark.parametrize(
