@@ -343,8 +343,9 @@ class Conversation:
             reason = f"'id' {command.id!r} is of a request that is still unanswered"
             return [_error(command, ErrorCode.BAD_MESSAGE, reason)]
         if isinstance(command, m.Ping):
-            self.heartbeat.enabled = True
-            return [Send(m.PongReply(id=command.id))]
+            if not command.as_text:  # that client answers no ping of ours
+                self.heartbeat.enabled = True
+            return [Send(m.PongReply(id=command.id, as_text=command.as_text))]
         if self.phase is Phase.AWAITING_AUTH and not self._auth_running:
             if not isinstance(command, m.Authenticate):
                 return [_error(command, ErrorCode.UNAUTHENTICATED, "authenticate first")]
@@ -379,7 +380,7 @@ class Conversation:
         self.over = over
         if self._throttle.refused(now):
             return self._close_throttled(over)
-        if isinstance(command, m.Pong):
+        if isinstance(command, m.Pong) or (isinstance(command, m.Ping) and command.as_text):
             return []
         request = command.about if isinstance(command, m.Malformed) else command.request
         error = m.Error(

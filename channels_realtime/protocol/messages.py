@@ -126,7 +126,10 @@ class Flow(ChannelCommand, frozen=True, kw_only=True):
 
 
 class Ping(Command, frozen=True, kw_only=True):
+    """``as_text``: the keep-alive of a client without our protocol, which wants the text ``pong``."""
+
     request: ClassVar[str] = "ping"
+    as_text: bool = False
 
 
 class Pong(Command, frozen=True, kw_only=True):
@@ -226,7 +229,9 @@ class PingPush(Push, frozen=True, kw_only=True):
 
 
 class PongReply(Push, frozen=True, kw_only=True):
-    pass
+    """``as_text``: the answer to a ``Ping`` of this kind."""
+
+    as_text: bool = False
 
 
 class Error(Push, frozen=True, kw_only=True):

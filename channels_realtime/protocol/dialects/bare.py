@@ -12,7 +12,7 @@ from ..codes import ErrorCode
 from ..frames import frame_size
 from ..limits import Limits
 from ..payloads import normalise
-from .base import Encoding
+from .base import TEXT_PING, TEXT_PONG, Encoding
 
 
 class BareEncoding(Encoding):
@@ -32,6 +32,8 @@ class BareEncoding(Encoding):
 class BareDialect:
     """Reads each frame as a publish to the one channel, writes publications only.
 
+    The one exception is the keep-alive: the text ``ping`` is answered with ``pong``.
+
     Args:
         encoding: of the transport, shared.
         channel: the channel of the endpoint's path.
@@ -49,7 +51,9 @@ class BareDialect:
         self._limits = limits
 
     def decode(self, frame: str | bytes) -> list[m.Command]:
-        """A publish of the frame as it is."""
+        """A publish of the frame as it is; the text ``ping`` is a keep-alive."""
+        if frame == TEXT_PING:
+            return [m.Ping(as_text=True)]
         size = frame_size(frame)
         if size > self._limits.max_payload:
             return [
@@ -71,7 +75,7 @@ class BareDialect:
         return [m.Publish(channel=self._channel, payload=payload)]
 
     def encode(self, push: m.Push) -> str | bytes | None:
-        """Only publications have a form here."""
+        """Only publications and the answer to a keep-alive have a form here."""
         if isinstance(push, m.Message):
             return self.encoding.encode_publication(push.publication)
-        return None
+        return TEXT_PONG if isinstance(push, m.PongReply) and push.as_text else None

@@ -15,6 +15,10 @@ from ..messages import Command, Publication, Push
 VERSION = 1
 """The version of the wire protocol that ``welcome`` announces."""
 
+TEXT_PING = "ping"
+TEXT_PONG = "pong"
+"""The keep-alive of plain connections, as other people's clients send it by default."""
+
 Wrap = Callable[[str | bytes], Any]
 """Puts an encoded message into the form that a transport writes, such as an ASGI event."""
 

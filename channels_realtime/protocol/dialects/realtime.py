@@ -16,7 +16,7 @@ from ..frames import frame_size
 from ..limits import Limits
 from ..names import MAX_NAME_LENGTH, check_name
 from ..payloads import normalise
-from .base import VERSION, Encoding, Wrap
+from .base import TEXT_PING, TEXT_PONG, VERSION, Encoding, Wrap
 
 MAX_EVENT_LENGTH = 100
 MAX_KEY_LENGTH = 100
@@ -82,6 +82,8 @@ class RealtimeDialect:
         if isinstance(frame, bytes) is not self._codec.binary:
             got, expected = ("text", "binary") if self._codec.binary else ("binary", "text")
             return [_malformed(BadMessage(f"a {got} frame; this connection speaks {expected}"))]
+        if frame == TEXT_PING and not self._batches:
+            return [m.Ping(as_text=True)]
         try:
             value = self._codec.decode(frame)
         except BadMessage as error:
@@ -138,6 +140,8 @@ class RealtimeDialect:
 
     def encode(self, push: m.Push) -> str | bytes | None:
         """The frame of a push."""
+        if isinstance(push, m.PongReply) and push.as_text:
+            return TEXT_PONG
         return self._codec.encode(push_object(push))
 
 

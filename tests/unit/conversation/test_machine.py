@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 
 from channels_realtime.conversation.effects import Close, Effect, Run, Send
 from channels_realtime.conversation.machine import Phase
+from channels_realtime.conversation.throttling import Rate, Rates
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import CloseCode
 from tests.support.conversation import MEMBER_WELCOME, START, ConversationHarness
@@ -452,6 +453,38 @@ def test_client_is_pinged_once_it_has_itself_sent_ping_or_pong(word):
     harness.say(word)
     assert harness.wait(25.0) == [Send(m.PingPush())]
     assert harness.wait(10.0) == DEAD
+
+
+TEXT_PING, TEXT_PONG = m.Ping(as_text=True), Send(m.PongReply(as_text=True))
+
+
+def test_text_ping_each_second_is_answered_for_a_day_and_pings_nobody():
+    harness = ConversationHarness(
+        beats=False, rates=Rates(messages=Rate(10, 50), failures=Rate(0.001, 1))
+    ).open()
+    for _ in range(86_400):
+        assert harness.say(TEXT_PING) == [TEXT_PONG]
+        assert harness.wait(1.0) == []
+
+
+def test_text_ping_is_life():
+    harness = ConversationHarness(beats=True).open()
+    harness.wait(25.0)
+    harness.now += 9.9
+    assert harness.say(TEXT_PING) == [TEXT_PONG]
+    assert harness.wait(24.9) == []
+    assert harness.wait(0.1) == [Send(m.PingPush())]
+
+
+def test_text_ping_is_answered_before_the_client_has_authenticated():
+    harness = ConversationHarness().await_auth()
+    assert harness.say(TEXT_PING) == [TEXT_PONG]
+
+
+def test_text_ping_over_a_limit_is_no_error():
+    harness = ConversationHarness(rates=Rates(messages=Rate(1, 1))).open()
+    assert harness.say(TEXT_PING) == [TEXT_PONG]
+    assert harness.say(TEXT_PING) == []
 
 
 def test_round_trip_is_measured_from_a_ping_to_its_pong():

@@ -552,6 +552,16 @@ async def test_client_that_knows_nothing_of_the_protocol_is_closed_4400(make_app
             assert (await socket.read())["code"] == 4400
 
 
+@pytest.mark.parametrize("anonymous", [True, False])
+async def test_text_ping_is_answered_and_never_an_error(make_application, anonymous):
+    with configured(ALLOW_ANONYMOUS=anonymous, MAX_BAD_MESSAGES=1):
+        async with AsgiSocket(make_application()) as socket:
+            await socket.expect("welcome" if anonymous else "auth_required")
+            for _ in range(120):
+                socket.send_text("ping")
+                assert (await socket.event())["text"] == "pong"
+
+
 # -- the bare endpoint -----------------------------------------------------------------------------
 
 
@@ -569,6 +579,17 @@ async def test_bare_endpoint_publishes_frames_and_writes_payloads(application):
         assert (await bare.event())["bytes"] == b"\x00\xff"
         await apublish("public/a", {"n": 1})
         assert (await bare.event())["text"] == '{"n":1}'
+
+
+async def test_text_ping_is_answered_and_not_published(application):
+    async with (
+        AsgiSocket(application, "/ws/bare/public/a") as bare,
+        AsgiSocket(application, "/ws/bare/public/a") as other,
+    ):
+        bare.send_text("ping")
+        assert (await bare.event())["text"] == "pong"
+        bare.send_text("hello")
+        assert (await other.event())["text"] == "hello"
 
 
 async def test_bare_endpoint_closes_what_may_neither_hear_nor_speak(application):

@@ -21,6 +21,16 @@ def test_frame_is_published_as_it_is(dialect, frame):
     assert dialect.decode(frame) == [m.Publish(channel="rooms/lobby", payload=frame)]
 
 
+def test_text_ping_is_a_keep_alive_and_is_not_published(dialect):
+    assert dialect.decode("ping") == [m.Ping(as_text=True)]
+    assert dialect.encode(m.PongReply(as_text=True)) == "pong"
+
+
+@pytest.mark.parametrize("frame", [b"ping", "pong", "PING", "ping ", '"ping"', "pings"])
+def test_other_frames_than_the_text_ping_are_published(dialect, frame):
+    assert dialect.decode(frame) == [m.Publish(channel="rooms/lobby", payload=frame)]
+
+
 @pytest.mark.parametrize("frame", ["x" * 11, "ä" * 6, b"x" * 11])
 def test_frame_is_too_large_when_it_is_over_the_limit(dialect, frame):
     (command,) = dialect.decode(frame)

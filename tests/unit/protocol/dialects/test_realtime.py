@@ -487,6 +487,28 @@ def test_batch_is_refused_on_a_bare_connection():
     ]
 
 
+# -- keep-alives -----------------------------------------------------------------------------------
+
+
+def test_text_ping_is_a_keep_alive_on_a_plain_connection():
+    dialect = make_dialect(batches=False)
+    assert dialect.decode("ping") == [m.Ping(as_text=True)]
+    assert dialect.encode(m.PongReply(as_text=True)) == "pong"
+
+
+@pytest.mark.parametrize("frame", ["PING", " ping", '"ping"', "pong", b"ping"])
+def test_other_frames_than_the_text_ping_are_malformed(frame):
+    (command,) = make_dialect(batches=False).decode(frame)
+    assert isinstance(command, m.Malformed)
+    assert command.code == "bad_message"
+
+
+def test_text_ping_is_malformed_where_a_subprotocol_was_negotiated():
+    (command,) = make_dialect().decode("ping")
+    assert isinstance(command, m.Malformed)
+    assert command.code == "bad_message"
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 AT = m.Position("e", 3)
