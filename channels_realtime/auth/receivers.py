@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_init, post_save, pre_save
 from django.utils import timezone
 
 from ..errors import ImproperUse
-from . import revoking
+from . import revoking, session_rows
 from .jwt_claims import FAMILY_CLAIM
 from .login_session import LOGGED_IN_AT, LOGIN_ID, session_model, uses_signed_cookies
 
@@ -36,14 +37,15 @@ def connect() -> None:
     """Connect the receivers. Called once, when the apps are ready."""
     user_logged_in.connect(stamp_login, dispatch_uid=_UID.format("login"))
     user_logged_out.connect(on_logout, dispatch_uid=_UID.format("logout"))
+    _watch_refresh(get_user_model())
     for model in _user_models():
+        post_init.connect(remember_active, sender=model, dispatch_uid=_UID.format("user_loaded"))
+        pre_save.connect(on_user_saving, sender=model, dispatch_uid=_UID.format("user_saving"))
         post_save.connect(on_user_saved, sender=model, dispatch_uid=_UID.format("user_saved"))
         post_delete.connect(on_user_deleted, sender=model, dispatch_uid=_UID.format("user_gone"))
     sessions = session_model()
     if sessions is not None:
-        post_delete.connect(
-            on_session_deleted, sender=sessions, dispatch_uid=_UID.format("session_gone")
-        )
+        session_rows.watch(sessions, before=deleted_login, after=on_session_deleted)
     if apps.is_installed("rest_framework_simplejwt.token_blacklist"):
         post_save.connect(
             on_token_blacklisted,
@@ -93,21 +95,84 @@ def on_logout(sender: Any, request: Any, user: Any, **kwargs: Any) -> None:
         revoking.submit(revoking.of_session(key, deleted=True, login=login))
 
 
-@_guarded
-def on_session_deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
-    """Revoke a session after its row was deleted: logout, flush, a new key, or in the admin."""
-    if instance.expire_date > timezone.now() and SESSION_KEY in instance.get_decoded():
-        revoking.submit(revoking.of_session(instance.session_key, deleted=True))
+def deleted_login(session: Any) -> str | None:
+    """The key of a session that is about to be deleted, if it is a login that has not expired.
+
+    Args:
+        session: its row, or its key where nothing else is known of it.
+    """
+    if isinstance(session, str):
+        return session
+    try:
+        alive = session.expire_date > timezone.now() and SESSION_KEY in session.get_decoded()
+        return str(session.session_key) if alive else None
+    except Exception:
+        logger.exception("deleted_login failed")
+        return None
 
 
 @_guarded
-def on_user_saved(sender: Any, instance: Any, created: bool, **kwargs: Any) -> None:
+def on_session_deleted(keys: Iterable[str]) -> None:
+    """Revoke sessions after their rows were deleted: logout, flush, a new key, or in the admin."""
+    revocations = [revoking.of_session(key, deleted=True) for key in keys]
+    revoking.submit(itertools.chain.from_iterable(revocations))
+
+
+def remember_active(sender: Any, instance: Any, **kwargs: Any) -> None:
+    """Remember whether a user that was loaded is active, to tell a deactivation from other saves."""
+    # Not by getattr: it would load a field that the query has deferred.
+    instance._state.realtime_active = instance.__dict__.get("is_active")
+
+
+def _watch_refresh(user_model: Any) -> None:
+    """Remember anew whether a user is active when it is read again, for which there is no signal."""
+    original = user_model.refresh_from_db
+    if getattr(original, "_realtime_watched", False):
+        return
+
+    @functools.wraps(original)
+    def refresh_from_db(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        remember_active(type(self), self)
+
+    refresh_from_db._realtime_watched = True  # type: ignore[attr-defined]
+    user_model.refresh_from_db = refresh_from_db
+
+
+@_guarded
+def on_user_saving(sender: Any, instance: Any, **kwargs: Any) -> None:
+    """Forget what was remembered of a user that was not loaded: the row may say something else."""
+    if instance._state.adding:
+        instance._state.realtime_active = None
+
+
+@_guarded
+def on_user_saved(
+    sender: Any,
+    instance: Any,
+    created: bool,
+    raw: bool = False,
+    update_fields: Iterable[str] | None = None,
+    **kwargs: Any,
+) -> None:
     """Revoke a deactivated user's credentials, or the tokens after a change of password."""
+    active = bool(getattr(instance, "is_active", True))
+    saves_active = update_fields is None or "is_active" in update_fields
+    was_active = getattr(instance._state, "realtime_active", None)
+    if saves_active:
+        remember_active(sender, instance)
     if created:
         return
-    if not getattr(instance, "is_active", True):
-        revoking.submit([revoking.of_user(instance.pk)])
-    elif getattr(instance, "_password", None) is not None:
+    if not active and saves_active:
+        if was_active is None and raw:
+            # A fixture: each user may have been inactive before, so nodes look for themselves.
+            revoking.submit([revoking.rereading(instance.pk)], stored=False)
+        elif was_active is not False:
+            revoking.submit([revoking.of_user(instance.pk)])
+        return
+    if getattr(instance, "_password", None) is not None and (
+        update_fields is None or "password" in update_fields
+    ):
         # set_password() sets it until save() is done. Sessions hold a hash of the password, so they
         # are checked again; the session that changed it gets a new key and reconnects with it.
         # Tokens hold nothing of the password, so they are revoked.
@@ -116,8 +181,9 @@ def on_user_saved(sender: Any, instance: Any, created: bool, **kwargs: Any) -> N
 
 @_guarded
 def on_user_deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
-    """Revoke all credentials of a deleted user."""
-    revoking.submit([revoking.of_user(instance.pk)])
+    """Revoke all credentials of a deleted user; those of an inactive one are revoked already."""
+    if getattr(instance._state, "realtime_active", None) is not False:
+        revoking.submit([revoking.of_user(instance.pk)])
 
 
 @_guarded

@@ -29,6 +29,7 @@ from ..nodes.requests import anotify, notify
 from ..publishing import check_channel
 from ..runtime.database import tells_of_migrations
 from ..runtime.moments import NAIVE_DOUBT_S, moment_of
+from .batches import Batch, open_batch
 from .jwt_claims import FAMILY_CLAIM
 from .login_session import LOGIN, login_of, session_hash, uses_signed_cookies
 
@@ -39,6 +40,14 @@ _SHORT_S = 600.0
 
 _SIGNAL_WAIT_S = 1.0
 """How long a signal's receiver waits for the layer. If the message fails, the row still counts."""
+
+_EARLY_WRITES = 5
+"""Times that a transaction writes rows before its commit, each with a savepoint. These rows are there
+even if the process ends at the commit; those of a transaction that revokes more are written together
+after it."""
+
+_MESSAGE_ENTRIES = 10_000
+"""Revocations in one message, some 500 KB."""
 
 _LONG_TRANSACTION_S = 30.0
 """A row from a longer transaction is written again at its commit.
@@ -271,29 +280,57 @@ def _token_lifetime_s() -> float:
 # -- rows and messages -----------------------------------------------------------------------------
 
 
-def submit(revocations: Iterable[Revocation], *, wait: float = _SIGNAL_WAIT_S) -> None:
-    """Write revocations, and notify all nodes after the commit."""
+def submit(
+    revocations: Iterable[Revocation], *, wait: float = _SIGNAL_WAIT_S, stored: bool = True
+) -> None:
+    """Write revocations, and notify all nodes; inside a transaction once, at its commit.
+
+    Args:
+        revocations: what to revoke.
+        wait: how long to wait for the layer, in seconds.
+        stored: False writes no rows: the nodes are notified only.
+    """
     entries = list(revocations)
-    users = _user_database()
-    _write(entries)
-    deferred = connections[users].in_atomic_block
-    transaction.on_commit(
-        functools.partial(_committed, entries, deferred=deferred, wait=wait),
-        using=users,
-        robust=True,
-    )
+    connection = connections[_user_database()]
+    if not connection.in_atomic_block:
+        if stored:
+            _write(entries)
+        _notify(entries, wait)
+        return
+    batch = open_batch(connection, _committed)
+    batch.wait = max(batch.wait, wait)
+    batch.entries.update((entry.key, entry) for entry in entries)
+    if not stored:
+        batch.unstored.update(entry.key for entry in entries)
+        return
+    batch.unstored.difference_update(entry.key for entry in entries)
+    # Not in another database, where a rollback would not take them back.
+    same = router.db_for_write(RevocationRecord) == connection.alias
+    if same and batch.writes < _EARLY_WRITES:
+        batch.writes += 1
+        batch.written.update(entry.key for entry in entries)
+        _write(entries)
 
 
-def _committed(entries: list[Revocation], *, deferred: bool, wait: float) -> None:
-    if deferred:
-        # Until the commit, credentials were checked against the old state, such as an old password.
-        fresh = [_moved_to(entry, time.time()) for entry in entries]
-        moved = [new for new, old in zip(fresh, entries, strict=True) if _must_move(new, old)]
-        if moved:
-            _write(moved)
-        entries = fresh
-    rows = [[entry.key, entry.not_before, entry.expires_at] for entry in entries]
-    notify("revoke", {"entries": rows}, wait=wait)
+def _committed(batch: Batch) -> None:
+    # Until the commit, credentials were checked against the old state, such as an old password.
+    now = time.time()
+    moved = [(entry, _moved_to(entry, now)) for entry in batch.entries.values()]
+    unwritten = [
+        new
+        for old, new in moved
+        if old.key not in batch.unstored and (old.key not in batch.written or _must_move(new, old))
+    ]
+    if unwritten:
+        _write(unwritten)
+    _notify([new for _, new in moved], batch.wait)
+
+
+def _notify(entries: list[Revocation], wait: float) -> None:
+    for start in range(0, len(entries), _MESSAGE_ENTRIES):
+        part = entries[start : start + _MESSAGE_ENTRIES]
+        rows = [[entry.key, entry.not_before, entry.expires_at] for entry in part]
+        notify("revoke", {"entries": rows}, wait=wait)
 
 
 def _moved_to(entry: Revocation, now: float) -> Revocation:
@@ -326,6 +363,9 @@ def _write(entries: list[Revocation]) -> None:
         for entry in entries
     ]
     try:
+        if len(records) == 1 and not connections[database].in_atomic_block:
+            records[0].save(force_insert=True, using=database)  # a statement, and no transaction
+            return
         # A savepoint: if our table fails, the logout and its transaction must still succeed.
         with transaction.atomic(using=database):
             RevocationRecord.objects.using(database).bulk_create(records)

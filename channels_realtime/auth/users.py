@@ -42,8 +42,9 @@ def read_user(identity: Identity, user: Any) -> Any | None:
     if not getattr(fresh, "is_active", True):
         return None
     from_session = any(key.startswith("session:") for key in identity.keys)
-    if from_session and _password(fresh) != _password(user):
-        return None  # a ticket from a login session, which a change of the password makes void
+    if (from_session or identity.carries_token) and _password(fresh) != _password(user):
+        # A token, or a ticket from a login session: both are of the time before the change.
+        return None
     return fresh
 
 

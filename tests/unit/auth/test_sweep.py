@@ -220,8 +220,12 @@ class TestConnections:
             await node.service(CredentialSweep).sweep()
             assert await outcome(socket) == "4401 the credentials are no longer valid"
 
-    async def test_password_changed_by_sql_ends_the_session(self, application):
-        async with self.connected(application, **await self.by_session()) as (socket, node):
+    @pytest.mark.parametrize("way", ["session", "token"])
+    async def test_password_changed_by_sql_ends_what_is_of_before(self, application, way):
+        scope = await (self.by_session() if way == "session" else self.by_token())
+        async with self.connected(application, **scope) as (socket, node):
+            await node.service(CredentialSweep).sweep()
+            await socket.quiet()
             await in_thread(self.sql)(get_user_model(), {"password": "another"})
             await node.service(CredentialSweep).sweep()
             assert await outcome(socket) == "4401 the credentials are no longer valid"
