@@ -19,6 +19,7 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
+from .capture import captures
 from .channels import (
     OWN_CHANNELS_PREFIX,
     RESERVED_EVENT_PREFIX,
@@ -34,7 +35,6 @@ from .protocol.messages import Position, Publication
 from .runtime import loops
 from .runtime.encoding import normalise_payload, payload_size
 from .settings import get_config
-from .testing import captures
 
 logger = logging.getLogger(__name__)
 

@@ -1,148 +1,445 @@
-"""Test support for sites: captures publications instead of sending them."""
+"""Test support for sites: captured publications, a fake connection, and a client without a server.
+
+``capture_publications`` shows what code publishes. ``FakeConnection`` stands for a connection when a
+test calls the hooks of a channel class. ``RealtimeClient`` connects to the site's channels within the
+test's process: its hooks run in the test's thread, so they see the rows of a ``TestCase``, whose
+transaction no other thread sees.
+"""
 
 from __future__ import annotations
 
-import functools
+import asyncio
+import concurrent.futures
+import contextvars
+import json
+import queue
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, overload
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar, TypeVarTuple
 
-from django.db import connections, transaction
+import msgspec
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+from channels.layers import InMemoryChannelLayer
 
-from .protocol.messages import Publication
+from .access.blocks import Blocks
+from .access.limits import AccessLimits
+from .access.revocation import Revocations
+from .auth.users import anonymous_user
+from .capture import Captured, capture_publications, captures
+from .config import Config
+from .consumers import RealtimeConsumer
+from .errors import RealtimeError
+from .identity import ANONYMOUS, Identity
+from .nodes.node import Node, place
+from .protocol.codes import ErrorCode
+from .runtime.database import DatabaseThread
+from .runtime.hooks import HookRunner
+from .services import HANDLERS
+from .settings import get_config
 
-__all__ = ["Captured", "capture_publications"]
+__all__ = ["Captured", "Closed", "FakeConnection", "RealtimeClient", "capture_publications"]
+
+_TIMEOUT_S = 5.0
+
+_Value = TypeVar("_Value")
+_Arguments = TypeVarTuple("_Arguments")
 
 
-class Captured(Sequence[Publication]):
-    """The publications of a ``with`` block, in the order in which they were published.
+class FakeConnection:
+    """A connection for calling hooks: ``channel.can_subscribe(FakeConnection(user))``.
 
-    A publication that waits for a commit appears when the code has left its transaction, although
-    the transaction around a ``TestCase`` never commits. It does not appear if the transaction or a
-    savepoint was rolled back.
+    Args:
+        user: by default an anonymous visitor.
+        scope: what the hook reads of the ASGI scope.
+        client_address: the client's.
     """
 
-    def __init__(self) -> None:
-        self._entries: list[_Entry] = []
-        self._frozen: list[Publication] | None = None
-
-    def record(self, publications: list[Publication], using: str | None) -> None:
-        """Keep publications.
-
-        Args:
-            publications: the publications of one call.
-            using: the database alias, or None if they wait for no commit.
-        """
-        entry = _Entry(publications, using)
-        self._entries.append(entry)
-        if using is not None:
-            transaction.on_commit(entry.mark, using=using)
-
-    def freeze(self) -> None:
-        """Keep the present list: the block has ended."""
-        self._frozen = self._visible()
-
-    def _visible(self) -> list[Publication]:
-        if self._frozen is not None:
-            return self._frozen
-        found: list[Publication] = []
-        for entry in self._entries:
-            if entry.is_out():
-                found += entry.publications
-        return found
-
-    @overload
-    def __getitem__(self, index: int) -> Publication: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Publication]: ...
-    def __getitem__(self, index: int | slice) -> Publication | list[Publication]:
-        return self._visible()[index]
-
-    def __len__(self) -> int:
-        return len(self._visible())
-
-    def __iter__(self) -> Iterator[Publication]:
-        return iter(self._visible())
-
-    def __repr__(self) -> str:
-        return f"<Captured {self._visible()!r}>"
-
-    def to(self, channel: str) -> list[Publication]:
-        """Return the publications to one channel."""
-        return [publication for publication in self._visible() if publication.channel == channel]
+    def __init__(
+        self,
+        user: Any = None,
+        *,
+        scope: Mapping[str, Any] | None = None,
+        client_address: str | None = "127.0.0.1",
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.user = anonymous_user() if user is None else user
+        self.user_id = None if self.user.pk is None else str(self.user.pk)
+        self.identity = (
+            ANONYMOUS if self.user_id is None else Identity(user_id=self.user_id, method="session")
+        )
+        self.scope: Mapping[str, Any] = {"type": "websocket", **(scope or {}), "user": self.user}
+        self.transport = "websocket"
+        self.client_address = client_address
 
 
-class _Entry:
-    """The publications of one call, and the commit that they wait for."""
+class Closed(AssertionError):
+    """The server has closed the connection.
 
-    __slots__ = ("committed", "mark", "publications", "using")
+    Args:
+        code: the close code, such as 4401.
+        reason: what the client was told.
+    """
 
-    def __init__(self, publications: list[Publication], using: str | None) -> None:
-        self.publications = publications
-        self.using = using
-        self.committed = using is None
-        self.mark = functools.partial(_Entry._commit, self)
-
-    def _commit(self) -> None:
-        self.committed = True
-
-    def is_out(self) -> bool:
-        """Whether it was sent, or would be sent without the transaction around a test."""
-        if self.committed:
-            return True
-        assert self.using is not None
-        connection = connections[self.using]
-        if any(not _of_testcase(block) for block in connection.atomic_blocks):
-            return False
-        return any(entry[1] is self.mark for entry in connection.run_on_commit)
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(f"the connection was closed with {code} ({reason or 'no reason'})")
 
 
-def _of_testcase(block: Any) -> bool:
-    return bool(getattr(block, "_from_testcase", False))  # Django's own mark, as for durable=True
+class RealtimeClient:
+    """A client of the site's channels in the test's own process, for synchronous tests.
 
-
-class _Captures:
-    """The active captures; the innermost takes all publications of the process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._stack: list[Captured] = []
-
-    def current(self) -> Captured | None:
-        return self._stack[-1] if self._stack else None
-
-    def push(self, captured: Captured) -> None:
-        with self._lock:
-            self._stack.append(captured)
-
-    def pop(self, captured: Captured) -> None:
-        with self._lock:
-            self._stack.remove(captured)
-
-
-captures = _Captures()
-
-
-@contextmanager
-def capture_publications() -> Iterator[Captured]:
-    """Capture what is published in the block, instead of sending it.
-
-    Works in a plain ``TestCase``, although its transaction never commits: a publication that waits
-    for a commit is captured when the code has left its own ``atomic()`` blocks, unless they were
-    rolled back.
+    Use it in a ``with`` block, which connects and, at its end, closes the connection and stops what
+    the first client started. No server, channel layer or Redis is used. Code of the test
+    that publishes reaches it, also within the transaction of a ``TestCase``, once it has left its
+    own ``atomic()`` blocks.
 
     Example::
 
-        with capture_publications() as published:
-            self.client.post("/orders/42/pay/")
-        self.assertEqual(published[0].channel, "orders/42")
-        self.assertEqual(published[0].payload, {"status": "paid"})
+        with RealtimeClient(user) as client:
+            client.subscribe("orders/42")
+            order.pay()
+            self.assertEqual(client.receive()["payload"], {"status": "paid"})
+
+    Args:
+        user: who is connected, as by a login session; None connects without a user.
+        cookies: of the handshake, such as ``self.client.cookies``.
+        headers: of the handshake, such as ``{"Authorization": "Bearer …"}``.
+        timeout: seconds to wait for an answer.
     """
-    captured = Captured()
-    captures.push(captured)
-    try:
-        yield captured
-    finally:
-        captured.freeze()
-        captures.pop(captured)
+
+    def __init__(
+        self,
+        user: Any = None,
+        *,
+        cookies: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = _TIMEOUT_S,
+    ) -> None:
+        fields = dict(headers or {})
+        if cookies:
+            pairs = [(name, getattr(each, "value", each)) for name, each in cookies.items()]
+            fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in pairs)
+        self._scope: dict[str, Any] = {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "ws",
+            "path": "/" + get_config().websocket_path,
+            "root_path": "",
+            "query_string": b"",
+            "headers": [
+                (b"host", b"testserver"),
+                *((name.lower().encode(), value.encode()) for name, value in fields.items()),
+            ],
+            "client": ("127.0.0.1", 50_000),
+            "server": ("testserver", 80),
+            "subprotocols": ["realtime.v1.json"],
+            "extensions": {},
+        }
+        if user is not None:
+            self._scope["user"] = user
+        self._timeout = timeout
+        self._messages: deque[dict[str, Any]] = deque()
+        self._numbers = 0
+
+    def __enter__(self) -> RealtimeClient:
+        self._site = _enter_site()
+        try:
+            self._inbound, self._outbound, self._task = self._site.run(self._open(), self._timeout)
+            self.welcome: dict[str, Any] = self._next("welcome")["payload"]
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            if hasattr(self, "_task"):
+                self._site.run(self._leave(), self._timeout)
+        finally:
+            _leave_site(self._site)
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def subscribe(self, channel: str, parameters: Any = None) -> dict[str, Any]:
+        """Subscribe to a channel.
+
+        Returns:
+            the payload of ``subscribed``.
+
+        Raises:
+            RealtimeError: it is refused; ``code`` and ``reason`` are those that the client gets.
+        """
+        payload = {} if parameters is None else {"payload": parameters}
+        found: dict[str, Any] = self._request({"type": "subscribe", "channel": channel, **payload})
+        return found
+
+    def unsubscribe(self, channel: str) -> dict[str, Any]:
+        """End a subscription."""
+        found: dict[str, Any] = self._request({"type": "unsubscribe", "channel": channel})
+        return found
+
+    def publish(self, channel: str, payload: Any, *, event: str | None = None) -> dict[str, Any]:
+        """Publish as a client. Raises as ``subscribe``."""
+        message = {"type": "publish", "channel": channel, "payload": payload}
+        named = message if event is None else {**message, "event": event}
+        found: dict[str, Any] = self._request(named)
+        return found
+
+    def call(self, channel: str, method: str, payload: Any = None) -> Any:
+        """Call a method of the channel and return its result. Raises as ``subscribe``."""
+        message = {"type": "call", "channel": channel, "method": method, "payload": payload}
+        return self._request(message)
+
+    # -- what arrives ------------------------------------------------------------------------------
+
+    def receive(self) -> dict[str, Any]:
+        """Return the next message that is no answer: a publication, ``unsubscribed`` and so on.
+
+        Raises:
+            Closed: the connection was closed instead.
+            AssertionError: nothing came in time.
+        """
+        self._site.deliver(self._timeout)
+        return self._messages.popleft() if self._messages else self._read()
+
+    def received(self) -> list[dict[str, Any]]:
+        """Return all messages that have arrived by now and were not received yet."""
+        self._site.deliver(self._timeout)
+        self._request({"type": "ping"})
+        found = list(self._messages)
+        self._messages.clear()
+        return found
+
+    def wait_closed(self) -> int:
+        """Wait until the server closes the connection, and return the close code."""
+        self._site.deliver(self._timeout)
+        try:
+            while True:
+                self._messages.append(self._read())
+        except Closed as closed:
+            return closed.code
+
+    # -- the wire ----------------------------------------------------------------------------------
+
+    def _request(self, message: dict[str, Any]) -> Any:
+        self._site.deliver(self._timeout)
+        self._numbers += 1
+        text = json.dumps({**message, "id": self._numbers})
+        self._site.post(self._inbound, {"type": "websocket.receive", "text": text})
+        while True:
+            answer = self._read()
+            if answer.get("id") != self._numbers:
+                self._messages.append(answer)
+            elif answer["type"] == "error":
+                error = answer["payload"]
+                raise RealtimeError(error["reason"], code=ErrorCode(error["code"]))
+            else:
+                return answer.get("payload")
+
+    def _next(self, kind: str) -> dict[str, Any]:
+        while True:
+            message = self._read()
+            if message["type"] == kind:
+                return message
+            self._messages.append(message)
+
+    def _read(self) -> dict[str, Any]:
+        while True:
+            if self._batch:
+                return self._batch.popleft()
+            event = self._site.run(self._event(), self._timeout)
+            if event["type"] == "websocket.send":
+                decoded = msgspec.json.decode(event["text"])
+                self._batch.extend(decoded if isinstance(decoded, list) else [decoded])
+            elif event["type"] == "websocket.close":
+                self._closed = Closed(event.get("code", 1000), event.get("reason", ""))
+                raise self._closed
+
+    _batch: deque[dict[str, Any]]
+    _closed: Closed | None = None
+
+    # -- on the site's loop ------------------------------------------------------------------------
+
+    async def _open(self) -> tuple[asyncio.Queue[Any], asyncio.Queue[Any], asyncio.Task[None]]:
+        self._batch = deque()
+        inbound: asyncio.Queue[Any] = asyncio.Queue()
+        outbound: asyncio.Queue[Any] = asyncio.Queue()
+        inbound.put_nowait({"type": "websocket.connect"})
+        serve = RealtimeConsumer.as_asgi()(self._scope, inbound.get, outbound.put)
+        return inbound, outbound, asyncio.ensure_future(serve)
+
+    async def _event(self) -> dict[str, Any]:
+        if self._closed is not None:
+            raise self._closed
+        getter = asyncio.ensure_future(self._outbound.get())
+        try:
+            await asyncio.wait([getter, self._task], return_when=asyncio.FIRST_COMPLETED)
+            if getter.done():
+                event: dict[str, Any] = getter.result()
+                return event
+        finally:
+            getter.cancel()
+        self._task.result()
+        raise AssertionError("the server has ended the connection without a close")
+
+    async def _leave(self) -> None:
+        self._inbound.put_nowait({"type": "websocket.disconnect", "code": 1001})
+        await asyncio.wait([self._task])
+
+
+# -- the site, in the test's process ---------------------------------------------------------------
+
+
+class _Site:
+    """A node on a loop in a thread of its own; what blocks runs in the thread that waits for it."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="realtime-test")
+        self._captured = Captured()
+        self.clients = 0
+
+    def start(self) -> None:
+        self._thread.start()
+        self._node = self.run(self._make(get_config()), _TIMEOUT_S)
+        captures.push(self._captured)
+
+    def stop(self) -> None:
+        captures.pop(self._captured)
+        try:
+            self.run(self._stop(), _TIMEOUT_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _stop(self) -> None:
+        await self._node.stop()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    async def _make(self, config: Config) -> Node:
+        # Its own layer: the tests of a site must not reach other processes, nor need a Redis.
+        services = (Revocations, Blocks, AccessLimits)
+        node = Node(config, InMemoryChannelLayer(), services=services, handlers=HANDLERS)
+        caller = _Caller(self._work)
+        node.hooks = _CallersHooks(caller, config)
+        node.authentication = _CallersHooks(caller, config)
+        node.database = _CallersDatabase(caller)
+        node.background = _CallersDatabase(caller)
+        place(node)
+        return node
+
+    def run(self, coroutine: Coroutine[Any, Any, _Value], timeout: float) -> _Value:
+        """Wait for a coroutine on the loop, and meanwhile do the work that blocks, here."""
+        future = contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
+        future.add_done_callback(lambda _: self._work.put(None))
+        deadline = time.monotonic() + timeout
+        while not future.done():
+            try:
+                work = self._work.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                future.cancel()
+                raise AssertionError(f"nothing came within {timeout:g} seconds") from None
+            if work is not None:
+                work()
+        return future.result()
+
+    def post(self, inbound: asyncio.Queue[Any], event: dict[str, Any]) -> None:
+        """Hand an event of the client to the server."""
+        self._loop.call_soon_threadsafe(inbound.put_nowait, event)
+
+    def deliver(self, timeout: float) -> None:
+        """Deliver what the test has published since the last time, unless it was rolled back."""
+        publications = self._captured.take()
+        if publications:
+            self.run(self._deliver(publications), timeout)
+
+    async def _deliver(self, publications: list[Any]) -> None:
+        for publication in publications:
+            self._node.receive(publication)
+
+
+class _Caller(concurrent.futures.Executor):
+    """Hands work to the thread that waits: the test's, whose transaction it must see."""
+
+    def __init__(self, work: queue.SimpleQueue[Callable[[], object] | None]) -> None:
+        self._work = work
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._work.put(work)
+        return future
+
+
+class _CallersHooks(HookRunner):
+    """Runs hooks in the test's thread, and the ORM of ``async`` hooks too."""
+
+    def __init__(self, caller: _Caller, config: Config) -> None:
+        super().__init__(
+            threads=0, timeout=config.hook_timeout, max_concurrent=config.max_concurrent_hooks
+        )
+        self._caller = caller
+
+    async def _run_sync(self, hook: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._caller, hook, *args)
+
+    async def _run_async(self, hook: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        async with ThreadSensitiveContext() as context:
+            SyncToAsync.context_to_thread_executor[context] = self._caller
+            try:
+                return await hook(*args)
+            finally:
+                SyncToAsync.context_to_thread_executor.pop(context, None)
+
+
+class _CallersDatabase(DatabaseThread):
+    """Does the node's database work in the test's thread, and closes no connection."""
+
+    def __init__(self, caller: _Caller) -> None:
+        super().__init__(own_thread=False)
+        self._caller = caller
+
+    async def run(self, work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
+        return await asyncio.get_running_loop().run_in_executor(self._caller, work, *arguments)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+_site: _Site | None = None
+
+
+def _enter_site() -> _Site:
+    global _site
+    if _site is None:
+        site = _Site()
+        site.start()
+        _site = site
+    _site.clients += 1
+    return _site
+
+
+def _leave_site(site: _Site) -> None:
+    global _site
+    site.clients -= 1
+    if site.clients == 0:
+        _site = None
+        site.stop()

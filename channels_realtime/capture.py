@@ -1,0 +1,156 @@
+"""Captures publications instead of sending them; ``testing`` is the public module."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, overload
+
+from django.db import connections, transaction
+
+from .protocol.messages import Publication
+
+
+class Captured(Sequence[Publication]):
+    """The publications of a ``with`` block, in the order in which they were published.
+
+    A publication that waits for a commit appears when the code has left its transaction, although
+    the transaction around a ``TestCase`` never commits. It does not appear if the transaction or a
+    savepoint was rolled back.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+        self._frozen: list[Publication] | None = None
+
+    def record(self, publications: list[Publication], using: str | None) -> None:
+        """Keep publications.
+
+        Args:
+            publications: the publications of one call.
+            using: the database alias, or None if they wait for no commit.
+        """
+        entry = _Entry(publications, using)
+        self._entries.append(entry)
+        if using is not None:
+            transaction.on_commit(entry.mark, using=using)
+
+    def take(self) -> list[Publication]:
+        """Return the publications that are out and were not taken before."""
+        found: list[Publication] = []
+        for entry in self._entries:
+            if not entry.taken and entry.is_out():
+                entry.taken = True
+                found += entry.publications
+        return found
+
+    def freeze(self) -> None:
+        """Keep the present list: the block has ended."""
+        self._frozen = self._visible()
+
+    def _visible(self) -> list[Publication]:
+        if self._frozen is not None:
+            return self._frozen
+        found: list[Publication] = []
+        for entry in self._entries:
+            if entry.is_out():
+                found += entry.publications
+        return found
+
+    @overload
+    def __getitem__(self, index: int) -> Publication: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Publication]: ...
+    def __getitem__(self, index: int | slice) -> Publication | list[Publication]:
+        return self._visible()[index]
+
+    def __len__(self) -> int:
+        return len(self._visible())
+
+    def __iter__(self) -> Iterator[Publication]:
+        return iter(self._visible())
+
+    def __repr__(self) -> str:
+        return f"<Captured {self._visible()!r}>"
+
+    def to(self, channel: str) -> list[Publication]:
+        """Return the publications to one channel."""
+        return [publication for publication in self._visible() if publication.channel == channel]
+
+
+class _Entry:
+    """The publications of one call, and the commit that they wait for."""
+
+    __slots__ = ("committed", "mark", "publications", "taken", "using")
+
+    def __init__(self, publications: list[Publication], using: str | None) -> None:
+        self.publications = publications
+        self.using = using
+        self.committed = using is None
+        self.taken = False
+        self.mark = functools.partial(_Entry._commit, self)
+
+    def _commit(self) -> None:
+        self.committed = True
+
+    def is_out(self) -> bool:
+        """Whether it was sent, or would be sent without the transaction around a test."""
+        if self.committed:
+            return True
+        assert self.using is not None
+        connection = connections[self.using]
+        if any(not _of_testcase(block) for block in connection.atomic_blocks):
+            return False
+        return any(entry[1] is self.mark for entry in connection.run_on_commit)
+
+
+def _of_testcase(block: Any) -> bool:
+    return bool(getattr(block, "_from_testcase", False))  # Django's own mark, as for durable=True
+
+
+class _Captures:
+    """The active captures; the innermost takes all publications of the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stack: list[Captured] = []
+
+    def current(self) -> Captured | None:
+        return self._stack[-1] if self._stack else None
+
+    def push(self, captured: Captured) -> None:
+        with self._lock:
+            self._stack.append(captured)
+
+    def pop(self, captured: Captured) -> None:
+        with self._lock:
+            self._stack.remove(captured)
+
+
+captures = _Captures()
+
+
+@contextmanager
+def capture_publications() -> Iterator[Captured]:
+    """Capture what is published in the block, instead of sending it.
+
+    Works in a plain ``TestCase``, although its transaction never commits: a publication that waits
+    for a commit is captured when the code has left its own ``atomic()`` blocks, unless they were
+    rolled back.
+
+    Example::
+
+        with capture_publications() as published:
+            self.client.post("/orders/42/pay/")
+        self.assertEqual(published[0].channel, "orders/42")
+        self.assertEqual(published[0].payload, {"status": "paid"})
+    """
+    captured = Captured()
+    captures.push(captured)
+    try:
+        yield captured
+    finally:
+        captured.freeze()
+        captures.pop(captured)
