@@ -53,6 +53,19 @@ class Outcome:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BroadcastReport:
+    """What became of a notice to many.
+
+    Args:
+        sent: connections that it was sent to.
+        silent: ids of nodes that did not answer: theirs may have it or not.
+    """
+
+    sent: int
+    silent: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelReport:
     """One live channel.
 
@@ -188,6 +201,18 @@ def send_notice(ids: Iterable[str], payload: Any) -> Outcome:
         BadPayload: the payload cannot be encoded.
     """
     return _act(ids, "notice", {"payload": normalise_payload(payload)})
+
+
+def broadcast_notice(payload: Any, *, channel: str | None = None) -> BroadcastReport:
+    """Send a message from staff to every connection, or to those on a channel.
+
+    Raises:
+        BadPayload: the payload cannot be encoded.
+        Unavailable: the channel layer cannot be reached.
+    """
+    arguments = {"payload": normalise_payload(payload), "channel": channel}
+    found = request("broadcast_notice", arguments, _alive(), wait=WAIT_S)
+    return BroadcastReport(sent=sum(found.by_node.values()), silent=tuple(sorted(found.silent)))
 
 
 def unsubscribe(ids: Iterable[str], channel: str) -> Outcome:

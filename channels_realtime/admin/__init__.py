@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from ..models import BlockRecord, ConnectionRecord, NodeRecord, SampleRecord, SubscriptionRecord
+from ..models import (
+    BlockRecord,
+    ConnectionRecord,
+    EndedConnectionRecord,
+    NodeRecord,
+    SampleRecord,
+    SubscriptionRecord,
+)
 from .blocks import BlockRecordAdmin
 from .channels import ChannelsAdmin
 from .connections import ConnectionAdmin
+from .ended import EndedConnectionAdmin
 from .nodes import NodesAdmin
 from .overview import OverviewAdmin
 
@@ -19,6 +27,7 @@ from .overview import OverviewAdmin
 def register(site: admin.AdminSite) -> None:
     """Add the pages to an admin site."""
     site.register(ConnectionRecord, ConnectionAdmin)
+    site.register(EndedConnectionRecord, EndedConnectionAdmin)
     site.register(SubscriptionRecord, ChannelsAdmin)
     site.register(NodeRecord, NodesAdmin)
     site.register(SampleRecord, OverviewAdmin)

@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.http import urlencode
 
-from .permissions import APP, SEE, may
+from .permissions import ACT, APP, SEE, may
 from .refresh import is_refresh
 
 if TYPE_CHECKING:
@@ -104,6 +104,16 @@ class ReadOnlyAdmin(_ModelAdmin):
         except NoReverseMatch:  # a site's own admin site need not register every model
             return ""
         return f"{url}?{urlencode(filters)}" if may(request, SEE) else ""
+
+    def notice_url(self, request: HttpRequest, channel: str = "") -> str:
+        """The URL of the form of a notice to a channel, or to everybody; empty where not allowed."""
+        if not may(request, *ACT):
+            return ""
+        try:
+            url = self._reverse(f"{APP}_connectionrecord_notice")
+        except NoReverseMatch:
+            return ""
+        return f"{url}?{urlencode({'channel': channel})}" if channel else url
 
     def _reverse(self, name: str, *arguments: str) -> str:
         return reverse(

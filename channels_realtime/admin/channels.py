@@ -23,6 +23,7 @@ from .answers import label, labels_of, silence
 from .base import READ_AND_POST, Link, PageAdmin, page
 from .display import clock_time, visible
 from .forms import PublishForm
+from .links import PageLinks
 from .log import log_change
 from .permissions import may
 from .queries import alive_nodes
@@ -40,16 +41,20 @@ class ChannelRow:
     """One live channel, as the page shows it.
 
     Args:
+        owner: the name of the user whose own channel it is; empty where it is none, or not known.
         by_node: the subscribers of each node, by its host and process.
         connections_url: the list of its connections; empty where the user may not see it.
+        notice_url: the form of a notice; empty where the user may not act on connections.
         publish_url: the form of a test message; empty where the user may not publish.
     """
 
     name: str
+    owner: str
     subscribers: int
     by_node: list[tuple[str, int]]
     rate: float
     connections_url: str
+    notice_url: str
     publish_url: str
 
 
@@ -74,7 +79,12 @@ class ChannelsAdmin(PageAdmin):
         except Unavailable as error:
             unavailable = error.reason
         publish_url = self.url("publish") if may(request, PUBLISH) else ""
-        rows = [self._row(request, channel, labels, publish_url) for channel in report.channels]
+        links = PageLinks(self.admin_site, request)
+        owners = links.owners(channel.name for channel in report.channels)
+        rows = [
+            self._row(request, channel, labels, publish_url, owners.get(channel.name, ""))
+            for channel in report.channels
+        ]
         context = {
             "title": _("Channels"),
             "crumbs": [Link(label=_("Channels"))],
@@ -90,6 +100,7 @@ class ChannelsAdmin(PageAdmin):
             # Several nodes may have the same channels among those that they did not name.
             "total_is_exact": not report.silent and (len(labels) == 1 or report.total <= len(rows)),
             "publish_url": publish_url,
+            "notice_url": self.notice_url(request),
             **silence(labels, report.silent, unavailable=unavailable),
         }
         return self.render(request, "channels", context)
@@ -100,14 +111,17 @@ class ChannelsAdmin(PageAdmin):
         channel: operations.ChannelReport,
         labels: Mapping[str, str],
         publish_url: str,
+        owner: str,
     ) -> ChannelRow:
         by_node = [(label(labels, node_id), count) for node_id, count in channel.by_node.items()]
         return ChannelRow(
             name=visible(channel.name),
+            owner=owner,
             subscribers=channel.subscribers,
             by_node=sorted(by_node, key=lambda entry: (-entry[1], entry[0])),
             rate=channel.rate,
             connections_url=self.connections_url(request, channel=channel.name),
+            notice_url=self.notice_url(request, channel.name),
             publish_url=publish_url and f"{publish_url}?{urlencode({'channel': channel.name})}",
         )
 

@@ -23,7 +23,7 @@ from ..models import ConnectionRecord
 from .action_views import ActionPages, menu_action
 from .actions import ACTIONS
 from .detail import DetailPages, authenticated
-from .display import browser, class_name, health, text, when
+from .display import browser, cell, class_name, health, text, when
 from .filters import (
     AdminPagesFilter,
     ChannelFilter,
@@ -37,7 +37,9 @@ from .filters import (
     UserFilter,
     wants_all_columns,
 )
+from .groups import GROUPINGS, GroupPages
 from .links import PageLinks
+from .notices import NoticePages
 from .queries import LastPage, alive_only, search
 from .refresh import is_refresh, live_list, registry_notice
 from .traces import TracePages
@@ -82,7 +84,7 @@ class ConnectionList(ChangeList):
         self.page_num = self.paginator.page(self.page_num).number
 
 
-class ConnectionAdmin(DetailPages, ActionPages, TracePages):
+class ConnectionAdmin(DetailPages, ActionPages, TracePages, NoticePages, GroupPages):
     """The live connections."""
 
     list_display = FEW_COLUMNS
@@ -141,6 +143,11 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
             "title": _("Connections"),
             "live": live_list(),
             "registry_notice": registry_notice(),
+            "groupings": [
+                (grouping.head, self.url("groups", by)) for by, grouping in GROUPINGS.items()
+            ],
+            "export_url": self.url("export"),
+            "notice_url": self.notice_url(request),
             **({"messages": ()} if is_refresh(request) else {}),
             **(extra_context or {}),
         }
@@ -165,22 +172,22 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
     @admin.display(description=gettext_lazy("channels"), ordering="channels")
     def shown_channels(self, connection: ConnectionRecord) -> SafeString:
         """The number of subscriptions."""
-        return _cell(_("Channels"), connection.channels)
+        return cell(_("Channels"), connection.channels)
 
     @admin.display(description=gettext_lazy("address"), ordering="address")
     def shown_address(self, connection: ConnectionRecord) -> SafeString:
         """Where the client is."""
-        return _cell(_("Address"), text(connection.address))
+        return cell(_("Address"), text(connection.address))
 
     @admin.display(description=gettext_lazy("connected"), ordering="connected_at")
     def shown_since(self, connection: ConnectionRecord) -> SafeString:
         """When it connected."""
-        return _cell(_("Connected"), when(connection.connected_at))
+        return cell(_("Connected"), when(connection.connected_at))
 
     @admin.display(description=gettext_lazy("last seen"), ordering="seen_at")
     def shown_seen(self, connection: ConnectionRecord) -> SafeString:
         """When the client was last heard from, to the minute."""
-        return _cell(_("Last seen"), when(connection.seen_at))
+        return cell(_("Last seen"), when(connection.seen_at))
 
     @admin.display(description=gettext_lazy("health"), ordering="health")
     def shown_health(self, connection: Any) -> SafeString:
@@ -188,49 +195,44 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages):
         links: PageLinks = connection.links
         node = links.nodes.get(connection.node_id)
         moving = node is not None and node.draining
-        return _cell(_("Health"), health(connection.health, moving=moving))
+        return cell(_("Health"), health(connection.health, moving=moving))
 
     @admin.display(description=gettext_lazy("path"), ordering="path")
     def shown_path(self, connection: ConnectionRecord) -> SafeString:
         """The path of the handshake."""
-        return _cell(_("Path"), text(connection.path, limit=40))
+        return cell(_("Path"), text(connection.path, limit=40))
 
     @admin.display(description=gettext_lazy("consumer"), ordering="consumer")
     def shown_consumer(self, connection: ConnectionRecord) -> SafeString:
         """The class of the site's own consumer."""
-        return _cell(_("Consumer"), class_name(connection.consumer))
+        return cell(_("Consumer"), class_name(connection.consumer))
 
     @admin.display(description=gettext_lazy("server"), ordering="node_id")
     def shown_server(self, connection: Any) -> SafeString:
         """The host and process of the node."""
         links: PageLinks = connection.links
-        return _cell(_("Server"), links.server(links.nodes.get(connection.node_id)))
+        return cell(_("Server"), links.server(links.nodes.get(connection.node_id)))
 
     @admin.display(description=gettext_lazy("origin"), ordering="origin")
     def shown_origin(self, connection: ConnectionRecord) -> SafeString:
         """The origin of the page."""
-        return _cell(_("Origin"), text(connection.origin, limit=40))
+        return cell(_("Origin"), text(connection.origin, limit=40))
 
     @admin.display(description=gettext_lazy("browser"), ordering="user_agent")
     def shown_browser(self, connection: ConnectionRecord) -> SafeString:
         """The browser in words, with the user agent as the title."""
-        return _cell(_("Browser"), browser(connection.user_agent))
+        return cell(_("Browser"), browser(connection.user_agent))
 
     @admin.display(description=gettext_lazy("client id"), ordering="client_id")
     def shown_client_id(self, connection: ConnectionRecord) -> SafeString:
         """The id that the client sent."""
-        return _cell(_("Client id"), text(connection.client_id, limit=24))
+        return cell(_("Client id"), text(connection.client_id, limit=24))
 
     @admin.display(description=gettext_lazy("authenticated by"), ordering="auth_method")
     def shown_method(self, connection: ConnectionRecord) -> SafeString:
         """How the connection was authenticated, and when that expires."""
         shown = authenticated(connection.auth_method, connection.auth_expires_at)
-        return _cell(_("Authenticated by"), shown)
-
-
-def _cell(label: str, value: object) -> SafeString:
-    """A value, with a label that only a narrow window shows: there a row is no row of a table."""
-    return format_html('<span class="realtime-cell" data-label="{}">{}</span>', label, value)
+        return cell(_("Authenticated by"), shown)
 
 
 def _is_quoted(term: str) -> bool:

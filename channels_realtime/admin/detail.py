@@ -25,12 +25,18 @@ from django.utils.translation import ngettext
 
 from .. import operations
 from ..errors import Unavailable
-from ..models import ConnectionRecord, NodeRecord, SubscriptionRecord
+from ..models import (
+    ConnectionRecord,
+    EndedConnectionRecord,
+    NodeRecord,
+    SubscriptionRecord,
+)
 from ..protocol.names import is_name
 from .actions import ACTIONS
 from .base import Link, page
 from .connection_pages import ConnectionPages, is_id, recorded
 from .display import (
+    browser,
     browser_words,
     expiry,
     from_epoch,
@@ -48,6 +54,7 @@ from .links import PageLinks
 from .log import name_of
 from .permissions import SEE, TRACE, may
 from .queries import alive_nodes
+from .reasons import reason
 from .refresh import live_detail
 
 ENTRIES = 200
@@ -63,12 +70,14 @@ class Subscription:
 
     Args:
         channel: its name.
+        owner: the name of the user whose own channel it is; else empty.
         paused: whether the client paused it.
         selections: how many selections of the channel it holds.
         unsubscribe_url: of the confirmation page; empty where the user may not act.
     """
 
     channel: SafeString
+    owner: str
     paused: bool
     selections: int
     unsubscribe_url: str
@@ -102,13 +111,14 @@ class DetailPages(ConnectionPages):
             found, answered = _as_recorded(record), False
         if found is None:
             return self._gone(request, connection_id)
+        links = PageLinks(self.admin_site, request)
         context = {
             "title": _("Connection"),
             "subtitle": connection_id,
             "answered": answered,
-            "facts": _facts(found, PageLinks(self.admin_site, request), node),
+            "facts": _facts(found, links, node),
             "traffic": _traffic(found) if answered else [],
-            "subscriptions": self._subscriptions(request, found),
+            "subscriptions": self._subscriptions(request, found, links),
             "left_out": max(0, found["subscriptions_total"] - len(found["subscriptions"])),
             "headers": [
                 (text(name, limit=100), _header(value)) for name, value in found["headers"]
@@ -157,12 +167,33 @@ class DetailPages(ConnectionPages):
             "title": _("No response") if silent else _("Connection not found"),
             "silent": silent,
             "name": visible(connection_id[:80]),
+            "ended": self._ended(request, connection_id),
             "list_url": self.list_url(),
             "history_url": self.url("history", connection_id) if is_id(connection_id) else "",
             "crumbs": [self.list_crumb(), Link(label=visible(connection_id[:40]))],
         }
         status = 503 if silent else 404
         return self.render(request, "connectionrecord/gone", context, status=status)
+
+    def _ended(self, request: HttpRequest, connection_id: str) -> list[tuple[str, Any]]:
+        """What is kept of the connection's end; nothing where that is not known, or not to be seen."""
+        if not may(request, "view_endedconnectionrecord") or not is_id(connection_id):
+            return []
+        kept = EndedConnectionRecord._default_manager.filter(connection_id=connection_id)
+        ended = kept.order_by("-pk").first()
+        if ended is None:
+            return []
+        links = PageLinks(self.admin_site, request)
+        return [
+            (_("User"), links.user(ended.user_pk, ended.user_label)),
+            (_("Reason"), reason(ended)),
+            (_("Ended"), when(ended.ended_at)),
+            (_("Connected"), when(ended.connected_at)),
+            (_("Address"), text(ended.address)),
+            (_("Path"), text(ended.path)),
+            (_("Browser"), browser(ended.user_agent)),
+            (_("Server"), text(ended.server)),
+        ]
 
     def _buttons(self, request: HttpRequest, connection_id: str) -> list[Link]:
         query = "?" + urlencode({"connection": connection_id})
@@ -179,7 +210,9 @@ class DetailPages(ConnectionPages):
             buttons.append(Link(label=_("Trace"), url=self.url("trace", connection_id)))
         return buttons
 
-    def _subscriptions(self, request: HttpRequest, found: Mapping[str, Any]) -> list[Subscription]:
+    def _subscriptions(
+        self, request: HttpRequest, found: Mapping[str, Any], links: PageLinks
+    ) -> list[Subscription]:
         action = ACTIONS["unsubscribe"]
         may_act = action.may(request)
         base = self.url("act", action.name)
@@ -189,9 +222,11 @@ class DetailPages(ConnectionPages):
                 return ""
             return f"{base}?{urlencode({'connection': found['id'], 'channel': channel})}"
 
+        owners = links.owners(entry["channel"] for entry in found["subscriptions"])
         return [
             Subscription(
                 channel=whole_text(entry["channel"]),
+                owner=owners.get(entry["channel"], ""),
                 paused=bool(entry["paused"]),
                 selections=entry["selections"],
                 unsubscribe_url=url(entry["channel"]),
@@ -219,7 +254,7 @@ def _facts(
 ) -> list[tuple[str, Any]]:
     auth = found["auth"]
     user_agent = found["user_agent"] or ""
-    browser = browser_words(user_agent)
+    words = browser_words(user_agent)
     expires_at = from_epoch(auth["expires_at"])
     facts: list[tuple[str, Any]] = [
         (_("User"), links.user(found["user_id"] or "", found["user"] or "")),
@@ -233,7 +268,7 @@ def _facts(
         (_("Consumer"), whole_text(found.get("consumer"))),
         (_("Server"), links.server(node)),
         (_("Origin"), whole_text(found["origin"])),
-        (_("Browser"), text(browser) if browser != user_agent else nothing()),
+        (_("Browser"), text(words) if words != user_agent else nothing()),
         (_("User agent"), whole_text(user_agent)),
         (_("Client id"), whole_text(found["client_id"])),
         (_("Connected"), when(from_epoch(found["connected_at"]))),

@@ -100,6 +100,11 @@ def whole_text(value: object, *, limit: int = LONG) -> SafeString:
     )
 
 
+def cell(label: str, value: object) -> SafeString:
+    """A value with a label that only a narrow window shows, where a row is no row of a table."""
+    return format_html('<span class="realtime-cell" data-label="{}">{}</span>', label, value)
+
+
 def nothing() -> SafeString:
     """In place of a missing value."""
     return format_html(
@@ -216,6 +221,19 @@ def expiry(moment: datetime.datetime) -> SafeString:
     seconds = _seconds_until(moment)
     words = _("expires %(when)s") if seconds > 0 else _("expired %(when)s")
     return _time(moment, words % {"when": _about(seconds)})
+
+
+def about(length: datetime.timedelta) -> str:
+    """A length of time in words, rounded down."""
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 60:
+        return _("%d s") % seconds
+    if seconds < 3_600:
+        return _("%d min") % (seconds // 60)
+    if seconds < 86_400:
+        return _("%d h") % (seconds // 3_600)
+    days = seconds // 86_400
+    return ngettext("%(days)d day", "%(days)d days", days) % {"days": days}
 
 
 def _time(moment: datetime.datetime, words: str) -> SafeString:

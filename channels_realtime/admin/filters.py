@@ -154,6 +154,7 @@ class SinceFilter(SimpleListFilter):
 
     title = gettext_lazy("connect time")
     parameter_name = "since"
+    field = "connected_at"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
@@ -166,9 +167,10 @@ class SinceFilter(SimpleListFilter):
     ) -> QuerySet[ConnectionRecord] | None:
         asked = self.value()
         if asked in SINCE:
-            return queryset.filter(connected_at__gte=timezone.now() - SINCE[asked][1])
+            begin = timezone.now() - SINCE[asked][1]
+            return queryset.filter(**{f"{self.field}__gte": begin})
         if asked == OLDER:
-            return queryset.filter(connected_at__lt=timezone.now() - SINCE["1d"][1])
+            return queryset.filter(**{f"{self.field}__lt": timezone.now() - SINCE["1d"][1]})
         return None
 
 

@@ -90,6 +90,15 @@ class NoticeForm(ActionForm):
     )
 
 
+class BroadcastForm(NoticeForm):
+    """The text of a notice to many, which has to be confirmed."""
+
+    confirmed = forms.BooleanField(
+        label=gettext_lazy("Yes, send it to all of them"),
+        error_messages={"required": gettext_lazy("Confirm that all of them are to receive it.")},
+    )
+
+
 class UnsubscribeForm(ActionForm):
     """The channel of the subscriptions to end."""
 

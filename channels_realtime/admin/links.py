@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
+
 from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
@@ -11,8 +14,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..models import NodeRecord
+from ..channels import USER_CHANNEL_PREFIX
+from ..models import ConnectionRecord, NodeRecord
+from ..monitoring.registry_rows import storable
+from ..protocol.names import unquote
 from .display import nothing, quiet, text, visible
+from .permissions import SEE, may
 from .queries import alive_nodes
 
 
@@ -26,6 +33,8 @@ class PageLinks:
 
     def __init__(self, site: AdminSite, request: HttpRequest) -> None:
         self.nodes = alive_nodes(request)
+        self.may_see = may(request, SEE)
+        """Whether the user of the request may see connections, and with them who uses which name."""
         self._site = site
         model = get_user_model()
         users = site._registry.get(model)
@@ -44,6 +53,22 @@ class PageLinks:
         except NoReverseMatch:
             return shown
         return format_html('<a href="{}">{}</a>', url, shown)
+
+    def owners(self, names: Iterable[str]) -> dict[str, str]:
+        """The names of the users whose own channels are among these channels; one query at most."""
+        by_key: dict[str, str] = {}
+        for name in names:
+            prefix, _slash, segment = name.partition("/")
+            if f"{prefix}/" == USER_CHANNEL_PREFIX and "/" not in segment:
+                with contextlib.suppress(ValueError):  # the name of a key that is too long
+                    key = unquote(segment)
+                    if storable(key, 255) == key:
+                        by_key[key] = name
+        if not by_key or not self.may_see:
+            return {}
+        named = ConnectionRecord._default_manager.filter(user_pk__in=list(by_key))
+        labels = named.order_by().values_list("user_pk", "user_label").distinct()
+        return {by_key[key]: visible(label) for key, label in labels if label and key in by_key}
 
     def server(self, node: NodeRecord | None) -> SafeString:
         """The host and process of a node, with its server software as the title."""

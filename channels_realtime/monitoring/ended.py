@@ -21,6 +21,7 @@ from ..connections.connection import Connection
 from ..nodes.member import Member
 from ..nodes.node import Node, Service
 from ..runtime.moments import moment_of
+from .feed import CHANNEL
 from .registry_rows import BATCH, insert_rows, is_drawn, path_of, storable, user_label
 
 logger = logging.getLogger(__name__)
@@ -57,10 +58,14 @@ class EndedConnections(Service):
 
     def connection_ended(self, connection: Member) -> None:
         """Take down what is kept, and hold nothing of the connection."""
-        if is_drawn(connection.id, self._share):
-            if len(self._waiting) == MAX_WAITING:
-                self.dropped += 1
-            self._waiting.append(self._row(cast(Connection, connection)))
+        if not is_drawn(connection.id, self._share):
+            return
+        ended = cast(Connection, connection)
+        if CHANNEL in ended.subscriptions:
+            return  # a page of the admin, which opens one each time that it is shown
+        if len(self._waiting) == MAX_WAITING:
+            self.dropped += 1
+        self._waiting.append(self._row(ended))
 
     async def start(self) -> None:
         """Begin to write."""

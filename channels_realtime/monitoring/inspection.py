@@ -7,6 +7,7 @@ it once: what is done already counts as done.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sys
@@ -42,6 +43,9 @@ _SHOWN_HEADERS = frozenset(
     }
 )
 """Headers of a handshake whose values are shown; any other may hold credentials."""
+
+_AT_ONCE = 100
+"""Connections that are written to before others of the loop have their turn."""
 
 MAX_SUBSCRIPTIONS = 500
 """Subscriptions of a connection, and headers, that are shown."""
@@ -151,6 +155,18 @@ def _notice(node: Node, arguments: dict[str, Any]) -> list[str]:
     return done
 
 
+async def _broadcast_notice(node: Node, arguments: dict[str, Any]) -> int:
+    """Send a notice to all connections, or to those on a channel; returns to how many."""
+    notice, channel = m.Notice(payload=arguments["payload"]), arguments["channel"]
+    sent = 0
+    for number, connection in enumerate(list(live_connections(node).values()), 1):
+        if not number % _AT_ONCE:
+            await asyncio.sleep(0)
+        if channel is None or channel in connection.subscriptions:
+            sent += connection.notify(notice)
+    return sent
+
+
 def _unsubscribe(node: Node, arguments: dict[str, Any]) -> list[str]:
     refusal = Forbidden("ended by an administrator")
     done = []
@@ -236,6 +252,7 @@ HANDLERS: Mapping[str, Handler] = {
     "inspect": _inspect,
     "disconnect": _disconnect,
     "notice": _notice,
+    "broadcast_notice": _broadcast_notice,
     "unsubscribe": _unsubscribe,
     "credentials": _credentials,
     "node": _node,

@@ -23,7 +23,7 @@ from channels_realtime.models import BlockRecord, ConnectionRecord, NodeRecord, 
 from channels_realtime.monitoring.load import LoadMonitor
 from channels_realtime.nodes import requests
 from channels_realtime.nodes.node import Node, place
-from channels_realtime.operations import Outcome, TracePart
+from channels_realtime.operations import BroadcastReport, Outcome, TracePart
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.runtime import loops
 from channels_realtime.runtime.loops import BackgroundLoop
@@ -297,6 +297,22 @@ def test_notice_is_sent_in_json_types(start_node):
     ]
     with pytest.raises(BadPayload):
         operations.send_notice([client.connection.id], object())
+
+
+def test_notice_to_many_is_counted_over_all_nodes_and_names_the_silent(start_node):
+    here, there = start_node(), start_node()
+    clients = [here.open("public/a"), there.open("public/a"), there.open()]
+    silent = register("silent")
+    found = operations.broadcast_notice({"text": "hello"}, channel="public/a")
+    assert found == BroadcastReport(sent=2, silent=(silent.pk,))
+    silent.delete()
+    assert operations.broadcast_notice({"text": "hello"}) == BroadcastReport(sent=3)
+    got = [
+        len(sent(node, client)) for node, client in zip((here, there, there), clients, strict=True)
+    ]
+    assert got == [2, 2, 1]
+    with pytest.raises(BadPayload):
+        operations.broadcast_notice(object())
 
 
 def test_unsubscribe_counts_who_was_not_subscribed_as_gone(start_node):

@@ -13,6 +13,7 @@ from channels_realtime.conversation.throttling import LimitExceeded
 from channels_realtime.models import ConnectionRecord, EndedConnectionRecord, NodeRecord
 from channels_realtime.monitoring import ended
 from channels_realtime.monitoring.ended import EndedConnections
+from channels_realtime.monitoring.feed import CHANNEL
 from channels_realtime.monitoring.registry_rows import sweep_nodes
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.frames import Policy
@@ -84,6 +85,14 @@ async def test_connection_that_came_and_went_between_two_batches_is_kept():
         harness.remove(*harness.add("brief"))
         await asyncio.sleep(1.1)
         assert kept() == ["brief"]
+
+
+@in_virtual_time
+async def test_pages_of_the_admin_are_not_kept():
+    async with Harness() as harness:
+        harness.remove(*harness.add("page", subscriptions={CHANNEL: None}), *harness.add("other"))
+        await asyncio.sleep(1.1)
+        assert kept() == ["other"]
 
 
 @in_virtual_time

@@ -302,6 +302,38 @@ async def test_notice_arrives():
         assert client.take() == [{"type": "message", "event": "notice", "payload": payload}]
 
 
+@pytest.mark.parametrize("channel", [None, "public/a"])
+def test_notice_to_many_reaches_all_or_those_on_a_channel(channel):
+    @in_virtual_time
+    async def scenario():
+        async with NodeHarness() as harness:
+            on_it, off_it, closed = [await harness.open() for _ in range(3)]
+            await on_it.ask(subscribe("public/a"))
+            await closed.ask(subscribe("public/a"))
+            closed.connection.drop()
+            found = await told(
+                harness, "broadcast_notice", channel=channel, payload={"text": "hello"}
+            )
+            notice = {"type": "message", "event": "notice", "payload": {"text": "hello"}}
+            assert found == (2 if channel is None else 1)
+            assert on_it.take() == [notice]
+            assert off_it.take() == ([notice] if channel is None else [])
+
+    scenario()
+
+
+@in_virtual_time
+async def test_notice_to_many_lets_others_have_their_turn(monkeypatch):
+    monkeypatch.setattr(inspection, "_AT_ONCE", 2)
+    async with NodeHarness() as harness:
+        for _ in range(5):
+            await harness.open()
+        turns: list[None] = []
+        harness.node.loop.call_soon(turns.append, None)
+        assert await asked(harness, "broadcast_notice", channel=None, payload=1) == 5
+        assert turns == [None]
+
+
 @in_virtual_time
 async def test_subscription_is_taken_away():
     async with NodeHarness() as harness:
