@@ -33,7 +33,7 @@ from .protocol.dialects.base import VERSION, Dialect
 from .protocol.dialects.realtime import RealtimeDialect
 from .protocol.names import is_name
 from .protocol.subprotocols import Negotiation, negotiate
-from .servers.daphne import flow_control, offer_compression
+from .servers.daphne import flow_control, lifetime_of, offer_compression
 from .services import current_node
 
 
@@ -88,10 +88,12 @@ class RealtimeConsumer:
             send if flow is None else flow.send,
             reader,
             max_frame_bytes=node.config.max_frame_bytes,
+            plain=self.is_plain(negotiation),
         )
         address = state_of(scope, node.config).address
         connection = Connection(node, scope, address, transport, dialect)
         connection.begin()
+        last_moment = _close_before(lifetime_of(send), connection)
         try:
             await reader.open(self.open(node, connection, negotiation))
             await reader.read(connection, receive)
@@ -100,8 +102,14 @@ class RealtimeConsumer:
                 raise
             task.uncancel()
         finally:
+            if last_moment is not None:
+                last_moment.cancel()
             connection.finish()
             reader.end()
+
+    def is_plain(self, negotiation: Negotiation) -> bool:
+        """Whether the client knows the RFC's close codes alone: it offered no protocol of ours."""
+        return negotiation.served and not negotiation.negotiated
 
     def dialect(
         self, node: Node, scope: Mapping[str, Any], negotiation: Negotiation
@@ -167,6 +175,10 @@ class BareConsumer(RealtimeConsumer):
         assert self._channel is not None
         return BareDialect(BARE_ENCODING, self._channel, node.config.limits)
 
+    def is_plain(self, negotiation: Negotiation) -> bool:
+        """Every client is: nothing but payloads is sent here."""
+        return True
+
     def refuse_anonymous(self, connection: Connection) -> None:
         """There is no message here to authenticate with."""
         connection.close(CloseCode.UNAUTHENTICATED, "credentials are needed")
@@ -184,5 +196,25 @@ class BareConsumer(RealtimeConsumer):
             code = CloseCode.INTERNAL if internal else CloseCode.BLOCKED
             connection.close(code, error.reason)
 
+
+def _close_before(lifetime: float | None, connection: Connection) -> asyncio.TimerHandle | None:
+    """Close a connection shortly before its server would, with a code after which clients come back.
+
+    Args:
+        lifetime: after how many seconds the server closes it; None for never.
+        connection: the connection, which has just begun.
+    """
+    if lifetime is None:
+        return None
+    return asyncio.get_running_loop().call_later(
+        max(lifetime - _MARGIN_S, lifetime / 2),
+        connection.close,
+        CloseCode.GOING_AWAY,
+        "the connection reached the server's age limit",
+    )
+
+
+_MARGIN_S = 30.0
+"""Enough for Daphne's own check, every 2 s, and for a client that is slow to answer the close."""
 
 _NO_CHANNEL = Refusal(404, "", "There is no such channel.\n")

@@ -420,7 +420,10 @@ class Shell:
     def _order_close(self, effect: Close) -> None:
         self.end, self.end_detail = str(int(effect.code)), effect.reason
         self.close_code, content = self._transport.close_content(
-            effect.code, effect.reason, rfc=self._node.config.close_codes == "rfc"
+            effect.code,
+            effect.reason,
+            rfc=self._node.config.close_codes == "rfc",
+            reconnect=effect.reconnect,
         )
         self._writer.write(Frame(content, 0), last=True)
         self._end()

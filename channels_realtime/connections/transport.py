@@ -64,13 +64,16 @@ class Transport:
         """Whether anything may be written yet; replies wait until it is."""
         return True
 
-    def close_content(self, code: CloseCode, reason: str, *, rfc: bool) -> tuple[int, Any]:
+    def close_content(
+        self, code: CloseCode, reason: str, *, rfc: bool, reconnect: bool
+    ) -> tuple[int, Any]:
         """The content of the frame that closes it, and the code that the client sees.
 
         Args:
             code: of the protocol.
             reason: a few words; left out where the server does not take them.
             rfc: whether the RFC's own codes are wanted, where the server takes them.
+            reconnect: whether the client should come back.
         """
         raise NotImplementedError
 

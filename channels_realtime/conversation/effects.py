@@ -26,6 +26,7 @@ class Close(msgspec.Struct, frozen=True):
 
     code: CloseCode
     reason: str
+    reconnect: bool
 
 
 class Hold(msgspec.Struct, frozen=True):

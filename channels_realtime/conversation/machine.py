@@ -176,13 +176,9 @@ class Conversation:
         if self.phase is Phase.CLOSED:
             return []
         self.gone()
-        closing = m.Closing(
-            code=code,
-            reason=reason,
-            reconnect=code.reconnect if reconnect is None else reconnect,
-            retry_after=retry_after,
-        )
-        return [Send(closing), Close(code, reason)]
+        back = code.reconnect if reconnect is None else reconnect
+        closing = m.Closing(code=code, reason=reason, reconnect=back, retry_after=retry_after)
+        return [Send(closing), Close(code, reason, back)]
 
     def gone(self) -> None:
         """Note that the connection ends: waiting commands are not served."""

@@ -19,7 +19,7 @@ from ..protocol.codes import CloseCode
 from ..protocol.dialects.bare import BareEncoding
 from ..protocol.dialects.realtime import realtime_encodings
 from ..servers.abort import abort, abort_unless_taken
-from ..servers.daphne import FlowControl
+from ..servers.daphne import LOSE_CONNECTION, FlowControl, may_lose_connection
 from .handshake import Receive
 
 
@@ -31,9 +31,10 @@ class WebSocketTransport(Transport):
         send: the server's, or one that waits where the server's does not.
         task: in which the connection is served.
         max_frame_bytes: the largest frame that a client may send.
+        plain: whether the client did not negotiate our protocol, and knows the RFC's close codes alone.
     """
 
-    __slots__ = ("_scope", "_task", "max_frame_bytes")
+    __slots__ = ("_plain", "_scope", "_task", "max_frame_bytes")
 
     name: ClassVar[str] = "websocket"
     max_frame_bytes: int | None
@@ -45,8 +46,10 @@ class WebSocketTransport(Transport):
         task: ServerTask,
         *,
         max_frame_bytes: int | None,
+        plain: bool = False,
     ) -> None:
         self.write = send
+        self._plain = plain
         self._scope = scope
         self._task: ServerTask | None = task
         self.max_frame_bytes = max_frame_bytes
@@ -56,9 +59,22 @@ class WebSocketTransport(Transport):
         """A ``websocket.send`` event."""
         return {"type": "websocket.send", "bytes" if isinstance(data, bytes) else "text": data}
 
-    def close_content(self, code: CloseCode, reason: str, *, rfc: bool) -> tuple[int, Any]:
-        """A ``websocket.close`` event."""
-        number = code.rfc if rfc and self._takes_rfc_codes() else int(code)
+    def close_content(
+        self, code: CloseCode, reason: str, *, rfc: bool, reconnect: bool
+    ) -> tuple[int, Any]:
+        """A ``websocket.close`` event; for a plain client on Daphne that is to come back, the end of TCP."""
+        number = int(code)
+        if self._takes_rfc_codes():
+            if self._plain:
+                number = code.for_plain(reconnect=reconnect)
+            elif rfc:
+                number = code.rfc
+        elif (
+            self._plain
+            and code.for_plain(reconnect=reconnect) == _SERVICE_RESTART
+            and may_lose_connection(self.write)
+        ):
+            return _ABNORMAL, LOSE_CONNECTION
         event: dict[str, Any] = {"type": "websocket.close", "code": number}
         if self._takes_reasons():
             event["reason"] = reason[:100]
@@ -82,6 +98,11 @@ class WebSocketTransport(Transport):
         # "reason" came with version 2.3 of the ASGI WebSocket specification.
         version = self._scope.get("asgi", {}).get("spec_version", "2.0")
         return "extensions" in self._scope and _version(version) >= (2, 3)
+
+
+_SERVICE_RESTART = 1012
+_ABNORMAL = 1006
+"""What a client sees of a connection that ends without a close frame (RFC 6455, section 7.4.1)."""
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -383,12 +383,14 @@ class ConsumerTransport(WebSocketTransport):
         if hooks is not None and connection is not None and not connection.closed:
             await hooks.send_ping()
 
-    def close_content(self, code: CloseCode, reason: str, *, rfc: bool) -> tuple[int, Any]:
+    def close_content(
+        self, code: CloseCode, reason: str, *, rfc: bool, reconnect: bool
+    ) -> tuple[int, Any]:
         """Close it, accepted if need be; what waits for the consumer is dropped."""
         self._accept_at_last()
         if self._queue is not None:
             self._queue.clear()
-        return super().close_content(code, reason, rfc=rfc)
+        return super().close_content(code, reason, rfc=rfc, reconnect=reconnect)
 
     def _accept_at_last(self) -> None:
         """Accept the handshake in order to close it: a browser sees no HTTP status."""

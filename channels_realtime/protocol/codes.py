@@ -62,6 +62,19 @@ class CloseCode(enum.IntEnum):
         """The code of RFC 6455, section 7.4.1, that ``CLOSE_CODES = "rfc"`` sends instead."""
         return _RFC[self]
 
+    def for_plain(self, *, reconnect: bool) -> int:
+        """The code for a client that did not negotiate our protocol, such as htmx or RxJS.
+
+        Such clients know the codes of RFC 6455 alone. Most come back after 1012 and stay away after 1008.
+
+        Args:
+            reconnect: whether it should come back. After 4401 it should not: it cannot know when it has
+                other credentials.
+        """
+        if self is CloseCode.NORMAL and not reconnect:
+            return 1000
+        return 1012 if reconnect and self is not CloseCode.UNAUTHENTICATED else 1008
+
 
 _RECONNECT = frozenset(
     {

@@ -20,6 +20,13 @@ CLOSE_HANDSHAKE_S = 10.0
 that must read a queue first, or on a busy machine: it would see 1006 instead of the close code."""
 
 
+LOSE_CONNECTION: dict[str, Any] = {"type": "websocket.close", "code": 1012}
+"""In place of a close event for ``FlowControl.send``: end the TCP connection, after what was written.
+
+Daphne may not send 1012, and many clients come back only after it or after a close without a code.
+"""
+
+
 class FlowControl:
     """Flow control of one Daphne connection: Twisted calls it as a producer; its ``send`` waits.
 
@@ -61,7 +68,10 @@ class FlowControl:
         """Call Daphne's ``send`` when the buffer has room."""
         while self._room is not None:
             await asyncio.shield(self._room)
-        await self._send(event)
+        if event is LOSE_CONNECTION:
+            self._transport.loseConnection()
+        else:
+            await self._send(event)
 
     def pause_reading(self) -> None:
         """Stop reading from the client, so that TCP stops its writes."""
@@ -86,6 +96,22 @@ def flow_control(send: SendEvent) -> FlowControl | None:
     if transport is None or not all(hasattr(transport, name) for name in needed):
         return None
     return FlowControl(send, transport)
+
+
+def may_lose_connection(send: SendEvent) -> bool:
+    """Whether ``send`` takes ``LOSE_CONNECTION``."""
+    return isinstance(getattr(send, "__self__", None), FlowControl)
+
+
+def lifetime_of(send: SendEvent) -> float | None:
+    """Seconds after which Daphne closes the connection with a bare 1000; None on any other server.
+
+    Daphne's option ``--websocket_timeout``, by default a day; negative for never.
+    """
+    lifetime: float | None = getattr(
+        getattr(protocol_of(send), "server", None), "websocket_timeout", None
+    )
+    return None if lifetime is None or lifetime < 0 else lifetime
 
 
 def protocol_of(send: SendEvent) -> Any | None:

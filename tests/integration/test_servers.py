@@ -1,6 +1,8 @@
-"""Servers that are tried and no more: what a client needs works on them."""
+"""What a client needs works on servers that are tried and no more, and how all of them close a plain one."""
 
+import contextlib
 import importlib.util
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -58,6 +60,14 @@ def test_close_of_the_servers_has_its_code_and_its_closing(server):
         assert reason in ("too many bad messages", "")  # where the server carries reasons
 
 
+def test_plain_client_is_told_to_stay_away_by_1008(server):
+    with client(server, subprotocol=None) as one:
+        one.connection.send("no JSON")
+        one.expect("error")
+        assert one.expect("closing")["payload"]["code"] == 4400
+        assert one.close_code()[0] == 1008
+
+
 def test_large_messages_come_whole_and_in_order_while_the_client_is_behind(server):
     with client(server, max_queue=1) as one, client(server) as publisher:
         one.subscribe("public/large")
@@ -87,3 +97,44 @@ def test_log_has_no_traceback(server):
     with client(server) as one:
         one.subscribe("public/log")
     assert "Traceback" not in server.log(), server.log()[-5_000:]
+
+
+# -- the servers that are supported -----------------------------------------------------------------
+
+PLAIN_PATHS = ("/ws/", "/ws/bare/public/plain")
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_plain_clients_are_closed_so_that_others_clients_do_the_right_thing(site, kind):
+    found = site.having(realtime={"MAX_BAD_MESSAGES": 0, "DRAIN_GRACE": 2.0})
+    with found.serve(kind) as server, contextlib.ExitStack() as stack:
+        refused = stack.enter_context(client(server, subprotocol=None))
+        refused.connection.send("no JSON")
+        assert refused.close_code()[0] == {"daphne": 4400, "uvicorn": 1008}[kind]
+        plain = [
+            stack.enter_context(
+                client(server, path=path, subprotocol=None, welcomed=path == "/ws/")
+            )
+            for path in PLAIN_PATHS
+        ]
+        ours = stack.enter_context(client(server))
+        server.process.send_signal(signal.SIGTERM)
+        for one in plain:
+            # 1006: no close frame, after which every client comes back
+            assert one.close_code()[0] == {"daphne": 1006, "uvicorn": 1012}[kind]
+        assert ours.close_code()[0] == 4503
+
+
+def test_daphnes_own_age_limit_is_preceded_by_a_close_after_which_clients_come_back(site):
+    with (
+        site.serve("daphne", "--websocket_timeout", "4") as server,
+        client(server, subprotocol=None) as plain,
+        client(server) as ours,
+    ):
+        assert ours.expect("closing")["payload"] == {
+            "code": 4503,
+            "reason": "the connection reached the server's age limit",
+            "reconnect": True,
+        }
+        assert ours.close_code()[0] == 4503
+        assert plain.close_code()[0] == 1006

@@ -33,7 +33,7 @@ class AsgiSocket:
             "headers": headers,
             "client": ("127.0.0.1", 50000),
             "server": ("testserver", 80),
-            "subprotocols": [],
+            "subprotocols": ["realtime.v1.json"],
             "extensions": {},
             **scope,
         }

@@ -120,7 +120,7 @@ def client(
     server: Server,
     *,
     path: str = "/ws/",
-    subprotocol: str | None = None,
+    subprotocol: str | None = JSON,
     cookie: str | None = None,
     welcomed: bool = True,
     **options: Any,

@@ -99,7 +99,8 @@ async def test_leeway_of_the_site_is_added(application, timed_node, tokens, cloc
 
 async def test_credentials_without_an_end_stay(application, node, tokens, clock):
     tokens.add("endless")
-    async with AsgiSocket(application, headers=bearer("endless")) as socket:
+    scope = {"headers": bearer("endless"), "subprotocols": []}  # and so without a heartbeat
+    async with AsgiSocket(application, **scope) as socket:
         welcome = await socket.expect("welcome")
         assert welcome["payload"]["expires_at"] is None
         await pass_by(node, clock, 1e6)
@@ -108,7 +109,8 @@ async def test_credentials_without_an_end_stay(application, node, tokens, clock)
 
 async def test_credentials_that_end_in_eight_thousand_years_stay(application, node, tokens, clock):
     tokens.add("long", expires_at=253_402_300_799.0)
-    async with AsgiSocket(application, headers=bearer("long")) as socket:
+    scope = {"headers": bearer("long"), "subprotocols": []}  # and so without a heartbeat
+    async with AsgiSocket(application, **scope) as socket:
         await socket.expect("welcome")
         await pass_by(node, clock, 1e6)
         await socket.quiet()

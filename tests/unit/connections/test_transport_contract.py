@@ -20,6 +20,7 @@ from channels_realtime.nodes.node import Node
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.dialects.realtime import RealtimeDialect
+from channels_realtime.servers.daphne import LOSE_CONNECTION, FlowControl
 from tests.support.nodes import NodeHarness
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -41,6 +42,16 @@ def consumer(node: Node, scope: dict, send: Any, drop: Any) -> Made:
     task = SimpleNamespace(drop=drop)
     transport = ConsumerTransport(node, scope, send, task, hooks, options)
     return transport, transport.connect(scope)
+
+
+class FakeTwistedTransport:
+    """Twisted's transport beneath a Daphne connection; records what it is asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: self.calls.append(name)
 
 
 TRANSPORTS: dict[str, Callable[..., Made]] = {"websocket": websocket, "consumer": consumer}
@@ -110,11 +121,52 @@ async def test_every_code_closes_with_a_number_that_the_content_carries(make, sc
         server = Server()
         for code in CloseCode:
             transport, _ = make(harness.node, dict(scope), server.send, server.drop)
-            number, content = transport.close_content(code, "x" * 500, rfc=rfc)
+            number, content = transport.close_content(code, "x" * 500, rfc=rfc, reconnect=True)
             expected = code.rfc if rfc and "extensions" in scope else int(code)
             assert number == expected
             await transport.write(content)  # as the last frame
         assert len(server.written) >= len(CloseCode)
+
+
+PLAIN_CODES = {
+    CloseCode.NORMAL: (1012, 1000),
+    CloseCode.UNAUTHENTICATED: (1008, 1008),
+}
+"""What a plain client gets if it is to come back, and if not. All others: 1012 and 1008."""
+
+
+@pytest.mark.parametrize("rfc", [True, False])
+@pytest.mark.parametrize("code", CloseCode)
+def test_plain_client_is_closed_by_codes_of_the_rfc_that_say_whether_to_come_back(code, rfc):
+    transport = WebSocketTransport(SCOPE, Server().send, None, max_frame_bytes=None, plain=True)
+    back, away = PLAIN_CODES.get(code, (1012, 1008))
+    for reconnect, expected in ((True, back), (False, away)):
+        number, content = transport.close_content(code, "", rfc=rfc, reconnect=reconnect)
+        assert (number, content["code"]) == (expected, expected)
+
+
+@pytest.mark.parametrize("code", CloseCode)
+def test_plain_client_of_daphne_loses_its_connection_if_it_is_to_come_back(code):
+    flow = FlowControl(Server().send, FakeTwistedTransport())
+    scope = {key: value for key, value in SCOPE.items() if key != "extensions"}
+    transport = WebSocketTransport(scope, flow.send, None, max_frame_bytes=None, plain=True)
+    if code is not CloseCode.UNAUTHENTICATED:
+        assert transport.close_content(code, "", rfc=False, reconnect=True) == (
+            1006,
+            LOSE_CONNECTION,
+        )
+    away, content = transport.close_content(code, "", rfc=False, reconnect=False)
+    assert (away, content) == (int(code), {"type": "websocket.close", "code": int(code)})
+
+
+@in_virtual_time
+async def test_lost_connection_of_daphne_ends_after_what_was_written():
+    server, twisted = Server(), FakeTwistedTransport()
+    flow = FlowControl(server.send, twisted)
+    await flow.send({"type": "websocket.send", "text": "last"})
+    await flow.send(LOSE_CONNECTION)
+    assert server.written == [{"type": "websocket.send", "text": "last"}]
+    assert twisted.calls[-1] == "loseConnection"
 
 
 @ALL

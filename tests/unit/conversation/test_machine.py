@@ -34,7 +34,7 @@ def publish(channel: str, payload: Any = None, request_id: m.RequestId = None) -
 def closing(code: CloseCode, reason: str, *, reconnect: bool) -> list[Effect]:
     return [
         Send(m.Closing(code=code, reason=reason, reconnect=reconnect)),
-        Close(code, reason),
+        Close(code, reason, code.reconnect),
     ]
 
 
@@ -547,7 +547,7 @@ def test_close_says_closing_and_ends():
         CloseCode.GOING_AWAY, "restart", reconnect=False, retry_after=3.0
     ) == [
         Send(m.Closing(code=4503, reason="restart", reconnect=False, retry_after=3.0)),
-        Close(CloseCode.GOING_AWAY, "restart"),
+        Close(CloseCode.GOING_AWAY, "restart", False),
     ]
     assert harness.conversation.phase is Phase.CLOSED
 

@@ -154,7 +154,7 @@ def ends_4429(limit: str, retry_after: float) -> list[Effect]:
                 code=CloseCode.RATE_LIMITED, reason=reason, reconnect=True, retry_after=retry_after
             )
         ),
-        Close(CloseCode.RATE_LIMITED, reason),
+        Close(CloseCode.RATE_LIMITED, reason, True),
     ]
 
 
