@@ -41,7 +41,10 @@ def token_verifier(config: Config) -> Verifier | None:
 
 @lru_cache(maxsize=1)
 def _has_simplejwt() -> bool:
-    return find_spec("rest_framework_simplejwt") is not None
+    try:
+        return find_spec("rest_framework_simplejwt") is not None
+    except ModuleNotFoundError:  # from an import hook that does not let it be found
+        return False
 
 
 def verify_token(token: str, config: Config, source: str) -> Authenticated:
