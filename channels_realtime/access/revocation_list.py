@@ -3,7 +3,8 @@
 An entry is a key and a moment. A key names a proof (``session:<hash>``, ``token:<jti>``,
 ``family:<sid>``), which is void from then on, or a user: ``user:<id>`` voids what was proven before
 the moment, ``tokens:<id>`` the tokens issued before it, and ``recheck:<id>`` asks for proofs that
-were read before it to be read again.
+were read before it to be read again. ``issued:<id>`` exempts a token, or a token family, that was
+issued after its user's revocation although its time says otherwise (``auth.issued``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..identity import Identity
 USER = "user:"
 TOKENS = "tokens:"
 RECHECK = "recheck:"
+ISSUED = "issued:"
 
 CLOCK_SLACK_S = 5.0
 """How much the clocks of a site's machines may differ before a proof that was read a moment before
@@ -78,13 +80,23 @@ class RevocationList:
             return True
         if identity.user_id is None:
             return False
-        user = entries.get(USER + identity.user_id)
-        if user is not None and identity.proven_at < user.not_before:
+        if self._is_before(identity, entries.get(USER + identity.user_id)):
             return True
-        if identity.carries_token:
-            tokens = entries.get(TOKENS + identity.user_id)
-            return tokens is not None and identity.proven_at < tokens.not_before
-        return False
+        return identity.carries_token and self._is_before(
+            identity, entries.get(TOKENS + identity.user_id)
+        )
+
+    def _is_before(self, identity: Identity, entry: Revocation | None) -> bool:
+        """Whether the identity was proven before the moment of the entry."""
+        if entry is None or identity.proven_at >= entry.not_before:
+            return False
+        for key in identity.keys:
+            kind, _, name = key.partition(":")
+            if kind in ("token", "family"):
+                exempt = self._entries.get(ISSUED + name)
+                if exempt is not None and exempt.not_before >= entry.not_before:
+                    return False
+        return True
 
     def rechecks(self, identity: Identity, read_at: float) -> bool:
         """Whether the proof, which was read at ``read_at``, must be read again."""

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 
 from ..access.revocation_list import Revocation
+from .issued import Watch
 
 _ATTRIBUTE = "_channels_realtime_batches"
 """Of Django's database connection, which belongs to one thread: the batches of its transaction."""
@@ -34,6 +35,8 @@ class Batch:
         """Times that the transaction has written rows."""
         self.unstored: set[str] = set()
         """The keys that get no row."""
+        self.watch: Watch | None = None
+        """The tokens that were made since the first revocation of a user."""
         self.wait = 0.0
         """How long the commit may wait for the layer, in seconds."""
         self.savepoints = _savepoints(connection)
@@ -72,6 +75,10 @@ class Batch:
         self.unstored |= other.unstored
         self.writes += other.writes
         self.wait = max(self.wait, other.wait)
+        if self.watch is None:
+            self.watch = other.watch
+        elif other.watch is not None:
+            self.watch.absorb(other.watch)
         other.entries = {}
         other._done = True
 

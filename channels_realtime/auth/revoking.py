@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import logging
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -21,7 +22,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connections, router, transaction
 
-from ..access.revocation_list import RECHECK, TOKENS, USER, Revocation
+from ..access.revocation_list import ISSUED, RECHECK, TOKENS, USER, Revocation
 from ..channels import user_key, users_are_rows
 from ..errors import ImproperUse
 from ..models import RevocationRecord
@@ -29,6 +30,7 @@ from ..nodes.requests import anotify, notify
 from ..publishing import check_channel
 from ..runtime.database import tells_of_migrations
 from ..runtime.moments import NAIVE_DOUBT_S, moment_of
+from . import issued
 from .batches import Batch, open_batch
 from .jwt_claims import FAMILY_CLAIM
 from .login_session import LOGIN, login_of, session_hash, uses_signed_cookies
@@ -45,6 +47,9 @@ _EARLY_WRITES = 5
 """Times that a transaction writes rows before its commit, each with a savepoint. These rows are there
 even if the process ends at the commit; those of a transaction that revokes more are written together
 after it."""
+
+_STEP_S = 1e-6
+"""Between two revocations of one commit; a float of today's time tells a quarter of it apart."""
 
 _MESSAGE_ENTRIES = 10_000
 """Revocations in one message, some 500 KB."""
@@ -250,7 +255,11 @@ def _session_lifetime_s() -> float:
 
 
 def _uses_simplejwt() -> bool:
-    return apps.is_installed("rest_framework_simplejwt") or hasattr(django_settings, "SIMPLE_JWT")
+    return (
+        apps.is_installed("rest_framework_simplejwt")
+        or hasattr(django_settings, "SIMPLE_JWT")
+        or "rest_framework_simplejwt.tokens" in sys.modules
+    )
 
 
 def _claim_names() -> tuple[str | None, str | None]:
@@ -292,12 +301,17 @@ def submit(
     """
     entries = list(revocations)
     connection = connections[_user_database()]
+    watched = _uses_simplejwt() and any(entry.key.startswith((USER, TOKENS)) for entry in entries)
     if not connection.in_atomic_block:
         if stored:
             _write(entries)
         _notify(entries, wait)
+        if watched:
+            issued.watch(_exempt).committed(max(entry.not_before for entry in entries))
         return
     batch = open_batch(connection, _committed)
+    if watched and batch.watch is None:
+        batch.watch = issued.watch(_exempt)
     batch.wait = max(batch.wait, wait)
     batch.entries.update((entry.key, entry) for entry in entries)
     if not stored:
@@ -315,7 +329,15 @@ def submit(
 def _committed(batch: Batch) -> None:
     # Until the commit, credentials were checked against the old state, such as an old password.
     now = time.time()
-    moved = [(entry, _moved_to(entry, now)) for entry in batch.entries.values()]
+    if batch.watch is not None:
+        for token_id, made_at in batch.watch.committed(now).items():
+            exemption = _exemption(token_id, made_at)
+            batch.entries[exemption.key] = exemption
+    # Their order decides which tokens were made after which revocation.
+    ordered = sorted(batch.entries.values(), key=lambda entry: entry.not_before)
+    moved = [
+        (entry, _moved_to(entry, now + place * _STEP_S)) for place, entry in enumerate(ordered)
+    ]
     unwritten = [
         new
         for old, new in moved
@@ -333,13 +355,22 @@ def _notify(entries: list[Revocation], wait: float) -> None:
         notify("revoke", {"entries": rows}, wait=wait)
 
 
+def _exempt(token_id: str) -> None:
+    """Exempt a token from the revocation of its user that has just come into force."""
+    submit([_exemption(token_id, time.time())])
+
+
+def _exemption(token_id: str, made_at: float) -> Revocation:
+    return Revocation(ISSUED + token_id, made_at, made_at + _token_lifetime_s())
+
+
 def _moved_to(entry: Revocation, now: float) -> Revocation:
     return Revocation(entry.key, now, entry.expires_at + (now - entry.not_before))
 
 
 def _must_move(new: Revocation, old: Revocation) -> bool:
     """Whether the row must be written again: its date matters, or polls may have passed it."""
-    dated = old.key.startswith((USER, TOKENS, RECHECK))
+    dated = old.key.startswith((USER, TOKENS, RECHECK, ISSUED))
     return dated or new.not_before - old.not_before > _LONG_TRANSACTION_S
 
 

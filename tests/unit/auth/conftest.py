@@ -10,10 +10,19 @@ import pytest
 from channels.layers import get_channel_layer
 
 from channels_realtime import services
+from channels_realtime.auth import issued
 from channels_realtime.nodes.node import Node, place
 from channels_realtime.settings import get_config
 from tests.unit.auth import credentials
 from tests.unit.auth.credentials import FakeClock, FakeTokens, KeyPair
+
+
+@pytest.fixture(autouse=True)
+def nobody_revoked_yet() -> Iterator[None]:
+    """The tests of a process share one context."""
+    mark = issued._revoked.set(None)
+    yield
+    issued._revoked.reset(mark)
 
 
 @pytest.fixture

@@ -555,7 +555,7 @@ async def test_client_that_knows_nothing_of_the_protocol_is_closed_4400(make_app
 @pytest.mark.parametrize("anonymous", [True, False])
 async def test_text_ping_is_answered_and_never_an_error(make_application, anonymous):
     with configured(ALLOW_ANONYMOUS=anonymous, MAX_BAD_MESSAGES=1):
-        async with AsgiSocket(make_application()) as socket:
+        async with AsgiSocket(make_application(), subprotocols=[]) as socket:
             await socket.expect("welcome" if anonymous else "auth_required")
             for _ in range(120):
                 socket.send_text("ping")
