@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from .auth.tokens import takes_tokens
+from .auth.tokens import log_offer, takes_tokens
 from .connections.connection import Connection
 from .endpoints.handshake import (
     Receive,
@@ -65,7 +65,8 @@ class RealtimeConsumer:
         if refused is not None:
             await refuse(node, scope, receive, send, refused)
             return
-        negotiation = negotiate(scope.get("subprotocols", ()), node.config.subprotocols)
+        offered = scope.get("subprotocols", ())
+        negotiation = negotiate(offered, node.config.subprotocols)
         dialect = self.dialect(node, scope, negotiation)
         if dialect is None:
             await refuse(None, scope, receive, send, _NO_CHANNEL)
@@ -76,6 +77,8 @@ class RealtimeConsumer:
         accept: dict[str, Any] = {"type": "websocket.accept"}
         if negotiation.answer is not None:
             accept["subprotocol"] = negotiation.answer
+        elif offered:
+            log_offer(offered, node.config, "are not served: a browser closes its connection")
         if node.config.daphne_compression:
             offer_compression(send)
         await send(accept)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 
 from django.utils.module_loading import import_string
 
 from ..config import Config
+from ..conversation.throttling import Rate, TokenBucket
 from ..errors import TokenInvalid
+from ..protocol.subprotocols import TOKEN_PREFIX, shape_of
 from .base import Authenticated, Authenticator, Handshake
 from .token_header import JWT_VERIFIER, header_token, token_header
+
+logger = logging.getLogger(__name__)
 
 MAX_TOKEN_LENGTH = 16_384
 """In characters. No server accepts a header as long as this."""
@@ -104,8 +110,38 @@ class SubprotocolToken(TokenSource):
     source = "subprotocol"
 
     def token(self, handshake: Handshake) -> str | None:
-        """Return the token that the subprotocol negotiation found."""
+        """Return the token that the subprotocol negotiation found; it may be empty."""
         return handshake.subprotocol_token
+
+    def authenticate(self, credential: str, handshake: Handshake) -> Authenticated:
+        """Verify the token."""
+        offered = handshake.scope.get("subprotocols", ())
+        if not credential and TOKEN_PREFIX not in offered:  # that is the right form of no token
+            log_offer(offered, handshake.config, "carry no one token")
+            raise TokenInvalid("the subprotocols carry no one token; expected 'jwt' and the token")
+        return super().authenticate(credential, handshake)
+
+
+def log_offer(offered: Sequence[str], config: Config, fault: str) -> None:
+    """Log an offer of subprotocols that leads nowhere, by its shape: it may hold a token.
+
+    Args:
+        offered: the names.
+        config: the settings.
+        fault: what is wrong, with the names as its subject.
+    """
+    if _log_bucket.take(1.0, time.monotonic()) is not None:
+        return
+    logger.warning(
+        "A client offered the subprotocols [%s], which %s. Expected 'realtime.v1.json' or another that"
+        " is served, and for a token 'jwt' and the token after it.",
+        shape_of(offered, config.subprotocols),
+        fault,
+    )
+
+
+_log_bucket = TokenBucket(Rate(0.2, 20.0), time.monotonic())
+"""How often offers are logged, so that clients cannot fill the log."""
 
 
 class QueryToken(TokenSource):

@@ -3,12 +3,18 @@
 ``Sec-WebSocket-Protocol`` is the only header of the handshake that a page can set, so it may carry a
 token. The answer must be one of the offered names, or the browser fails the connection (RFC 6455,
 section 4.1).
+
+Two forms are documented. Other libraries have their own, such as ``["Bearer", token]`` or the token
+alone. They are understood where no other name can be meant; otherwise the token is empty, which is a
+bad one, so that the client is told.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +23,22 @@ from .dialects.base import VERSION
 
 TOKEN_PREFIX = "access_token_"  # noqa: S105 - the prefix of a subprotocol, not a token
 TOKEN_MARKER = "jwt"  # noqa: S105
+
+_MARKERS = frozenset(("access_token", "auth_token", "authorization", "bearer", "token"))
+"""What other libraries offer before a token, in any case."""
+
+_SEGMENT = r"[A-Za-z0-9_\-]"
+_JWT = re.compile(
+    rf"(?:[A-Za-z0-9._\-]{{1,40}}?[._\-])?(eyJ{_SEGMENT}+(?:\.{_SEGMENT}*){{2,4}})", re.ASCII
+)
+"""A JWT, alone or with a prefix: its header is JSON, and ``{"`` begins with ``eyJ`` in base64url."""
+
+_OPAQUE = re.compile(
+    r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"  # a UUID
+    r"|(?=.*[0-9])(?:[A-Za-z0-9]{32,}|(?=.*[A-Z])[A-Za-z0-9_\-]{32,})",
+    re.ASCII,
+)
+"""Any other token: longer than a protocol's name, and not made of words in lower case."""
 
 _OURS = re.compile(r"realtime\.v([0-9]{1,9})\.([a-z]{1,32})", re.ASCII)
 
@@ -57,7 +79,10 @@ def negotiate(offered: Sequence[str], aliases: Mapping[str, str] | None = None) 
     Returns:
         The choice: the newest version of ``realtime``, else a further name in the client's order.
     """
-    names, token, carrier, marked = _take_token(offered)
+    found = _take_token(offered)
+    if found.token is None:
+        found = _take_foreign_token(offered, aliases or {})
+    names, token = found.names, found.token
     for name in names:
         if name in SERVED:
             return Negotiation(
@@ -74,17 +99,26 @@ def negotiate(offered: Sequence[str], aliases: Mapping[str, str] | None = None) 
             return Negotiation(answer=name, codec=CODECS[codec], served=False, token=token)
     if token is None:
         return Negotiation()
-    if marked:
-        return Negotiation(answer=TOKEN_MARKER, token=token)
-    return Negotiation(answer=names[0] if names else carrier, token=token)
+    if found.marker is not None:
+        return Negotiation(answer=found.marker, token=token)
+    return Negotiation(answer=names[0] if names else found.carrier, token=token)
 
 
-def _take_token(offered: Sequence[str]) -> tuple[list[str], str | None, str | None, bool]:
-    """Return the names without a token, the first token, its name, and whether it followed ``jwt``."""
+class _Found(NamedTuple):
+    """The names without a token, the token, the name that carried it, and the one that announced it."""
+
+    names: list[str]
+    token: str | None = None
+    carrier: str | None = None
+    marker: str | None = None
+
+
+def _take_token(offered: Sequence[str]) -> _Found:
+    """Find the first token in one of the two forms that are documented."""
     names: list[str] = []
     token: str | None = None
     carrier: str | None = None
-    marked = False
+    marker: str | None = None
     items = iter(offered)
     for item in items:
         found: str | None = None
@@ -95,10 +129,60 @@ def _take_token(offered: Sequence[str]) -> tuple[list[str], str | None, str | No
             if found is None:  # nothing follows: an ordinary name
                 names.append(item)
                 continue
-            marked = marked or token is None
+            if token is None:
+                marker = TOKEN_MARKER
         else:
             names.append(item)
             continue
         if token is None:
             token, carrier = found, item
-    return names, token, carrier, marked
+    return _Found(names, token, carrier, marker)
+
+
+def _take_foreign_token(offered: Sequence[str], aliases: Mapping[str, str]) -> _Found:
+    """Find the one token of an offer in another library's form.
+
+    It is empty where the offer means to carry a token and has none, or has several.
+    """
+    unknown = [name for name in offered if not _is_protocol(name, aliases)]
+    markers = [name for name in unknown if name.lower() in _MARKERS]
+    carried = {name: token for name in unknown if (token := _token_in(name)) is not None}
+    if not carried and markers:
+        after = [
+            name
+            for before, name in itertools.pairwise(offered)
+            if before in markers and name in unknown and name not in markers
+        ]
+        carried = {name: name for name in after}
+    names = [name for name in offered if name not in carried]
+    marker = markers[0] if markers else None
+    if len(carried) == 1:
+        ((carrier, token),) = carried.items()
+        return _Found(names, token, carrier, marker)
+    if carried or (markers and len(unknown) == len(offered)):
+        return _Found(names, "", next(iter(carried), None), marker)
+    return _Found(list(offered))
+
+
+def _is_protocol(name: str, aliases: Mapping[str, str]) -> bool:
+    return name in SERVED or name in aliases or _OURS.fullmatch(name) is not None
+
+
+def _token_in(name: str) -> str | None:
+    match = _JWT.fullmatch(name)
+    if match is not None:
+        return match[1]
+    return name if name.startswith("eyJ") or _OPAQUE.fullmatch(name) else None
+
+
+def shape_of(offered: Sequence[str], aliases: Mapping[str, str]) -> str:
+    """An offer as the log may have it: the names that are known to be none of a token's, and lengths."""
+    return ", ".join(
+        repr(name)
+        if name.lower() in _MARKERS or name == TOKEN_MARKER or _is_protocol(name, aliases)
+        else f"<{len(name)} characters>"
+        for name in offered[:_SHOWN_NAMES]
+    ) + (", …" if len(offered) > _SHOWN_NAMES else "")
+
+
+_SHOWN_NAMES = 10

@@ -28,7 +28,9 @@ from django.utils import timezone
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.auth.tickets import issue_ticket
 from channels_realtime.auth.tokens import MAX_TOKEN_LENGTH
+from channels_realtime.consumers import RealtimeConsumer
 from channels_realtime.identity import Identity
+from channels_realtime.middleware import AuthMiddleware
 from tests.support.asgi_socket import AsgiSocket
 from tests.support.servers import ROOT
 from tests.unit.auth.credentials import (
@@ -384,6 +386,66 @@ NOT_A_TOKEN: dict[str, tuple[dict[str, Any], str]] = {
         ASKED,  # nobody reads on that far
     ),
 }
+
+
+OTHER_FORMS: dict[str, Callable[[str], list[str]]] = {
+    "Bearer": lambda token: ["Bearer", token],
+    "access_token": lambda token: ["access_token", token],
+    "token": lambda token: ["token", token],
+    "alone": lambda token: [token],
+    "beside ours": lambda token: ["Bearer", token, "realtime.v1.json"],
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_token_in_another_librarys_subprotocols_is_judged_like_any_other(form):
+    alice = make_user()
+    for token, expected in [
+        (make_token(alice.pk), f"welcome {alice.pk}"),
+        (make_token(alice.pk)[:-4] + "AAAA", INVALID),
+        ("a1" * 20, INVALID),
+    ]:
+        assert opened(subprotocols=OTHER_FORMS[form](token)) == expected
+
+
+@pytest.mark.parametrize(
+    ("application", "offered", "shape"),
+    [
+        (None, ["Bearer"], "'Bearer'"),
+        (
+            None,
+            ["token", "eyJhbGciOi.eyJh.c2ln", "a1" * 20],
+            "'token', <20 characters>, <40 characters>",
+        ),
+        (AuthMiddleware(RealtimeConsumer.as_asgi()), ["Bearer"], "'Bearer'"),
+    ],
+)
+def test_offer_without_one_token_is_closed_and_logged_by_its_shape(
+    caplog, application, offered, shape
+):
+    async def connect(default):
+        async with AsgiSocket(application or default, subprotocols=offered) as socket:
+            assert socket.accepted["subprotocol"] == offered[0]
+            event = await socket.read()
+            return event["payload"] if "payload" in event else event["code"]
+
+    refused = converse(connect)
+    reason = "the subprotocols carry no one token; expected 'jwt' and the token"
+    assert refused == 4401 or (refused["code"], refused["reason"]) == (4401, reason)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == (
+        f"A client offered the subprotocols [{shape}], which carry no one token. Expected"
+        " 'realtime.v1.json' or another that is served, and for a token 'jwt' and the token after it."
+    )
+
+
+def test_offer_of_unknown_names_is_accepted_and_logged_by_its_shape(caplog):
+    assert opened(subprotocols=["chat", "s3cret"]) == ASKED
+    assert caplog.messages == [
+        "A client offered the subprotocols [<4 characters>, <6 characters>], which are not served: a"
+        " browser closes its connection. Expected 'realtime.v1.json' or another that is served, and"
+        " for a token 'jwt' and the token after it."
+    ]
 
 
 @pytest.mark.parametrize("shown", NOT_A_TOKEN)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels_realtime.protocol.codecs import CODECS, JSON, MSGPACK
-from channels_realtime.protocol.subprotocols import negotiate
+from channels_realtime.protocol.subprotocols import negotiate, shape_of
 
 V1_JSON, V1_MSGPACK = "realtime.v1.json", "realtime.v1.msgpack"
 
@@ -134,12 +134,124 @@ def test_empty_token_is_one():
     assert found.answer == "access_token_"
 
 
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiMSJ9.c2lnbmF0dXJl-_"
+HEX = "9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b"
+UUID = "550e8400-e29b-41d4-a716-446655440000"
+URLSAFE = "Drmhze6EPcv0fN_81Bj-nA" * 2
+
+
+@pytest.mark.parametrize("token", [JWT, HEX, HEX.upper(), UUID, URLSAFE])
+@pytest.mark.parametrize(
+    ("before", "after", "answer"),
+    [
+        (["Bearer"], [], "Bearer"),
+        (["bearer"], [], "bearer"),
+        (["access_token"], [], "access_token"),
+        (["token"], [], "token"),
+        (["Token"], [], "Token"),
+        (["Authorization"], [], "Authorization"),
+        (["anything"], [], "anything"),
+        (["chat", "Bearer"], [], "Bearer"),
+        (["Bearer"], ["chat"], "Bearer"),
+        ([], ["Bearer"], "Bearer"),
+        ([V1_JSON, "Bearer"], [], V1_JSON),
+        ([V1_JSON], [], V1_JSON),
+        ([], [V1_MSGPACK], V1_MSGPACK),
+        (["token", "json"], [], "json"),
+        (["realtime.v9.json"], [], "realtime.v9.json"),
+    ],
+)
+def test_token_is_found_in_other_peoples_forms(before, token, after, answer):
+    found = negotiate([*before, token, *after], {"json": "json"})
+    assert found.token == token
+    assert found.answer == answer
+
+
+@pytest.mark.parametrize("token", [JWT, HEX, UUID, URLSAFE, "eyJub3RhdG9rZW4"])
+def test_token_alone_is_found_and_repeated(token):
+    found = negotiate([token])
+    assert found.token == token
+    assert found.answer == token
+
+
+@pytest.mark.parametrize("prefix", ["Bearer.", "token-", "bearer_", "authorization.bearer."])
+def test_jwt_is_found_behind_a_prefix(prefix):
+    found = negotiate([prefix + JWT])
+    assert found.token == JWT
+    assert found.answer == prefix + JWT
+
+
+@pytest.mark.parametrize("marker", ["Bearer", "access_token", "TOKEN"])
+def test_name_after_a_marker_is_the_token_where_nothing_looks_more_like_one(marker):
+    assert negotiate([marker, "s3cret"]).token == "s3cret"
+    assert negotiate([marker, V1_JSON]).token is None
+    assert negotiate([marker, "chat"], {"chat": "json"}).token is None
+    assert negotiate([marker, "chat", JWT]).token == JWT
+    assert negotiate(["chat", marker, JWT], {marker: "json"}).answer == marker
+
+
+@pytest.mark.parametrize(
+    ("offered", "answer"),
+    [
+        (["Bearer"], "Bearer"),
+        (["token"], "token"),
+        (["chat", "access_token"], "access_token"),
+        ([JWT, HEX], JWT),
+        (["Bearer", JWT, "token", HEX], "Bearer"),
+        (["Bearer", "token"], "Bearer"),
+        ([V1_JSON, JWT, UUID], V1_JSON),
+    ],
+)
+def test_token_is_empty_where_there_is_none_or_more_than_one(offered, answer):
+    found = negotiate(offered)
+    assert found.token == ""
+    assert found.answer == answer
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        ["graphql-transport-ws"],
+        ["actioncable-v1-json", "actioncable-unsupported"],
+        ["v4.base64.channel.k8s.io"],
+        ["com.example.a-protocol-with-a-very-long-name.v12"],
+        ["a-protocol-with-a-very-long-name-of-version-12"],
+        ["wamp.2.msgpack.batched"],
+        ["chat"],
+        [V1_JSON, "token"],
+    ],
+)
+def test_protocols_name_is_no_token(offered):
+    assert negotiate(offered).token is None
+
+
+def test_shape_of_an_offer_shows_what_can_be_no_token():
+    offered = [V1_JSON, "realtime.v9.json", "chat", "Bearer", "jwt", "secret", JWT]
+    assert shape_of(offered, {"chat": "json"}) == (
+        "'realtime.v1.json', 'realtime.v9.json', 'chat', 'Bearer', 'jwt', <6 characters>,"
+        f" <{len(JWT)} characters>"
+    )
+    assert shape_of(["x"] * 11, {}) == "<1 characters>, " * 10 + "…"
+
+
 def test_repr_shows_no_token():
     assert "abc" not in repr(negotiate(["access_token_abc"]))
 
 
 NAMES = st.sampled_from(
-    [V1_JSON, V1_MSGPACK, "realtime.v9.json", "jwt", "chat", "access_token_x", "eyJ", "nope", ""]
+    [
+        V1_JSON,
+        V1_MSGPACK,
+        "realtime.v9.json",
+        "jwt",
+        "chat",
+        "access_token_x",
+        "eyJ",
+        "nope",
+        "Bearer",
+        JWT,
+        "",
+    ]
 )
 
 
