@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, overload
 
 from django.db import connections, transaction
 
 from .protocol.messages import Publication
+from .runtime.commits import from_testcase
 
 
 class Captured(Sequence[Publication]):
@@ -25,17 +26,17 @@ class Captured(Sequence[Publication]):
         self._entries: list[_Entry] = []
         self._frozen: list[Publication] | None = None
 
-    def record(self, publications: list[Publication], using: str | None) -> None:
+    def record(self, publications: list[Publication], databases: Sequence[str]) -> None:
         """Keep publications.
 
         Args:
             publications: the publications of one call.
-            using: the database alias, or None if they wait for no commit.
+            databases: the aliases of the databases for whose commits they wait.
         """
-        entry = _Entry(publications, using)
+        entry = _Entry(publications, databases)
         self._entries.append(entry)
-        if using is not None:
-            transaction.on_commit(entry.mark, using=using)
+        for alias, mark in entry.marks.items():
+            transaction.on_commit(mark, using=alias)
 
     def take(self) -> list[Publication]:
         """Return the publications that are out and were not taken before."""
@@ -81,33 +82,28 @@ class Captured(Sequence[Publication]):
 
 
 class _Entry:
-    """The publications of one call, and the commit that they wait for."""
+    """The publications of one call, and the commits that they wait for."""
 
-    __slots__ = ("committed", "mark", "publications", "taken", "using")
+    __slots__ = ("marks", "publications", "taken")
 
-    def __init__(self, publications: list[Publication], using: str | None) -> None:
+    def __init__(self, publications: list[Publication], databases: Sequence[str]) -> None:
         self.publications = publications
-        self.using = using
-        self.committed = using is None
         self.taken = False
-        self.mark = functools.partial(_Entry._commit, self)
+        self.marks = {alias: functools.partial(self._committed, alias) for alias in databases}
+        """What each database calls at its commit; without those that have."""
 
-    def _commit(self) -> None:
-        self.committed = True
+    def _committed(self, alias: str) -> None:
+        self.marks.pop(alias, None)
 
     def is_out(self) -> bool:
-        """Whether it was sent, or would be sent without the transaction around a test."""
-        if self.committed:
-            return True
-        assert self.using is not None
-        connection = connections[self.using]
-        if any(not _of_testcase(block) for block in connection.atomic_blocks):
-            return False
-        return any(entry[1] is self.mark for entry in connection.run_on_commit)
+        """Whether it was sent, or would be sent without the transactions around a test."""
+        return all(_would_commit(connections[alias], mark) for alias, mark in self.marks.items())
 
 
-def _of_testcase(block: Any) -> bool:
-    return bool(getattr(block, "_from_testcase", False))  # Django's own mark, as for durable=True
+def _would_commit(connection: Any, mark: Callable[[], None]) -> bool:
+    if not all(map(from_testcase, connection.atomic_blocks)):
+        return False
+    return any(entry[1] is mark for entry in connection.run_on_commit)
 
 
 class _Captures:

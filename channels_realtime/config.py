@@ -96,6 +96,7 @@ class Config:
     trace_payloads: bool = False
 
     publish_timeout: float = 5.0
+    publish_failures: Literal["raise", "log"] = "raise"
     subscribe_timeout: float = 5.0
     layer_check_interval: float = 10.0
 

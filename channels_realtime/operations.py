@@ -380,4 +380,4 @@ def publish_test(channel: str, payload: Any, *, event: str | None = None) -> Non
     Raises:
         RealtimeError: as ``publish``.
     """
-    publishing.publish(channel, payload, event=event, on_commit=False)
+    publishing.publish(channel, payload, event=event, on_commit=False, failures="raise")

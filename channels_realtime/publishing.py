@@ -11,13 +11,14 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import threading
+import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, get_args
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels.layers import InMemoryChannelLayer
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from .capture import captures
 from .channels import (
@@ -30,10 +31,13 @@ from .channels import (
 )
 from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
 from .nodes import envelope
+from .nodes.layers import configured_layer
 from .nodes.node import running_node
 from .protocol.messages import Position, Publication
 from .runtime import loops
+from .runtime.commits import after_commit, open_transactions
 from .runtime.encoding import normalise_payload, payload_size
+from .runtime.loops import refuse_event_loop
 from .settings import get_config
 
 logger = logging.getLogger(__name__)
@@ -41,8 +45,19 @@ logger = logging.getLogger(__name__)
 _serves = False
 _warned = False
 
+Failures = Literal["raise", "log"]
+"""What to do with a publication that the channel layer does not take."""
+
+FAILURES = get_args(Failures)
+
+_AFTER_COMMIT = " after the commit"
+
+_LOOP_S = 1.0
+"""How much longer than the time-out to wait for the event loop that does the sending."""
+
 failed_after_commit = 0
-"""Publications of this process that were lost after their commit because the layer was away."""
+"""Publications of this process that the layer did not take and that raised nothing: after their
+commit, or with failures that are logged."""
 
 
 def publish(
@@ -50,8 +65,9 @@ def publish(
     payload: Any,
     *,
     event: str | None = None,
-    using: str = DEFAULT_DB_ALIAS,
+    using: str | None = None,
     on_commit: bool = True,
+    failures: Failures | None = None,
 ) -> Position | None:
     """Publish to every subscriber of a channel, in every process; from sync code.
 
@@ -60,8 +76,11 @@ def publish(
         payload: JSON types, dates, times, Decimal, UUID, enums, dataclasses, lazy strings, or
             containers of them.
         event: a name for what happened, which clients can tell events apart by.
-        using: the database whose open transaction the publication belongs to.
+        using: the database whose transaction to wait for; by default those of all databases that
+            have one open in this thread.
         on_commit: False sends at once, whatever becomes of the transaction.
+        failures: what to do where the channel layer fails: "raise", or "log" and return. By default
+            the setting ``PUBLISH_FAILURES``.
 
     Returns:
         the publication's position where the channel keeps history; None where it keeps none, or
@@ -70,20 +89,23 @@ def publish(
     Raises:
         BadChannel, UnknownChannel: no such name, or no route for it.
         BadPayload, TooLarge: the payload cannot be encoded, or is over ``MAX_PUBLICATION_BYTES``.
-        Unavailable: the channel layer did not take it within ``PUBLISH_TIMEOUT``.
+        Unavailable: the channel layer did not take it within ``PUBLISH_TIMEOUT``, or did not take
+            another message just before; only where failures are raised.
         ImproperUse: called on a running event loop; ``await apublish(…)`` there.
     """
-    _refuse_event_loop("publish", "apublish")
-    _publish_all([_prepare(channel, payload, event)], using, on_commit)
+    refuse_event_loop("publish", "apublish")
+    _publish_all([_prepare(channel, payload, event)], using, on_commit, _raises(failures))
     return None
 
 
-async def apublish(channel: str, payload: Any, *, event: str | None = None) -> Position | None:
+async def apublish(
+    channel: str, payload: Any, *, event: str | None = None, failures: Failures | None = None
+) -> Position | None:
     """Publish to every subscriber of a channel; from async code. Never waits for a commit.
 
     Args, returns and raises as ``publish``.
     """
-    await _apublish_all([_prepare(channel, payload, event)])
+    await _apublish_all([_prepare(channel, payload, event)], _raises(failures))
     return None
 
 
@@ -92,21 +114,31 @@ def publish_to_user(
     payload: Any,
     *,
     event: str | None = None,
-    using: str = DEFAULT_DB_ALIAS,
+    using: str | None = None,
     on_commit: bool = True,
+    failures: Failures | None = None,
 ) -> Position | None:
     """Publish to every connection of a user, on the user's own channel ``users/<id>``.
 
     Args:
         user: a user, or its primary key.
-        payload, event, using, on_commit: as for ``publish``.
+        payload, event, using, on_commit, failures: as for ``publish``.
     """
-    return publish(user_channel(user), payload, event=event, using=using, on_commit=on_commit)
+    return publish(
+        user_channel(user),
+        payload,
+        event=event,
+        using=using,
+        on_commit=on_commit,
+        failures=failures,
+    )
 
 
-async def apublish_to_user(user: Any, payload: Any, *, event: str | None = None) -> Position | None:
+async def apublish_to_user(
+    user: Any, payload: Any, *, event: str | None = None, failures: Failures | None = None
+) -> Position | None:
     """Publish to every connection of a user; from async code."""
-    return await apublish(user_channel(user), payload, event=event)
+    return await apublish(user_channel(user), payload, event=event, failures=failures)
 
 
 def publish_to_session(
@@ -114,8 +146,9 @@ def publish_to_session(
     payload: Any,
     *,
     event: str | None = None,
-    using: str = DEFAULT_DB_ALIAS,
+    using: str | None = None,
     on_commit: bool = True,
+    failures: Failures | None = None,
 ) -> Position | None:
     """Publish to the connections of a Django session that have subscribed to its own channel.
 
@@ -123,21 +156,27 @@ def publish_to_session(
 
     Args:
         session: ``request.session``, or a session's key.
-        payload, event, using, on_commit: as for ``publish``.
+        payload, event, using, on_commit, failures: as for ``publish``.
     """
     if _session_key(session) is None:
         return None
-    channel = session_channel(session)
-    return publish(channel, payload, event=event, using=using, on_commit=on_commit)
+    return publish(
+        session_channel(session),
+        payload,
+        event=event,
+        using=using,
+        on_commit=on_commit,
+        failures=failures,
+    )
 
 
 async def apublish_to_session(
-    session: Any, payload: Any, *, event: str | None = None
+    session: Any, payload: Any, *, event: str | None = None, failures: Failures | None = None
 ) -> Position | None:
     """Publish to the connections of a Django session; from async code."""
     if _session_key(session) is None:
         return None
-    return await apublish(session_channel(session), payload, event=event)
+    return await apublish(session_channel(session), payload, event=event, failures=failures)
 
 
 def session_channel(session: Any) -> str:
@@ -173,24 +212,33 @@ def publish_many(
     publications: Iterable[tuple[str, Any]],
     *,
     event: str | None = None,
-    using: str = DEFAULT_DB_ALIAS,
+    using: str | None = None,
     on_commit: bool = True,
+    failures: Failures | None = None,
 ) -> None:
-    """Publish many (channel, payload) pairs, in their order, with one wait for all of them.
+    """Publish many (channel, payload) pairs, in their order.
 
-    All are checked before the first is sent. Raises as ``publish``.
+    All are checked before the first is sent, and all are sent within ``PUBLISH_TIMEOUT``. Other
+    arguments and exceptions as for ``publish``.
     """
-    _refuse_event_loop("publish_many", "apublish_many")
+    refuse_event_loop("publish_many", "apublish_many")
+    raises = _raises(failures)
     prepared = [_prepare(channel, payload, event) for channel, payload in publications]
     if prepared:
-        _publish_all(prepared, using, on_commit)
+        _publish_all(prepared, using, on_commit, raises)
 
 
 async def apublish_many(
-    publications: Iterable[tuple[str, Any]], *, event: str | None = None
+    publications: Iterable[tuple[str, Any]],
+    *,
+    event: str | None = None,
+    failures: Failures | None = None,
 ) -> None:
     """Publish many (channel, payload) pairs, in their order; from async code."""
-    await _apublish_all([_prepare(channel, payload, event) for channel, payload in publications])
+    raises = _raises(failures)
+    prepared = [_prepare(channel, payload, event) for channel, payload in publications]
+    if prepared:
+        await _apublish_all(prepared, raises)
 
 
 def user_channel(user: Any) -> str:
@@ -259,94 +307,148 @@ def check_channel(name: str) -> None:
         ) from None
 
 
-def _refuse_event_loop(verb: str, twin: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise ImproperUse(f"{verb}() would block the event loop it runs on: await {twin}() instead")
+def _raises(failures: Failures | None) -> bool:
+    """Whether the caller gets the exception of a channel layer that fails."""
+    if failures is None:
+        failures = get_config().publish_failures
+    elif failures not in FAILURES:
+        raise ImproperUse(f"failures is {failures!r}; expected one of 'raise', 'log'")
+    return failures == "raise"
 
 
 # -- sending ---------------------------------------------------------------------------------------
 
 
-def _publish_all(publications: list[Publication], using: str, on_commit: bool) -> None:
-    deferred = on_commit and connections[using].in_atomic_block
+class _Commits(threading.local):
+    """How long the transactions of a thread may still wait for the layer after their commit."""
+
+    current: _Commit | None = None
+
+
+class _Commit:
+    """A commit to come, and the one time-out of all that is published in its transaction."""
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        self.failed = False
+
+
+_commits = _Commits()
+
+
+def _publish_all(
+    publications: list[Publication], using: str | None, on_commit: bool, raises: bool
+) -> None:
+    databases = open_transactions(using) if on_commit else ()
     capture = captures.current()
     if capture is not None:
-        capture.record(publications, using if deferred else None)
-        return
-    if deferred:
-        transaction.on_commit(
-            functools.partial(_send_after_commit, publications), using=using, robust=True
-        )
-        return
-    _send(publications)
-
-
-def _send_after_commit(publications: list[Publication]) -> None:
-    global failed_after_commit
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
+        capture.record(publications, databases)
+    elif databases:
+        commit = _commits.current
+        if commit is None or commit.deadline is not None:
+            commit = _commits.current = _Commit()
+        after_commit(functools.partial(_send_after_commit, publications, commit), databases)
     else:
+        try:
+            _send(publications, get_config().publish_timeout)
+        except Unavailable as error:
+            if raises:
+                raise
+            _log_loss(publications, error)
+
+
+def _send_after_commit(publications: list[Publication], commit: _Commit) -> None:
+    timeout = get_config().publish_timeout
+    now = time.monotonic()
+    if commit.deadline is None:
+        commit.deadline = now + timeout
+    try:
+        refuse_event_loop("publish", "apublish")
+    except ImproperUse:
         # An atomic block that an event loop's own thread left: nothing to wait with.
-        _submit(publications).add_done_callback(_log_failure)
+        future = _submit(publications, timeout)
+        future.add_done_callback(functools.partial(_log_failure, publications))
         return
     try:
-        _send(publications)
-    except Unavailable:
-        failed_after_commit += len(publications)
-        logger.exception("Publishing to %r after the commit failed", publications[0].channel)
+        _send(publications, commit.deadline - now)
+    except Unavailable as error:
+        # The first of a transaction tells of the failure; the others would repeat it.
+        level = logging.INFO if commit.failed else logging.ERROR
+        commit.failed = True
+        _log_loss(publications, error, when=_AFTER_COMMIT, level=level)
 
 
-def _log_failure(future: concurrent.futures.Future[None]) -> None:
+def _log_failure(publications: list[Publication], future: concurrent.futures.Future[None]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        _log_loss(publications, error, when=_AFTER_COMMIT)
+
+
+def _log_loss(
+    publications: list[Publication],
+    error: BaseException,
+    *,
+    when: str = "",
+    level: int = logging.ERROR,
+) -> None:
     global failed_after_commit
-    if not future.cancelled() and future.exception() is not None:
-        failed_after_commit += 1
-        logger.error("Publishing after the commit failed", exc_info=future.exception())
+    failed_after_commit += len(publications)
+    logger.log(level, "Publishing to %r%s failed", publications[0].channel, when, exc_info=error)
 
 
-def _send(publications: list[Publication]) -> None:
-    timeout = get_config().publish_timeout * 2 + 1.0
-    future = _submit(publications)
+def _send(publications: list[Publication], timeout: float) -> None:
+    """Send, and wait until it is done or the time is over; whatever the event loop does meanwhile."""
+    future = _submit(publications, timeout)
     try:
-        future.result(timeout)
+        future.result(max(timeout, 0.0) + _LOOP_S)
     except concurrent.futures.TimeoutError:
         future.cancel()
-        raise Unavailable(f"the event loop did not answer within {timeout:g} seconds") from None
+        raise Unavailable(
+            f"the event loop did not answer within {timeout + _LOOP_S:g} seconds"
+        ) from None
 
 
-async def _apublish_all(publications: list[Publication]) -> None:
+async def _apublish_all(publications: list[Publication], raises: bool) -> None:
     capture = captures.current()
-    if capture is not None:
-        capture.record(publications, None)
-    elif running_node() is not None:
-        await _send_here(publications)
-    else:
-        await asyncio.wrap_future(_submit(publications))
+    timeout = get_config().publish_timeout
+    try:
+        if capture is not None:
+            capture.record(publications, ())
+        elif running_node() is not None:
+            await _send_here(publications, timeout)
+        else:
+            await asyncio.wrap_future(_submit(publications, timeout))
+    except Unavailable as error:
+        if raises:
+            raise
+        _log_loss(publications, error)
 
 
-def _submit(publications: list[Publication]) -> concurrent.futures.Future[None]:
-    return loops.submit(_send_here(publications))
+def _submit(publications: list[Publication], timeout: float) -> concurrent.futures.Future[None]:
+    return loops.submit(_send_here(publications, timeout))
 
 
-async def _send_here(publications: list[Publication]) -> None:
-    """Send from the loop that this runs on: by its node, where it has one."""
+async def _send_here(publications: list[Publication], timeout: float) -> None:
+    """Send from the loop that this runs on, within one time-out: by its node, where it has one."""
     node = running_node()
-    if node is not None:
-        for publication in publications:
-            await node.publish(publication)
-        return
     config = get_config()
-    layer = get_channel_layer(config.channel_layer)
-    if layer is None:
-        raise Unavailable(f"CHANNEL_LAYERS has no {config.channel_layer!r}")
-    if isinstance(layer, InMemoryChannelLayer):
-        _warn_once_that_nothing_hears()
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout
+    layer = None
+    if node is None:
+        layer = configured_layer(config.channel_layer)
+        if isinstance(layer, InMemoryChannelLayer):
+            _warn_once_that_nothing_hears()
     for publication in publications:
-        await envelope.send(layer, config.group_prefix, publication, config.publish_timeout)
+        left = deadline - now()
+        if left <= 0.0:
+            raise Unavailable(
+                f"the channel layer did not take it within {config.publish_timeout:g} seconds"
+                " (PUBLISH_TIMEOUT)"
+            )
+        if node is not None:
+            await node.publish(publication, timeout=left)
+        else:
+            await envelope.send(layer, config.group_prefix, publication, left)
 
 
 def _warn_once_that_nothing_hears() -> None:

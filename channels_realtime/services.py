@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 
 from .access import blocks, revocation
@@ -19,6 +18,7 @@ from .access.revocation import Revocations
 from .auth.sweep import CredentialSweep
 from .channels import ChannelRegistry
 from .config import Config
+from .errors import Unavailable
 from .monitoring import inspection, traces
 from .monitoring.ended import EndedConnections
 from .monitoring.feed import Feed
@@ -26,6 +26,7 @@ from .monitoring.load import LoadMonitor
 from .monitoring.metrics import MetricsRecorder
 from .monitoring.registry import Registry
 from .monitoring.traces import Traces
+from .nodes.layers import configured_layer
 from .nodes.node import Handler, Node, Service, place, running_node
 from .runtime.clock import Clock
 from .settings import get_config
@@ -81,11 +82,10 @@ def current_node() -> Node:
     node = running_node()
     if node is None:
         config = get_config()
-        layer = get_channel_layer(config.channel_layer)
-        if layer is None:
-            raise ImproperlyConfigured(
-                f"CHANNEL_LAYERS has no {config.channel_layer!r}; events need a channel layer."
-            )
+        try:
+            layer = configured_layer(config.channel_layer)
+        except Unavailable as error:
+            raise ImproperlyConfigured(f"{error.reason}; events need a channel layer.") from error
         node = make_node(config, layer)
         place(node)
     return node

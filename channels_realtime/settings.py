@@ -283,6 +283,7 @@ _RULES: dict[str, _Rule] = {
     "ENDED_RETENTION": _between(0, 31_536_000),
     "TRACE_PAYLOADS": _flag,
     "PUBLISH_TIMEOUT": _seconds,
+    "PUBLISH_FAILURES": _one_of("raise", "log"),
     "SUBSCRIBE_TIMEOUT": _seconds,
     "LAYER_CHECK_INTERVAL": _seconds,
     "DAPHNE_COMPRESSION": _flag,

@@ -28,7 +28,9 @@ from ..errors import ImproperUse
 from ..models import RevocationRecord
 from ..nodes.requests import anotify, notify
 from ..publishing import check_channel
+from ..runtime.commits import after_commit, open_transactions
 from ..runtime.database import tells_of_migrations
+from ..runtime.loops import refuse_event_loop
 from ..runtime.moments import NAIVE_DOUBT_S, moment_of
 from . import issued
 from .batches import Batch, open_batch
@@ -92,7 +94,7 @@ async def arevoke(**what: Any) -> None:
     await sync_to_async(functools.partial(revoke, **what))()
 
 
-def recheck(*, channel: str | None = None, user: Any = None) -> None:
+def recheck(*, channel: str | None = None, user: Any = None, using: str | None = None) -> None:
     """Check again whether subscribers may stay subscribed, in every process.
 
     A subscription that is no longer allowed ends with ``unsubscribed`` and its reason. Inside a
@@ -102,13 +104,19 @@ def recheck(*, channel: str | None = None, user: Any = None) -> None:
         channel: check the subscribers of this channel only.
         user: a user or its primary key. Check this user's connections only, and load their
             ``user`` again.
+        using: the database whose transaction to wait for; by default those of all databases that
+            have one open in this thread.
 
     Raises:
-        ImproperUse: neither argument is given, or ``user`` is neither a user nor a primary key.
+        ImproperUse: neither argument is given, ``user`` is neither a user nor a primary key, or it
+            is called on a running event loop; ``await arecheck(…)`` there.
         BadChannel, UnknownChannel: no such name, or no route for it.
     """
+    refuse_event_loop("recheck", "arecheck")
     arguments = _recheck_arguments(channel, user)
-    transaction.on_commit(functools.partial(notify, "recheck", arguments, wait=5.0), robust=True)
+    after_commit(
+        functools.partial(notify, "recheck", arguments, wait=5.0), open_transactions(using)
+    )
 
 
 async def arecheck(*, channel: str | None = None, user: Any = None) -> None:

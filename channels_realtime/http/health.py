@@ -1,6 +1,7 @@
 """``GET …/health/`` and ``GET …/ready/``: for load balancers and Kubernetes probes.
 
-Health: the process responds. Readiness: the process accepts new connections, which it does not while
+Health: the process responds; a channel layer that fails is named, since a restart does not mend it.
+Readiness: the process accepts new connections, which it does not while
 it drains. A process that has no node yet is healthy and ready.
 """
 
@@ -11,16 +12,26 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from ..nodes.breaker import breaker_of
+from ..nodes.layers import made_layer
 from ..nodes.node import serving_node
+from ..settings import get_config
 
 
 @login_not_required  # LoginRequiredMiddleware would redirect a probe, which takes that for success
 @never_cache
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
-    """Respond 200, with the id of this process's node, or null if it has none yet."""
+    """Respond 200, with the id of this process's node, or null if it has none yet.
+
+    While the channel layer does not take what the process sends, ``channel_layer`` is "failing".
+    """
     node = serving_node()
-    return JsonResponse({"status": "ok", "node": None if node is None else node.id})
+    body = {"status": "ok", "node": None if node is None else node.id}
+    layer = made_layer(get_config().channel_layer) if node is None else node.layer
+    if layer is not None and breaker_of(layer).failing:
+        body["channel_layer"] = "failing"
+    return JsonResponse(body)
 
 
 @login_not_required  # LoginRequiredMiddleware would redirect a probe, which takes that for success

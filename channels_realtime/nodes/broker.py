@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from ..errors import Unavailable
 from ..protocol.messages import Publication
+from .breaker import breaker_of
 from .envelope import send, unwrap
 from .groups import control_group, group_name, node_group
 from .metrics import Metrics
@@ -126,6 +127,7 @@ class Broker:
         check_interval: float,
     ) -> None:
         self._layer = layer
+        self._breaker = breaker_of(layer)
         self._prefix = prefix
         self._receiver = receiver
         self._metrics = metrics
@@ -357,8 +359,10 @@ class Broker:
             async with asyncio.timeout(_PROBE_TIMEOUT_S + self._publish_timeout):
                 alive = await asyncio.gather(*(self._probe(m.group) for m in checked))
         except Exception as error:
+            self._breaker.failing = True
             logger.warning("The channel layer does not answer: %s", error)
             return  # nothing to join while it is away; the next check sees what it lost
+        self._breaker.sent()
         if not all(alive):
             logger.warning("The channel layer lost this process's groups; joining them again")
             await self._join_again(force=True)
@@ -380,13 +384,22 @@ class Broker:
 
     # -- messages ----------------------------------------------------------------------------------
 
-    async def publish(self, publication: Publication) -> None:
+    async def publish(self, publication: Publication, *, timeout: float | None = None) -> None:
         """Send a publication to every process that has a subscriber, this one included.
+
+        Args:
+            publication: what to send.
+            timeout: seconds that it may take; by default ``publish_timeout``.
 
         Raises:
             Unavailable: the layer failed or did not take it in time.
         """
-        await send(self._layer, self._prefix, publication, self._publish_timeout)
+        await send(
+            self._layer,
+            self._prefix,
+            publication,
+            self._publish_timeout if timeout is None else timeout,
+        )
         self._unread += 1
         if self._unread >= _SEND_BURST:
             self._unread = 0

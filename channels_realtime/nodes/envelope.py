@@ -15,6 +15,8 @@ import msgspec
 
 from ..errors import Unavailable
 from ..protocol.messages import Publication
+from ..settings import get_config
+from .breaker import breaker_of
 from .groups import control_group, group_name, node_group
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -75,10 +77,16 @@ async def send_control(
 
 
 async def _send(layer: Any, group: str, message: dict[str, Any], timeout: float, what: str) -> None:
+    breaker = breaker_of(layer)
+    now = asyncio.get_running_loop().time
+    began = now()
+    timeout = breaker.timeout(began, timeout)
     try:
         async with asyncio.timeout(timeout):
             await layer.group_send(group, message)
     except Exception as error:
+        breaker.failed(now(), now() - began, get_config().publish_timeout)
         raise Unavailable(
             f"the channel layer did not take the {what}: {type(error).__name__}"
         ) from error
+    breaker.sent()

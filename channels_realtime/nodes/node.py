@@ -287,13 +287,17 @@ class Node:
 
     # -- publications ------------------------------------------------------------------------------
 
-    async def publish(self, publication: Publication) -> None:
+    async def publish(self, publication: Publication, *, timeout: float | None = None) -> None:
         """Send a publication to every process that has a subscriber.
+
+        Args:
+            publication: what to send.
+            timeout: seconds that it may take; by default ``PUBLISH_TIMEOUT``.
 
         Raises:
             Unavailable: the layer failed or did not take it in time.
         """
-        await self.broker.publish(publication)
+        await self.broker.publish(publication, timeout=timeout)
         self.metrics.published += 1
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:

@@ -17,13 +17,13 @@ import inspect
 import logging
 import os
 import secrets
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
-from channels.layers import get_channel_layer
 
 from ..config import Config
 from ..errors import Unavailable
@@ -32,6 +32,7 @@ from ..runtime import loops
 from ..settings import get_config
 from .broker import Broker
 from .envelope import send_control
+from .layers import configured_layer
 from .metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -307,16 +308,27 @@ def notify(kind: str, arguments: Mapping[str, Any], *, wait: float) -> bool:
     Returns:
         whether it has. What is not delivered is logged.
     """
+    global _late_until
+    future = loops.submit(_notify(kind, arguments))
+    if time.monotonic() < _late_until:
+        wait = 0.0  # an earlier caller has waited, and may have waited in vain
     try:
-        loops.submit(_notify(kind, arguments)).result(wait)
+        future.result(wait)
     except concurrent.futures.TimeoutError:
         # It may still go out.
+        _late_until = time.monotonic() + get_config().publish_timeout
+        future.add_done_callback(_not_late)
         logger.warning("The layer did not take %r within %g seconds", kind, wait)
         return False
     except Unavailable as error:
         logger.warning("The nodes were not told %r: %s", kind, error.reason)
         return False
     return True
+
+
+def _not_late(future: concurrent.futures.Future[None]) -> None:
+    global _late_until
+    _late_until = 0.0  # the layer took it, or its breaker knows better
 
 
 async def anotify(kind: str, arguments: Mapping[str, Any]) -> bool:
@@ -336,14 +348,9 @@ async def _notify(kind: str, arguments: Mapping[str, Any]) -> None:
         return
     config = get_config()
     message = _notification(kind, arguments)
-    await send_control(_layer(config), config.group_prefix, message, config.publish_timeout)
-
-
-def _layer(config: Config) -> Any:
-    layer = get_channel_layer(config.channel_layer)
-    if layer is None:
-        raise Unavailable(f"CHANNEL_LAYERS has no {config.channel_layer!r}")
-    return layer
+    await send_control(
+        configured_layer(config.channel_layer), config.group_prefix, message, config.publish_timeout
+    )
 
 
 class _Outside:
@@ -362,7 +369,7 @@ class _Outside:
         """
         if self._requests is None or self._broker is None:
             config = get_config()
-            layer = _layer(config)
+            layer = configured_layer(config.channel_layer)
             self._requests = Requests(
                 {}, node_id=self._id, layer=layer, config=config, spawn=_ignore, serves=False
             )
@@ -404,6 +411,8 @@ _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Requests] = (
     weakref.WeakKeyDictionary()
 )
 _outside = _Outside()
+_late_until = 0.0
+"""Until when the layer may still take a notification that it has not taken in time (monotonic)."""
 
 
 @atexit.register

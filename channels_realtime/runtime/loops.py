@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from ..errors import ImproperUse
+
 _Value = TypeVar("_Value")
 
 
@@ -99,6 +101,29 @@ def submit(coroutine: Coroutine[Any, Any, _Value]) -> concurrent.futures.Future[
     if loop is None:
         return contextvars.Context().run(background_loop.submit, coroutine)
     return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, loop)
+
+
+def refuse_event_loop(function: str, twin: str) -> None:
+    """Refuse to block a running event loop.
+
+    As in Django, ``DJANGO_ALLOW_ASYNC_UNSAFE`` allows it, for notebooks and test tools that run sync
+    code on a loop; except on a loop that serves, which would wait for itself.
+
+    Args:
+        function: the sync function that was called.
+        twin: the async one.
+
+    Raises:
+        ImproperUse: called on a running event loop.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if loop in _serving or not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+        raise ImproperUse(
+            f"{function}() would block the event loop it runs on: await {twin}() instead"
+        )
 
 
 def _forget() -> None:

@@ -1,9 +1,11 @@
 """What all unit tests share."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.utils import translation
 
 from channels_realtime.asgi import get_realtime_application
@@ -16,6 +18,20 @@ def _language() -> Iterator[None]:
     """The language that a request's middleware has left in this thread is no other test's."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture
+def other_database(django_db_setup: Any, django_db_blocker: Any, tmp_path: Path) -> Iterator[str]:
+    """A second database beside ``default``, without tables. Both commit; the test cleans ``default``."""
+    connections.settings["other"] = {
+        **connections.settings["default"],
+        "NAME": str(tmp_path / "other.sqlite3"),
+    }
+    with django_db_blocker.unblock():  # a TestCase would refuse the database that it does not know
+        yield "other"
+        connections["other"].close()
+    del connections["other"]
+    del connections.settings["other"]
 
 
 @pytest.fixture

@@ -377,8 +377,8 @@ def _(site):
 @mistake("Redis is down, or at another port, and `realtime_publish` is called")
 def _(site):
     site.settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Unreachable"}}
-    outside = {"default": SimpleNamespace(in_atomic_block=False)}  # of the test's transaction
-    site.monkeypatch.setattr(publishing, "connections", outside)
+    # Outside the test's transaction.
+    site.monkeypatch.setattr(publishing, "open_transactions", lambda using: ())
     return raised(call_command, "realtime_publish", "public/a", "1")
 
 

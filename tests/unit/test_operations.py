@@ -97,7 +97,7 @@ def start_node(monkeypatch) -> Iterator[Callable[[], NodeElsewhere]]:
     """Makes nodes on one layer, in a thread; this process serves no connections itself."""
     background_loop, layer, made = BackgroundLoop(), ScriptedLayer(), []
     for module in (publishing, requests):
-        monkeypatch.setattr(module, "get_channel_layer", lambda alias: layer)
+        monkeypatch.setattr(module, "configured_layer", lambda alias: layer)
     monkeypatch.setattr(loops, "background_loop", background_loop)
     monkeypatch.setattr(loops, "_serving", weakref.WeakSet())
     monkeypatch.setattr(requests, "_outside", requests._Outside())

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import logging
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,7 +16,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import CharField
 from django.test import override_settings
 
@@ -39,6 +40,8 @@ from channels_realtime.errors import (
 )
 from channels_realtime.nodes.envelope import unwrap
 from channels_realtime.protocol.messages import Publication
+from channels_realtime.runtime import loops
+from channels_realtime.testing import capture_publications
 
 
 class RecordingLayer(InMemoryChannelLayer):
@@ -212,12 +215,103 @@ def test_layer_that_is_absent_is_unavailable():
 
 @override_settings(CHANNELS_REALTIME={"PUBLISH_TIMEOUT": 0.05})
 def test_layer_that_hangs_is_unavailable_in_time(layer, monkeypatch):
-    async def hang(group, message):
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(layer, "group_send", hang)
+    hang(layer, monkeypatch)
     with pytest.raises(Unavailable, match="TimeoutError"):
         publish("public/a", 1)
+
+
+@override_settings(CHANNELS_REALTIME={"PUBLISH_TIMEOUT": 0.05})
+def test_layer_that_hangs_is_not_waited_for_by_the_next_caller(layer, monkeypatch):
+    tries = hang(layer, monkeypatch)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            publish("public/a", 1)
+    with pytest.raises(Unavailable):
+        publish_many([("public/a", n) for n in range(100)])
+    assert len(tries) == 1
+
+
+def hang(layer, monkeypatch) -> list[str]:
+    """Make the layer take nothing; returns the groups that it was given something for."""
+    tries: list[str] = []
+
+    async def group_send(group, message):
+        tries.append(group)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(layer, "group_send", group_send)
+    return tries
+
+
+@pytest.mark.parametrize(
+    ("setting", "argument"), [("raise", "log"), ("log", None), ("log", "log"), (None, "log")]
+)
+def test_failure_is_logged_and_counted_where_it_is_not_to_be_raised(
+    layer, settings, caplog, setting, argument
+):
+    settings.CHANNELS_REALTIME = {} if setting is None else {"PUBLISH_FAILURES": setting}
+    layer.failing = ConnectionError("away")
+    assert publish("public/a", {"card": "planted"}, failures=argument) is None
+    publish_to_user(7, 2, failures=argument)
+    publish_many([("public/b", 3), ("public/c", 4)], failures=argument)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Publishing to 'public/a' failed",
+        "Publishing to 'users/7' failed",
+        "Publishing to 'public/b' failed",
+    ]
+    assert "the channel layer did not take the publication: ConnectionError" in caplog.text
+    assert "planted" not in caplog.text
+    assert publishing.failed_after_commit == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "argument"), [("log", "raise"), ("raise", None), ("raise", "raise"), (None, None)]
+)
+def test_failure_is_raised_where_it_is_to_be(layer, settings, caplog, setting, argument):
+    settings.CHANNELS_REALTIME = {} if setting is None else {"PUBLISH_FAILURES": setting}
+    layer.failing = ConnectionError("away")
+    with pytest.raises(Unavailable):
+        publish("public/a", 1, failures=argument)
+    with pytest.raises(Unavailable):
+        publish_many([("public/a", 1)], failures=argument)
+    assert caplog.records == []
+
+
+async def test_async_twins_log_failures_too(layer, caplog):
+    layer.failing = ConnectionError("away")
+    await apublish("public/a", 1, failures="log")
+    await apublish_to_user(7, 1, failures="log")
+    await apublish_many([("public/b", 1)], failures="log")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Publishing to 'public/a' failed",
+        "Publishing to 'users/7' failed",
+        "Publishing to 'public/b' failed",
+    ]
+
+
+@override_settings(CHANNELS_REALTIME={"PUBLISH_FAILURES": "log"})
+def test_mistake_of_the_caller_is_raised_though_failures_are_logged(layer):
+    with pytest.raises(UnknownChannel):
+        publish("nope", 1)
+    with pytest.raises(BadPayload):
+        publish("public/a", object())
+    with pytest.raises(ImproperUse) as caught:
+        publish("public/a", 1, failures="ignore")
+    assert caught.value.reason == "failures is 'ignore'; expected one of 'raise', 'log'"
+
+
+def test_layer_that_cannot_be_made_is_not_taken_for_one_that_is_missing(settings):
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": ["redis://localhost"], "serializer_format": "mspgack"},
+        }
+    }
+    with pytest.raises(Unavailable) as caught:
+        publish("public/a", 1)
+    assert caught.value.reason == (
+        "CHANNEL_LAYERS['default'] cannot be made: SerializerDoesNotExist: 'mspgack'"
+    )
 
 
 # -- transactions ----------------------------------------------------------------------------------
@@ -290,6 +384,101 @@ class TestTransactions:
             publish("public/a", 1, using="nope")
 
 
+@pytest.mark.django_db(transaction=True)
+class TestOneTimeOut:
+    """Of all that a transaction publishes, while the layer does not take it."""
+
+    @pytest.fixture(autouse=True)
+    def short(self, settings):
+        settings.CHANNELS_REALTIME = {"PUBLISH_TIMEOUT": 0.2}
+
+    def test_transaction_waits_once_for_a_layer_that_hangs(self, layer, monkeypatch, caplog):
+        tries = hang(layer, monkeypatch)
+        with transaction.atomic():
+            for n in range(100):
+                publish("public/a", n)
+            publish_many([("public/a", n) for n in range(100)])
+            began = time.monotonic()
+        assert time.monotonic() - began < 2.0
+        assert len(tries) == 1
+        assert publishing.failed_after_commit == 200
+        said = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+        assert said == ["Publishing to 'public/a' after the commit failed"]
+
+    def test_transaction_waits_for_a_slow_layer_no_longer_than_one_time_out(
+        self, layer, monkeypatch
+    ):
+        taken = []
+
+        async def group_send(group, message):
+            await asyncio.sleep(0.08)
+            taken.append(group)
+
+        monkeypatch.setattr(layer, "group_send", group_send)
+        with transaction.atomic():
+            for n in range(50):
+                publish("public/a", n)
+            began = time.monotonic()
+        assert time.monotonic() - began < 2.0
+        assert 1 <= len(taken) <= 3
+        assert publishing.failed_after_commit == 50 - len(taken)
+
+    def test_next_transaction_has_a_time_out_of_its_own(self, layer, monkeypatch):
+        now = 100.0
+        monkeypatch.setattr(publishing, "time", SimpleNamespace(monotonic=lambda: now))
+        for n in range(3):
+            with transaction.atomic():
+                publish("public/a", n)
+            now += 1.0
+        assert payloads(layer) == [0, 1, 2]
+
+
+class TestTwoDatabases:
+    def test_publication_waits_for_the_commit_of_any_database(self, layer, other_database):
+        with transaction.atomic(using="other"):
+            publish("public/a", 1)
+            publish_to_user(7, 2)
+            publish_many([("public/a", 3)])
+            assert layer.sent == []
+        assert payloads(layer) == [1, 2, 3]
+
+    def test_publication_dies_with_the_rollback_of_any_database(self, layer, other_database):
+        with suppress(ZeroDivisionError), transaction.atomic(using="other"):
+            publish("public/a", 1)
+            raise ZeroDivisionError
+        with suppress(ZeroDivisionError), transaction.atomic():
+            with transaction.atomic(using="other"):
+                publish("public/a", 2)
+            raise ZeroDivisionError
+        assert layer.sent == []
+
+    def test_publication_waits_for_the_named_database_alone(self, layer, other_database):
+        with transaction.atomic(using="other"):
+            publish("public/a", 1, using="default")
+            assert payloads(layer) == [1]
+            with transaction.atomic():
+                publish("public/a", 2, using="default")
+            assert payloads(layer) == [1, 2]
+            publish("public/a", 3, using="other")
+            publish("public/a", 4, on_commit=False)
+            assert payloads(layer) == [1, 2, 4]
+        assert payloads(layer) == [1, 2, 4, 3]
+
+    def test_capture_waits_for_the_commit_of_any_database(self, other_database):
+        with capture_publications() as published:
+            with transaction.atomic(using="other"), transaction.atomic():
+                publish("public/a", 1)
+                assert list(published) == []
+            with suppress(ZeroDivisionError), transaction.atomic(using="other"):
+                publish("public/a", 2)
+                raise ZeroDivisionError
+        assert payloads_of(published) == [1]
+
+
+def payloads_of(publications) -> list:
+    return [publication.payload for publication in publications]
+
+
 # -- threads and loops -----------------------------------------------------------------------------
 
 
@@ -335,6 +524,41 @@ async def test_publishing_on_the_event_loop_is_refused_and_names_the_remedy(laye
         call()
     assert caught.value.reason == text
     assert layer.sent == []
+
+
+async def test_publishing_works_on_an_event_loop_where_django_allows_it(layer, monkeypatch):
+    """A notebook, or a test by Playwright's sync API."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    publish("public/a", 1)
+    publish_to_user(7, 2)
+    publish_many([("public/a", 3)])
+    assert payloads(layer) == [1, 2, 3]
+    layer.failing = ConnectionError("away")
+    with pytest.raises(Unavailable):
+        publish("public/a", 4)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_publishing_waits_for_the_commit_on_such_a_loop_too(layer, monkeypatch):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with transaction.atomic():
+        publish("public/a", 1)
+        assert layer.sent == []
+    assert payloads(layer) == [1]
+    connection.close()
+
+
+async def test_publishing_is_refused_on_a_loop_that_serves_though_django_allows_it(
+    layer, monkeypatch
+):
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    loop = asyncio.get_running_loop()
+    loops.add_serving_loop(loop)
+    try:
+        with pytest.raises(ImproperUse, match="await apublish"):
+            publish("public/a", 1)
+    finally:
+        loops.remove_serving_loop(loop)
 
 
 async def test_publishing_to_a_user_on_the_event_loop_is_refused(layer):

@@ -36,7 +36,7 @@ class Command(BaseCommand):
                 f"The payload is not JSON: {error}. Text needs its own quotes: '\"hello\"'."
             ) from None
         try:
-            publish(options["channel"], payload, event=options["event"])
+            publish(options["channel"], payload, event=options["event"], failures="raise")
         except RealtimeError as error:
             cause = "" if error.__cause__ is None else f" ({error.__cause__})"
             raise CommandError(f"{error.reason}{cause}") from None

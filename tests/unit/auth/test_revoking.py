@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.utils import timezone
 
 from channels_realtime import arecheck, arevoke, recheck, revoke
@@ -400,3 +401,39 @@ class TestCommand:
         for arguments in ([], ["--user", "a", "--token", "b"]):
             with pytest.raises(CommandError):
                 call_command("realtime_disconnect", *arguments)
+
+
+# -- what is waited for ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def notified(monkeypatch) -> list[str]:
+    """The kinds of notifications that were sent."""
+    kinds: list[str] = []
+    monkeypatch.setattr(revoking, "notify", lambda kind, arguments, wait: kinds.append(kind))
+    return kinds
+
+
+def test_recheck_waits_for_the_commit_of_any_database(other_database, notified):
+    with transaction.atomic(using="other"):
+        recheck(channel="public/a")
+        assert notified == []
+        recheck(channel="public/a", using="default")
+        assert notified == ["recheck"]
+    assert notified == ["recheck", "recheck"]
+
+
+def test_recheck_dies_with_a_rollback(other_database, notified):
+    with contextlib.suppress(ZeroDivisionError), transaction.atomic(using="other"):
+        recheck(channel="public/a")
+        raise ZeroDivisionError
+    assert notified == []
+
+
+async def test_recheck_on_the_event_loop_is_refused_and_names_the_remedy(notified):
+    with pytest.raises(ImproperUse) as caught:
+        recheck(channel="public/a")
+    assert caught.value.reason == (
+        "recheck() would block the event loop it runs on: await arecheck() instead"
+    )
+    assert notified == []

@@ -6,11 +6,13 @@ import asyncio
 import json
 
 import pytest
+from channels.layers import get_channel_layer
 from django.http import HttpRequest
 from django.test import Client, RequestFactory, override_settings
 from django.urls import include, path, reverse
 
 from channels_realtime.http.health import health, ready
+from channels_realtime.nodes.breaker import breaker_of
 from channels_realtime.services import current_node
 
 urlpatterns = [path("realtime/", include("channels_realtime.urls"))]
@@ -34,6 +36,18 @@ def test_process_without_a_node_is_healthy_and_ready():
     assert body(health(request())) == {"status": "ok", "node": None}
     answer = ready(request())
     assert (answer.status_code, body(answer)) == (200, {"status": "ready"})
+
+
+def test_health_names_a_channel_layer_that_fails():
+    breaker = breaker_of(get_channel_layer())
+    breaker.failed(1.0, 5.0, 5.0)
+    try:
+        answer = health(request())
+        assert answer.status_code == 200  # a restart would not mend it
+        assert body(answer) == {"status": "ok", "node": None, "channel_layer": "failing"}
+    finally:
+        breaker.sent()
+    assert body(health(request())) == {"status": "ok", "node": None}
 
 
 async def test_health_names_the_node(node):

@@ -545,7 +545,7 @@ def test_child_asks_though_its_parents_loop_is_not_its_own(outside):
         status = 1
         try:
             known = start_node(outside, ScriptedLayer())
-            requests.get_channel_layer = lambda alias: known.layer
+            requests.configured_layer = lambda alias: known.layer
             found = request("echo", {"n": 1}, [known.id], wait=WAIT_S)
             own = requests._outside
             opened = own is not inbox and own._broker is not None and own._broker.inbox is not None
@@ -603,7 +603,7 @@ def test_process_that_serves_no_connections_notifies_without_an_inbox(outside):
 def test_notification_that_the_layer_does_not_take_in_time_is_logged(outside, monkeypatch, caplog):
     layer = ScriptedLayer()
     layer.hanging.add("group_send")
-    monkeypatch.setattr(requests, "get_channel_layer", lambda alias: layer)
+    monkeypatch.setattr(requests, "configured_layer", lambda alias: layer)
     assert notify("echo", {}, wait=0.1) is False
     assert errors(caplog) == ["The layer did not take 'echo' within 0.1 seconds"]
     outside.submit(cancel_others()).result(10)
