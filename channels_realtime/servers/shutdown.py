@@ -5,7 +5,10 @@ uvicorn closes its connections with 1012 before it tells the application. So thi
 the server:
 
 - Daphne: a trigger before Twisted's shutdown, which waits for the drain;
-- uvicorn: a SIGTERM handler that calls uvicorn's own handler after the drain.
+- uvicorn, also as gunicorn's worker: its main loop, which asks ten times a second whether to exit
+  (``Server.on_tick``), goes on until the drain is done. That covers every reason: SIGTERM, SIGINT,
+  ``--limit-max-requests`` and gunicorn's ``--max-requests``. The heartbeat of gunicorn's workers
+  is in the same loop.
 
 For other servers there is only lifespan's shutdown, and leases, which expire.
 """
@@ -18,7 +21,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -66,30 +68,40 @@ def _before_reactor_stops(reactor: Any, begin_drain: BeginDrain) -> Callable[[],
 
 
 def _before_uvicorn_stops(begin_drain: BeginDrain) -> Callable[[], None]:
-    if threading.current_thread() is not threading.main_thread():
+    server = _running_uvicorn()
+    if server is None:
         return lambda: None
-    original = signal.getsignal(signal.SIGTERM)
-    server = getattr(original, "__self__", None)
-    if not callable(original) or not type(server).__module__.startswith("uvicorn"):
-        return lambda: None
-    loop = asyncio.get_running_loop()
-    told = False
+    exits = server.on_tick
+    drain: asyncio.Future[None] | None = None
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        if told:  # a second signal means: do not wait
-            original(number, frame)
-            return
-        told = True
-        loop.call_soon_threadsafe(begin)
+    async def on_tick(counter: int) -> bool:
+        """Whether to exit now."""
+        nonlocal drain
+        if not await exits(counter):
+            return False
+        if drain is None:
+            server.should_exit = True  # or it would log the limit of requests at each tick
+            drain = begin_drain()
+        return drain.done() or _told_twice(server)
 
-    def begin() -> None:
-        begin_drain().add_done_callback(lambda _: original(signal.SIGTERM, None))
-
-    signal.signal(signal.SIGTERM, stop)
+    server.on_tick = on_tick
 
     def forget() -> None:
-        if signal.getsignal(signal.SIGTERM) is stop:
-            signal.signal(signal.SIGTERM, original)
+        if server.on_tick is on_tick:
+            server.on_tick = exits
 
     return forget
+
+
+def _running_uvicorn() -> Any | None:
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if not type(server).__module__.startswith("uvicorn") or not hasattr(server, "on_tick"):
+        return None
+    return server
+
+
+def _told_twice(server: Any) -> bool:
+    """Whether a second signal has come, which means: do not wait."""
+    return server.force_exit or len(getattr(server, "_captured_signals", ())) > 1
