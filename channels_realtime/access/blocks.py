@@ -18,12 +18,13 @@ from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
+from django.db import router
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..nodes.node import Node, Service
 from ..protocol.codes import CloseCode
-from ..runtime.database import NotMigrated
+from ..runtime.database import QUIET, own_transaction
 from ..runtime.moments import timestamp_of
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Blocks(Service):
                 return
             table = await self._node.database.run(_read_table, rows)
         except Exception as error:
-            if not (self._failing or isinstance(error, NotMigrated)):
+            if not (self._failing or isinstance(error, QUIET)):
                 logger.warning("Cannot read the blocks: %s", type(error).__name__)
             self._failing = True
             return
@@ -255,7 +256,8 @@ def _read_table(rows: Iterable[_Row]) -> _Table:
 def _forget_rows() -> None:
     past = _records().filter(until__lt=timezone.now() - KEPT_FOR)
     if past.exists():  # a look takes no lock where the database has one writer
-        past.delete()
+        with own_transaction(router.db_for_write(past.model)):
+            past.delete()
 
 
 # -- making one ------------------------------------------------------------------------------------

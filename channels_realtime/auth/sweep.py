@@ -12,12 +12,12 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError
+from django.db import DatabaseError, router
 from django.utils import timezone
 
 from ..access.revocation import Revocations
 from ..nodes.node import Service
-from ..runtime.database import tells_of_migrations
+from ..runtime.database import GaveWay, own_transaction, tells_of_migrations
 from ..runtime.moments import moment_of
 from .users import has_row
 
@@ -80,9 +80,10 @@ def _forget_expired() -> None:
     try:
         expired = model._default_manager.filter(expires_at__lt=moment_of(time.time()))
         if expired.exists():  # looking takes no lock where the database has one writer
-            expired.delete()
+            with own_transaction(router.db_for_write(model)):
+                expired.delete()
     except DatabaseError as error:  # another process may hold a lock; a later sweep deletes them
-        if not tells_of_migrations(error):
+        if not (isinstance(error, GaveWay) or tells_of_migrations(error)):
             logger.warning("Cannot delete expired revocations", exc_info=True)
 
 

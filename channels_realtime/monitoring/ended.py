@@ -15,11 +15,12 @@ from collections import deque
 from typing import Any, cast
 
 from django.apps import apps
-from django.db import DataError, router, transaction
+from django.db import DataError, router
 
 from ..connections.connection import Connection
 from ..nodes.member import Member
 from ..nodes.node import Node, Service
+from ..runtime.database import QUIET, own_transaction
 from ..runtime.moments import moment_of
 from .feed import CHANNEL
 from .registry_rows import BATCH, insert_rows, is_drawn, path_of, storable, user_label
@@ -114,7 +115,8 @@ class EndedConnections(Service):
                 await self._prune()
                 self._failed = 0
             except Exception as error:
-                log = logger.debug if self._failed else logger.warning
+                told = self._failed or isinstance(error, QUIET)
+                log = logger.debug if told else logger.warning
                 log("Ended connections could not be written: %s", type(error).__name__)
                 pause = min(_RETRY_MOST_S, _FLUSH_INTERVAL_S * 2**self._failed)
                 self._failed = min(self._failed + 1, 10)
@@ -156,7 +158,7 @@ def _write(rows: list[dict[str, Any]]) -> None:
     stored = [
         row | {name: moment_of(row[name]) for name in ("connected_at", "ended_at")} for row in rows
     ]
-    with transaction.atomic(using=using):
+    with own_transaction(using):
         insert_rows(model, using, stored)
 
 
@@ -166,7 +168,8 @@ def _delete_before(moment: datetime.datetime) -> None:
     using = router.db_for_write(model)
     kept = model._base_manager.using(using)
     # Raw: the collector would read every row first, to find what refers to it.
-    kept.filter(ended_at__lt=moment)._raw_delete(using)
-    newest_first = kept.order_by("-pk").values_list("pk", flat=True)
-    for last in newest_first[MAX_KEPT : MAX_KEPT + 1]:
-        kept.filter(pk__lte=last)._raw_delete(using)
+    with own_transaction(using):
+        kept.filter(ended_at__lt=moment)._raw_delete(using)
+        newest_first = kept.order_by("-pk").values_list("pk", flat=True)
+        for last in newest_first[MAX_KEPT : MAX_KEPT + 1]:
+            kept.filter(pk__lte=last)._raw_delete(using)

@@ -20,7 +20,7 @@ from django.db import DataError, IntegrityError
 
 from ..connections.connection import live_connections
 from ..nodes.node import Node, Service
-from ..runtime.database import NotMigrated
+from ..runtime.database import QUIET
 from ..runtime.moments import moment_of
 from .feed import Feed
 from .registry_rows import (
@@ -121,7 +121,7 @@ class Registry(Service):
                 self._failed = 0
             except Exception as error:
                 self.failures += 1
-                told = self._failed or isinstance(error, NotMigrated)
+                told = self._failed or isinstance(error, QUIET)
                 log = logger.debug if told else logger.warning
                 log("The registry could not be written: %s", type(error).__name__)
                 pause = min(_RETRY_MOST_S, lease / 3, _FLUSH_INTERVAL_S * 2**self._failed)

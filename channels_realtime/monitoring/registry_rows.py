@@ -18,10 +18,11 @@ import zlib
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, router, transaction
+from django.db import connections, router
 from django.db.models import DateTimeField
 
 from ..connections.connection import Connection
+from ..runtime.database import own_transaction
 from ..runtime.moments import moment_of
 
 logger = logging.getLogger(__name__)
@@ -104,13 +105,14 @@ def _model(name: str) -> Any:
 def renew_lease(node_id: str, lease: float, row: dict[str, Any]) -> bool:
     nodes = _model("NodeRecord")._default_manager
     until = nodes.now() + datetime.timedelta(seconds=lease)
-    return bool(nodes.filter(pk=node_id).update(lease_until=until, **row))
+    with own_transaction(router.db_for_write(nodes.model)):
+        return bool(nodes.filter(pk=node_id).update(lease_until=until, **row))
 
 
 def register_node(node_id: str, lease: float, row: dict[str, Any]) -> None:
     model, ended_model = _model("NodeRecord"), _model("EndedConnectionRecord")
     using = router.db_for_write(model)
-    with transaction.atomic(using=using):
+    with own_transaction(using):
         _delete_rows([node_id], using)
         # Another node took this one for dead; its connections are still here.
         _where(ended_model, using, node_id=node_id, end=SERVER_GONE)._raw_delete(using)
@@ -136,7 +138,7 @@ def write_rows(
     using = router.db_for_write(connection_model)
     fresh = [row for row in rows if row["connection_id"] not in known]
     stale = [row for row in rows if row["connection_id"] in known]
-    with transaction.atomic(using=using):
+    with own_transaction(using):
         replaced = [*gone, *known]
         if replaced:
             _where(subscription_model, using, connection_id__in=replaced)._raw_delete(using)
@@ -188,7 +190,8 @@ def insert_rows(model: Any, using: str, rows: list[dict[str, Any]]) -> None:
 
 def write_seen(ids: list[str], at: datetime.datetime) -> None:
     model = _model("ConnectionRecord")
-    model._default_manager.filter(connection_id__in=ids).update(seen_at=at)
+    with own_transaction(router.db_for_write(model)):
+        model._default_manager.filter(connection_id__in=ids).update(seen_at=at)
 
 
 def _bury(node_id: str, server: str, using: str) -> None:
@@ -225,7 +228,7 @@ def sweep_nodes(own: str, lease: float, keep_ended: bool) -> list[tuple[str, str
     dead = _where(model, using, lease_until__lt=long_ago).exclude(pk=own)
     found = []
     for node_id, inbox, host, pid in list(dead.values_list("pk", "inbox", "host", "pid")):
-        with transaction.atomic(using=using):
+        with own_transaction(using):
             if not dead.filter(pk=node_id)._raw_delete(using):
                 continue
             if keep_ended:
@@ -245,14 +248,14 @@ def delete_strays() -> None:
     owners = set(_where(model, using).values_list("node_id", flat=True).distinct())
     owners -= set(_where(node_model, using).values_list("pk", flat=True))
     if owners:
-        with transaction.atomic(using=using):
+        with own_transaction(using):
             _delete_rows(list(owners), using)
 
 
 def forget_nodes(ids: list[str]) -> None:
     model = _model("NodeRecord")
     using = router.db_for_write(model)
-    with transaction.atomic(using=using):
+    with own_transaction(using):
         _delete_rows(ids, using)
         _where(model, using, pk__in=ids)._raw_delete(using)
 

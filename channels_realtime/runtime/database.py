@@ -7,14 +7,28 @@ nor connections, and no message waits for this thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.db import DatabaseError, ProgrammingError, close_old_connections, connections, router
+from django.db import (
+    DatabaseError,
+    OperationalError,
+    ProgrammingError,
+    close_old_connections,
+    connections,
+    router,
+    transaction,
+)
+from django.db.backends.signals import connection_created
 from django.db.migrations.executor import MigrationExecutor
 
 logger = logging.getLogger(__name__)
@@ -61,11 +75,92 @@ def _work(work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Va
         close_old_connections()
 
 
-# -- a forgotten migrate ---------------------------------------------------------------------------
+# -- transactions of a node's own ------------------------------------------------------------------
 
 
 class NotMigrated(DatabaseError):
     """The package's tables are missing or old; that has been logged, once, with the remedy."""
+
+
+class GaveWay(DatabaseError):
+    """Nothing was written, because transactions of the site left SQLite no gap; try again later."""
+
+
+QUIET = (NotMigrated, GaveWay)
+"""What is expected, or has been logged: no warning is needed."""
+
+_PATIENCE_S = 1.0
+"""How long a transaction waits for a gap. Revocations are read in the same thread."""
+
+_LOOK_AGAIN_S = (0.005, 0.05)
+
+_sqlite_connections: weakref.WeakSet[Any] = weakref.WeakSet()
+_sqlite_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def own_transaction(using: str) -> Iterator[None]:
+    """A transaction that writes for the node alone, and fails none of the site's on SQLite.
+
+    SQLite refuses a transaction that has read and then writes, at once and whatever its timeout, if
+    another one holds the lock for writing or has written in between. So this one begins when there is
+    no other: it takes all locks at once or none, and before it tries it looks for transactions of
+    this process.
+
+    Raises:
+        GaveWay: there was no gap. Nothing was done.
+    """
+    connection = connections[using]
+    with contextlib.ExitStack() as stack:
+        if connection.vendor != "sqlite" or connection.in_atomic_block:
+            stack.enter_context(transaction.atomic(using=using))
+        else:
+            _enter_alone(stack, connection)
+        yield
+
+
+def _enter_alone(stack: contextlib.ExitStack, connection: Any) -> None:
+    connection.ensure_connection()
+    execute = connection.connection.execute
+    mode, ((timeout_ms,),) = connection.transaction_mode, execute("PRAGMA busy_timeout").fetchall()
+    connection.transaction_mode = "EXCLUSIVE"
+    execute("PRAGMA busy_timeout = 0")  # waiting would be done with a lock held
+    deadline = time.monotonic() + _PATIENCE_S
+    try:
+        while True:
+            if not _others_in_transaction(connection):
+                try:
+                    stack.enter_context(transaction.atomic(using=connection.alias))
+                    return
+                except OperationalError as error:
+                    if "locked" not in str(error):
+                        raise
+            if time.monotonic() >= deadline:
+                raise GaveWay("transactions of the site left no gap")
+            time.sleep(random.uniform(*_LOOK_AGAIN_S))
+    finally:
+        connection.transaction_mode = mode
+        execute(f"PRAGMA busy_timeout = {int(timeout_ms)}")
+
+
+def _others_in_transaction(connection: Any) -> bool:
+    with _sqlite_lock:
+        return any(
+            other.in_atomic_block and other.alias == connection.alias and other is not connection
+            for other in _sqlite_connections
+        )
+
+
+def _remember_connection(sender: Any, connection: Any, **kwargs: Any) -> None:
+    if connection.vendor == "sqlite":
+        with _sqlite_lock:
+            _sqlite_connections.add(connection)
+
+
+connection_created.connect(_remember_connection, dispatch_uid="channels_realtime.connections")
+
+
+# -- a forgotten migrate ---------------------------------------------------------------------------
 
 
 _told_of_migrations = False

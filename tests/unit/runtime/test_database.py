@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import OperationalError, ProgrammingError, connection, connections
+from django.contrib.auth.models import Group
+from django.db import OperationalError, ProgrammingError, connection, connections, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
 from channels_realtime.runtime import database
-from channels_realtime.runtime.database import DatabaseThread, NotMigrated, tells_of_migrations
+from channels_realtime.runtime.database import (
+    DatabaseThread,
+    GaveWay,
+    NotMigrated,
+    own_transaction,
+    tells_of_migrations,
+)
 
 
 def where() -> str:
@@ -160,3 +169,73 @@ def test_forgotten_migrate_is_told_once_and_named_to_the_caller(untold, caplog, 
 def test_other_failures_of_a_migrated_database_stay_what_they_are(untold, caplog, error):
     assert tells_of_migrations(error) is False
     assert caplog.records == []
+
+
+# -- transactions of a node's own ------------------------------------------------------------------
+
+
+@pytest.fixture
+def visitor(transactional_db, monkeypatch):
+    """Another process on the same file of SQLite, with a transaction that has read."""
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite has one lock for the whole database")
+    monkeypatch.setattr(database, "_PATIENCE_S", 0.05)
+    connection.ensure_connection()
+    other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, timeout=0)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM auth_group").fetchall()
+    yield other
+    other.close()
+
+
+def write(name: str) -> None:
+    with own_transaction("default"):
+        Group.objects.create(name=name)
+
+
+def test_own_transaction_fails_none_that_has_read_and_then_writes(visitor):
+    with pytest.raises(GaveWay, match="transactions of the site left no gap"):
+        write("node's")
+    visitor.execute("INSERT INTO auth_group (name) VALUES ('visitor')")
+    visitor.execute("COMMIT")
+    write("node's")
+    assert set(Group.objects.values_list("name", flat=True)) == {"visitor", "node's"}
+
+
+def test_own_transaction_waits_for_a_gap(visitor, monkeypatch):
+    monkeypatch.setattr(database, "_PATIENCE_S", 20.0)
+    monkeypatch.setattr(database.time, "sleep", lambda seconds: visitor.execute("COMMIT"))
+    write("node's")
+    assert Group.objects.get().name == "node's"
+
+
+def test_own_transaction_does_not_even_try_while_its_process_has_another(visitor):
+    visitor.execute("COMMIT")
+    statements = []
+
+    def look() -> None:
+        with (
+            connection.execute_wrapper(lambda *call: statements.append(call[1])),
+            pytest.raises(GaveWay),
+        ):
+            write("node's")
+        connection.close()
+
+    with transaction.atomic(), ThreadPoolExecutor(1) as pool:
+        pool.submit(look).result()
+    assert statements == []
+
+
+def test_own_transaction_leaves_the_connection_as_it_was(visitor):
+    visitor.execute("COMMIT")
+
+    def options():
+        timeout = connection.connection.execute("PRAGMA busy_timeout").fetchone()
+        return connection.transaction_mode, timeout
+
+    before = options()
+    write("node's")
+    with pytest.raises(ZeroDivisionError), own_transaction("default"):
+        raise ZeroDivisionError
+    assert options() == before
+    assert not connection.in_atomic_block
