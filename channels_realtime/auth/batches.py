@@ -44,8 +44,12 @@ class Batch:
         self._connection = connection
         self._finish = finish
         self._done = False
-        transaction.on_commit(self.run, using=connection.alias, robust=True)
-        self._callbacks = connection.run_on_commit
+        self._callbacks: list[Any] = []
+
+    def await_commit(self) -> None:
+        """Have Django call ``run`` at the commit of the connection's transaction."""
+        transaction.on_commit(self.run, using=self._connection.alias, robust=True)
+        self._callbacks = self._connection.run_on_commit
 
     def run(self) -> None:
         """The transaction is committed."""
@@ -101,6 +105,7 @@ def open_batch(connection: Any, finish: Callable[[Batch], None]) -> Batch:
             found[batch.savepoints] = batch
     if current not in found:
         found[current] = Batch(connection, finish)
+        found[current].await_commit()
     connection.__dict__[_ATTRIBUTE] = list(found.values())
     return found[current]
 

@@ -17,10 +17,12 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import router
 from django.db.models.signals import post_delete, post_init, post_save, pre_save
 from django.utils import timezone
 
 from ..errors import ImproperUse
+from ..runtime.commits import open_transactions
 from . import revoking, session_rows
 from .jwt_claims import FAMILY_CLAIM
 from .login_session import LOGGED_IN_AT, LOGIN_ID, session_model, uses_signed_cookies
@@ -115,7 +117,9 @@ def deleted_login(session: Any) -> str | None:
 def on_session_deleted(keys: Iterable[str]) -> None:
     """Revoke sessions after their rows were deleted: logout, flush, a new key, or in the admin."""
     revocations = [revoking.of_session(key, deleted=True) for key in keys]
-    revoking.submit(itertools.chain.from_iterable(revocations))
+    model = session_model()
+    databases = None if model is None else open_transactions(router.db_for_write(model))
+    revoking.submit(itertools.chain.from_iterable(revocations), databases=databases)
 
 
 def remember_active(sender: Any, instance: Any, **kwargs: Any) -> None:
@@ -152,6 +156,7 @@ def on_user_saved(
     instance: Any,
     created: bool,
     raw: bool = False,
+    using: str | None = None,
     update_fields: Iterable[str] | None = None,
     **kwargs: Any,
 ) -> None:
@@ -163,12 +168,13 @@ def on_user_saved(
         remember_active(sender, instance)
     if created:
         return
+    databases = open_transactions(using)
     if not active and saves_active:
         if was_active is None and raw:
             # A fixture: each user may have been inactive before, so nodes look for themselves.
-            revoking.submit([revoking.rereading(instance.pk)], stored=False)
+            revoking.submit([revoking.rereading(instance.pk)], stored=False, databases=databases)
         elif was_active is not False:
-            revoking.submit([revoking.of_user(instance.pk)])
+            revoking.submit([revoking.of_user(instance.pk)], databases=databases)
         return
     if getattr(instance, "_password", None) is not None and (
         update_fields is None or "password" in update_fields
@@ -176,18 +182,21 @@ def on_user_saved(
         # set_password() sets it until save() is done. Sessions hold a hash of the password, so they
         # are checked again; the session that changed it gets a new key and reconnects with it.
         # Tokens hold nothing of the password, so they are revoked.
-        revoking.submit([revoking.of_tokens(instance.pk), revoking.rereading(instance.pk)])
+        found = [revoking.of_tokens(instance.pk), revoking.rereading(instance.pk)]
+        revoking.submit(found, databases=databases)
 
 
 @_guarded
-def on_user_deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
+def on_user_deleted(sender: Any, instance: Any, using: str | None = None, **kwargs: Any) -> None:
     """Revoke all credentials of a deleted user; those of an inactive one are revoked already."""
     if getattr(instance._state, "realtime_active", None) is not False:
-        revoking.submit([revoking.of_user(instance.pk)])
+        revoking.submit([revoking.of_user(instance.pk)], databases=open_transactions(using))
 
 
 @_guarded
-def on_token_blacklisted(sender: Any, instance: Any, created: bool, **kwargs: Any) -> None:
+def on_token_blacklisted(
+    sender: Any, instance: Any, created: bool, using: str | None = None, **kwargs: Any
+) -> None:
     """Revoke a blacklisted token, unless a routine rotation blacklisted it."""
     if not created or _rotating.get():
         return
@@ -199,7 +208,7 @@ def on_token_blacklisted(sender: Any, instance: Any, created: bool, **kwargs: An
     elif outstanding.user_id is not None:
         # Its access tokens are unknown without a family id, so revoke all of the user's tokens.
         found.append(revoking.of_tokens(outstanding.user_id))
-    revoking.submit(found)
+    revoking.submit(found, databases=open_transactions(using))
 
 
 def _family(token: str) -> str | None:

@@ -12,7 +12,7 @@ import functools
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,8 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, connections, router, transaction
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router, transaction
 
 from ..access.revocation_list import ISSUED, RECHECK, TOKENS, USER, Revocation
 from ..channels import user_key, users_are_rows
@@ -69,6 +70,7 @@ def revoke(
     login_session: str | None = None,
     token: str | None = None,
     family: str | None = None,
+    using: str | None = None,
 ) -> None:
     """Revoke credentials, and close every connection that uses them, in every process.
 
@@ -82,11 +84,16 @@ def revoke(
         token: a JWT, or a token's id (``jti``). A refresh token revokes its whole token family:
             all tokens of one login.
         family: the id of a token family (``sid``).
+        using: the database whose transaction to wait for; by default those of all databases that
+            have one open in this thread.
 
     Raises:
-        ImproperUse: no argument is given, one has the wrong type, or the token cannot be read.
+        ImproperUse: no argument is given, one has the wrong type, the token cannot be read, or it
+            is called on a running event loop; ``await arevoke(…)`` there.
     """
-    submit(_revocations(user, login_session, token, family), wait=5.0)
+    refuse_event_loop("revoke", "arevoke")
+    found = _revocations(user, login_session, token, family)
+    submit(found, wait=5.0, databases=open_transactions(using))
 
 
 async def arevoke(**what: Any) -> None:
@@ -169,6 +176,8 @@ def _require_text(argument: str, value: Any, expected: str) -> None:
 def _warn_if_unknown(user: Any, key: str) -> None:
     """Log a primary key that no user has: perhaps it is another number."""
     if hasattr(user, "is_authenticated") or not users_are_rows():
+        return
+    if not _is_database(_user_database()):
         return
     model = get_user_model()
     if not model._base_manager.using(_user_database()).filter(pk=key).exists():
@@ -298,7 +307,11 @@ def _token_lifetime_s() -> float:
 
 
 def submit(
-    revocations: Iterable[Revocation], *, wait: float = _SIGNAL_WAIT_S, stored: bool = True
+    revocations: Iterable[Revocation],
+    *,
+    wait: float = _SIGNAL_WAIT_S,
+    stored: bool = True,
+    databases: Sequence[str] | None = None,
 ) -> None:
     """Write revocations, and notify all nodes; inside a transaction once, at its commit.
 
@@ -306,18 +319,26 @@ def submit(
         revocations: what to revoke.
         wait: how long to wait for the layer, in seconds.
         stored: False writes no rows: the nodes are notified only.
+        databases: those whose open transactions the change belongs to; by default the users', if
+            it has one open.
     """
     entries = list(revocations)
-    connection = connections[_user_database()]
+    if databases is None:
+        databases = open_transactions(_user_database())
     watched = _uses_simplejwt() and any(entry.key.startswith((USER, TOKENS)) for entry in entries)
-    if not connection.in_atomic_block:
+    if not databases:
         if stored:
             _write(entries)
         _notify(entries, wait)
         if watched:
             issued.watch(_exempt).committed(max(entry.not_before for entry in entries))
         return
-    batch = open_batch(connection, _committed)
+    connection = connections[databases[0]]
+    if len(databases) == 1:
+        batch = open_batch(connection, _committed)
+    else:
+        batch = Batch(connection, _committed)
+        after_commit(functools.partial(_committed, batch), databases)
     if watched and batch.watch is None:
         batch.watch = issued.watch(_exempt)
     batch.wait = max(batch.wait, wait)
@@ -327,7 +348,7 @@ def submit(
         return
     batch.unstored.difference_update(entry.key for entry in entries)
     # Not in another database, where a rollback would not take them back.
-    same = router.db_for_write(RevocationRecord) == connection.alias
+    same = (router.db_for_write(RevocationRecord),) == tuple(databases)
     if same and batch.writes < _EARLY_WRITES:
         batch.writes += 1
         batch.written.update(entry.key for entry in entries)
@@ -384,11 +405,21 @@ def _must_move(new: Revocation, old: Revocation) -> bool:
 
 def _user_database() -> str:
     """Return the users' database: its commit makes the change effective."""
-    return router.db_for_write(get_user_model())
+    try:
+        return router.db_for_write(get_user_model())
+    except ImproperlyConfigured:  # a site without users of its own
+        return DEFAULT_DB_ALIAS
+
+
+def _is_database(alias: str) -> bool:
+    """Whether there is one: under ``DATABASES = {}`` Django has an engine that raises."""
+    return bool(connections[alias].settings_dict["ENGINE"] != "django.db.backends.dummy")
 
 
 def _write(entries: list[Revocation]) -> None:
     database = router.db_for_write(RevocationRecord)
+    if not _is_database(database):
+        return
     created_at = moment_of(time.time())
     # Without USE_TZ, the row may seem to expire too early on the night when the clock is set back.
     margin = 0.0 if django_settings.USE_TZ else NAIVE_DOUBT_S

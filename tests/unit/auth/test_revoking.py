@@ -6,8 +6,11 @@ import contextlib
 from io import StringIO
 
 import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connections, transaction
+from django.db.utils import ConnectionHandler
 from django.utils import timezone
 
 from channels_realtime import arecheck, arevoke, recheck, revoke
@@ -16,6 +19,7 @@ from channels_realtime.auth.login_session import session_hash
 from channels_realtime.errors import ImproperUse
 from channels_realtime.models import RevocationRecord
 from channels_realtime.publishing import apublish
+from channels_realtime.runtime import commits
 from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import (
     claims_of,
@@ -437,3 +441,99 @@ async def test_recheck_on_the_event_loop_is_refused_and_names_the_remedy(notifie
         "recheck() would block the event loop it runs on: await arecheck() instead"
     )
     assert notified == []
+
+
+class UsersElsewhere:
+    """The package's tables stay in ``default``; users are in ``other``."""
+
+    def db_for_read(self, model, **hints):
+        return "other" if model._meta.app_label == "auth" else None
+
+    db_for_write = db_for_read
+
+
+@pytest.fixture
+def users_elsewhere(other_database, settings, notified):
+    """Users in another database than the revocations."""
+    settings.DATABASE_ROUTERS = [f"{__name__}.UsersElsewhere"]
+    with connections["other"].schema_editor() as schema:
+        for model in (ContentType, Permission, Group, User):
+            schema.create_model(model)
+    yield notified
+    RevocationRecord.objects.all().delete()
+
+
+def revoked() -> list[str]:
+    return list(RevocationRecord.objects.values_list("key", flat=True))
+
+
+def test_deactivation_that_is_rolled_back_revokes_nothing_where_users_are_elsewhere(
+    users_elsewhere,
+):
+    alice = User.objects.create_user("alice", password="planted")
+    with contextlib.suppress(ZeroDivisionError), transaction.atomic(using="other"):
+        alice.is_active = False
+        alice.save()
+        assert revoked() == []
+        raise ZeroDivisionError
+    assert (revoked(), users_elsewhere) == ([], [])
+
+
+def test_deactivation_revokes_at_its_commit_where_users_are_elsewhere(users_elsewhere):
+    alice = User.objects.create_user("alice", password="planted")
+    with transaction.atomic(using="other"):
+        alice.is_active = False
+        alice.save()
+        assert revoked() == []
+    assert (revoked(), users_elsewhere) == ([f"user:{alice.pk}"], ["revoke"])
+
+
+def test_deactivation_does_not_wait_for_a_transaction_that_it_is_not_in(users_elsewhere):
+    alice = User.objects.create_user("alice", password="planted")
+    with contextlib.suppress(ZeroDivisionError), transaction.atomic():
+        alice.is_active = False
+        alice.save()
+        assert users_elsewhere == ["revoke"]
+
+
+@pytest.mark.parametrize("rolled_back", ["default", "other", None])
+def test_revoke_waits_for_all_open_transactions(users_elsewhere, rolled_back):
+    with contextlib.suppress(ZeroDivisionError), transaction.atomic(using="other"):
+        with contextlib.suppress(ZeroDivisionError), transaction.atomic():
+            revoke(token="planted")
+            if rolled_back == "default":
+                raise ZeroDivisionError
+        assert (revoked(), users_elsewhere) == ([], [])
+        if rolled_back == "other":
+            raise ZeroDivisionError
+    expected = (["token:planted"], ["revoke"]) if rolled_back is None else ([], [])
+    assert (revoked(), users_elsewhere) == expected
+
+
+def test_revoke_waits_for_the_named_database_alone(users_elsewhere):
+    with transaction.atomic(using="other"):
+        revoke(token="planted", using="default")
+        assert (revoked(), users_elsewhere) == (["token:planted"], ["revoke"])
+
+
+async def test_revoke_on_the_event_loop_is_refused_and_names_the_remedy(notified):
+    with pytest.raises(ImproperUse) as caught:
+        revoke(token="planted")
+    assert caught.value.reason == (
+        "revoke() would block the event loop it runs on: await arevoke() instead"
+    )
+
+
+@pytest.mark.parametrize("what", [{"user": 7}, {"token": "planted"}, {"login_session": "planted"}])
+def test_revoke_notifies_where_there_is_no_database(no_databases, notified, what):
+    revoke(**what)
+    recheck(user=7)
+    assert notified == ["revoke", "recheck"]
+
+
+@pytest.fixture
+def no_databases(monkeypatch):
+    """As with ``DATABASES = {}``."""
+    handler = ConnectionHandler({})
+    for module in (revoking, commits):
+        monkeypatch.setattr(module, "connections", handler)
