@@ -86,12 +86,13 @@ class RealtimeConsumer:
         task = asyncio.current_task()
         assert task is not None
         reader = Reader(node, task, send, flow)
+        plain, limits = self.is_plain(negotiation), node.config.limits
         transport = WebSocketTransport(
             scope,
             send if flow is None else flow.send,
             reader,
-            max_frame_bytes=node.config.max_frame_bytes,
-            plain=self.is_plain(negotiation),
+            max_frame_bytes=limits.max_plain_frame if plain else limits.max_frame,
+            plain=plain,
         )
         address = state_of(scope, node.config).address
         connection = Connection(node, scope, address, transport, dialect)

@@ -56,7 +56,7 @@ class Transport:
 
     @property
     def max_frame_bytes(self) -> int | None:
-        """The largest frame that a client may send; None where the transport has seen to that."""
+        """The largest frame that does not close it; None where the transport has seen to that."""
         raise NotImplementedError
 
     @property

@@ -226,7 +226,7 @@ class Conversation:
         return effects
 
     def frame_too_large(self, size: int) -> list[Effect]:
-        """Close the connection: a frame was larger than ``max_frame`` bytes."""
+        """Close the connection: a frame was larger than ``max_frame``, or ``max_plain_frame``, bytes."""
         return self.close(
             CloseCode.TOO_LARGE,
             f"a frame of {size} bytes; expected at most {self._limits.max_frame}",

@@ -30,7 +30,7 @@ class WebSocketTransport(Transport):
         scope: of the handshake.
         send: the server's, or one that waits where the server's does not.
         task: in which the connection is served.
-        max_frame_bytes: the largest frame that a client may send.
+        max_frame_bytes: the largest frame that does not close the connection.
         plain: whether the client did not negotiate our protocol, and knows the RFC's close codes alone.
     """
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+_PLAIN_FACTOR = 8
+"""With the default limit 1 MiB, the most that Daphne takes and the deployment guide's ``--ws-max-size``."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -16,6 +19,15 @@ class Limits:
     max_subscriptions: int = 256
     max_in_flight: int = 16
     max_bad_messages: int = 50
+
+    @property
+    def max_plain_frame(self) -> int:
+        """The size at which a plain connection is closed.
+
+        Clients of others do not read ``max_frame`` in ``welcome``. A frame over that is answered with
+        ``too_large``; one over this is an attack, or would be sent again after each reconnect.
+        """
+        return self.max_frame * _PLAIN_FACTOR
 
     def advertised(self) -> dict[str, int]:
         """Return the limits that ``welcome`` contains."""

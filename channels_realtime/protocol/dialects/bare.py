@@ -55,11 +55,12 @@ class BareDialect:
         if frame == TEXT_PING:
             return [m.Ping(as_text=True)]
         size = frame_size(frame)
-        if size > self._limits.max_payload:
+        limit = min(self._limits.max_payload, self._limits.max_frame)
+        if size > limit:
             return [
                 m.Malformed(
                     code=ErrorCode.TOO_LARGE,
-                    reason=f"a payload of {size} bytes; expected at most {self._limits.max_payload}",
+                    reason=f"a payload of {size} bytes; expected at most {limit}",
                     about="publish",
                     channel=self._channel,
                 )

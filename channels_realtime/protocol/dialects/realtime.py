@@ -79,6 +79,10 @@ class RealtimeDialect:
 
     def decode(self, frame: str | bytes) -> list[m.Command]:
         """The commands of a frame; what cannot be read becomes ``Malformed``."""
+        size = frame_size(frame)
+        if size > self._limits.max_frame:
+            reason = f"a frame of {size} bytes; expected at most {self._limits.max_frame}"
+            return [_malformed(TooLarge(reason))]
         if isinstance(frame, bytes) is not self._codec.binary:
             got, expected = ("text", "binary") if self._codec.binary else ("binary", "text")
             return [_malformed(BadMessage(f"a {got} frame; this connection speaks {expected}"))]
@@ -89,7 +93,7 @@ class RealtimeDialect:
         except BadMessage as error:
             return [_malformed(error)]
         if not isinstance(value, list):
-            return [self._command(value, frame_size(frame))]
+            return [self._command(value, size)]
         if not self._batches:
             return [_malformed(BadMessage("an array; batches need the subprotocol realtime.v1.*"))]
         if not 1 <= len(value) <= self._limits.max_batch:
@@ -100,7 +104,6 @@ class RealtimeDialect:
                     )
                 )
             ]
-        size = frame_size(frame)
         return [self._command(item, size) for item in value]
 
     def _command(self, value: Any, bound: int) -> m.Command:

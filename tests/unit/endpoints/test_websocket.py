@@ -540,6 +540,35 @@ async def test_frame_over_the_limit_closes_4413_and_the_neighbour_never_notices(
         await good.quiet()
 
 
+async def test_plain_client_stays_after_a_frame_over_the_limit(make_application):
+    with configured(MAX_FRAME_BYTES=1_000):
+        async with AsgiSocket(make_application(), subprotocols=[]) as plain:
+            await plain.expect("welcome")
+            for size in (1_001, 8_000):
+                plain.send_text("x" * size)
+                assert await plain.read() == {
+                    "type": "error",
+                    "payload": {
+                        "code": "too_large",
+                        "reason": f"a frame of {size} bytes; expected at most 1000",
+                    },
+                }
+            assert await plain.ask({"type": "ping"}) == {"type": "pong"}
+            plain.send_text("x" * 8_001)
+            assert (await plain.expect("closing"))["payload"]["code"] == 4413
+            assert (await plain.read())["code"] == 1008
+
+
+async def test_client_of_the_bare_endpoint_stays_after_a_frame_over_the_limit(make_application):
+    with configured(MAX_FRAME_BYTES=1_000):
+        async with AsgiSocket(make_application(), "/ws/bare/public/a") as bare:
+            bare.send_bytes(b"x" * 8_000)
+            bare.send_text("hello")
+            assert (await bare.event())["text"] == "hello"
+            bare.send_bytes(b"x" * 8_001)
+            assert (await bare.read())["code"] == 1008
+
+
 async def test_client_that_knows_nothing_of_the_protocol_is_closed_4400(make_application):
     with configured(MAX_BAD_MESSAGES=2):
         async with AsgiSocket(make_application()) as socket:

@@ -43,6 +43,13 @@ def test_frame_is_too_large_when_it_is_over_the_limit(dialect, frame):
     )
 
 
+def test_frame_over_the_limit_on_frames_is_too_large_whatever_a_payload_may_be():
+    limits = Limits(max_frame=5, max_payload=10)
+    (command,) = BareDialect(BareEncoding(lambda data: data), "a", limits).decode("x" * 6)
+    assert isinstance(command, m.Malformed)
+    assert command.reason == "a payload of 6 bytes; expected at most 5"
+
+
 @pytest.mark.parametrize(
     ("payload", "frame"),
     [

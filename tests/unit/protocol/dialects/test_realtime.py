@@ -417,6 +417,14 @@ def test_payload_is_refused_when_it_is_too_large(kind):
     )
 
 
+@pytest.mark.parametrize("frame", ["x" * 2_001, b"x" * 2_001, "ä" * 1_001, "[" * 2_001])
+def test_frame_over_the_limit_is_too_large_and_is_not_read(frame):
+    (found,) = make_dialect(batches=False, limits=Limits(max_frame=2_000)).decode(frame)
+    size = len(frame if isinstance(frame, bytes) else frame.encode())
+    reason = f"a frame of {size} bytes; expected at most 2000"
+    assert found == m.Malformed(code="too_large", reason=reason)
+
+
 def test_payload_of_exactly_the_limit_is_taken_though_the_frame_is_larger():
     text = "x" * 998
     frame = json.dumps({"type": "publish", "channel": "a", "payload": text})
