@@ -77,6 +77,12 @@ class ConnectionList(ChangeList):
         for row in rows:
             row.links = links
         self.result_list = rows
+        # The choice of columns is none, though it stands among them.
+        self.has_active_filters = any(
+            name in self.filter_params and name != ColumnsChoice.parameter_name
+            for spec in self.filter_specs
+            for name in spec.expected_parameters()
+        )
         self.typed_forms = [
             spec.form_of(self) for spec in self.filter_specs if isinstance(spec, TypedFilter)
         ]

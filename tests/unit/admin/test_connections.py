@@ -74,6 +74,12 @@ def test_list_has_few_columns_and_the_most_important_first(viewer, connect):
     assert list(rows(viewer.get(ALL))[0])[:6] == list(rows(page)[0])
 
 
+def test_columns_are_no_filter(viewer, connect):
+    assert "No connections." in read(viewer.get(ALL))
+    assert "Clear all filters" not in read(viewer.get(ALL))
+    assert "Clear all filters" in read(viewer.get(ALL + "&user=alice"))
+
+
 @pytest.mark.parametrize(
     ("trouble", "draining", "words"),
     [
