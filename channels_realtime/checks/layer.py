@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
+from channels.layers import channel_layers
 from django.conf import settings
 from django.core import checks, mail
 from django.core.checks import CheckMessage, Error, Tags
@@ -16,6 +17,7 @@ from .backends import IN_MEMORY_LAYER, names_of
 from .configuration import config_check
 
 _REDIS_CORE = "channels_redis.core.RedisChannelLayer"
+_REDIS_LAYERS = {_REDIS_CORE, "channels_redis.pubsub.RedisPubSubChannelLayer"}
 
 
 @config_check(Tags.compatibility)
@@ -48,6 +50,17 @@ def _check_backend(alias: str, layer: Mapping[str, Any]) -> Iterator[CheckMessag
         )
         return
     names = names_of(backend)
+    try:
+        channel_layers.make_backend(alias)
+        if not _REDIS_LAYERS.isdisjoint(names):
+            _check_hosts(layer.get("CONFIG", {}).get("hosts"))
+    except Exception as error:
+        yield Error(
+            f"CHANNEL_LAYERS[{alias!r}] cannot be made: {type(error).__name__}: {error}",
+            hint=f"Correct its CONFIG, the arguments of {path}.",
+            id="channels_realtime.E025",
+        )
+        return
     if IN_MEMORY_LAYER in names and not settings.DEBUG and not _under_test():
         yield checks.Warning(
             f"CHANNEL_LAYERS[{alias!r}] is the in-memory layer and DEBUG is False: events reach"
@@ -75,6 +88,14 @@ def _check_backend(alias: str, layer: Mapping[str, Any]) -> Iterator[CheckMessag
 def _under_test() -> bool:
     """Whether a test runner has prepared this process; it also turns ``DEBUG`` off."""
     return hasattr(mail, "outbox")  # what setup_test_environment() adds, of any runner
+
+
+def _check_hosts(hosts: Any) -> None:
+    """Make what the layer makes of its hosts at its first message; opens no connection."""
+    from channels_redis.utils import create_pool, decode_hosts  # only where its layer is used
+
+    for host in decode_hosts(hosts):
+        create_pool(host)
 
 
 def _major_version(distribution: str) -> int:

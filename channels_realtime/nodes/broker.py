@@ -29,7 +29,7 @@ from typing import Any, Protocol
 from ..errors import Unavailable
 from ..protocol.messages import Publication
 from .breaker import breaker_of
-from .envelope import send, unwrap
+from .envelope import is_foreign, send, unwrap, unwrap_control
 from .groups import control_group, group_name, node_group
 from .metrics import Metrics
 
@@ -145,6 +145,7 @@ class Broker:
         self._tasks: list[asyncio.Task[None]] = []
         self._unread = 0
         self._names: OrderedDict[str, None] = OrderedDict()
+        self._warned = False
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -436,10 +437,12 @@ class Broker:
         name = message.get("name")
         if isinstance(name, str) and self._is_duplicate(name):
             return
-        control = message.get("control")
-        if control is not None:
+        if message.get("control") is not None:
+            if is_foreign(message):
+                self._warn_once_of_another_site()
+                return
             try:
-                self._receiver.control(control)
+                self._receiver.control(unwrap_control(message))
             except Exception:
                 logger.exception("A control message failed")
             return
@@ -456,6 +459,17 @@ class Broker:
             logger.exception(
                 "Delivering a publication failed", extra={"channel": publication.channel}
             )
+
+    def _warn_once_of_another_site(self) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        logger.warning(
+            "A message of another site (with another SECRET_KEY) came over the channel layer and is"
+            " ignored, as are all that follow. Publications of the two sites reach each other: give"
+            " each its own GROUP_PREFIX in CHANNELS_REALTIME, or its own prefix in CHANNEL_LAYERS."
+            " If there is one site only, its processes need the same SECRET_KEY."
+        )
 
     def _is_duplicate(self, name: str) -> bool:
         """Whether a message of this name was taken already; from now on it was."""

@@ -2,16 +2,22 @@
 
 A layer message is a dict that any layer can carry. Payloads are encoded here, once, because layers
 cannot carry every value; each message has a random name, because a layer may deliver it twice.
+Requests and answers carry a digest of ``SECRET_KEY`` too, because sites may share a layer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import functools
 import secrets
 import time
+import weakref
 from typing import Any
 
 import msgspec
+from django.conf import settings
+from django.utils.crypto import salted_hmac
 
 from ..errors import Unavailable
 from ..protocol.messages import Publication
@@ -39,7 +45,7 @@ def wrap(publication: Publication) -> dict[str, Any]:
 def unwrap(message: dict[str, Any]) -> Publication | None:
     """The publication of a layer message; None where the message is not one of this package's."""
     try:
-        return _decode(message["body"])
+        return _decode(_bytes(message["body"]))
     except (KeyError, TypeError, ValueError, msgspec.MsgspecError):
         return None
 
@@ -72,8 +78,64 @@ async def send_control(
         Unavailable: the layer failed or did not take it within ``timeout`` seconds.
     """
     group = control_group(prefix) if node_id is None else node_group(prefix, node_id)
-    wrapped = {"type": "realtime.control", "name": secrets.token_hex(8), "control": message}
+    wrapped = {
+        "type": "realtime.control",
+        "name": secrets.token_hex(8),
+        "site": _site(settings.SECRET_KEY),
+        "control": message,
+    }
     await _send(layer, group, wrapped, timeout, "control message")
+
+
+def unwrap_control(message: dict[str, Any]) -> dict[str, Any]:
+    """The request or answer of a layer message that has one."""
+    control: dict[str, Any] = message["control"]
+    return control if "body" not in control else {**control, "body": _bytes(control["body"])}
+
+
+def is_foreign(message: dict[str, Any]) -> bool:
+    """Whether another site has sent this request or answer, over a layer that both use.
+
+    Sites are told apart by their ``SECRET_KEY``; while it is replaced, the old one is among the
+    ``SECRET_KEY_FALLBACKS``.
+    """
+    site = message.get("site")
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return site is not None and site not in map(_site, keys)
+
+
+@functools.lru_cache(maxsize=16)
+def _site(secret_key: str | bytes) -> str:
+    mac = salted_hmac("channels_realtime.site", b"", secret_key, algorithm="sha256")
+    return mac.hexdigest()[:16]
+
+
+async def _send_portably(layer: Any, group: str, message: dict[str, Any]) -> None:
+    """Send a message with its bytes, or as text where the layer can carry no bytes (JSON)."""
+    text_only = layer in _text_only
+    if not text_only:
+        try:
+            await layer.group_send(group, message)
+            return
+        except TypeError:  # of a serializer; another one comes again
+            pass
+    await layer.group_send(group, _as_text(message))
+    _text_only.add(layer)
+
+
+_text_only: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The layers that cannot carry bytes."""
+
+
+def _as_text(message: dict[str, Any]) -> dict[str, Any]:
+    if "control" in message:
+        return {**message, "control": _as_text(message["control"])}
+    body = message.get("body")
+    return message if body is None else {**message, "body": base64.b64encode(body).decode()}
+
+
+def _bytes(body: bytes | str) -> bytes:
+    return base64.b64decode(body, validate=True) if isinstance(body, str) else body
 
 
 async def _send(layer: Any, group: str, message: dict[str, Any], timeout: float, what: str) -> None:
@@ -83,7 +145,7 @@ async def _send(layer: Any, group: str, message: dict[str, Any], timeout: float,
     timeout = breaker.timeout(began, timeout)
     try:
         async with asyncio.timeout(timeout):
-            await layer.group_send(group, message)
+            await _send_portably(layer, group, message)
     except Exception as error:
         breaker.failed(now(), now() - began, get_config().publish_timeout)
         raise Unavailable(

@@ -43,6 +43,30 @@ def test_e004_backend_that_cannot_be_imported(backend):
     assert lacking(found, [f"'default'] names {backend!r}", "channels-realtime[redis]"]) == []
 
 
+@pytest.mark.parametrize(
+    ("backend", "config", "text"),
+    [
+        (PUBSUB, {"serializer_format": "mspgack"}, "SerializerDoesNotExist: 'mspgack'"),
+        (CORE, {"serializer_format": "mspgack"}, "SerializerDoesNotExist: 'mspgack'"),
+        (PUBSUB, {"hosts": "redis://localhost"}, "ValueError: You must pass a list of Redis hosts"),
+        (CORE, {"hosts": "redis://localhost"}, "ValueError: You must pass a list of Redis hosts"),
+        (PUBSUB, {"hosts": ["localhost:6379"]}, "ValueError: Redis URL must specify"),
+        (CORE, {"hosts": [{"master_name": "site"}]}, "KeyError: 'sentinels'"),
+        (CORE, {"host": "localhost"}, "TypeError: "),
+        (f"{__name__}.LayerOfAnEnvironment", {}, "KeyError: 'address'"),
+    ],
+)
+def test_e025_layer_that_cannot_be_made_is_not_called_missing(backend, config, text):
+    (found,) = reports(backend, **config)
+    assert found.id == "E025"
+    assert lacking(found, [f"CHANNEL_LAYERS['default'] cannot be made: {text}", backend]) == []
+
+
+class LayerOfAnEnvironment(InMemoryChannelLayer):
+    def __init__(self):
+        raise KeyError("address")
+
+
 @pytest.mark.parametrize("backend", [IN_MEMORY, f"{__name__}.OwnLayer"])
 @pytest.mark.parametrize(("debug", "expected"), [(False, ["W001"]), (True, [])])
 def test_w001_in_memory_layer_in_production(monkeypatch, backend, debug, expected):

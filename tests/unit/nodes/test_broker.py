@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 from channels.exceptions import ChannelFull
+from channels_redis.serializers import JSONSerializer
+from django.test import override_settings
 
 from channels_realtime.errors import Unavailable
 from channels_realtime.nodes.broker import Broker
-from channels_realtime.nodes.envelope import send, wrap
+from channels_realtime.nodes.envelope import send, send_control, wrap
 from channels_realtime.nodes.groups import group_name
 from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.protocol.messages import Publication
@@ -475,6 +477,80 @@ async def test_message_that_the_layer_repeats_is_taken_once():
         assert running.receiver.payloads == [0, 1, 2]
         assert running.metrics.received == 3
         assert running.receiver.controls == [{"kind": "x"}]
+
+
+@in_virtual_time
+async def test_control_message_of_another_site_is_ignored_with_one_warning(caplog):
+    async with Running() as running:
+        await running.broker.start()
+        for key in ("a staging site's key", "a staging site's key", "another's"):
+            message = await control_of(key, {"kind": "x"})
+            await running.layer.group_send("test.nodes", message)
+        await send_control(running.layer, "test", {"kind": "own"}, 5.0)
+        await settle()
+        assert running.receiver.controls == [{"kind": "own"}]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "A message of another site (with another SECRET_KEY) came over the channel layer and is"
+        " ignored, as are all that follow. Publications of the two sites reach each other: give each"
+        " its own GROUP_PREFIX in CHANNELS_REALTIME, or its own prefix in CHANNEL_LAYERS. If there"
+        " is one site only, its processes need the same SECRET_KEY."
+    )
+
+
+@in_virtual_time
+async def test_control_message_of_a_process_with_the_key_before_is_taken(caplog):
+    async with Running() as running:
+        await running.broker.start()
+        message = await control_of("the key before", {"kind": "old"})
+        with override_settings(SECRET_KEY="the new", SECRET_KEY_FALLBACKS=["the key before"]):
+            await running.layer.group_send("test.nodes", message)
+            await settle()
+        assert running.receiver.controls == [{"kind": "old"}]
+    assert caplog.records == []
+
+
+async def control_of(secret_key: str, control: dict) -> dict:
+    """The layer message by which a site with this key sends a control message."""
+    layer = ScriptedLayer()
+    inbox = await layer.new_channel()
+    await layer.group_add("test.nodes", inbox)
+    with override_settings(SECRET_KEY=secret_key):
+        await send_control(layer, "test", control, 5.0)
+    message: dict = await layer.receive(inbox)
+    return message
+
+
+async def test_site_is_named_without_showing_its_key():
+    message = await control_of("planted-secret", {"kind": "x"})
+    assert len(message["site"]) == 16
+    assert "planted" not in str(message)
+
+
+class JsonLayer(ScriptedLayer):
+    """Carries messages as channels-redis does with ``serializer_format: "json"``."""
+
+    serializer = JSONSerializer()
+
+    async def group_send(self, group: str, message: dict) -> None:
+        data = self.serializer.serialize(message)
+        await super().group_send(group, self.serializer.deserialize(data))
+
+
+@in_virtual_time
+async def test_layer_that_carries_no_bytes_carries_publications_and_control_messages():
+    payload = {"text": "é", "raw": b"\x00\xff", "n": [1, None, 2.5]}
+    async with Running(JsonLayer()) as running:
+        await running.broker.join("a")
+        await running.publish(payload, "again")
+        for control in ({"kind": "x", "body": b"\xff\x00"}, {"kind": "y", "nodes": ["n1"]}):
+            await send_control(running.layer, "test", control, 5.0)
+        await settle()
+        assert running.receiver.payloads == [payload, "again"]
+        assert running.receiver.controls == [
+            {"kind": "x", "body": b"\xff\x00"},
+            {"kind": "y", "nodes": ["n1"]},
+        ]
 
 
 @in_virtual_time
