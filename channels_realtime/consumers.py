@@ -24,6 +24,7 @@ from .endpoints.handshake import (
     refuse,
     state_of,
 )
+from .endpoints.language import activate_language
 from .endpoints.websocket import BARE_ENCODING, ENCODINGS, Reader, WebSocketTransport
 from .errors import RealtimeError, Unavailable
 from .nodes.node import Node
@@ -65,6 +66,7 @@ class RealtimeConsumer:
         if refused is not None:
             await refuse(node, scope, receive, send, refused)
             return
+        activate_language(scope)
         offered = scope.get("subprotocols", ())
         negotiation = negotiate(offered, node.config.subprotocols)
         dialect = self.dialect(node, scope, negotiation)

@@ -34,6 +34,7 @@ from ..endpoints.handshake import (
     refusal,
     refuse,
 )
+from ..endpoints.language import activate_language
 from ..endpoints.websocket import ServerTask
 from ..errors import ConnectionClosed, ImproperUse, Unavailable
 from ..nodes.node import Node
@@ -94,6 +95,7 @@ class ConsumerMixin:
         if refused is not None:
             await refuse(node, own_scope, receive, send, refused)
             return
+        activate_language(own_scope)
         current = asyncio.current_task()
         assert current is not None
         task = ServerTask(node, current, send)
