@@ -236,9 +236,14 @@ def get_realtime_application(
     get_config()
     _log_errors()
     publishing.this_process_serves()
+    from . import checks  # its modules need loaded apps
+
     what = missing_pings(sys.argv, os.environ)
     if what is not None:  # no server runs the system checks
         logger.warning("The server's own WebSocket pings are off (%s): see W021", what)
+    for message in checks.check_message_size():
+        if not message.is_silenced():
+            logger.warning("%s %s (%s)", message.msg, message.hint, message.id)
     return RealtimeApplication(http, websocket, channel)
 
 

@@ -17,6 +17,7 @@ from .deployment import (
     check_encryption,
 )
 from .layer import check_channel_layer
+from .message_size import check_message_size
 from .origins import check_allowlist, check_cross_origin_sites, check_origins
 from .pings import check_server_pings
 from .server import check_asgi_application, check_server
@@ -35,6 +36,7 @@ __all__ = [
     "check_deployed_tokens",
     "check_encryption",
     "check_login_sessions",
+    "check_message_size",
     "check_named_proxies",
     "check_origins",
     "check_server",

@@ -8,7 +8,8 @@ command line and the environment are read. Any other configuration of a server i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+
+from .command_line import option, server_of
 
 LONGEST_S = 3600.0
 """Pings less often than this are too rare for any proxy's idle timeout."""
@@ -21,7 +22,7 @@ def missing_pings(argv: Sequence[str], environ: Mapping[str, str]) -> str | None
         argv: the command line of the process, with the program first.
         environ: the environment variables.
     """
-    server = _server(argv)
+    server = server_of(argv)
     if server == "daphne":
         return _daphne(argv)
     if server == "hypercorn":
@@ -31,25 +32,17 @@ def missing_pings(argv: Sequence[str], environ: Mapping[str, str]) -> str | None
     return _uvicorn(argv if server == "uvicorn" else (), environ)
 
 
-def _server(argv: Sequence[str]) -> str | None:
-    if not argv:
-        return None
-    program = PurePath(argv[0])
-    name = program.parent.name if program.name == "__main__.py" else program.stem
-    return name if name in ("daphne", "granian", "hypercorn", "uvicorn") else None
-
-
 def _daphne(argv: Sequence[str]) -> str | None:
     # An interval of 0 does not mean never, but every two seconds.
-    interval = _option(argv, "--ping-interval")
+    interval = option(argv, "--ping-interval")
     if _is_off(interval, zero=False):
         return f"daphne --ping-interval {interval}"
-    timeout = _option(argv, "--ping-timeout")  # 0: a missing answer is never noticed
+    timeout = option(argv, "--ping-timeout")  # 0: a missing answer is never noticed
     return f"daphne --ping-timeout {timeout}" if _is_off(timeout) else None
 
 
 def _uvicorn(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    interval = _option(argv, "--ws-ping-interval")
+    interval = option(argv, "--ws-ping-interval")
     if interval is not None:
         return f"uvicorn --ws-ping-interval {interval}" if _is_off(interval) else None
     interval = environ.get("UVICORN_WS_PING_INTERVAL")
@@ -57,10 +50,10 @@ def _uvicorn(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
 
 
 def _hypercorn(argv: Sequence[str]) -> str | None:
-    interval = _option(argv, "--websocket-ping-interval")
+    interval = option(argv, "--websocket-ping-interval")
     if interval is not None:
         return f"hypercorn --websocket-ping-interval {interval}" if _is_off(interval) else None
-    if _option(argv, "-c", "--config") is not None:
+    if option(argv, "-c", "--config") is not None:
         return None
     return "hypercorn without --websocket-ping-interval"
 
@@ -69,20 +62,6 @@ def _granian(argv: Sequence[str]) -> str | None:
     if any("ping" in argument and argument.startswith("--ws") for argument in argv):
         return None  # a version later than 2.8, which has no such option
     return "granian, which sends none"
-
-
-def _option(argv: Sequence[str], *names: str) -> str | None:
-    """Return the value of the last occurrence of an option, or None."""
-    found = None
-    for position, argument in enumerate(argv):
-        name, equals, value = argument.partition("=")
-        if name not in names:
-            continue
-        if equals:
-            found = value
-        elif position + 1 < len(argv):
-            found = argv[position + 1]
-    return found
 
 
 def _is_off(value: str | None, *, zero: bool = True) -> bool:

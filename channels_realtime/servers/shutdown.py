@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
+
+from .uvicorn import running_uvicorn
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _before_reactor_stops(reactor: Any, begin_drain: BeginDrain) -> Callable[[],
 
 
 def _before_uvicorn_stops(begin_drain: BeginDrain) -> Callable[[], None]:
-    server = _running_uvicorn()
+    server = running_uvicorn()
     if server is None:
         return lambda: None
     exits = server.on_tick
@@ -91,15 +91,6 @@ def _before_uvicorn_stops(begin_drain: BeginDrain) -> Callable[[], None]:
             server.on_tick = exits
 
     return forget
-
-
-def _running_uvicorn() -> Any | None:
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    if not type(server).__module__.startswith("uvicorn") or not hasattr(server, "on_tick"):
-        return None
-    return server
 
 
 def _told_twice(server: Any) -> bool:

@@ -67,7 +67,10 @@ def serve(host: str, port: int, server: str) -> None:
     """Replace this process with the server, so that signals reach it directly."""
     options = {
         "daphne": ["-v", "0", "-b", host, "-p", str(port)],
-        "uvicorn": ["--host", host, "--port", str(port), "--log-level", "warning"],
+        "uvicorn": [
+            *("--host", host, "--port", str(port), "--log-level", "warning"),
+            *("--ws-max-size", "1048576"),  # its default of 16 MiB lets clients fill the memory
+        ],
     }[server]
     application = SITE if settings.REDIS_URL else SITE_AND_FEEDS
     command = [sys.executable, "-m", server, *options, application]
