@@ -73,6 +73,8 @@ class RealtimeConsumer:
         if dialect is None:
             await refuse(None, scope, receive, send, _NO_CHANNEL)
             return
+        state = state_of(scope, node.config)
+        state.is_served = True
         event = await receive()
         if event["type"] != "websocket.connect":
             return
@@ -96,8 +98,7 @@ class RealtimeConsumer:
             max_frame_bytes=limits.max_plain_frame if plain else limits.max_frame,
             plain=plain,
         )
-        address = state_of(scope, node.config).address
-        connection = Connection(node, scope, address, transport, dialect)
+        connection = Connection(node, scope, state.address, transport, dialect)
         connection.begin()
         last_moment = _close_before(lifetime_of(send), connection)
         try:

@@ -23,6 +23,7 @@ from .endpoints.handshake import (
     refuse,
 )
 from .identity import ANONYMOUS
+from .mixins.unmixed import UnmixedConnection
 from .nodes.node import Node
 from .protocol.codes import CloseCode
 from .protocol.subprotocols import negotiate
@@ -70,9 +71,11 @@ class AuthMiddleware:
     A handshake without credentials goes on as anonymous. One with bad credentials is accepted and
     closed with 4401, because a browser sees no HTTP status and would try again for ever; so is one
     whose credentials were revoked, and with 4403 one of a user or an address that is blocked. Bad
-    credentials count against their address (``ADDRESS_FAILURES``). The connection of
-    a consumer without the mixins is not closed later: the consumer has to notice itself when the
-    credentials are revoked.
+    credentials count against their address (``ADDRESS_FAILURES``).
+
+    The connection of a consumer without mixins is known to the node once it is accepted: it is in the
+    admin, drains with the node, and is closed when its credentials are revoked or its user is
+    blocked. That its credentials expire has no effect; ``AuthenticationMixin`` sees to that.
 
     Args:
         application: an ASGI application, such as a Channels consumer or router.
@@ -100,7 +103,10 @@ class AuthMiddleware:
             return
         scope["user"] = anonymous_user() if found is None else found.user
         scope["identity"] = ANONYMOUS if found is None else found.identity
-        await self._application(scope, receive, send)
+        if is_websocket:
+            await UnmixedConnection(node, scope, receive, send).serve(self._application)
+        else:
+            await self._application(scope, receive, send)
 
 
 async def _authenticate(

@@ -50,6 +50,8 @@ class Outcome:
     """No longer there, or nothing there that it could be done to."""
     silent: tuple[str, ...] = ()
     """Their nodes did not answer: it may have been done or not."""
+    impossible: tuple[str, ...] = ()
+    """They are there, and their clients speak nothing in which it could be said."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +234,7 @@ def _act(ids: Iterable[str], kind: str, arguments: dict[str, Any]) -> Outcome:
     wanted = list(dict.fromkeys(ids))
     done: set[str] = set()
     silent: set[str] = set()
+    impossible: set[str] = set()
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         owners = _owners(batch)
@@ -240,14 +243,21 @@ def _act(ids: Iterable[str], kind: str, arguments: dict[str, Any]) -> Outcome:
         nodes = alive.union(*owners.values())
         found = request(kind, {"connections": batch, **arguments}, nodes, wait=WAIT_S)
         for answer in found.by_node.values():
-            done.update(answer)
+            if isinstance(answer, dict):
+                done.update(answer["done"])
+                impossible.update(answer["impossible"])
+            else:
+                done.update(answer)
         if found.silent:
             silent.update(i for i in batch if not found.silent.isdisjoint(owners.get(i, alive)))
-    silent -= done
+    impossible -= done
+    silent -= done | impossible
+    known = done | impossible | silent
     return Outcome(
         done=tuple(i for i in wanted if i in done),
-        gone=tuple(i for i in wanted if i not in done and i not in silent),
+        gone=tuple(i for i in wanted if i not in known),
         silent=tuple(i for i in wanted if i in silent),
+        impossible=tuple(i for i in wanted if i in impossible),
     )
 
 

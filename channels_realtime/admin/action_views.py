@@ -172,6 +172,17 @@ def _carry_out(
         messages.success(request, result.done)
     if outcome.gone:
         messages.warning(request, result.gone)
+    if outcome.impossible:
+        number = len(outcome.impossible)
+        messages.warning(
+            request,
+            ngettext(
+                "Not possible for %(number)d connection: its consumer has no message for it.",
+                "Not possible for %(number)d connections: their consumers have no message for it.",
+                number,
+            )
+            % {"number": number},
+        )
     if outcome.silent:
         number = len(outcome.silent)
         messages.warning(

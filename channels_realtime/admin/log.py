@@ -77,7 +77,7 @@ def log_outcome(
     groups = (
         (outcome.done, said),
         (outcome.silent, unanswered(said)),
-        (outcome.gone, _("%s This had no effect.") % said),
+        (outcome.gone + outcome.impossible, _("%s This had no effect.") % said),
     )
     left = LOGGED
     for ids, words in groups:
@@ -90,7 +90,7 @@ def log_outcome(
         counts = {
             "said": said,
             "done": len(outcome.done),
-            "gone": len(outcome.gone),
+            "gone": len(outcome.gone) + len(outcome.impossible),
             "silent": len(outcome.silent),
         }
         log_change(request, ConnectionRecord, "", name % {"number": more}, words % counts)

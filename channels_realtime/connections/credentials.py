@@ -175,6 +175,8 @@ class CredentialHolder(Shell):
         self._perform(self._conversation.tick(self._now()))
 
     def _set_expiry(self) -> None:
+        if not self._transport.ends_with_credentials:
+            return
         config = self._node.config
         now = self._now()
         expires_at = self.identity.expires_at

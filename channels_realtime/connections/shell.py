@@ -52,7 +52,7 @@ class Tap(Protocol):
         """This publication goes to the client."""
         ...
 
-    def sent_frame(self, size: int) -> None:
+    def sent_frame(self, size: int, content: str | bytes | None) -> None:
         """A frame of the site's own consumer goes to the client."""
         ...
 
@@ -412,10 +412,14 @@ class Shell:
         if self._tap is not None:
             self._tap.sent(push, size)
 
-    def show_frame(self, size: int) -> None:
+    def can_say(self, push: m.Push) -> bool:
+        """Whether the client's dialect has a form for it."""
+        return self._dialect.encode(push) is not None
+
+    def show_frame(self, size: int, content: str | bytes | None = None) -> None:
         """Show the tap that a frame of the site's own consumer goes out."""
         if self._tap is not None:
-            self._tap.sent_frame(size)
+            self._tap.sent_frame(size, content)
 
     def _order_close(self, effect: Close) -> None:
         self.end, self.end_detail = str(int(effect.code)), effect.reason

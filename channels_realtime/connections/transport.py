@@ -46,6 +46,9 @@ class Transport:
     consumer = ""
     """The class of the site's own consumer behind it, by its dotted name; empty without one."""
 
+    ends_with_credentials = True
+    """Whether the connection ends when its credentials expire, or are not renewed."""
+
     write: Callable[[Any], Awaitable[None]]
     """Writes the content of one frame."""
 

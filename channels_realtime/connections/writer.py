@@ -132,16 +132,26 @@ class Writer:
         """Whether the server has not taken yet what was written."""
         return self._drain is not None or self._turn is not None
 
-    async def send(self, event: dict[str, Any], *, last: bool = False) -> None:
+    async def send(
+        self, event: dict[str, Any], *, size: int | None = None, last: bool = False
+    ) -> None:
         """Write an event after those that wait; waits and raises as the server's ``send`` does.
 
         What comes after the ``last`` frame is dropped.
+
+        Args:
+            event: an ASGI event of the site's own consumer.
+            size: of its frame in bytes; None for an event without one, such as the acceptance.
+            last: whether nothing may follow.
         """
         while (ahead := self._drain or self._turn) is not None:
             await asyncio.wait([ahead])
         if self._ended:
             return
         self._ended = last
+        if size is not None:
+            self.sent += 1
+            self.sent_bytes += size
         turn = self._turn = asyncio.get_running_loop().create_future()
         try:
             await self._send(event)

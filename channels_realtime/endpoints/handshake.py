@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
@@ -39,7 +41,9 @@ from ..errors import (
 from ..identity import Identity
 from ..nodes.node import Node
 from ..protocol.codes import CloseCode
-from ..protocol.subprotocols import Negotiation
+from ..protocol.subprotocols import Negotiation, negotiate
+
+logger = logging.getLogger(__name__)
 
 STATE = "channels_realtime.handshake"
 """The scope key of the ``HandshakeState``."""
@@ -61,11 +65,13 @@ class HandshakeState:
         origin_checked: whether the origin was found good.
         identified: what the credentials prove (None: anonymous) and when they began to be read, in
             seconds since the epoch; None before that step.
+        is_served: whether it has a connection of the node's, so that no outer layer makes another.
     """
 
     address: str | None
     origin_checked: bool = False
     identified: tuple[Authenticated | None, float] | None = None
+    is_served: bool = False
 
 
 class Refusal(NamedTuple):
@@ -251,6 +257,47 @@ async def accept_and_close(
     await send({"type": "websocket.close", "code": int(code)})
 
 
+def answer_offer(
+    event: dict[str, Any], scope: Mapping[str, Any], config: Config, consumer: str
+) -> dict[str, Any]:
+    """A site's own acceptance, with the subprotocol without which a browser would fail the connection.
+
+    A page that sends its token as a subprotocol must be answered with one of the names that it
+    offered (RFC 6455, section 4.1), and a consumer that calls plain ``accept()`` knows of none. An
+    offer without a token is the consumer's own to answer.
+
+    Args:
+        event: ``websocket.accept``.
+        scope: of the handshake.
+        config: the settings.
+        consumer: its class, for the log; empty where it is not known.
+    """
+    consumer = consumer or "A consumer"
+    offered, chosen = scope.get("subprotocols", ()), event.get("subprotocol")
+    if chosen is not None:
+        if chosen not in offered:
+            _warn_of_answer(
+                f"{consumer} accepts with the subprotocol {chosen!r}, which the client did not offer"
+            )
+        return event
+    if not offered:
+        return event
+    negotiation = negotiate(offered, config.subprotocols)
+    if negotiation.token is not None:
+        return {**event, "subprotocol": negotiation.answer_or_any(offered)}
+    _warn_of_answer(f"{consumer} accepts without any of the subprotocols that the client offers")
+    return event
+
+
+@functools.lru_cache(maxsize=100)
+def _warn_of_answer(what: str) -> None:
+    """Say it once; never which names were offered, because one may be a token."""
+    logger.warning(
+        "%s: browsers fail such a connection (1006). Accept with one of scope['subprotocols'].",
+        what,
+    )
+
+
 # -- of a connection that was accepted -------------------------------------------------------------
 
 
@@ -265,6 +312,18 @@ def close_if_blocked(node: Node, connection: Connection) -> bool:
         node.denied(connection.scope, "blocked")
         connection.close(CloseCode.BLOCKED, "blocked")
     return connection.closed
+
+
+def start_behind(node: Node) -> None:
+    """Start the node without waiting, for connections that need no channel layer."""
+
+    async def start() -> None:
+        try:
+            await node.ready()
+        except Unavailable:
+            return  # the broker has logged it, and tries again with the next connection
+
+    node.spawn(start(), "the node's start")
 
 
 @contextlib.contextmanager

@@ -33,10 +33,12 @@ from ..endpoints.handshake import (
     opening,
     refusal,
     refuse,
+    start_behind,
+    state_of,
 )
 from ..endpoints.language import activate_language
 from ..endpoints.websocket import ServerTask
-from ..errors import ConnectionClosed, ImproperUse, Unavailable
+from ..errors import ConnectionClosed, ImproperUse
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
@@ -95,6 +97,7 @@ class ConsumerMixin:
         if refused is not None:
             await refuse(node, own_scope, receive, send, refused)
             return
+        state_of(own_scope, node.config).is_served = True
         activate_language(own_scope)
         current = asyncio.current_task()
         assert current is not None
@@ -185,7 +188,7 @@ class ConsumerMixin:
         connection = self.realtime
         node = current_node()
         if not self._realtime_needs_layer:
-            node.spawn(_start(node), "the node's start")
+            start_behind(node)
         with opening(node, connection):
             if self._realtime_needs_layer:
                 await node.ready()
@@ -305,14 +308,6 @@ def _retrieve(reading: asyncio.Future[Any]) -> None:
     """Retrieve the exception so that asyncio does not warn about it."""
     if not reading.cancelled():
         reading.exception()
-
-
-async def _start(node: Node) -> None:
-    """Have the node hear of the server's end; a consumer without channels needs no layer for that."""
-    try:
-        await node.ready()
-    except Unavailable:
-        return  # the broker has logged it, and tries again with the next connection
 
 
 def close_unauthenticated(connection: Connection) -> None:

@@ -22,7 +22,7 @@ from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation
 from ..conversation.outbox import Outbox
 from ..conversation.throttling import LimitExceeded, Rates
-from ..endpoints.handshake import Scope, state_of
+from ..endpoints.handshake import Scope, answer_offer, state_of
 from ..endpoints.websocket import ENCODINGS, ServerTask, WebSocketTransport
 from ..nodes.node import Node
 from ..protocol import messages as m
@@ -41,7 +41,7 @@ _WIRE = RealtimeDialect(ENCODINGS["json"], Limits(), batches=False, heartbeat=Tr
 
 
 class ForeignFrame(m.Command, frozen=True, kw_only=True):
-    """A frame for the consumer, whatever its content."""
+    """A frame for the consumer, whatever its content, which a trace does not show."""
 
     request = "message"
 
@@ -143,7 +143,7 @@ class ConsumerTransport(WebSocketTransport):
         scope: the ASGI scope of the handshake, which the consumer has too.
         send: the server's.
         task: in which the consumer runs.
-        hooks: of the consumer.
+        hooks: of the consumer; None of one without mixins.
         options: of the consumer's class.
     """
 
@@ -171,14 +171,14 @@ class ConsumerTransport(WebSocketTransport):
         scope: Scope,
         send: SendEvent,
         task: ServerTask,
-        hooks: ConsumerHooks,
+        hooks: ConsumerHooks | None,
         options: ConsumerOptions,
     ) -> None:
         super().__init__(scope, self._write, task, max_frame_bytes=None)
         self._connection: Connection | None = None
         self._node = node
         self._send = send
-        self._hooks: ConsumerHooks | None = hooks
+        self._hooks = hooks
         self._options = options
         self._queue: Outbox | None = None
         if options.own_messages or options.own_ends:
@@ -310,7 +310,9 @@ class ConsumerTransport(WebSocketTransport):
             self._is_accepted = True
             if self._node.config.daphne_compression:
                 offer_compression(self._send)
-            await connection.writer.send(event)
+            await connection.writer.send(
+                answer_offer(event, self._scope, self._node.config, self.consumer)
+            )
             if not connection.closed:
                 self._open(connection)
         elif kind == "websocket.close":
@@ -327,10 +329,12 @@ class ConsumerTransport(WebSocketTransport):
         ticking = self._stopped_at is None
         self.start_clock()
         text = event.get("text")
-        connection.show_frame(frame_size(event.get("bytes") or b"" if text is None else text))
+        content = event.get("bytes") or b"" if text is None else text
+        size = frame_size(content)
+        connection.show_frame(size, content)
         self._sending += 1
         try:
-            await connection.writer.send(event)
+            await connection.writer.send(event, size=size)
         finally:
             self._sending -= 1
             if not ticking:

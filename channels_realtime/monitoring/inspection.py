@@ -146,13 +146,24 @@ def _disconnect(node: Node, arguments: dict[str, Any]) -> list[str]:
     return done
 
 
-def _notice(node: Node, arguments: dict[str, Any]) -> list[str]:
+_Outcome = list[str] | dict[str, list[str]]
+"""Ids of connections where it was done; and of those where it is not possible, where there are any."""
+
+
+def _outcome(done: list[str], impossible: list[str]) -> _Outcome:
+    # Servers of the version before know the list alone.
+    return {"done": done, "impossible": impossible} if impossible else done
+
+
+def _notice(node: Node, arguments: dict[str, Any]) -> _Outcome:
     notice = m.Notice(payload=arguments["payload"])
-    done = []
+    done, impossible = [], []
     for connection_id, connection in _named(node, arguments):
-        if connection.notify(notice):  # the bare endpoint has no notices
+        if connection.notify(notice):
             done.append(connection_id)
-    return done
+        elif not connection.closed:  # the bare endpoint and the site's own consumers
+            impossible.append(connection_id)
+    return _outcome(done, impossible)
 
 
 async def _broadcast_notice(node: Node, arguments: dict[str, Any]) -> int:
@@ -178,14 +189,18 @@ def _unsubscribe(node: Node, arguments: dict[str, Any]) -> list[str]:
     return done
 
 
-async def _credentials(node: Node, arguments: dict[str, Any]) -> list[str]:
-    done = []
+async def _credentials(node: Node, arguments: dict[str, Any]) -> _Outcome:
+    done, impossible = [], []
     for connection_id, connection in _named(node, arguments):
         # A login session has no auth_expiring: there is nothing that its page could send.
-        if not connection.closed and connection.identity.carries_token:
+        if connection.closed or not connection.identity.carries_token:
+            continue
+        if connection.can_say(m.AuthExpiring(expires_at=0.0)):
             await connection.ask_for_credentials(arguments["within"])
             done.append(connection_id)
-    return done
+        else:
+            impossible.append(connection_id)
+    return _outcome(done, impossible)
 
 
 # -- a node ----------------------------------------------------------------------------------------

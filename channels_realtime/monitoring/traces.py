@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVarTuple
@@ -64,6 +65,20 @@ _SHOWN_REQUESTS = frozenset(command.request for command in _SHOWN_COMMANDS)
 
 _SECRET_REQUESTS = frozenset({m.Authenticate.request, m.Resume.request})
 """Commands with credentials; errors about these may repeat what was in them."""
+
+_FOREIGN = "message"
+"""The type of a frame between a client and the site's own consumer. A client's may be its login."""
+
+_MASK = "(hidden)"
+
+_TOKEN = re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*", re.ASCII)
+"""A JSON web token."""
+
+_SECRET_NAME = re.compile(
+    r"token|passw|secret|ticket|jwt|cookie|authorization|session|^(?:access|refresh|key)$",
+    re.IGNORECASE,
+)
+"""Fields of a consumer's frames whose values may be credentials."""
 
 _NOTHING: Any = msgspec.UNSET
 """There is no payload."""
@@ -244,9 +259,9 @@ class Trace:
         """This publication goes to the client."""
         self._guard(self._keep_publication, publication, size)
 
-    def sent_frame(self, size: int) -> None:
-        """A frame of the site's own consumer, which may hold anything, goes to the client."""
-        self._guard(self._keep, "out", "message", size)
+    def sent_frame(self, size: int, content: str | bytes | None) -> None:
+        """A frame of the site's own consumer goes to the client, in whatever form."""
+        self._guard(self._keep_frame, size, content)
 
     def _guard(self, keep: Callable[[*_Arguments], None], *arguments: *_Arguments) -> None:
         """Keep an event; a fault of the trace must not become one of the connection."""
@@ -271,7 +286,7 @@ class Trace:
             return
         shown = isinstance(command, _SHOWN_COMMANDS)
         payload = _payload_of(command)
-        if not shown and payload is not _NOTHING:
+        if not shown and (payload is not _NOTHING or command.request == _FOREIGN):
             payload = _HIDDEN
         self._keep(
             "in",
@@ -294,6 +309,12 @@ class Trace:
 
     def _keep_publication(self, publication: m.Publication, size: int) -> None:
         self._keep_object(publication_object(publication), size, publication.payload)
+
+    def _keep_frame(self, size: int, content: str | bytes | None) -> None:
+        payload = _NOTHING if content is None else _HIDDEN
+        if content is not None and self._keeps_payloads and size <= MAX_PAYLOAD_BYTES:
+            payload = _content(content)
+        self._keep("out", _FOREIGN, size, payload=payload)
 
     def _keep_object(
         self, message: dict[str, Any], size: int, payload: Any, code: str | int | None = None
@@ -346,6 +367,30 @@ class Trace:
         connection_id = self._connection.id
         extra = {"connection_id": connection_id}
         logger.info("Trace of connection %s: %s", connection_id, text, extra=extra)
+
+
+def _content(frame: str | bytes) -> Any:
+    """What a frame of the site's own consumer says, without what looks like credentials."""
+    try:
+        return _masked(msgspec.json.decode(frame))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    if isinstance(frame, bytes):
+        return f"<{len(frame)} bytes>"
+    return _masked(frame)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return _TOKEN.sub(_MASK, value)
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            name: _MASK if _SECRET_NAME.search(name) else _masked(item)
+            for name, item in value.items()
+        }
+    return value
 
 
 def _payload_of(command: m.Command) -> Any:

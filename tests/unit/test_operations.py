@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from channels_realtime import operations, publishing
 from channels_realtime.access.revocation import Revocations
+from channels_realtime.endpoints.websocket import BARE_ENCODING
 from channels_realtime.errors import BadPayload, Unavailable, UnknownChannel
 from channels_realtime.identity import Identity
 from channels_realtime.models import BlockRecord, ConnectionRecord, NodeRecord, RevocationRecord
@@ -24,6 +25,7 @@ from channels_realtime.monitoring.load import LoadMonitor
 from channels_realtime.nodes import requests
 from channels_realtime.nodes.node import Node, place
 from channels_realtime.operations import BroadcastReport, Outcome, TracePart
+from channels_realtime.protocol.dialects.bare import BareDialect
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.runtime import loops
 from channels_realtime.runtime.loops import BackgroundLoop
@@ -505,4 +507,18 @@ def test_connection_that_is_gone_has_no_trace(start_node):
 
 
 def test_outcome_is_what_msgpack_and_logs_can_hold():
-    assert msgspec.to_builtins(Outcome(done=("a",))) == {"done": ("a",), "gone": (), "silent": ()}
+    assert msgspec.to_builtins(Outcome(done=("a",))) == {
+        "done": ("a",),
+        "gone": (),
+        "silent": (),
+        "impossible": (),
+    }
+
+
+def test_notice_is_not_possible_where_the_client_speaks_nothing_of_the_kind(start_node):
+    here = start_node()
+    client, own = here.open(), here.open()
+    own.connection._dialect = BareDialect(BARE_ENCODING, "public/a", here.node.config.limits)
+    ids = [client.connection.id, own.connection.id, "gone"]
+    found = operations.send_notice(ids, "hello")
+    assert found == Outcome(done=(ids[0],), impossible=(ids[1],), gone=("gone",))

@@ -158,6 +158,7 @@ class Nodes:
         self.asked: list[tuple[Any, ...]] = []
         self.gone: set[str] = set()
         self.silent: set[str] = set()
+        self.impossible: set[str] = set()
         self.inspections: dict[str, Any] = {}
         self.parts: list[Any] = []
         self.blocks: list[Any] = []
@@ -165,9 +166,10 @@ class Nodes:
     def _outcome(self, ids: Any) -> Outcome:
         ids = list(ids)
         return Outcome(
-            done=tuple(i for i in ids if i not in self.gone | self.silent),
+            done=tuple(i for i in ids if i not in self.gone | self.silent | self.impossible),
             gone=tuple(i for i in ids if i in self.gone),
             silent=tuple(i for i in ids if i in self.silent),
+            impossible=tuple(i for i in ids if i in self.impossible),
         )
 
     def _answer(self, answer: Any) -> Any:

@@ -398,6 +398,18 @@ def test_each_kind_of_outcome_has_its_message_and_log_entry(actor, connect, node
     assert set(LogEntry.objects.values_list("action_flag", "user")) == {(CHANGE, actor.user.pk)}
 
 
+def test_action_that_is_not_possible_says_so(actor, connect, nodes):
+    done, impossible = connect("alice"), connect("bob")
+    nodes.impossible = {impossible.pk}
+    page = choose(actor, "notify", done, impossible)
+    result = confirm(actor, page, "notify", text="hello")
+    assert said(result) == [
+        "The notice was sent to 1 connection.",
+        "Not possible for 1 connection: its consumer has no message for it.",
+    ]
+    assert logged(impossible)[0][1] == "Sent a notice: hello This had no effect."
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

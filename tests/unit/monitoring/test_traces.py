@@ -307,6 +307,36 @@ def test_frames_of_a_foreign_consumer_are_sizes_and_its_publications_are_shown(m
     scenario()
 
 
+@pytest.mark.parametrize(
+    ("frame", "shown"),
+    [
+        ('{"message": "hi", "n": [1]}', {"message": "hi", "n": [1]}),
+        ("plain words", "plain words"),
+        (b"\xff\x00", "<2 bytes>"),
+        (
+            '{"access": "x", "a": {"refresh_token": 1}}',
+            {"access": "(hidden)", "a": {"refresh_token": "(hidden)"}},
+        ),
+        ("welcome eyJhbGciOi.eyJzdWIi.c2ln", "welcome (hidden)"),
+        ('["eyJhbGciOi.eyJzdWIi.c2ln"]', ["(hidden)"]),
+    ],
+)
+def test_frame_of_a_foreign_consumer_is_shown_without_what_looks_like_credentials(frame, shown):
+    @in_virtual_time
+    async def scenario():
+        async with NodeHarness() as harness:
+            client, viewer = await watched(harness)
+            client.connection.show_frame(len(frame), frame)
+            (event,) = viewer.read()
+            assert (event["type"], event["size"], event["payload"]) == (
+                "message",
+                len(frame),
+                shown,
+            )
+
+    scenario()
+
+
 # -- what no viewer sees ---------------------------------------------------------------------------
 
 
