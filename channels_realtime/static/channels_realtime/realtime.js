@@ -70,7 +70,7 @@ const PASSING_ERRORS = new Set(["rate_limited", "timeout", "unavailable", "inter
  * @property {any} [parameters]  The payload of `subscribe`; the channel may filter by them.
  * @property {string} [select]  The channel class's `select`: the field to filter by. Needed only with several
  *   subscriptions with different parameters on one channel: without it, each of them gets the messages of all.
- * @property {Position} [since]  The last position that the page already has, for example rendered into it.
+ * @property {Position} [since]  Reserved: the last position that the page already has, once channels keep a history.
  * @property {number} [bufferSize]  How many messages are buffered for a slow `for await` loop (1000). When it is full,
  *   the oldest is dropped and counted in `dropped`.
  * @property {(message: Message) => void} [onMessage]
@@ -519,7 +519,8 @@ export class RealtimeClient extends Emitter {
   /**
    * @param {string} channel
    * @param {any} payload
-   * @param {{event?: string, key?: string} & RequestOptions} [options]  With the same `key`, a repetition is safe.
+   * @param {{event?: string, key?: string} & RequestOptions} [options]  `key` is reserved: it will make a
+   *   repetition safe.
    * @returns {Promise<PublishedPayload>}
    */
   publish(channel, payload, { event, key, ...options } = {}) {
