@@ -18,6 +18,7 @@ from .access.revocation import Revocations
 from .auth.sweep import CredentialSweep
 from .channels import ChannelRegistry
 from .config import Config
+from .connections.user_reader import UserReader
 from .errors import Unavailable
 from .monitoring import inspection, traces
 from .monitoring.ended import EndedConnections
@@ -36,6 +37,7 @@ SERVICES: tuple[type[Service], ...] = (
     Blocks,
     AccessLimits,
     CredentialSweep,
+    UserReader,
     Feed,
     Registry,
     EndedConnections,

@@ -147,11 +147,15 @@ class Revocations(Service):
         await self._recheck(connection, None, connection.identity.user_id)
 
     async def _recheck(self, connection: Member, channel: str | None, user: str | None) -> None:
+        since = self._node.clock.time()
         if user is not None:
             await self._reread(connection)
+        else:
+            # Before the limit: those of many connections are read by one query.
+            await connection.read_user(channel, since)
         async with self._rechecks:
             if not connection.closed:
-                await connection.recheck(channel)
+                await connection.recheck(channel, since)
 
     async def _reread(self, connection: Member) -> None:
         async with self._rereads:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db.models import Model
+from django.utils.module_loading import import_string
 
 from ..identity import Identity
 
@@ -50,3 +53,19 @@ def read_user(identity: Identity, user: Any) -> Any | None:
 
 def _password(user: Any) -> str:
     return str(getattr(user, "password", ""))
+
+
+def read_users(ids: Iterable[str]) -> dict[str, Any]:
+    """Return users as the database has them now, by their primary keys as text. Blocks."""
+    users = get_user_model()._default_manager.filter(pk__in=ids)
+    return {str(user.pk): user for user in users}
+
+
+def is_plain(identity: Identity) -> bool:
+    """Whether ``read_users`` reads an identity's user as its authentication did."""
+    if identity.method != "session":
+        return True
+    from django.contrib.auth.backends import ModelBackend  # it needs loaded apps
+
+    backends = (import_string(path) for path in settings.AUTHENTICATION_BACKENDS)
+    return all(backend.get_user is ModelBackend.get_user for backend in backends)

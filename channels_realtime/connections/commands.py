@@ -7,6 +7,7 @@ In: a command and the connection that sent it. Out: the push that answers it, or
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from ..errors import (
     RealtimeError,
     TooLarge,
     TooManySubscriptions,
+    Unavailable,
     UnknownMethod,
     Unsupported,
 )
@@ -34,11 +36,12 @@ from ..protocol import messages as m
 from ..protocol.codes import ErrorCode
 from ..runtime.encoding import normalise_payload, payload_size
 from ..runtime.hooks import translate
+from .user_reader import USER_MAX_AGE_S, UserHolder, UserReader
 
 logger = logging.getLogger(__name__)
 
 
-class Requester(Client, Subscriber, Protocol):
+class Requester(Client, Subscriber, UserHolder, Protocol):
     """What serving needs of a connection, in addition to what hooks and the hub need."""
 
     subscriptions: dict[str, Channel]
@@ -119,6 +122,9 @@ async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) ->
             raise AlreadySubscribed(f"already subscribed to {channel.name!r}")
     else:
         rechecks = node.service(Revocations).rechecks
+        if _asks_hooks(channel):
+            since = node.clock.time() - USER_MAX_AGE_S
+            await node.service(UserReader).refresh(connection, since)
         await _require_subscribe(node, connection, channel)
         await _join(node, connection, channel, hooks=True)
         if rechecks != node.service(Revocations).rechecks:
@@ -220,17 +226,49 @@ async def _after_unsubscribe(node: Node, connection: Requester, channel: Channel
             connection.log_exception(f"on_unsubscribe of {channel.name!r} failed")
 
 
-async def recheck(node: Node, connection: Requester, name: str | None = None) -> None:
+def _asks_hooks(channel: Channel) -> bool:
+    """Whether the site's code decides on a subscription, or is told of it."""
+    decides = channel.overrides("can_subscribe") and type(channel).can_subscribe not in _BUILT_IN
+    return decides or channel.overrides("on_subscribe")
+
+
+async def read_user(node: Node, connection: Requester, name: str | None, since: float) -> None:
+    """Read the connection's user again, if a hook is to be asked about its channels, or about ``name``.
+
+    Where it cannot be read, nothing is raised: ``recheck`` tries again, and ends nothing.
+    """
+    names = connection.subscriptions if name is None else (name,)
+    channels = [connection.subscriptions.get(name) for name in names]
+    if any(channel is not None and _asks_hooks(channel) for channel in channels):
+        connection.user_read_at = 0.0
+        with contextlib.suppress(Unavailable):
+            await node.service(UserReader).refresh(connection, since)
+
+
+async def recheck(
+    node: Node, connection: Requester, name: str | None = None, since: float | None = None
+) -> None:
     """Check again whether the connection may be on its channels, or on ``name``; end what it may not.
 
     A hook that fails for a reason of its own, such as a database that is away, ends nothing.
+
+    Args:
+        node: the connection's node.
+        connection: the connection.
+        name: check this channel only.
+        since: how old the connection's user may be; by default it is read again.
     """
+    if since is None:
+        since = node.clock.time()
+        connection.user_read_at = 0.0
     names = list(connection.subscriptions) if name is None else [name]
     for name in names:
         channel = connection.subscriptions.get(name)
         if channel is None:
             continue
         try:
+            if _asks_hooks(channel):
+                await node.service(UserReader).refresh(connection, since)
             if await allowed(node, channel, "can_subscribe", connection):
                 continue
             refusal: RealtimeError = Forbidden(f"no longer allowed on {name!r}")
@@ -267,6 +305,9 @@ def _forget_subscription(node: Node, connection: Requester, channel: Channel) ->
         node.spawn(_after_unsubscribe(node, connection, channel), "on_unsubscribe")
 
 
+_SHARED_S = 1.0
+
+
 class _Recheck:
     """Checks a subscription's right again at the interval that its channel class sets."""
 
@@ -281,7 +322,9 @@ class _Recheck:
         interval = self._channel.recheck_interval
         if interval is None or self._connection.subscriptions.get(name) is not self._channel:
             return None
-        self._node.spawn(recheck(self._node, self._connection, name), "recheck")
+        # Those of a connection that are due together share one reading of its user.
+        since = self._node.clock.time() - min(_SHARED_S, interval / 2)
+        self._node.spawn(recheck(self._node, self._connection, name, since), "recheck")
         return now + interval
 
 

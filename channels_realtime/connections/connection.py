@@ -223,9 +223,13 @@ class Connection(CredentialHolder):
             return self._cookie_key
         return self._session_key
 
-    async def recheck(self, channel: str | None = None) -> None:
+    async def read_user(self, channel: str | None, since: float) -> None:
+        """Have its user be one that was read at ``since`` or later, if a hook is to be asked again."""
+        await commands.read_user(self._node, self, channel, since)
+
+    async def recheck(self, channel: str | None = None, since: float | None = None) -> None:
         """Ask again whether it may be on its channels, or on this one."""
-        await commands.recheck(self._node, self, channel)
+        await commands.recheck(self._node, self, channel, since)
 
     async def _authenticate(self, run: Run, command: m.Authenticate) -> None:
         """Judge an ``auth``: it signs in, refreshes in place, or is refused."""

@@ -23,13 +23,14 @@ USER_FULL_RETRY_S = 30.0
 class CredentialHolder(Shell):
     """A connected client with credentials, which its conversation's expiry follows."""
 
-    __slots__ = ("_session_key", "identity", "read_at", "user")
+    __slots__ = ("_session_key", "identity", "read_at", "user", "user_read_at")
 
     def _begin_anonymous(self) -> None:
         self._session_key: str | None = None  # a secret: to read the login session again
         self.user: Any = anonymous_user()
         self.identity: Identity = ANONYMOUS
         self.read_at = 0.0
+        self.user_read_at = 0.0
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} user={self.user_id}>"
@@ -48,7 +49,11 @@ class CredentialHolder(Shell):
     def _cookie_key(self) -> str | None:
         return LoginSession().find(Handshake(self.scope, self._node.config))
 
-    async def recheck(self, channel: str | None = None) -> None:
+    async def read_user(self, channel: str | None, since: float) -> None:
+        """Read its user again, if a hook is to be asked; ``Connection`` does."""
+        raise NotImplementedError
+
+    async def recheck(self, channel: str | None = None, since: float | None = None) -> None:
         """Ask again whether it may be on its channels, or on this one; ``Connection`` does."""
         raise NotImplementedError
 
@@ -82,7 +87,7 @@ class CredentialHolder(Shell):
         same = self.user_id is not None and fresh.user_id == self.user_id
         self.identity = self.identity.joined_by(fresh) if same else fresh
         self.user = found.user
-        self.read_at = read_at
+        self.read_at = self.user_read_at = read_at
         if found.session_key is not None:
             self._session_key = found.session_key
         verdict = revocations.admit(self)
@@ -144,11 +149,17 @@ class CredentialHolder(Shell):
             self.revoke("the credentials are no longer valid")
             return
         self.user = user
-        self.read_at = read_at
+        self.read_at = self.user_read_at = read_at
         if found is not None and self.identity.method == "session":
             self._renew(found)
         if not self.closed:
             self._transport.credentials_read()
+
+    def take_user(self, user: Any, read_at: float) -> None:
+        """Have hooks see this user, which was read at ``read_at``, from now on."""
+        self.user = user
+        self.user_read_at = read_at
+        self._transport.credentials_read()
 
     def _renew(self, found: Authenticated) -> None:
         """The login session goes on, perhaps for longer than was known, or shorter.

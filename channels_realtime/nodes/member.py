@@ -36,6 +36,15 @@ class Member(Protocol):
         """Read its credentials again, and close it where they no longer hold."""
         ...
 
-    async def recheck(self, channel: str | None = None) -> None:
-        """Ask again whether it may be on its channels, or on this one."""
+    async def read_user(self, channel: str | None, since: float) -> None:
+        """Have its user be one that was read at ``since`` or later, if a hook is to be asked again."""
+        ...
+
+    async def recheck(self, channel: str | None = None, since: float | None = None) -> None:
+        """Ask again whether it may be on its channels, or on this one.
+
+        Args:
+            channel: this one only.
+            since: how old its user may be; by default it is read again.
+        """
         ...
