@@ -216,7 +216,7 @@ def idle_client_outlives_the_timeout(site: Site, kind: str, proxy_kind: str) -> 
         site.having(realtime=heartbeat).serve(kind, PINGS[kind], "3600") as behind,
         PROXIES[proxy_kind](behind, changes=SCALED[proxy_kind]) as proxy,
         client(proxy.server, subprotocol=JSON, ping_interval=None) as page,
-        client(proxy.server, ping_interval=None) as bare,
+        client(proxy.server, subprotocol=None, ping_interval=None) as bare,
     ):
         began = time.monotonic()
         # The other way round too: a bare page, which is sent nothing, is cut.
@@ -241,7 +241,7 @@ def bare_page_is_kept(site: Site, kind: str, proxy_kind: str) -> None:
     with (
         site.having(realtime=BEHIND).serve(kind, PINGS[kind], "1") as behind,
         PROXIES[proxy_kind](behind, changes=SCALED[proxy_kind]) as proxy,
-        client(proxy.server, ping_interval=None) as bare,
+        client(proxy.server, subprotocol=None, ping_interval=None) as bare,
     ):
         idle(bare, IDLE_S)
         assert bare.request("ping")["type"] == "pong"
