@@ -15,6 +15,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from tests.support.clients import JSON
 from tests.support.members import cookie_of, do
 from tests.support.pages import TIMEOUT_S, Message, Page
 from tests.support.servers import Server, free_port, run_server
@@ -285,6 +286,7 @@ class Crowd:
             headers.append(("Cookie", person.cookie))
         connection = await connect(
             server.websocket_url("/ws/"),
+            subprotocols=[JSON],  # type: ignore[list-item]
             origin=_header(origin),  # type: ignore[arg-type]
             user_agent_header=_header(user_agent),
             additional_headers=headers,

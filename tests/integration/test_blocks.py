@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from tests.support.clients import JSON
 from tests.support.databases import own_database, postgres_answers
 from tests.support.members import do, log_in, make_member, node_state, obtain_tokens
 from tests.support.pages import TIMEOUT_S, Page, pages, wait_until
@@ -72,6 +73,7 @@ async def from_address(server: Server, address: str) -> AsyncIterator[Page]:
     """A connection from this address, accepted; 403 raises ``InvalidStatus``."""
     connection = await connect(
         server.websocket_url("/ws/"),
+        subprotocols=[JSON],
         additional_headers=[("X-Forwarded-For", address)],
         proxy=None,
         open_timeout=TIMEOUT_S,

@@ -114,7 +114,7 @@ def descriptors(server: Server) -> int:
 
 
 def test_client_that_answers_stays(server):
-    with client(server, subprotocol=JSON) as lively, client(server) as silent:
+    with client(server) as lively, client(server, subprotocol=None) as silent:
         deadline = time.monotonic() + 2 * (INTERVAL_S + TIMEOUT_S)
         while (left := deadline - time.monotonic()) > 0:
             with pytest.raises(TimeoutError):

@@ -10,6 +10,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.clients import JSON
 from tests.support.servers import Server
 
 TIMEOUT_S = 20.0
@@ -148,6 +149,7 @@ async def open_page(
         headers.append(("Authorization", f"Bearer {token}"))
     connection = await connect(
         server.websocket_url(f"/ws/?{query}"),
+        subprotocols=[JSON],  # type: ignore[list-item]
         additional_headers=headers,
         proxy=None,
         open_timeout=TIMEOUT_S,
