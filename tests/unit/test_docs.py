@@ -74,6 +74,18 @@ def test_fences_are_of_known_languages() -> None:
     assert {str(block): block.language for block in BLOCKS if block.language not in known} == {}
 
 
+def test_pages_have_links_that_the_code_host_shows_too() -> None:
+    """Roles of Sphinx and labels of MyST are raw text there: write ``[text](page.md#heading)``."""
+    raw = re.compile(r"\{(?:doc|ref|term|mod)\}`|^\([a-z0-9-]+\)=$", re.MULTILINE)
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    found = {}
+    for page in pages:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        if raw.search(prose):
+            found[str(page.relative_to(ROOT))] = raw.findall(prose)
+    assert found == {}
+
+
 def test_examples_are_found() -> None:
     assert len(of("python")) > 20
     assert len(of("json")) > 5
@@ -105,7 +117,7 @@ def test_first_pages_name_no_advanced_setting(name: str) -> None:
 
 def test_protocol_reference_names_every_error_code() -> None:
     text = (ROOT / "docs/reference/protocol.md").read_text(encoding="utf-8")
-    section = text.partition("\n## Error codes")[2].partition("\n(close-codes)=")[0]
+    section = text.partition("\n## Error codes")[2].partition("\n## Close codes")[0]
     first_cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     documented = {code for cell in first_cells for code in re.findall(r"`(\w+)`", cell)}
     assert documented == {code.value for code in ErrorCode}
