@@ -62,7 +62,7 @@ def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
     if networks:
         return FoundAddress(str(peer), of_proxy=_is_trusted(peer, networks))
     shown_by = _forwarding_header(scope) if _is_trusted(peer, _INSIDE) else None
-    if shown_by is not None and _port(client) == 0 and peer in _named_in_headers(scope):
+    if shown_by is not None and _port(client) == 0 and peer == _first_hop(scope):
         shown_by = None  # uvicorn's --proxy-headers put the client there, which has no port
     return FoundAddress(str(peer), of_proxy=shown_by is not None, shown_by=shown_by)
 
@@ -113,9 +113,10 @@ def _port(client: Any) -> int | None:
     return client[1] if len(client) > 1 else None
 
 
-def _named_in_headers(scope: Mapping[str, Any]) -> set[_Address | None]:
+def _first_hop(scope: Mapping[str, Any]) -> _Address | None:
+    """Where a request with ``X-Forwarded-For`` says that it comes from; any later hop is a proxy."""
     hops = _hops("X-Forwarded-For", _values(scope, b"x-forwarded-for"))
-    return {_parse(text) for text in hops}
+    return _parse(hops[0]) if hops else None
 
 
 def _values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:

@@ -282,5 +282,11 @@ def test_client_that_the_server_found_itself_is_a_client():
     assert found("192.168.1.50", FOR, port=0).of_proxy
 
 
+def test_proxy_that_the_server_took_for_the_client_is_a_proxy():
+    """uvicorn trusts the proxy beside it, and not the load balancer in front of that."""
+    hops = (b"x-forwarded-for", f"{CLIENT}, 10.0.0.5".encode())
+    assert found("10.0.0.5", hops, port=0) == ("10.0.0.5", True, "X-Forwarded-For")
+
+
 def test_peer_without_an_address_is_no_client():
     assert found(None, FOR) == (None, False, None)
