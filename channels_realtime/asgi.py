@@ -138,12 +138,13 @@ def _paths_within_site(scope: MutableMapping[str, Any]) -> list[str]:
     The prefix is ``FORCE_SCRIPT_NAME`` or the server's ``root_path``. Whether the path has it
     depends on the proxy, which may have removed it, and on the server: uvicorn puts its
     ``--root-path`` in front of every path, Daphne, granian and hypercorn do not. As Django does,
-    the prefix is removed where it is there. The path as it came is tried last: it is right where
-    the proxy removed a prefix that WEBSOCKET_PATH begins with.
+    the prefix is removed where it is there, and twice where uvicorn has put it before a path that
+    still has it. The path as it came is tried last: it is right where the proxy removed a prefix
+    that WEBSOCKET_PATH begins with.
     """
-    path = scope["path"]
-    paths = [path]
-    for name in (scope.get("root_path"), settings.FORCE_SCRIPT_NAME):
+    paths = [scope["path"]]
+    root_path = scope.get("root_path")
+    for name in (root_path, settings.FORCE_SCRIPT_NAME or root_path):
         prefix = "/" + name.strip("/") if name else "/"
         if prefix != "/":
             paths += [p.removeprefix(prefix) for p in paths if p.startswith(f"{prefix}/")]

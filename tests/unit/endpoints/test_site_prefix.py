@@ -24,6 +24,7 @@ SERVED = [
     ("/app", "/app", "/app/app/ws/"),  # uvicorn's --root-path, and a proxy that removes nothing
     (None, "/app", "/app/ws/"),
     (None, "/app/", "/app/ws/"),
+    (None, "/app", "/app/app/ws/"),  # as above, where only the pages' path is shortened
     (None, "/app", "/ws/"),  # Daphne or granian, and a proxy that removes it
     ("/site", "/inner", "/inner/site/ws/"),
     ("/a/b", "", "/a/b/ws/"),
