@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
     from .channels import Channel, Client, action, register
+    from .namespaces import namespace
     from .protocol.names import quote, unquote
     from .publishing import (
         apublish,
@@ -40,6 +41,7 @@ _HOMES = {
     "session_channel": "publishing",
     "publish_to_user": "publishing",
     "arecheck": "auth.revoking",
+    "namespace": "namespaces",
     "arevoke": "auth.revoking",
     "quote": "protocol.names",
     "recheck": "auth.revoking",
@@ -57,6 +59,7 @@ __all__ = [
     "apublish_to_user",
     "arecheck",
     "arevoke",
+    "namespace",
     "publish",
     "publish_many",
     "publish_to_session",

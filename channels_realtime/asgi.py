@@ -260,6 +260,7 @@ def _log_errors() -> None:
     for check in (
         checks.check_authenticators,
         checks.check_channel_layer,
+        checks.check_namespaces,
         checks.check_origins,
         checks.check_tokens,
     ):

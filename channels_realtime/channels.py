@@ -20,7 +20,7 @@ from django.utils.module_loading import autodiscover_modules
 from .errors import BadPayload, ImproperUse, UnknownChannel
 from .identity import Identity
 from .protocol.frames import Policy
-from .protocol.names import MAX_NAME_LENGTH, QuotedConverter, Route, check_name, quote
+from .protocol.names import MAX_NAME_LENGTH, QuotedConverter, Route, channel_key, check_name, quote
 from .protocol.selection import ALL, Selection, selection_of
 from .settings import get_config
 
@@ -86,6 +86,11 @@ class Client(Protocol):
     @property
     def scope(self) -> Mapping[str, Any]:
         """The ASGI scope of the handshake."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of its tenant; ``""`` for none."""
         ...
 
     @property
@@ -180,6 +185,9 @@ class Channel:
                 actions[name] = attribute
         cls.actions = actions
 
+    namespace: str = ""
+    """The namespace of the connection that a hook is called for; ``""`` for none."""
+
     def __init__(self, name: str, kwargs: Mapping[str, Any], parameters: Any = None) -> None:
         self.name = name
         self.kwargs = kwargs
@@ -246,6 +254,11 @@ class Channel:
             return selection_of(payload.get(cls.select))
         except TypeError:
             return ALL
+
+    @property
+    def qualified_name(self) -> str:
+        """The name, told apart from the same name in another namespace."""
+        return channel_key(self.namespace, self.name)
 
     @classmethod
     def overrides(cls, hook: str) -> bool:

@@ -26,6 +26,8 @@ class Config:
 
     allow_anonymous: bool = False
     auth_timeout: float = 10.0
+    connection_context: str | None = None
+    namespace: str | None = None
     authenticators: Sequence[str] = (
         "channels_realtime.auth.tokens.HeaderToken",
         "channels_realtime.auth.tokens.SubprotocolToken",

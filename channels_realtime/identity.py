@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from .protocol.names import namespaced
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -20,6 +22,8 @@ class Identity:
             ``session:<hash of the key>``, ``token:<jti>`` or ``family:<sid>`` (a token family).
         source: where the credentials came from, such as ``"header"`` or ``"subprotocol"``; for a
             ticket, the method by which its user authenticated.
+        namespace: the connection's, which the package sets: user 1 of one tenant is another user than
+            user 1 of the next.
     """
 
     user_id: str | None
@@ -28,6 +32,12 @@ class Identity:
     proven_at: float = 0.0
     keys: frozenset[str] = frozenset()
     source: str = ""
+    namespace: str = ""
+
+    @property
+    def user_key(self) -> str | None:
+        """The user's id, told apart from the same id in another namespace; None if anonymous."""
+        return None if self.user_id is None else namespaced(self.namespace, self.user_id)
 
     @property
     def is_anonymous(self) -> bool:

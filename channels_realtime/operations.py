@@ -24,8 +24,10 @@ from .access.blocks import add_block
 from .auth.revoking import revoke
 from .errors import Unavailable
 from .models import BlockRecord, ConnectionRecord, NodeRecord
+from .namespaces import current_namespace, namespace
 from .nodes.requests import notify, request
 from .protocol.codes import CloseCode
+from .protocol.names import split_key
 from .runtime.encoding import normalise_payload
 
 WAIT_S = 2.0
@@ -390,4 +392,6 @@ def publish_test(channel: str, payload: Any, *, event: str | None = None) -> Non
     Raises:
         RealtimeError: as ``publish``.
     """
-    publishing.publish(channel, payload, event=event, on_commit=False, failures="raise")
+    of, name = split_key(channel)
+    with namespace(of or current_namespace()):
+        publishing.publish(name, payload, event=event, on_commit=False, failures="raise")

@@ -30,6 +30,7 @@ from .channels import (
     user_key,
 )
 from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
+from .namespaces import current_namespace
 from .nodes import envelope
 from .nodes.layers import configured_layer
 from .nodes.node import running_node
@@ -283,7 +284,7 @@ def _prepare(channel: str, payload: Any, event: str | None) -> Publication:
             f"a payload of {size} bytes for {channel!r}; expected at most"
             f" {config.max_publication_bytes} (MAX_PUBLICATION_BYTES)"
         )
-    return Publication(channel=channel, payload=normal, event=event)
+    return Publication(channel=channel, payload=normal, event=event, namespace=current_namespace())
 
 
 def check_channel(name: str) -> None:

@@ -230,6 +230,8 @@ _RULES: dict[str, _Rule] = {
     "WEBSOCKET_PATH": _path,
     "ALLOW_ANONYMOUS": _flag,
     "AUTH_TIMEOUT": _seconds,
+    "CONNECTION_CONTEXT": _optional(_dotted),
+    "NAMESPACE": _optional(_dotted),
     "AUTHENTICATORS": _paths,
     "TOKEN_VERIFIER": _optional(_dotted),
     "TOKEN_HEADER_TYPES": _optional(_schemes),

@@ -18,6 +18,7 @@ from django.apps import apps
 from ..identity import Identity
 from ..nodes.member import Member
 from ..nodes.node import Node, Service
+from ..protocol.names import channel_key, split_key
 from ..runtime.database import NotMigrated
 from ..runtime.moments import earliest_moment, moment_of, timestamp_of
 from .revocation_list import RECHECK, TOKENS, USER, Revocation, RevocationList
@@ -133,18 +134,25 @@ class Revocations(Service):
                     connection.revoke("the credentials were revoked")
 
     def recheck(self, channel: str | None, user: str | None) -> None:
-        """Judge subscriptions again: of a channel, of a user's connections, or both."""
+        """Judge subscriptions again: of a channel, of a user's connections, or both.
+
+        Args:
+            channel: the channel, told apart from that of the same name in another namespace.
+            user: the user's key, in the same way.
+        """
         self.rechecks += 1
         found: Iterable[Member] = (
             self._node.connections.values() if user is None else self.connections(USER + user)
         )
+        name = None if channel is None else split_key(channel)[1]
         for connection in tuple(found):
-            self._node.spawn(self._recheck(connection, channel, user), "recheck")
+            if name is None or channel == channel_key(connection.namespace, name):
+                self._node.spawn(self._recheck(connection, name, user), "recheck")
 
     async def recheck_connection(self, connection: Member) -> None:
         """Read a connection's credentials again and judge its subscriptions again."""
         self.rechecks += 1
-        await self._recheck(connection, None, connection.identity.user_id)
+        await self._recheck(connection, None, connection.identity.user_key)
 
     async def _recheck(self, connection: Member, channel: str | None, user: str | None) -> None:
         since = self._node.clock.time()
@@ -211,9 +219,9 @@ class Revocations(Service):
 
 
 def _keys(identity: Identity) -> Iterable[str]:
-    if identity.user_id is None:
+    if identity.user_key is None:
         return identity.keys
-    return (*identity.keys, USER + identity.user_id)
+    return (*identity.keys, USER + identity.user_key)
 
 
 # -- requests of other processes -------------------------------------------------------------------

@@ -78,12 +78,12 @@ class RevocationList:
             return False
         if any(key in entries for key in identity.keys):
             return True
-        if identity.user_id is None:
+        if identity.user_key is None:
             return False
-        if self._is_before(identity, entries.get(USER + identity.user_id)):
+        if self._is_before(identity, entries.get(USER + identity.user_key)):
             return True
         return identity.carries_token and self._is_before(
-            identity, entries.get(TOKENS + identity.user_id)
+            identity, entries.get(TOKENS + identity.user_key)
         )
 
     def _is_before(self, identity: Identity, entry: Revocation | None) -> bool:
@@ -100,7 +100,7 @@ class RevocationList:
 
     def rechecks(self, identity: Identity, read_at: float) -> bool:
         """Whether the proof, which was read at ``read_at``, must be read again."""
-        if identity.user_id is None:
+        if identity.user_key is None:
             return False
-        entry = self._entries.get(RECHECK + identity.user_id)
+        entry = self._entries.get(RECHECK + identity.user_key)
         return entry is not None and read_at <= entry.not_before + CLOCK_SLACK_S

@@ -5,7 +5,9 @@ The first credential that is *present* decides. If it is bad, no later one is tr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from django.utils.module_loading import import_string
 
@@ -21,11 +23,20 @@ def load_authenticators(paths: tuple[str, ...]) -> tuple[Authenticator, ...]:
     return tuple(import_string(path)() for path in paths)
 
 
-async def authenticate_handshake(handshake: Handshake, hooks: HookRunner) -> Authenticated | None:
+async def authenticate_handshake(
+    handshake: Handshake,
+    hooks: HookRunner,
+    around: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> Authenticated | None:
     """Return the user and identity of a handshake, or None if it carries no credentials.
 
     Without credentials, nothing blocks and no thread is used. Otherwise a thread of the bounded
     pool verifies them, so that many reconnects at once queue instead of overloading the database.
+
+    Args:
+        handshake: the handshake.
+        hooks: the threads.
+        around: puts the look-up into the connection's context.
 
     Raises:
         TokenInvalid, TokenExpired, Unauthenticated: credentials are present and bad.
@@ -38,7 +49,7 @@ async def authenticate_handshake(handshake: Handshake, hooks: HookRunner) -> Aut
             present.append((authenticator, credential))
     if not present:
         return None
-    found: Authenticated | None = await hooks.run(_judge, present, handshake)
+    found: Authenticated | None = await hooks.run(around(_judge), present, handshake)
     return found
 
 

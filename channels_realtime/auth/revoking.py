@@ -27,7 +27,9 @@ from ..access.revocation_list import ISSUED, RECHECK, TOKENS, USER, Revocation
 from ..channels import user_key, users_are_rows
 from ..errors import ImproperUse
 from ..models import RevocationRecord
+from ..namespaces import current_namespace
 from ..nodes.requests import anotify, notify
+from ..protocol.names import channel_key, namespaced
 from ..publishing import check_channel
 from ..runtime.commits import after_commit, open_transactions
 from ..runtime.database import tells_of_migrations
@@ -137,8 +139,8 @@ def _recheck_arguments(channel: str | None, user: Any) -> dict[str, Any]:
     if channel is not None:
         check_channel(channel)
     return {
-        "channel": channel,
-        "user": None if user is None else user_key(user, "recheck(user=…)"),
+        "channel": None if channel is None else channel_key(current_namespace(), channel),
+        "user": None if user is None else _in_namespace(user_key(user, "recheck(user=…)")),
     }
 
 
@@ -189,19 +191,23 @@ def _warn_if_unknown(user: Any, key: str) -> None:
         )
 
 
+def _in_namespace(primary_key: Any) -> str:
+    return namespaced(current_namespace(), str(primary_key))
+
+
 def of_user(primary_key: Any) -> Revocation:
     """Revoke all credentials of a user up to now."""
-    return _now(f"{USER}{primary_key}", max(_token_lifetime_s(), _session_lifetime_s()))
+    return _now(USER + _in_namespace(primary_key), max(_token_lifetime_s(), _session_lifetime_s()))
 
 
 def of_tokens(primary_key: Any) -> Revocation:
     """Revoke all tokens of a user that were issued up to now."""
-    return _now(f"{TOKENS}{primary_key}", _token_lifetime_s())
+    return _now(TOKENS + _in_namespace(primary_key), _token_lifetime_s())
 
 
 def rereading(primary_key: Any) -> Revocation:
     """Have a user's credentials checked again."""
-    return _now(f"{RECHECK}{primary_key}", _SHORT_S)
+    return _now(RECHECK + _in_namespace(primary_key), _SHORT_S)
 
 
 def of_session(key: str, *, deleted: bool, login: str | None = None) -> list[Revocation]:

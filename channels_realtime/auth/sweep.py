@@ -60,8 +60,18 @@ class CredentialSweep(Service):
         if not connections:
             return
         revocations = self._node.service(Revocations)
-        for connection in await self._node.background.run(find_changed, connections):
-            self._node.spawn(revocations.recheck_connection(connection), "sweep")
+        by_namespace: dict[str, list[Any]] = {}
+        for connection in connections:
+            by_namespace.setdefault(connection.namespace, []).append(connection)
+        for namespace, members in by_namespace.items():
+            try:
+                find = self._node.context.around(members[0].scope, find_changed)
+                changed = await self._node.background.run(find, members)
+            except Exception:  # such as a tenant that was deleted; the others are looked at
+                logger.exception("The sweep of the namespace %r failed", namespace)
+                continue
+            for connection in changed:
+                self._node.spawn(revocations.recheck_connection(connection), "sweep")
 
 
 def find_changed(connections: list[Any]) -> list[Any]:

@@ -26,6 +26,7 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from ..access.origins import same_origin
 from ..errors import TokenExpired, TokenInvalid
 from ..identity import Identity
+from ..namespaces import current_namespace
 from ..settings import get_config
 from .base import Authenticated, Authenticator, Handshake
 from .users import has_row
@@ -52,6 +53,7 @@ class _Ticket(msgspec.Struct, array_like=True):
     """A hash of the password hash, for a login session; "" for other credentials."""
     claims: dict[str, Any] | None = None
     """The token's claims, with ``STATELESS_TOKENS`` only: the user is made from them."""
+    namespace: str = ""
 
 
 def issue_ticket(found: Authenticated, origin: str | None) -> tuple[str, float]:
@@ -80,6 +82,7 @@ def issue_ticket(found: Authenticated, origin: str | None) -> tuple[str, float]:
         keys=sorted(identity.keys),
         password=_password_mark(found.user) if identity.method == "session" else "",
         claims=None if has_row(found.user) else getattr(found.user, "token", None),
+        namespace=current_namespace(),
     )
     text = signing.TimestampSigner(salt=_SALT).sign_object(msgspec.to_builtins(ticket))
     return text, get_config().ticket_lifetime
@@ -117,6 +120,8 @@ def redeem_ticket(text: str, origin: str | None) -> Authenticated:
     ticket = _read(text)
     if not same_origin(ticket.origin, origin):
         raise TokenInvalid("the ticket is for another origin")
+    if ticket.namespace != current_namespace():
+        raise TokenInvalid("the ticket is for another namespace")
     if ticket.expires_at is not None and ticket.expires_at <= time.time():
         raise TokenExpired("the ticket's credentials have expired")
     if isinstance(caches[DEFAULT_CACHE_ALIAS], DummyCache):

@@ -18,6 +18,7 @@ from .deployment import (
 )
 from .layer import check_channel_layer
 from .message_size import check_message_size
+from .namespaces import check_namespaces
 from .origins import check_allowlist, check_cross_origin_sites, check_origins
 from .pings import check_server_pings
 from .server import check_asgi_application, check_server
@@ -38,6 +39,7 @@ __all__ = [
     "check_login_sessions",
     "check_message_size",
     "check_named_proxies",
+    "check_namespaces",
     "check_origins",
     "check_server",
     "check_server_pings",

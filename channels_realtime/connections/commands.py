@@ -94,7 +94,7 @@ async def subscribe_automatically(
     if connection.user_id is None:
         return {}
     name = user_channel_name(connection.user_id)
-    channel = node.routes.resolve(name)
+    channel = _resolve(node, connection, name)
     await _join(node, connection, channel, hooks=False)
     return {name: None}
 
@@ -104,20 +104,26 @@ async def end_subscriptions(node: Node, connection: Requester) -> None:
     channels = list(connection.subscriptions.values())
     connection.subscriptions.clear()
     for channel in channels:
-        if node.hub.remove(channel.name, connection):
-            node.left(channel.name)
+        if node.hub.remove(channel.qualified_name, connection):
+            node.left(channel.qualified_name)
         node.announce(signals.unsubscribed, connection=connection, channel=channel.name)
     for channel in channels:
         await _after_unsubscribe(node, connection, channel)
+
+
+def _resolve(node: Node, connection: Requester, name: str, parameters: Any = None) -> Channel:
+    channel = node.routes.resolve(name, parameters)
+    channel.namespace = connection.namespace
+    return channel
 
 
 # -- subscriptions ---------------------------------------------------------------------------------
 
 
 async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
-    channel = node.routes.resolve(command.channel, command.parameters)
+    channel = _resolve(node, connection, command.channel, command.parameters)
     selection = channel.subscriber_selection()
-    if selection in node.hub.selections(channel.name, connection):
+    if selection in node.hub.selections(channel.qualified_name, connection):
         if command.since is None:
             raise AlreadySubscribed(f"already subscribed to {channel.name!r}")
     else:
@@ -153,7 +159,7 @@ async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: b
     connection.reserved += 1
     try:
         if first:
-            await node.broker.join(name)
+            await node.broker.join(channel.qualified_name)
         try:
             if hooks and first and channel.overrides("on_subscribe"):
                 await _run_on_subscribe(node, connection, channel)
@@ -161,13 +167,13 @@ async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: b
                 raise ConnectionClosed
         except BaseException:
             if first:
-                node.broker.leave(name)
+                node.broker.leave(channel.qualified_name)
             raise
     finally:
         connection.reserved -= 1
     # No await from here to the reply: what is delivered from now on follows it.
-    node.delivers(name, type(channel))
-    node.hub.add(name, connection, selection)
+    node.delivers(channel.qualified_name, type(channel))
+    node.hub.add(channel.qualified_name, connection, selection)
     if first:
         connection.subscriptions[name] = channel
         node.connection_changed(connection.id)
@@ -179,7 +185,7 @@ async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: b
 
 async def _run_on_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
     """Run the hook to its end; if the connection ends meanwhile, run ``on_unsubscribe`` after it."""
-    running = asyncio.ensure_future(node.hooks.run(channel.on_subscribe, connection))
+    running = asyncio.ensure_future(_run(node, connection, channel.on_subscribe))
 
     async def undo() -> None:
         try:
@@ -204,12 +210,12 @@ async def _unsubscribe(node: Node, connection: Requester, command: m.Unsubscribe
     if channel is None:
         raise NotSubscribed(f"not subscribed to {name!r}")
     if command.parameters is not None and channel.select is not None:
-        selection = node.routes.resolve(name, command.parameters).subscriber_selection()
-        if selection not in node.hub.selections(name, connection):
+        selection = _resolve(node, connection, name, command.parameters).subscriber_selection()
+        if selection not in node.hub.selections(channel.qualified_name, connection):
             raise NotSubscribed(f"not subscribed to {name!r} with these parameters")
-        last = node.hub.remove_selection(name, connection, selection)
+        last = node.hub.remove_selection(channel.qualified_name, connection, selection)
     else:
-        node.hub.remove(name, connection)
+        node.hub.remove(channel.qualified_name, connection)
         last = True
     if last:
         _forget_subscription(node, connection, channel)
@@ -219,7 +225,7 @@ async def _unsubscribe(node: Node, connection: Requester, command: m.Unsubscribe
 async def _after_unsubscribe(node: Node, connection: Requester, channel: Channel) -> None:
     if channel.overrides("on_unsubscribe"):
         try:
-            await node.hooks.run(channel.on_unsubscribe, connection)
+            await _run(node, connection, channel.on_unsubscribe)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -286,7 +292,7 @@ async def recheck(
 
 def take_away(node: Node, connection: Requester, channel: Channel, refusal: RealtimeError) -> None:
     """End a subscription from the server's side; nothing of the channel is sent after it."""
-    node.hub.remove(channel.name, connection)
+    node.hub.remove(channel.qualified_name, connection)
     _forget_subscription(node, connection, channel)
     connection.notify(
         m.Unsubscribed(channel=channel.name, code=refusal.code, reason=refusal.reason)
@@ -298,7 +304,7 @@ def _forget_subscription(node: Node, connection: Requester, channel: Channel) ->
     node.connection_changed(connection.id)
     connection.set_flow(channel.name, paused=False)
     connection.discard_queued(channel.name)
-    node.left(channel.name)
+    node.left(channel.qualified_name)
     node.announce(signals.unsubscribed, connection=connection, channel=channel.name)
     if channel.overrides("on_unsubscribe"):
         # The subscription is over whatever the hook does, and the client need not wait for it.
@@ -339,7 +345,7 @@ async def _flow(node: Node, connection: Requester, command: m.Flow) -> m.Push:
 
 
 async def _publish(node: Node, connection: Requester, command: m.Publish) -> m.Push | None:
-    channel = node.routes.resolve(command.channel)
+    channel = _resolve(node, connection, command.channel)
     event = command.event
     if not await allowed(node, channel, "can_publish", connection):
         raise Forbidden(f"not allowed to publish to {channel.name!r}")
@@ -351,15 +357,21 @@ async def _publish(node: Node, connection: Requester, command: m.Publish) -> m.P
     payload = command.payload
     if channel.overrides("on_publish"):
         given = payload
-        payload = _encodable(await node.hooks.run(channel.on_publish, connection, given, event))
+        payload = _encodable(await _run(node, connection, channel.on_publish, given, event))
         if payload is None and given is not None:
             _warn_once(channel, "on_publish", "the payload to publish; null is published")
     if channel.overrides("sender"):
-        sender = _encodable(await node.hooks.run(channel.sender, connection))
+        sender = _encodable(await _run(node, connection, channel.sender))
     else:
         sender = channel.sender(connection)
     await node.publish(
-        m.Publication(channel=channel.name, payload=payload, event=event, sender=sender)
+        m.Publication(
+            channel=channel.name,
+            payload=payload,
+            event=event,
+            sender=sender,
+            namespace=channel.namespace,
+        )
     )
     return None if command.id is None else m.Published(id=command.id, channel=channel.name)
 
@@ -384,11 +396,11 @@ def _limit_publish(node: Node, connection: Requester, channel: Channel, payload:
 async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
     if command.channel is None:
         raise UnknownMethod(f"no method {command.method!r} without a channel")
-    channel = node.routes.resolve(command.channel)
+    channel = _resolve(node, connection, command.channel)
     if channel.can_call is None:
         may = await allowed(node, channel, "can_subscribe", connection)
     else:
-        may = await node.hooks.run(channel.can_call, connection, command.method)
+        may = await _run(node, connection, channel.can_call, command.method)
         if may is None:
             _warn_once(channel, "can_call", _VERDICT)
     if not may:
@@ -396,7 +408,7 @@ async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
     attribute = channel.actions.get(command.method)
     if attribute is None:
         raise UnknownMethod(f"{channel.name!r} has no method {command.method!r}")
-    result = await node.hooks.run(getattr(channel, attribute), connection, command.payload)
+    result = await _run(node, connection, getattr(channel, attribute), command.payload)
     return m.Result(id=command.id, channel=channel.name, payload=_encodable(result))
 
 
@@ -412,13 +424,13 @@ def _encodable(returned: Any) -> Any:
 
 
 async def _history(node: Node, connection: Requester, command: m.GetHistory) -> m.Push:
-    channel = node.routes.resolve(command.channel)
+    channel = _resolve(node, connection, command.channel)
     await _may_look(node, channel, connection)
     raise Unsupported(f"{channel.name!r} keeps no history")
 
 
 async def _presence(node: Node, connection: Requester, command: m.GetPresence) -> m.Push:
-    channel = node.routes.resolve(command.channel)
+    channel = _resolve(node, connection, command.channel)
     await _may_look(node, channel, connection)
     raise Unsupported(f"{channel.name!r} has no presence")
 
@@ -432,12 +444,17 @@ async def _resume(node: Node, connection: Requester, command: m.Resume) -> m.Pus
     raise RealtimeError("no such session; subscribe anew", code=ErrorCode.UNKNOWN_SESSION)
 
 
+async def _run(node: Node, connection: Client, hook: Callable[..., Any], *args: Any) -> Any:
+    """Run a hook of a channel, in its connection's context."""
+    return await node.hooks.run(node.context.around(connection.scope, hook), connection, *args)
+
+
 async def allowed(node: Node, channel: Channel, right: str, connection: Client) -> bool:
     """Whether the channel's ``can_subscribe`` or ``can_publish`` lets the connection."""
     hook = getattr(channel, right)
     if not channel.overrides(right) or getattr(type(channel), right) in _BUILT_IN:
         return bool(hook(connection))  # our own defaults never block: no thread for them
-    verdict = await node.hooks.run(hook, connection)
+    verdict = await _run(node, connection, hook)
     if verdict is None:
         _warn_once(channel, right, _VERDICT)
     return bool(verdict)

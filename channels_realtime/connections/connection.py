@@ -28,6 +28,7 @@ from ..protocol import messages as m
 from ..protocol.codes import CloseCode, ErrorCode
 from ..protocol.dialects.base import Dialect
 from ..protocol.frames import frame_size
+from ..protocol.names import channel_key
 from ..runtime.hooks import translate
 from . import commands
 from .credentials import CredentialHolder
@@ -170,6 +171,7 @@ class Connection(CredentialHolder):
             await commands.serve(self._node, self, command)
         except RealtimeError as error:
             resolved = self._node.routes.resolve(channel)
+            resolved.namespace = self.namespace
             if error.code != ErrorCode.FORBIDDEN or not await commands.allowed(
                 self._node, resolved, "can_publish", self
             ):
@@ -184,7 +186,7 @@ class Connection(CredentialHolder):
         node.service(Revocations).dismiss(self)
         node.remove(self)
         limits.count_address(self.counted_address, -1)
-        limits.count_user(self.user_id, -1)
+        limits.count_user(self.identity.user_key, -1)
         node.metrics.count_disconnect(self.end)
         if self.welcomed:
             node.announce(signals.disconnected, connection=self, code=self.close_code)
@@ -276,7 +278,7 @@ class Connection(CredentialHolder):
         self.received += count
         self.received_bytes += size
         self._node.metrics.messages_in += count
-        over = self._limits.messages(self.user_id, self.counted_address, count)
+        over = self._limits.messages(self.identity.user_key, self.counted_address, count)
         self._perform(self._conversation.receive(received, self._now(), size=size, over=over))
 
     def publish_bucket(self, channel: Channel) -> TokenBucket | None:
@@ -295,7 +297,10 @@ class Connection(CredentialHolder):
     def selected(self) -> int:
         """Its subscriptions, each selection of a channel counted."""
         hub = self._node.hub
-        return sum(len(hub.selections(name, self)) for name in self.subscriptions)
+        return sum(
+            len(hub.selections(channel_key(self.namespace, name), self))
+            for name in self.subscriptions
+        )
 
     # -- serving -----------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from ..access.blocks import Blocks
@@ -13,6 +15,7 @@ from ..auth.tokens import verify_token
 from ..auth.users import anonymous_user, read_user
 from ..errors import Forbidden, Unsupported
 from ..identity import ANONYMOUS, Identity
+from ..namespaces import namespace_of
 from ..protocol.codes import CloseCode
 from .shell import Shell
 
@@ -39,6 +42,21 @@ class CredentialHolder(Shell):
     def user_id(self) -> str | None:
         """The user's primary key as text, or None."""
         return self.identity.user_id
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace, found at its handshake; ``""`` for none."""
+        return namespace_of(self.scope)
+
+    def _around(self, look_up: Callable[..., Any]) -> Callable[..., Any]:
+        """A credential look-up in the connection's context."""
+        return self._node.context.around(self.scope, look_up)
+
+    def _in_namespace(self, identity: Identity) -> Identity:
+        namespace = self.namespace
+        if not namespace:
+            return identity
+        return dataclasses.replace(identity, namespace=namespace)
 
     @property
     def session(self) -> SessionView:
@@ -72,18 +90,18 @@ class CredentialHolder(Shell):
         """
         node = self._node
         revocations, limits = node.service(Revocations), node.service(AccessLimits)
-        fresh = found.identity
+        fresh = self._in_namespace(found.identity)
         revocations.dismiss(self)
         if self.user_id != fresh.user_id:
-            if limits.user_is_full(fresh.user_id):
+            if limits.user_is_full(fresh.user_key):
                 self.close(
                     CloseCode.RATE_LIMITED,
                     "this user has all the connections it may",
                     retry_after=USER_FULL_RETRY_S,
                 )
                 return False
-            limits.count_user(self.user_id, -1)
-            limits.count_user(fresh.user_id, 1)
+            limits.count_user(self.identity.user_key, -1)
+            limits.count_user(fresh.user_key, 1)
         same = self.user_id is not None and fresh.user_id == self.user_id
         self.identity = self.identity.joined_by(fresh) if same else fresh
         self.user = found.user
@@ -114,7 +132,7 @@ class CredentialHolder(Shell):
         if not config.first_message_auth:
             raise Unsupported("tokens are not taken as messages here")
         found: Authenticated = await self._node.authentication.run(
-            verify_token, token, config, "message"
+            self._around(verify_token), token, config, "message"
         )
         if self.user_id is not None and found.identity.user_id != self.user_id:
             raise Forbidden("the token is another user's")
@@ -135,11 +153,11 @@ class CredentialHolder(Shell):
         run = self._node.authentication.run
         try:
             if self._session_key is not None:
-                found = await run(read_login_session, self._session_key)
+                found = await run(self._around(read_login_session), self._session_key)
                 user = None if found is None else found.user
             else:
                 found = None
-                user = await run(read_user, self.identity, self.user)
+                user = await run(self._around(read_user), self.identity, self.user)
         except Exception:
             self.log_exception("Reading the credentials again failed")
             return
@@ -170,7 +188,7 @@ class CredentialHolder(Shell):
         revocations = self._node.service(Revocations)
         known = self.identity.expires_at
         revocations.dismiss(self)
-        self.identity = found.identity
+        self.identity = self._in_namespace(found.identity)
         revocations.admit(self)
         if found.identity.expires_at != known:
             self._set_expiry()

@@ -39,6 +39,7 @@ from ..errors import (
     Unavailable,
 )
 from ..identity import Identity
+from ..namespaces import SCOPE_KEY, current_namespace, namespace_of, outer_namespace
 from ..nodes.node import Node
 from ..protocol.codes import CloseCode
 from ..protocol.subprotocols import Negotiation, negotiate
@@ -161,6 +162,22 @@ async def refuse(
 # -- credentials -----------------------------------------------------------------------------------
 
 
+async def enter_namespace(node: Node, scope: Scope) -> None:
+    """Find the connection's namespace and keep it in its scope; once for a handshake.
+
+    Raises:
+        RequestTimeout: that took longer than ``HOOK_TIMEOUT``. Otherwise what the site's functions
+            raise.
+    """
+    outer = outer_namespace()
+    if outer is not None:
+        scope.setdefault(SCOPE_KEY, outer)
+    elif node.context.must_find_namespace(scope):
+        scope[SCOPE_KEY] = await node.authentication.run(
+            node.context.around(scope, current_namespace)
+        )
+
+
 async def identify(
     node: Node, scope: Scope, token: str | None
 ) -> tuple[Authenticated | None, float]:
@@ -177,12 +194,18 @@ async def identify(
     """
     state = state_of(scope, node.config)
     if state.identified is None:
+        await enter_namespace(node, scope)
         read_at = node.clock.time()
         handshake = Handshake(scope, node.config, token)
-        found = await authenticate_handshake(handshake, node.authentication)
+        around = functools.partial(node.context.around, scope)
+        found = await authenticate_handshake(handshake, node.authentication, around)
         if found is None:
             found = user_from_scope(scope)
         check_unread(handshake, found)
+        if found is not None and namespace_of(scope):
+            # For those that look for revocations where there is no connection.
+            identity = dataclasses.replace(found.identity, namespace=namespace_of(scope))
+            found = dataclasses.replace(found, identity=identity)
         state.identified = found, read_at
     return state.identified
 

@@ -29,6 +29,7 @@ from ..endpoints.handshake import (
     Scope,
     SendEvent,
     close_if_blocked,
+    enter_namespace,
     identified_outside,
     opening,
     refusal,
@@ -194,6 +195,7 @@ class ConsumerMixin:
                 await node.ready()
             if close_if_blocked(node, connection):
                 return False
+            await enter_namespace(node, connection.scope)
             found, read_at = await self._realtime_identify(node)
             if found is None or connection.authenticated(found, read_at):
                 self._realtime_identified(node)

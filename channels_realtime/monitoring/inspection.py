@@ -20,6 +20,7 @@ from ..errors import Forbidden
 from ..nodes.node import Handler, Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
+from ..protocol.names import channel_key, split_key
 from ..protocol.subprotocols import SERVED, TOKEN_MARKER
 from .load import LoadMonitor
 from .registry import Registry
@@ -84,9 +85,11 @@ def _inspect(node: Node, arguments: dict[str, Any]) -> dict[str, Any] | None:
         "closed": connection.closed,
         "subscriptions": [
             {
-                "channel": name,
+                "channel": channel_key(connection.namespace, name),
                 "paused": name in paused,
-                "selections": len(node.hub.selections(name, connection)),
+                "selections": len(
+                    node.hub.selections(channel_key(connection.namespace, name), connection)
+                ),
                 "epoch": None,
                 "offset": None,
             }
@@ -182,7 +185,10 @@ def _unsubscribe(node: Node, arguments: dict[str, Any]) -> list[str]:
     refusal = Forbidden("ended by an administrator")
     done = []
     for connection_id, connection in _named(node, arguments):
-        channel = connection.subscriptions.get(arguments["channel"])
+        namespace, name = split_key(arguments["channel"])
+        channel = connection.subscriptions.get(name)
+        if channel is not None and namespace not in ("", connection.namespace):
+            channel = None
         if channel is not None and not connection.closed:
             commands.take_away(node, connection, channel, refusal)
             done.append(connection_id)

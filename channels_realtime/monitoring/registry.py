@@ -19,7 +19,9 @@ from typing import Any
 from django.db import DataError, IntegrityError
 
 from ..connections.connection import live_connections
+from ..namespaces import namespace_of
 from ..nodes.node import Node, Service
+from ..protocol.names import channel_key
 from ..runtime.database import QUIET
 from ..runtime.moments import moment_of
 from .feed import Feed
@@ -194,7 +196,8 @@ class Registry(Service):
             if connection is not None:
                 rows.append(row_of(connection, self._node.id))
                 names = itertools.islice(connection.subscriptions, most)
-                subscriptions.append((connection_id, list(names)))
+                keys = [channel_key(namespace_of(connection.scope), name) for name in names]
+                subscriptions.append((connection_id, keys))
             elif connection_id in self._written:
                 gone.append(connection_id)
         if not rows and not gone:

@@ -56,7 +56,7 @@ async def send(layer: Any, prefix: str, publication: Publication, timeout: float
     Raises:
         Unavailable: the layer failed or did not take it within ``timeout`` seconds.
     """
-    group = group_name(prefix, publication.channel)
+    group = group_name(prefix, publication.key)
     await _send(layer, group, wrap(publication), timeout, "publication")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-_GROUP_ESCAPES = {"-": "--", "/": "-s", ":": "-c", "@": "-a", "=": "-e"}
-_GROUP_UNSAFE = re.compile(r"[-/:@=]")
+_GROUP_ESCAPES = {"-": "--", "/": "-s", ":": "-c", "@": "-a", "=": "-e", "|": "-p"}
+_GROUP_UNSAFE = re.compile(r"[-/:@=|]")
 _GROUP_LIMIT = 99
 """Channel layers take group names of fewer than 100 characters (``BaseChannelLayer``)."""
 

@@ -177,7 +177,7 @@ class Hub:
             selection: the value that its payload has for the channel's ``select``, ALL without one.
             policy: what happens to it where a client is slow.
         """
-        topic = self._topics.get(publication.channel)
+        topic = self._topics.get(publication.key)
         if topic is None:
             return 0
         topic.turn(self._clock())

@@ -25,6 +25,7 @@ from ..channels import Channel, ChannelRegistry
 from ..channels import registry as default_routes
 from ..config import Config
 from ..errors import Unavailable
+from ..namespaces import ConnectionContext
 from ..protocol.frames import Policy
 from ..protocol.messages import Publication
 from ..protocol.selection import ALL
@@ -121,6 +122,7 @@ class Node:
         self.metrics = Metrics()
         self.hub = Hub(self.metrics, self.clock.monotonic)
         self.timers = Timers(self.clock)
+        self.context = ConnectionContext(config)
         self.hooks = HookRunner(
             threads=config.hook_threads,
             timeout=config.hook_timeout,
@@ -307,7 +309,7 @@ class Node:
             self.metrics.observe_latency(max(0.0, self.clock.time() - sent_at))
 
     def _deliver(self, publication: Publication) -> None:
-        special = self._special.get(publication.channel)
+        special = self._special.get(publication.key)
         if special is None:
             self.hub.deliver(publication, ALL, self._policy)
             return

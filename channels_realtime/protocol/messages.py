@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from .names import channel_key
+
 RequestId = str | int | None
 """The id that the client gave a request: 1 to 64 characters, or an integer within 2**53; or None."""
 
@@ -35,6 +37,12 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     sender: Any = None
     position: Position | None = None
     recovered: bool = False
+    namespace: str = ""
+
+    @property
+    def key(self) -> str:
+        """The channel, told apart from that of the same name in another namespace."""
+        return channel_key(self.namespace, self.channel)
 
 
 # -- commands: client to server --------------------------------------------------------------------

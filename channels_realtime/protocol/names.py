@@ -167,3 +167,27 @@ class Route:
 
     def __repr__(self) -> str:
         return f"<Route {self.pattern!r}>"
+
+
+def namespaced(namespace: str, name: str) -> str:
+    """A user's key, told apart from the same key in another namespace.
+
+    Args:
+        namespace: ``""`` for none.
+        name: the user's key.
+    """
+    return f"{namespace}|{name}" if namespace else name
+
+
+def channel_key(namespace: str, channel: str) -> str:
+    """A channel, told apart from that of the same name in another namespace; no name contains ``|``.
+
+    The package's own channels are in no namespace.
+    """
+    return channel if channel.startswith("realtime/") else namespaced(namespace, channel)
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """The namespace and the channel of what ``channel_key`` returned."""
+    namespace, bar, channel = key.partition("|")
+    return (namespace, channel) if bar else ("", key)
