@@ -24,6 +24,7 @@ import msgspec
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from channels.layers import InMemoryChannelLayer
 
+from .auth.login_session import SessionView
 from .auth.users import anonymous_user
 from .capture import Captured, capture_publications, captures
 from .config import Config
@@ -59,6 +60,8 @@ class FakeConnection:
         user: by default an anonymous visitor.
         scope: what the hook reads of the ASGI scope.
         client_address: the client's.
+        session_key: of a session that the test has saved, for ``connection.session``.
+        namespace: of the connection's tenant.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class FakeConnection:
         *,
         scope: Mapping[str, Any] | None = None,
         client_address: str | None = "127.0.0.1",
+        session_key: str | None = None,
+        namespace: str = "",
     ) -> None:
         self.id = uuid.uuid4().hex
         self.user = anonymous_user() if user is None else user
@@ -77,6 +82,13 @@ class FakeConnection:
         self.scope: Mapping[str, Any] = {"type": "websocket", **(scope or {}), "user": self.user}
         self.transport = "websocket"
         self.client_address = client_address
+        self.namespace = namespace
+        self._session_key = session_key
+
+    @property
+    def session(self) -> SessionView:
+        """The Django session, read anew each time."""
+        return SessionView(self._session_key, self.user_id)
 
 
 class Closed(AssertionError):

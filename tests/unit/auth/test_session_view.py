@@ -23,6 +23,7 @@ from channels_realtime.auth.sweep import find_changed
 from channels_realtime.channels import registry, session_channel_name
 from channels_realtime.errors import ImproperUse
 from channels_realtime.services import current_node
+from channels_realtime.testing import FakeConnection
 from tests.support.asgi_socket import AsgiSocket
 from tests.unit.auth.credentials import converse, make_session, make_token, make_user
 
@@ -173,6 +174,16 @@ def test_view_cannot_be_written():
 async def test_view_that_is_read_on_the_event_loop_says_so():
     with pytest.raises(SynchronousOnlyOperation):
         SessionView("0" * 32, None).get("cart")
+
+
+def test_fake_connection_of_a_test_has_the_session():
+    session = saved(cart=[1])
+    connection = FakeConnection(session_key=session.session_key)
+    assert connection.session["cart"] == [1]
+    assert FakeConnection().session.session_key is None
+    channel = registry.resolve(session_channel(session))
+    assert channel.can_subscribe(connection) is True
+    assert channel.can_subscribe(FakeConnection()) is False
 
 
 # -- the session's own channel ---------------------------------------------------------------------
