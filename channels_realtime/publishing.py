@@ -38,7 +38,7 @@ from .protocol.messages import Position, Publication
 from .runtime import loops
 from .runtime.commits import after_commit, open_transactions
 from .runtime.encoding import normalise_payload, payload_size
-from .runtime.loops import refuse_event_loop
+from .runtime.loops import refuse_event_loop, require_threads
 from .settings import get_config
 
 logger = logging.getLogger(__name__)
@@ -345,6 +345,7 @@ def _publish_all(
     if capture is not None:
         capture.record(publications, databases)
     elif databases:
+        require_threads()  # in the caller, not after the commit
         commit = _commits.current
         if commit is None or commit.deadline is not None:
             commit = _commits.current = _Commit()

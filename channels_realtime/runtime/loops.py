@@ -11,15 +11,21 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import functools
 import os
+import sys
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from importlib import import_module
 from typing import Any, TypeVar
 
 from ..errors import ImproperUse
 
 _Value = TypeVar("_Value")
+
+_LOOKUP_THREADS = 4
+"""As many names of Redis servers are looked up at once."""
 
 
 class BackgroundLoop:
@@ -28,25 +34,37 @@ class BackgroundLoop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._join: Callable[[], Any] | None = None
 
     def submit(self, coroutine: Coroutine[Any, Any, _Value]) -> concurrent.futures.Future[_Value]:
-        """Run the coroutine on the background loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        """Run the coroutine on the background loop.
+
+        Raises:
+            ImproperUse: threads were replaced by something that no event loop can run beside.
+        """
+        try:
+            loop = self._running_loop()
+        except BaseException:
+            coroutine.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None or self._loop.is_closed():
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name="realtime-publisher", daemon=True
-                )
-                self._thread.start()
+                started: concurrent.futures.Future[asyncio.AbstractEventLoop]
+                started = concurrent.futures.Future()
+                self._join = start_thread(functools.partial(self._run, started))
+                self._loop = started.result()
             return self._loop
 
     @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
+    def _run(started: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
+        loop = asyncio.new_event_loop()  # here, because gevent's sockets belong to their thread
         asyncio.set_event_loop(loop)
+        if _is_gevent():
+            loop.set_default_executor(_RealThreads())
+        started.set_result(loop)
         try:
             loop.run_forever()
         finally:
@@ -55,16 +73,85 @@ class BackgroundLoop:
     def stop(self) -> None:
         """End the loop and its thread; the next use starts others. A process that exits need not."""
         with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is not None and thread is not None:
+            loop, join = self._loop, self._join
+            self._loop = self._join = None
+        if loop is not None and join is not None:
             loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+            join()
 
     def forget(self) -> None:
         """Make a new loop at the next use: after a fork the thread stayed in the parent."""
         self._lock = threading.Lock()
-        self._loop = self._thread = None
+        self._loop = self._join = None
+
+
+class _RealThreads(concurrent.futures.ThreadPoolExecutor):
+    """What a loop beside gevent looks up names with.
+
+    The threads of its base class would be greenlets, and a process waits for those at its exit in vain.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._pool = import_module("gevent.threadpool").ThreadPool(_LOOKUP_THREADS)
+
+    def submit(
+        self, function: Callable[..., Any], /, *args: Any, **options: Any
+    ) -> concurrent.futures.Future[Any]:
+        """Run a function in one of gevent's own threads."""
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                result = function(*args, **options)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._pool.spawn(run)
+        return future
+
+
+def start_thread(target: Callable[[], Any]) -> Callable[[], Any]:
+    """Run a function in a thread of the operating system, which does not keep the process alive.
+
+    gevent makes a thread a greenlet. A loop that runs in one is the running loop of every other
+    greenlet too, and Django then refuses all their queries.
+
+    Returns:
+        what waits until it has ended.
+
+    Raises:
+        ImproperUse: eventlet has replaced the threads. Its locks do not work between real ones.
+    """
+    require_threads()
+    if _is_gevent():
+        join: Callable[[], Any] = import_module("gevent.threadpool").ThreadPool(1).spawn(target).get
+        return join
+    thread = threading.Thread(target=target, name="realtime-publisher", daemon=True)
+    thread.start()
+    return thread.join
+
+
+def _is_gevent() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and monkey.is_module_patched("threading")
+
+
+def require_threads() -> None:
+    """Refuse a process in which no event loop can run beside the code that calls.
+
+    Raises:
+        ImproperUse: eventlet has replaced the threads.
+    """
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        raise ImproperUse(
+            "eventlet has replaced this process's threads, and an event loop cannot run beside it."
+            " Use another kind of worker: gthread or gevent in gunicorn, prefork, threads or gevent"
+            " in Celery"
+        )
 
 
 background_loop = BackgroundLoop()
