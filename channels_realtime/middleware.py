@@ -15,6 +15,7 @@ from .endpoints.handshake import (
     Scope,
     SendEvent,
     accept_and_close,
+    add_session,
     code_of_credentials,
     credentials_failed,
     identify,
@@ -50,7 +51,11 @@ class OriginMiddleware:
     ) -> None:
         self._application = application
         self._policy = (
-            None if allowed is None else OriginPolicy(allowed, allow_missing=allow_missing)
+            None
+            if allowed is None
+            else OriginPolicy.of(
+                allowed, "The list of OriginMiddleware", allow_missing=allow_missing
+            )
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
@@ -67,6 +72,8 @@ class OriginMiddleware:
 
 class AuthMiddleware:
     """Puts ``scope["user"]`` and ``scope["identity"]`` in front of a consumer.
+
+    ``scope["cookies"]`` and ``scope["session"]`` are there too, as from ``AuthMiddlewareStack``.
 
     A handshake without credentials goes on as anonymous. One with bad credentials is accepted and
     closed with 4401, because a browser sees no HTTP status and would try again for ever; so is one
@@ -103,6 +110,7 @@ class AuthMiddleware:
             return
         scope["user"] = anonymous_user() if found is None else found.user
         scope["identity"] = ANONYMOUS if found is None else found.identity
+        add_session(scope, node.config)
         if is_websocket:
             await UnmixedConnection(node, scope, receive, send).serve(self._application)
         else:

@@ -25,6 +25,7 @@ from django.http.request import validate_host
 from django.utils.module_loading import import_string
 
 from ..config import Config, OriginRule
+from ..errors import ImproperUse
 from ..runtime.clock import Clock, SystemClock
 from ..settings import SETTING, get_config
 
@@ -77,6 +78,23 @@ def parse_origin(text: str) -> Origin | None:
     return Origin(scheme, host, port)
 
 
+def origin_fault(text: Any) -> tuple[str, str] | None:
+    """What is wrong with an entry of a list of origins, and the remedy; None where it can match."""
+    if not isinstance(text, str):
+        return "which is no text", "Write an origin, such as 'https://www.example.com'."
+    if text in ("*", "null"):
+        return None
+    if "://" not in text:
+        return "which has no scheme and matches nothing", f"Write 'https://{text}'."
+    is_web = text.lower().startswith(("http://", "https://", "ws://", "wss://"))
+    if is_web and parse_origin(text.replace("://*.", "://", 1)) is None:
+        return (
+            "which is not an origin and matches nothing",
+            "An origin is a scheme, a host and optionally a port, without path or final slash.",
+        )
+    return None
+
+
 def same_origin(one: str | None, other: str | None) -> bool:
     """Whether two ``Origin`` headers name the same origin; None is one that was not sent.
 
@@ -122,6 +140,30 @@ class OriginPolicy:
             self._rule = allowed
         else:
             self._list(_trusted_origins() if allowed is None else allowed)
+
+    @classmethod
+    def of(
+        cls, allowed: Iterable[str] | OriginRule, owner: str, *, allow_missing: bool
+    ) -> OriginPolicy:
+        """The policy of a class or middleware of the site's.
+
+        Args:
+            allowed: as for the class.
+            owner: where it stands, for the error.
+            allow_missing: as for the class.
+
+        Raises:
+            ImproperUse: it is no list, or has an entry that matches nothing.
+        """
+        if isinstance(allowed, str):
+            raise ImproperUse(f"{owner} is {allowed!r}; expected a list of origins or a function")
+        if not callable(allowed):
+            allowed = list(allowed)
+            for text in allowed:
+                fault = origin_fault(text)
+                if fault is not None:
+                    raise ImproperUse(f"{owner} contains {text!r}, {fault[0]}. {fault[1]}")
+        return cls(allowed, allow_missing=allow_missing)
 
     @classmethod
     def from_config(cls, config: Config) -> OriginPolicy:

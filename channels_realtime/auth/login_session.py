@@ -57,6 +57,11 @@ def has_login_sessions() -> bool:
     return not needs_app or apps.is_installed("django.contrib.sessions")
 
 
+def session_store(key: str | None) -> Any:
+    """Django's session of this key, which is read when it is first used; a new one without a key."""
+    return import_module(django_settings.SESSION_ENGINE).SessionStore(key)
+
+
 def uses_signed_cookies() -> bool:
     """Whether sessions are signed cookies: no server knows them, and none can delete one."""
     engine: str = django_settings.SESSION_ENGINE
@@ -65,7 +70,7 @@ def uses_signed_cookies() -> bool:
 
 def login_of(key: str) -> str | None:
     """Return the ``LOGIN_ID`` of a session in a signed cookie, or None."""
-    login = import_module(django_settings.SESSION_ENGINE).SessionStore(key).load().get(LOGIN_ID)
+    login = session_store(key).load().get(LOGIN_ID)
     return login if isinstance(login, str) else None
 
 
@@ -144,7 +149,7 @@ def _existing(key: str | None, user_id: str | None) -> tuple[str | None, dict[st
     """A session's key and data; None and nothing if it does not exist or is another user's."""
     if key is None:
         return None, {}
-    store = import_module(django_settings.SESSION_ENGINE).SessionStore(key)
+    store = session_store(key)
     data: dict[str, Any] = store.load()
     exists = bool(data) if uses_signed_cookies() else store.session_key is not None
     owner = data.get(SESSION_KEY)
@@ -185,7 +190,7 @@ def read_login_session(key: str) -> Authenticated | None:
 
 def _load(key: str) -> tuple[dict[str, Any], float]:
     """Return a session's data, and when it expires in seconds since the epoch."""
-    store = import_module(django_settings.SESSION_ENGINE).SessionStore(key)
+    store = session_store(key)
     now = timezone.now()
     if type(store).load is DatabaseSessionStore.load:
         # Only the row has the real expiry; get_expiry_date() counts from now.

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
 
-from ..access.origins import OriginPolicy, is_own_host, parse_origin
+from ..access.origins import OriginPolicy, is_own_host, origin_fault, parse_origin
 from ..config import Config
 from ..settings import SETTING
 from .configuration import config_check, function_fault
@@ -42,21 +42,12 @@ def _check_origin(origin: str) -> Iterator[CheckMessage]:
             hint="List the origins, such as 'https://app.example.com'.",
             id="channels_realtime.W004",
         )
-    elif origin != "null" and "://" not in origin:
+        return
+    fault = origin_fault(origin)
+    if fault is not None:
         yield Error(
-            f"{SETTING}['ALLOWED_ORIGINS'] contains {origin!r}, which has no scheme and matches"
-            " nothing.",
-            hint=f"Write 'https://{origin}'.",
-            id="channels_realtime.E007",
-        )
-    elif (
-        origin.lower().startswith(("http://", "https://", "ws://", "wss://"))
-        and parse_origin(origin.replace("://*.", "://", 1)) is None
-    ):
-        yield Error(
-            f"{SETTING}['ALLOWED_ORIGINS'] contains {origin!r}, which is not an origin and matches"
-            " nothing.",
-            hint="An origin is a scheme, a host and optionally a port, without path or final slash.",
+            f"{SETTING}['ALLOWED_ORIGINS'] contains {origin!r}, {fault[0]}.",
+            hint=fault[1],
             id="channels_realtime.E007",
         )
 

@@ -22,7 +22,7 @@ from ..conversation.effects import Run
 from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation, Phase
 from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
-from ..errors import ConnectionClosed, RealtimeError, Unavailable
+from ..errors import ConnectionClosed, RealtimeError, Unavailable, Unsupported
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode, ErrorCode
@@ -238,6 +238,8 @@ class Connection(CredentialHolder):
         read_at = self._node.clock.time()
         was_anonymous = self.identity.is_anonymous
         try:
+            if not self._node.config.first_message_auth:
+                raise Unsupported("tokens are not taken as messages here")
             found = await self._verify(command.token)
         except Exception as error:
             refusal = self._refusal(command, error)
@@ -250,15 +252,55 @@ class Connection(CredentialHolder):
         welcomed = self._conversation.phase is Phase.OPEN
         try:
             if welcomed and was_anonymous:
-                await commands.subscribe_automatically(self._node, self)
+                await self.join_own_channel()
             reply = m.AuthOk(id=command.id, user=self.user_id, expires_at=self.identity.expires_at)
             self._perform(self._conversation.signed_in_as(run.ticket, reply, self._now()))
+            self._transport.credentials_read()
             if not welcomed:
                 await self.welcome()
         except Unavailable as error:
             self.close(CloseCode.GOING_AWAY, error.reason, retry_after=UNAVAILABLE_RETRY_S)
         except ConnectionClosed:
             return  # its credentials were revoked meanwhile, or the client has gone
+
+    async def join_own_channel(self) -> None:
+        """Be on the user's own channel, where the transport has channels and there is a user.
+
+        Raises:
+            Unavailable: the layer is away.
+            ConnectionClosed: it has ended meanwhile.
+        """
+        if self._transport.has_channels:
+            await commands.subscribe_automatically(self._node, self)
+
+    async def sign_in(self, token: str) -> None:
+        """Take up a token that the site's own consumer was sent in a message of its own.
+
+        Raises:
+            TokenInvalid, TokenExpired, Unauthenticated: it proves nothing; counts against the address.
+            Forbidden: it is another user's.
+            Unavailable: the layer is away.
+            ConnectionClosed: the connection has ended, or the token's user may not have it.
+        """
+        read_at = self._node.clock.time()
+        was_anonymous = self.identity.is_anonymous
+        try:
+            found = await self._verify(token)
+        except RealtimeError:
+            self._node.service(AccessLimits).failure(self.counted_address)
+            self._node.denied(self.scope, "credentials")
+            raise
+        if self.closed or not self.authenticated(found, read_at):
+            raise ConnectionClosed
+        if was_anonymous:
+            await self.join_own_channel()
+        self._perform(self._conversation.signed_in_elsewhere(self._now()))
+        self._transport.credentials_read()
+
+    async def served(self) -> None:
+        """Wait until no command is being served."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
 
     # -- in ----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from ..auth.base import Authenticated, Handshake
 from ..auth.login_session import LoginSession, SessionView, read_login_session
 from ..auth.tokens import verify_token
 from ..auth.users import anonymous_user, read_user
-from ..errors import Forbidden, Unsupported
+from ..errors import Forbidden
 from ..identity import ANONYMOUS, Identity
 from ..namespaces import namespace_of
 from ..protocol.codes import CloseCode
@@ -129,8 +129,6 @@ class CredentialHolder(Shell):
             RealtimeError: it proves nothing, or not this connection's user.
         """
         config = self._node.config
-        if not config.first_message_auth:
-            raise Unsupported("tokens are not taken as messages here")
         found: Authenticated = await self._node.authentication.run(
             self._around(verify_token), token, config, "message"
         )

@@ -49,6 +49,9 @@ class Transport:
     ends_with_credentials = True
     """Whether the connection ends when its credentials expire, or are not renewed."""
 
+    has_channels = True
+    """Whether channels are delivered on it: then its user's own channel is, from the start."""
+
     write: Callable[[Any], Awaitable[None]]
     """Writes the content of one frame."""
 

@@ -266,6 +266,15 @@ class Conversation:
         self._auth_deadline = None  # _auth_running stays set: commands wait for `welcome`
         return [Hold(False), *self.complete(ticket, reply, now)]
 
+    def signed_in_elsewhere(self, now: float) -> list[Effect]:
+        """Go on as a user: the site's own consumer took a token. The caller has set ``expiry``."""
+        if self.phase is Phase.CLOSED:
+            return []
+        if self.expiry.is_over(now):
+            return self.close(CloseCode.UNAUTHENTICATED, "the credentials have expired")
+        self.signed_in = True
+        return [Hold(False)]
+
     def auth_failed(self, ticket: int, error: m.Error, now: float) -> list[Effect]:
         """Take a failed ``auth``: it closes the connection before ``welcome``; later the old deadline stays."""
         if self.phase is Phase.AWAITING_AUTH:

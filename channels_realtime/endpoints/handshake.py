@@ -29,6 +29,7 @@ from ..access.origins import OriginPolicy, check_origin
 from ..access.revocation import Revocations
 from ..auth.base import Authenticated, Handshake
 from ..auth.handshake import authenticate_handshake, check_unread
+from ..auth.login_session import LoginSession, has_login_sessions, session_store
 from ..config import Config
 from ..connections.connection import UNAVAILABLE_RETRY_S, Connection
 from ..errors import (
@@ -221,6 +222,17 @@ def identified_outside(node: Node, scope: Scope) -> tuple[Authenticated | None, 
         read_at = node.clock.time()
         state.identified = user_from_scope(scope, proven_at=read_at), read_at
     return state.identified
+
+
+def add_session(scope: Scope, config: Config) -> None:
+    """Put ``cookies`` and ``session`` into the scope, as Channels' ``AuthMiddlewareStack`` does.
+
+    Consumers that were written behind it read them. Nothing is read from the database before they do.
+    """
+    handshake = Handshake(scope, config)
+    scope.setdefault("cookies", handshake.cookies)
+    if "session" not in scope and has_login_sessions():
+        scope["session"] = session_store(LoginSession().find(handshake))
 
 
 def user_from_scope(scope: Mapping[str, Any], *, proven_at: float = 0.0) -> Authenticated | None:

@@ -79,6 +79,17 @@ class ConsumerMixin:
                     f" nothing; expected class {cls.__name__}(SomeMixin, {base.__name__})"
                 )
 
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> Any:
+        """As a consumer's.
+
+        Raises:
+            ImproperUse: there is no consumer behind the mixins.
+        """
+        if not issubclass(cls, AsyncConsumer):
+            raise ImproperUse(_without_consumer(cls))
+        return super().as_asgi(**initkwargs)  # type: ignore[misc]
+
     # -- ASGI --------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendEvent) -> None:
@@ -87,10 +98,10 @@ class ConsumerMixin:
         Raises:
             ImproperUse: this is no WebSocket, or there is no consumer behind the mixins.
         """
-        name = type(self).__qualname__
         if not isinstance(self, AsyncConsumer):
-            raise ImproperUse(f"{name} has no consumer of Channels' behind its mixins")
+            raise ImproperUse(_without_consumer(type(self)))
         if scope["type"] != "websocket":
+            name = type(self).__qualname__
             raise ImproperUse(f"the mixins of {name} serve websocket, got {scope['type']!r}")
         node = current_node()
         own_scope = dict(scope)
@@ -179,6 +190,9 @@ class ConsumerMixin:
             exceeded = transport.take(message["bytes"] if text is None else text)
             if exceeded is not None:
                 await self._realtime_throttled(exceeded.limit, exceeded.retry_after)
+            if transport.was_heartbeat and text is not None:
+                await self._realtime_heard(text)
+            await connection.served()  # an `auth`: what comes after it waits
             return transport.passed
         if kind == "websocket.disconnect" and not self._realtime_connected:
             raise StopConsumer  # its connect() was never called
@@ -199,6 +213,8 @@ class ConsumerMixin:
             found, read_at = await self._realtime_identify(node)
             if found is None or connection.authenticated(found, read_at):
                 self._realtime_identified(node)
+            if not connection.closed:
+                await connection.join_own_channel()
         return not connection.closed
 
     # -- what the mixins decide --------------------------------------------------------------------
@@ -222,6 +238,9 @@ class ConsumerMixin:
     async def _realtime_throttled(self, limit: str, retry_after: float) -> None:
         """A frame was over a limit, and the class answers that itself."""
 
+    async def _realtime_heard(self, text: str) -> None:
+        """A frame was the heartbeat's."""
+
     async def _realtime_deliver(self) -> None:
         """Something waits for the consumer."""
 
@@ -238,6 +257,22 @@ class ConsumerMixin:
     def _realtime_overrides(cls, mixin: type, *hooks: str) -> bool:
         """Whether the class has one of these methods of its own."""
         return any(getattr(cls, hook) is not getattr(mixin, hook) for hook in hooks)
+
+    @classmethod
+    def _realtime_expect_async(cls, mixin: type, *hooks: str) -> None:
+        """Refuse a hook of the wrong kind: Channels would not await it, or wait in its thread for nothing."""
+        if not issubclass(cls, AsyncConsumer):
+            return
+        is_sync = bool(getattr(cls, "_sync", False))
+        for hook in hooks:
+            function = inspect.unwrap(getattr(cls, hook))
+            if not inspect.isfunction(function) or not cls._realtime_overrides(mixin, hook):
+                continue
+            if is_sync == inspect.iscoroutinefunction(function):
+                kind, expected = ("a sync", "def") if is_sync else ("an async", "async def")
+                raise ImproperUse(
+                    f"{cls.__qualname__} is {kind} consumer; expected {expected} {hook}(…)"
+                )
 
     @classmethod
     def _realtime_refuse_in_sync(cls, mixin: type, hook: str, why: str) -> None:
@@ -310,6 +345,13 @@ def _retrieve(reading: asyncio.Future[Any]) -> None:
     """Retrieve the exception so that asyncio does not warn about it."""
     if not reading.cancelled():
         reading.exception()
+
+
+def _without_consumer(cls: type) -> str:
+    return (
+        f"{cls.__qualname__} has no consumer of Channels' behind its mixins; expected"
+        f" class {cls.__name__}(SomeMixin, AsyncWebsocketConsumer)"
+    )
 
 
 def close_unauthenticated(connection: Connection) -> None:

@@ -20,7 +20,8 @@ class HeartbeatMixin(ConsumerMixin):
 
     A client that has sent ``{"type": "ping"}`` or ``{"type": "pong"}`` is sent ``{"type": "ping"}``
     after ``heartbeat_interval`` seconds of silence, and has ``heartbeat_timeout`` seconds to send
-    anything. Its own ``ping`` is answered with ``pong``; neither reaches ``receive()``. Others are
+    anything. Its own ``ping`` is answered with ``pong``; neither reaches ``receive()``, but
+    ``on_heartbeat()`` does its bookkeeping. Others are
     held to the server's own WebSocket pings. While a handler of the consumer runs, nothing is read
     and the clock stands still. All of a process's heartbeats share one timer.
     """
@@ -42,6 +43,7 @@ class HeartbeatMixin(ConsumerMixin):
             "its pings would wait behind the handlers of all sync consumers, which share one thread,"
             " and clients would be closed that were never asked; expected the ping as it is",
         )
+        cls._realtime_expect_async(HeartbeatMixin, "send_ping", "on_heartbeat")
         for name in ("heartbeat_interval", "heartbeat_timeout"):
             value = getattr(cls, name)
             if value is not None and not (isinstance(value, (int, float)) and value > 0):
@@ -60,6 +62,19 @@ class HeartbeatMixin(ConsumerMixin):
         ``receive()``, and they are life like any others.
         """
         return True
+
+    def on_heartbeat(self, text: str) -> Any:
+        """The client sent a ``ping`` or ``pong``; for bookkeeping. A coroutine in an async consumer.
+
+        Called between the consumer's other events. By default it does nothing.
+
+        Args:
+            text: the frame.
+        """
+
+    async def _realtime_heard(self, text: str) -> None:
+        if self._realtime_overrides(HeartbeatMixin, "on_heartbeat"):
+            await self._realtime_run(self.on_heartbeat, text)
 
     def _realtime_options(self, config: Config) -> ConsumerOptions:
         options = super()._realtime_options(config)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 from asgiref.sync import async_to_sync
 
+from ..channels import user_channel_name
 from ..config import Config
 from ..connections import commands
 from ..connections.connection import Connection
@@ -48,6 +49,9 @@ class ConsumerChannels:
     async def subscribe(self, channel: str, parameters: Any = None) -> None:
         """Put the client on a channel; once this returns, what is published there arrives.
 
+        It is on its user's own channel, ``users/<id>``, already: that is nothing to subscribe to, and
+        no error.
+
         Args:
             channel: its name, such as ``"orders/42"``.
             parameters: where the channel class selects by them.
@@ -58,7 +62,12 @@ class ConsumerChannels:
         """
         command = m.Subscribe(channel=channel, parameters=normalise_payload(parameters))
         async with self._turn:
-            await self._serve(command)
+            if not (self._is_own(channel) and channel in self):
+                await self._serve(command)
+
+    def _is_own(self, channel: str) -> bool:
+        user_id = self._connection.user_id
+        return user_id is not None and channel == user_channel_name(user_id)
 
     async def unsubscribe(self, channel: str, parameters: Any = None) -> None:
         """Take the client off a channel; nothing of it follows.
@@ -125,6 +134,8 @@ class SyncConsumerChannels:
 class ChannelsMixin(ConsumerMixin):
     """Puts a consumer's clients on channels: ``await self.channels.subscribe("orders/42")``.
 
+    A user's connection is on that user's own channel from the start: ``publish_to_user`` reaches it.
+
     A publication reaches this process once, however many connections here are on its channel, and
     is written to them as the wire's ``message``, encoded once for all; the consumer does not run for
     it. A class with a ``channel_message`` of its own is handed each publication instead, between its
@@ -141,6 +152,8 @@ class ChannelsMixin(ConsumerMixin):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not getattr(cls, "_sync", False):
+            cls._realtime_expect_async(ChannelsMixin, "channel_message", "channel_ended")
         for hook in ("channel_message", "channel_ended"):
             cls._realtime_refuse_in_sync(
                 ChannelsMixin,
@@ -188,6 +201,7 @@ class ChannelsMixin(ConsumerMixin):
             says=options.says if own_ends else options.says | {m.Unsubscribed},
             own_messages=self._realtime_overrides(ChannelsMixin, "channel_message"),
             own_ends=own_ends,
+            channels=True,
         )
 
     def _realtime_identified(self, node: Node) -> None:

@@ -31,7 +31,11 @@ class OriginMixin(ConsumerMixin):
         cls._realtime_origins = (
             None
             if allowed is None
-            else OriginPolicy(allowed, allow_missing=cls.allow_missing_origin)
+            else OriginPolicy.of(
+                allowed,
+                f"{cls.__qualname__}.allowed_origins",
+                allow_missing=cls.allow_missing_origin,
+            )
         )
 
     def _realtime_refusal(self, node: Node, scope: Scope) -> Refusal | None:

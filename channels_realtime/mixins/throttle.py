@@ -50,6 +50,7 @@ class ThrottleMixin(ConsumerMixin):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._realtime_expect_async(ThrottleMixin, "on_throttled")
         for name in _LIMITS:
             _check(cls, name)
 

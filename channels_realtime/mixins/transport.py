@@ -26,7 +26,7 @@ from ..endpoints.handshake import Scope, answer_offer, state_of
 from ..endpoints.websocket import ENCODINGS, ServerTask, WebSocketTransport
 from ..nodes.node import Node
 from ..protocol import messages as m
-from ..protocol.codes import CloseCode
+from ..protocol.codes import CloseCode, ErrorCode
 from ..protocol.dialects.realtime import RealtimeDialect
 from ..protocol.frames import Frame, frame_size
 from ..protocol.limits import Limits
@@ -36,6 +36,9 @@ from ..servers.daphne import flow_control, offer_compression
 _HEARTBEAT_MARKS = ('"ping"', '"pong"')
 _HEARTBEAT_LENGTH = 256
 """Characters that a ``ping`` or ``pong`` has at most, its ``id`` and white space included."""
+
+_AUTH_LENGTH = 16_384 + _HEARTBEAT_LENGTH
+"""Characters that an ``auth`` has at most: a token, and the rest."""
 
 _WIRE = RealtimeDialect(ENCODINGS["json"], Limits(), batches=False, heartbeat=True)
 
@@ -47,12 +50,13 @@ class ForeignFrame(m.Command, frozen=True, kw_only=True):
 
 
 class ConsumerDialect:
-    """Reads ``ping`` and ``pong``, where the consumer wants that, and nothing else.
+    """Reads ``ping``, ``pong`` and ``auth``, where the consumer wants that, and nothing else.
 
     Args:
         is_heartbeat: whether a decoded ``ping`` or ``pong`` is the wire's; None where none is.
         says: the pushes that are sent, in the wire's JSON; others are not sent.
         decodes: whether the consumer takes publications itself, and needs a copy of each.
+        is_auth: whether a decoded ``auth`` is the wire's; None where none is.
     """
 
     name = "consumer"
@@ -64,14 +68,25 @@ class ConsumerDialect:
         says: frozenset[type[m.Push]],
         *,
         decodes: bool,
+        is_auth: Callable[[str], bool] | None = None,
     ) -> None:
         # MessagePack has raw bytes, and one decoding makes objects of the consumer's own.
         self.encoding = ENCODINGS["msgpack" if decodes else "json"]
         self._is_heartbeat = is_heartbeat
+        self._is_auth = is_auth
         self._says = says
 
     def decode(self, frame: str | bytes) -> list[m.Command]:
-        """A ``Ping``, a ``Pong``, or the frame as it is."""
+        """A ``Ping``, a ``Pong``, an ``Authenticate``, or the frame as it is."""
+        if (
+            self._is_auth is not None
+            and isinstance(frame, str)
+            and len(frame) <= _AUTH_LENGTH
+            and '"auth"' in frame
+        ):
+            commands = _WIRE.decode(frame)
+            if isinstance(commands[0], m.Authenticate) and self._is_auth(frame):
+                return commands
         if (
             self._is_heartbeat is not None
             and isinstance(frame, str)
@@ -85,13 +100,24 @@ class ConsumerDialect:
 
     def encode(self, push: m.Push) -> str | bytes | None:
         """The wire's JSON, of what this consumer's clients are told."""
-        return _WIRE.encode(push) if type(push) in self._says else None
+        if type(push) in self._says or (self._is_auth is not None and _is_of_auth(push)):
+            return _WIRE.encode(push)
+        return None
+
+
+def _is_of_auth(push: m.Push) -> bool:
+    """Whether it is about credentials; a rate limit is said, or not, as of any other frame."""
+    if isinstance(push, m.Error):
+        return push.request == m.Authenticate.request and push.code != ErrorCode.RATE_LIMITED
+    return isinstance(push, (m.AuthOk, m.AuthExpiring))
 
 
 class ConsumerHooks(Protocol):
     """What a connection asks of the consumer that it belongs to."""
 
     def is_heartbeat(self, text: str) -> bool: ...
+
+    def is_auth(self, text: str) -> bool: ...
 
     async def send_ping(self) -> None: ...
 
@@ -122,6 +148,8 @@ class ConsumerOptions(msgspec.Struct, frozen=True, kw_only=True):
         own_messages: whether the consumer takes publications itself.
         own_ends: whether it takes the ends of subscriptions itself.
         own_refusals: whether it answers what is over a limit itself.
+        auths: whether clients renew their credentials by the wire's ``auth``.
+        channels: whether the consumer has channels.
     """
 
     says: frozenset[type[m.Push]]
@@ -133,6 +161,8 @@ class ConsumerOptions(msgspec.Struct, frozen=True, kw_only=True):
     own_messages: bool = False
     own_ends: bool = False
     own_refusals: bool = False
+    auths: bool = False
+    channels: bool = False
 
 
 class ConsumerTransport(WebSocketTransport):
@@ -153,6 +183,7 @@ class ConsumerTransport(WebSocketTransport):
         "_held",
         "_hooks",
         "_is_accepted",
+        "_is_beat",
         "_is_beating",
         "_news",
         "_node",
@@ -192,6 +223,7 @@ class ConsumerTransport(WebSocketTransport):
         self._sending = 0
         self._stopped_at: float | None = None
         self._is_beating = False
+        self._is_beat = False
         self.read_ahead: Callable[[], None] | None = None
         """Reads an event of the client's, though the consumer is busy."""
 
@@ -210,6 +242,7 @@ class ConsumerTransport(WebSocketTransport):
                 self._is_heartbeat if beats else None,
                 options.says,
                 decodes=options.own_messages,
+                is_auth=self._is_auth if options.auths else None,
             ),
             Conversation(
                 node.config.limits,
@@ -223,7 +256,16 @@ class ConsumerTransport(WebSocketTransport):
         return connection
 
     def _is_heartbeat(self, text: str) -> bool:
-        return self._hooks is not None and self._hooks.is_heartbeat(text)
+        self._is_beat = self._hooks is not None and self._hooks.is_heartbeat(text)
+        return self._is_beat
+
+    def _is_auth(self, text: str) -> bool:
+        return self._hooks is not None and self._hooks.is_auth(text)
+
+    @property
+    def has_channels(self) -> bool:  # type: ignore[override]  # a constant in the base class
+        """Whether the consumer has them."""
+        return self._options.channels
 
     async def _write(self, event: dict[str, Any]) -> None:
         await self._send(event)
@@ -250,7 +292,7 @@ class ConsumerTransport(WebSocketTransport):
         Returns:
             the limit that it exceeds, where the consumer answers that itself.
         """
-        self._passed = False
+        self._passed = self._is_beat = False
         self._exceeded = None
         connection = self.connection
         connection.receive(frame)
@@ -258,7 +300,9 @@ class ConsumerTransport(WebSocketTransport):
         return self._exceeded if own else None
 
     def serve(self, command: m.Command) -> bool:
-        """Every command but a heartbeat is a frame for the consumer."""
+        """Every command but a heartbeat and an ``auth`` is a frame for the consumer."""
+        if isinstance(command, m.Authenticate):
+            return False
         self._passed = True
         return True
 
@@ -270,6 +314,11 @@ class ConsumerTransport(WebSocketTransport):
     def passed(self) -> bool:
         """Whether the last frame is the consumer's: within the limits, and no heartbeat."""
         return self._passed and not self.connection.closed
+
+    @property
+    def was_heartbeat(self) -> bool:
+        """Whether the last frame was the heartbeat's, and within the limits."""
+        return self._is_beat and self._exceeded is None and not self.connection.closed
 
     def arrived(self) -> None:
         """A frame came while the consumer was busy sending: the client is alive."""

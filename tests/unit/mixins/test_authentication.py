@@ -166,10 +166,11 @@ async def test_end_of_a_token_closes_with_4401(node, clock):
     headers = bearer(make_token(user.pk, exp=int(time.time()) + 60))
     application = made(AuthenticationMixin, AsyncWebsocketConsumer)
     async with AsgiSocket(application, headers=headers) as socket:
-        for seconds in (31, 31):  # first the warning, which has no form here
+        for seconds in (31, 31):
             clock.pass_by(seconds)
             node.timers._fire()
             await settle()
+        assert (await socket.read())["type"] == "auth_expiring"
         assert await closing(socket) == 4401
 
 

@@ -21,7 +21,7 @@ from channels_realtime.consumers import RealtimeConsumer
 from channels_realtime.mixins import ChannelsMixin, ConsumerMixin, RealtimeMixin
 from tests.site.realtime import HookedChannel
 from tests.support.asgi_socket import AsgiSocket
-from tests.unit.mixins.consumers import closing, made, nothing_left, until
+from tests.unit.mixins.consumers import KINDS, closing, made, nothing_left, until
 
 
 class Remote(ChannelsMixin, AsyncJsonWebsocketConsumer):
@@ -573,3 +573,55 @@ async def test_sync_consumer_subscribes_from_a_thread_of_its_own(node):
     async with AsgiSocket(Chat.as_asgi()) as socket:
         socket.send_text("x")
         assert await socket.read() == ["public/a"]
+
+
+# -- the user's own channel ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_user_is_on_the_own_channel_from_the_start(node, kind):
+    alice = await User.objects.acreate(username="alice")
+    application = made(ChannelsMixin, kind)
+    async with AsgiSocket(application, user=alice) as socket:
+        await apublish_to_user(alice, {"n": 1}, event="news")
+        assert await socket.read() == {
+            "type": "message",
+            "channel": f"users/{alice.pk}",
+            "event": "news",
+            "payload": {"n": 1},
+        }
+    await nothing_left(node)
+
+
+async def test_own_publications_wait_until_the_consumer_accepts(node):
+    alice = await User.objects.acreate(username="alice")
+
+    class Slow(ChannelsMixin, AsyncJsonWebsocketConsumer):
+        async def connect(self):
+            await apublish_to_user(alice, "early")
+            await self.accept()
+
+        async def channel_message(self, channel, payload, event, sender):
+            await self.send_json([channel, payload])
+
+    async with AsgiSocket(Slow.as_asgi(), user=alice) as socket:
+        assert socket.accepted is not None
+        assert await socket.read() == [f"users/{alice.pk}", "early"]
+
+
+@pytest.mark.parametrize("remote", REMOTES)
+async def test_subscribing_to_the_own_channel_is_no_error(node, remote):
+    alice = await User.objects.acreate(username="alice")
+    async with AsgiSocket(remote.as_asgi(), user=alice) as socket:
+        name = f"users/{alice.pk}"
+        await done(socket, "subscribe", name)
+        await done(socket, "unsubscribe", name)
+        await done(socket, "subscribe", name)
+        await apublish_to_user(alice, 1)
+        assert (await socket.read())["payload"] == 1
+
+
+async def test_consumer_without_channels_is_not_on_the_own_channel(node):
+    alice = await User.objects.acreate(username="alice")
+    async with AsgiSocket(made(ConsumerMixin, AsyncWebsocketConsumer), user=alice):
+        assert len(node.hub) == 0
