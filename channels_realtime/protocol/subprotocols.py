@@ -29,13 +29,14 @@ _MARKERS = frozenset(("access_token", "auth_token", "authorization", "bearer", "
 
 _SEGMENT = r"[A-Za-z0-9_\-]"
 _JWT = re.compile(
-    rf"(?:[A-Za-z0-9._\-]{{1,40}}?[._\-])?(eyJ{_SEGMENT}+(?:\.{_SEGMENT}*){{2,4}})", re.ASCII
+    rf"(?:[A-Za-z0-9._\-]{{1,40}}?[._\-])?(eyJ{_SEGMENT}+(?:\.{_SEGMENT}*){{1,3}}\.{_SEGMENT}+)",
+    re.ASCII,
 )
-"""A JWT, alone or with a prefix: its header is JSON, and ``{"`` begins with ``eyJ`` in base64url."""
+"""A signed JWT, alone or with a prefix: its header is JSON, and ``{"`` is ``eyJ`` in base64url."""
 
 _OPAQUE = re.compile(
     r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"  # a UUID
-    r"|(?=.*[0-9])(?:[A-Za-z0-9]{32,}|(?=.*[A-Z])[A-Za-z0-9_\-]{32,})",
+    r"|(?=.*[0-9])(?:[A-Za-z0-9]{32,512}|(?=.*[A-Z])[A-Za-z0-9_\-]{32,512})",
     re.ASCII,
 )
 """Any other token: longer than a protocol's name, and not made of words in lower case."""
@@ -172,7 +173,7 @@ def _token_in(name: str) -> str | None:
     match = _JWT.fullmatch(name)
     if match is not None:
         return match[1]
-    return name if name.startswith("eyJ") or _OPAQUE.fullmatch(name) else None
+    return name if _OPAQUE.fullmatch(name) else None
 
 
 def shape_of(offered: Sequence[str], aliases: Mapping[str, str]) -> str:
