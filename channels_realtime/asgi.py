@@ -253,12 +253,11 @@ def _log_errors() -> None:
 
     No server runs the checks, and not every server has a lifespan in which a start can fail.
     """
-    if not apps.ready:
-        return
     from . import checks  # its modules need loaded apps
 
     for check in (
         checks.check_authenticators,
+        checks.check_channel_classes,
         checks.check_channel_layer,
         checks.check_namespaces,
         checks.check_origins,

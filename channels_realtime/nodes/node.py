@@ -209,15 +209,12 @@ class Node:
         except Unavailable as error:
             if not self._layer_failed:
                 self._layer_failed = True
-                cause = error.__cause__
                 logger.error(
                     "The channel layer %r (%s) cannot be used: %s. Clients are told to try again"
                     " later. Check that its server runs, and its address in CHANNEL_LAYERS.",
                     self.config.channel_layer,
                     type(self.layer).__name__,
-                    error.reason
-                    if cause is None
-                    else f"{type(cause).__name__}: {str(cause).rstrip('.')}",
+                    _cause_of(error),
                 )
             raise
         if self._layer_failed:
@@ -364,6 +361,15 @@ class Node:
         self.requests.remove()
         loops.remove_serving_loop(self.loop)
         _nodes.pop(self.loop, None)
+
+
+def _cause_of(error: Unavailable) -> str:
+    """What an operator is told of a layer's failure; clients get the reason alone."""
+    cause = error.__cause__
+    if cause is None:
+        return error.reason
+    text = str(cause).rstrip(".")
+    return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
 
 
 _nodes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Node] = weakref.WeakKeyDictionary()
