@@ -26,7 +26,7 @@ from .base import ReadOnlyAdmin, page
 from .connections import ConnectionList
 from .display import about, browser, cell, text, visible, when
 from .export import csv_response
-from .filters import PathFilter, SinceFilter, UserFilter
+from .filters import PathFilter, SinceFilter, UserFilter, clean
 from .groups import log_export
 from .permissions import APP
 from .queries import LastPage
@@ -65,7 +65,7 @@ class ReasonFilter(SimpleListFilter):
         self, request: HttpRequest, queryset: QuerySet[EndedConnectionRecord]
     ) -> QuerySet[EndedConnectionRecord] | None:
         """Those that ended for the reason."""
-        return queryset.filter(end=self.value()) if self.value() else None
+        return queryset.filter(end=clean(self.value())) if self.value() else None
 
 
 class EndedSinceFilter(SinceFilter):

@@ -39,7 +39,7 @@ class HealthFilter(SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
     ) -> QuerySet[ConnectionRecord] | None:
-        asked = _clean(self.value())
+        asked = clean(self.value())
         if asked == self.ANY:
             return queryset.exclude(health="")
         return queryset.filter(health=asked) if asked else None
@@ -127,7 +127,7 @@ class NodeFilter(SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
     ) -> QuerySet[ConnectionRecord] | None:
-        return queryset.filter(node_id=_clean(self.value())) if self.value() else None
+        return queryset.filter(node_id=clean(self.value())) if self.value() else None
 
 
 class MethodFilter(SimpleListFilter):
@@ -146,7 +146,7 @@ class MethodFilter(SimpleListFilter):
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
     ) -> QuerySet[ConnectionRecord] | None:
-        return queryset.filter(auth_method=_clean(self.value())) if self.value() else None
+        return queryset.filter(auth_method=clean(self.value())) if self.value() else None
 
 
 class SinceFilter(SimpleListFilter):
@@ -186,7 +186,7 @@ class TypedFilter(ListFilter):
     ) -> None:
         super().__init__(request, params, model, model_admin)
         values = params.pop(self.parameter_name, [])
-        self.asked: str = _clean(values[-1]) if values else ""
+        self.asked: str = clean(values[-1]) if values else ""
         if self.asked:
             self.used_parameters[self.parameter_name] = self.asked
 
@@ -264,7 +264,7 @@ class PathFilter(TypedFilter):
         return Q(path=self.asked)
 
 
-def _clean(value: str | None) -> str:
+def clean(value: str | None) -> str:
     """The value without what some databases reject."""
     text = (value or "").replace("\x00", "\N{REPLACEMENT CHARACTER}")
     return text.encode("utf-8", "replace").decode("utf-8")
