@@ -8,6 +8,7 @@ SITE_REDIS_URL, SITE_REDIS_PREFIX: of the layers and the cache; without a URL th
 SITE_REALTIME: JSON of ``CHANNELS_REALTIME``.
 SITE_LOG_LEVEL: of the package's loggers and asyncio's.
 SITE_COLLECTOR: see ``asgi``.
+SITE_TENANTS: a tenant for each host; see ``tests.site.tenants``.
 """
 
 import json
@@ -41,6 +42,10 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
+if "SITE_TENANTS" in os.environ:
+    ALLOWED_HOSTS += [".localhost"]
+    INSTALLED_APPS += ["tests.site.tenants"]
+    MIDDLEWARE.insert(0, "tests.site.tenants.TenantMiddleware")
 ROOT_URLCONF = "tests.site.urls"
 ASGI_APPLICATION = "tests.site.asgi.application"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,0 +1,98 @@
+"""Two tenants in two schemas of one PostgreSQL, in one process: they share no user and no event."""
+
+import json
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.support.clients import TIMEOUT_S, Client
+from tests.support.databases import own_database, postgres_answers
+from tests.support.servers import HOST, Server
+from tests.support.site import site_on
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if not postgres_answers():
+        pytest.skip("no postgres answers")
+    directory: Path = tmp_path_factory.mktemp("database")
+    with own_database("postgres", directory) as url:
+        site = site_on(url, SITE_TENANTS="1").having(
+            realtime={
+                "ALLOW_ANONYMOUS": False,
+                "CONNECTION_CONTEXT": "tests.site.tenants.tenant_of_connection",
+                "NAMESPACE": "tests.site.tenants.current_tenant",
+                "SWEEP_INTERVAL": 0.2,
+            }
+        )
+        site.manage("prepare_tenants")
+        with site.serve("uvicorn") as running:
+            yield running
+            assert "Traceback" not in running.log(), running.log()[-5000:]
+
+
+class Browser:
+    """Signed in at one tenant's host."""
+
+    def __init__(self, server: Server, tenant: str, user: str) -> None:
+        self.server = server
+        self.host = f"{tenant}.localhost:{server.port}"
+        self.cookie = ""
+        self.cookie = self.get("/login/", user=user)
+
+    def get(self, path: str, **query: str) -> str:
+        """Ask for a page; returns the cookies that it sets."""
+        url = self.server.url(f"{path}?{urllib.parse.urlencode(query)}")
+        request = urllib.request.Request(url, headers={"Host": self.host, "Cookie": self.cookie})
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            cookies = response.headers.get_all("Set-Cookie", [])
+            return "; ".join(cookie.partition(";")[0] for cookie in cookies)
+
+    @contextmanager
+    def connect(self) -> Iterator[Client]:
+        with connect(
+            f"ws://{self.host}/ws/",
+            sock=socket.create_connection((HOST, self.server.port), TIMEOUT_S),
+            origin=f"http://{self.host}",  # type: ignore[arg-type]
+            additional_headers={"Cookie": self.cookie},
+            subprotocols=["realtime.v1.json"],  # type: ignore[list-item]
+        ) as connection:
+            yield Client(connection)
+
+
+def subscribe(client: Client, channel: str) -> str:
+    """What the server says to a subscription."""
+    client.send({"type": "subscribe", "channel": channel, "id": 1})
+    reply = client.receive()
+    return str(reply["payload"]["code"] if reply["type"] == "error" else reply["type"])
+
+
+def test_tenants_share_no_user_no_event_and_no_logout(server: Server) -> None:
+    at_a, at_b = Browser(server, "a", "alice"), Browser(server, "b", "bob")
+    with at_a.connect() as a, at_b.connect() as b:
+        for client in (a, b):
+            assert client.receive()["payload"]["user"] == "1"  # as the table of each tenant says
+            assert subscribe(client, "public/x") == "subscribed"
+        for kind in ("named", "named-async"):
+            assert subscribe(a, f"{kind}/alice") == "subscribed"
+            assert subscribe(a, f"{kind}/bob") == "forbidden"
+            assert subscribe(b, f"{kind}/bob") == "subscribed"
+            assert subscribe(b, f"{kind}/alice") == "forbidden"
+        for channel in ("public/x", "users/1"):
+            at_a.get("/publish/sync/", channel=channel, payload=json.dumps("for a"))
+            at_b.get("/publish/sync/", channel=channel, payload=json.dumps("for b"))
+            for client, payload in ((a, "for a"), (b, "for b")):
+                message = client.receive()
+                assert (message["channel"], message["payload"]) == (channel, payload)
+        at_a.get("/logout/")
+        closing = a.receive()
+        assert (closing["type"], closing["payload"]["code"]) == ("closing", 4401)
+        assert (
+            subscribe(b, "public/y") == "subscribed"
+        )  # nothing of the other tenant came before it
