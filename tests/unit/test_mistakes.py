@@ -38,11 +38,13 @@ from channels_realtime import (
     register,
     revoke,
 )
+from channels_realtime.access import origins
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.channels import registry
 from channels_realtime.connections import commands
 from channels_realtime.errors import RealtimeError, Unavailable
 from channels_realtime.http import lost_handshakes
+from channels_realtime.nodes.node import running_node
 from channels_realtime.runtime import database
 from tests.support.asgi_socket import AsgiSocket
 from tests.support.nodes import NodeHarness, subscribe
@@ -219,6 +221,32 @@ def _(site):
 
     asyncio.run(connect())
     return site.told()
+
+
+def refused(site: Any, origin: str) -> tuple[str, str]:
+    """What the log says of a page's origin."""
+    site.monkeypatch.setattr(origins, "denials", origins.DenialLog())
+
+    async def connect() -> None:
+        headers = [(b"origin", origin.encode())]
+        socket = AsgiSocket(get_realtime_application(no_http), headers=headers)
+        assert (await socket.connect())["type"] == "websocket.close"
+        node = running_node()
+        assert node is not None
+        await node.stop()
+
+    asyncio.run(connect())
+    return site.told("origin")
+
+
+@mistake("a page of another site connects to `testserver`")
+def _(site):
+    return refused(site, "https://app.example.com")
+
+
+@mistake("the proxy ends TLS, and Django does not know")
+def _(site):
+    return refused(site, "https://testserver")
 
 
 @mistake("`migrate` was forgotten")
