@@ -108,7 +108,9 @@ def test_list_of_connections_speaks_german(admin_client):
         id="n", host="web1", pid=1, started_at=now, lease_until=now + datetime.timedelta(hours=1)
     )
     since = {"connected_at": now - datetime.timedelta(minutes=5), "seen_at": now}
-    ConnectionRecord.objects.create(node=node, health="slow", auth_method="session", **since)
+    ConnectionRecord.objects.create(
+        connection_id="c1", node=node, health="slow", auth_method="session", **since
+    )
     with translation.override(None):  # the middleware's choice would outlast the test
         response = admin_client.get(LIST, headers={"accept-language": "de"})
     assert response.headers["Content-Language"] == "de"

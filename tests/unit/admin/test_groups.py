@@ -221,7 +221,7 @@ def test_ended_connection_is_listed_with_its_reason(watcher, code, detail, words
     ended = end(end=code, detail=detail)
     text = read(watcher.get(ENDED))
     assert f"alice {ended.connection_id} {words} 1 min ago 2 h 192.0.2.7" in text
-    assert "Connections that ended in the last 1 day are kept (ENDED_RETENTION)" in text
+    assert "Ended connections are kept for 1 day (ENDED_RETENTION)" in text
 
 
 def test_list_says_that_ended_connections_are_not_kept(watcher, settings):
