@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.db import router, transaction
+from django.db import router
 from django.utils import timezone
 
 from . import publishing
@@ -28,6 +28,7 @@ from .namespaces import current_namespace, namespace
 from .nodes.requests import notify, request
 from .protocol.codes import CloseCode
 from .protocol.names import split_key
+from .runtime.commits import after_commit, open_transactions
 from .runtime.encoding import normalise_payload
 
 WAIT_S = 2.0
@@ -328,7 +329,7 @@ def notify_of_blocks(*, wait: float = WAIT_S) -> None:
     """
     using = router.db_for_write(BlockRecord)
     tell = functools.partial(notify, "blocks", {}, wait=wait)
-    transaction.on_commit(tell, using=using, robust=True)
+    after_commit(tell, open_transactions(using))
 
 
 # -- channels and nodes ----------------------------------------------------------------------------
