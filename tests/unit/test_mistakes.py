@@ -101,7 +101,8 @@ def configured(site: Any, **settings: Any) -> None:
 
 def raised(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[str, str]:
     """What an exception says."""
-    with pytest.raises((RealtimeError, ImproperlyConfigured, CommandError)) as caught:
+    expected = (RealtimeError, ImproperlyConfigured, CommandError, ValueError)
+    with pytest.raises(expected) as caught:
         function(*args, **kwargs)
     return type(caught.value).__name__, str(caught.value)
 
@@ -141,6 +142,12 @@ def _(site):
     site.monkeypatch.setitem(sys.modules, "mysite.asgi", module)
     site.settings.ASGI_APPLICATION = "mysite.asgi.application"
     return check(checks.check_asgi_application)
+
+
+@mistake("the same, and uvicorn serves it: Django's own words")
+def _(site):
+    handshake = django_application({"type": "websocket", "path": "/ws/"}, None, None)
+    return raised(asyncio.run, handshake)
 
 
 @mistake('`ASGI_APPLICATION = "mysite.application"`')
