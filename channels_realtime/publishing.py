@@ -205,8 +205,16 @@ def session_channel(session: Any) -> str:
     return session_channel_name(key)
 
 
-def _session_key(session: Any) -> Any:
-    return session if isinstance(session, str) else session.session_key
+def _session_key(session: Any) -> str | None:
+    key: Any = getattr(session, "session_key", session)
+    if key is None and session is not None:
+        return None
+    if isinstance(key, str) and key:
+        return key
+    raise ImproperUse(
+        f"a session is expected, got {type(session).__name__}; expected request.session or the text of"
+        " a session's key"
+    )
 
 
 def publish_many(

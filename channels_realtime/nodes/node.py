@@ -269,7 +269,14 @@ class Node:
             self.spawn(self._announce(signal, arguments), "a signal's receivers")
 
     async def _announce(self, signal: Signal, arguments: dict[str, Any]) -> None:
-        for receiver, result in await signal.asend_robust(sender=self, **arguments):
+        async def send() -> Any:
+            return await signal.asend_robust(sender=self, **arguments)
+
+        connection = arguments.get("connection")
+        around = send if connection is None else self.context.around(connection.scope, send)
+        # With a context, as an async hook: in a thread that no other receiver's schema is set on.
+        sent = await (send() if around is send else self.hooks.run(around))
+        for receiver, result in sent:
             if isinstance(result, Exception):
                 logger.error("%r failed", receiver, exc_info=result)
 

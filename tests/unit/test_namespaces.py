@@ -22,6 +22,7 @@ from channels_realtime import (
     namespace,
     publish,
     register,
+    signals,
 )
 from channels_realtime.access.revocation import Revocations
 from channels_realtime.auth import revoking
@@ -302,6 +303,35 @@ async def test_context_of_an_async_hook_is_left_when_its_time_is_over():
         await runner.run(surround(hangs, within))
     assert log == ["left"]
     runner.close()
+
+
+@pytest.mark.usefixtures("tenants")
+def test_receivers_of_a_connections_signals_run_in_its_context():
+    told: list[tuple[str, str, str]] = []
+    all_told = threading.Event()
+
+    def receiver(connection: Any, **arguments: Any) -> None:
+        told.append((connection.namespace, schema.get(), current_namespace()))
+        if len(told) == 4:
+            all_told.set()
+
+    async def async_receiver(connection: Any, **arguments: Any) -> None:
+        receiver(connection)
+
+    async def conversation(application: Any) -> None:
+        async with Visitor(application, "a") as a, Visitor(application, "b") as b:
+            await a.subscribed()
+            await b.subscribed()
+            assert await asyncio.to_thread(all_told.wait, 10)
+
+    for each in (receiver, async_receiver):
+        signals.connected.connect(each)
+    try:
+        converse(conversation)
+    finally:
+        for each in (receiver, async_receiver):
+            signals.connected.disconnect(each)
+    assert sorted(told) == [("a", "a", "a")] * 2 + [("b", "b", "b")] * 2
 
 
 # -- namespaces ------------------------------------------------------------------------------------

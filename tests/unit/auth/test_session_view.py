@@ -232,6 +232,17 @@ def test_publishing_to_a_session_that_was_never_saved_does_nothing():
     assert session.session_key is None
 
 
+@pytest.mark.parametrize("session", ["", 5, object()])
+@pytest.mark.parametrize("verb", [session_channel, lambda session: publish_to_session(session, 1)])
+def test_what_is_no_session_is_refused(verb, session):
+    with pytest.raises(ImproperUse) as caught:
+        verb(session)
+    assert str(caught.value) == (
+        f"a session is expected, got {type(session).__name__}; expected request.session or the text of"
+        " a session's key"
+    )
+
+
 def test_session_in_a_signed_cookie_has_no_channel(settings):
     settings.SESSION_ENGINE = ENGINES["signed_cookies"]
     with pytest.raises(ImproperUse) as caught:
