@@ -251,10 +251,14 @@ def get_realtime_application(
 def _log_errors() -> None:
     """Log what the system checks say of settings that would fail at the first connection.
 
-    No server runs the checks, and not every server has a lifespan in which a start can fail.
+    No server runs the checks, and not every server has a lifespan in which a start can fail. Where a
+    command runs them, they are not said twice.
     """
     from . import checks  # its modules need loaded apps
+    from .checks.server import runs_checks
 
+    if runs_checks():
+        return
     for check in (
         checks.check_authenticators,
         checks.check_channel_classes,

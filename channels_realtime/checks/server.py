@@ -15,6 +15,8 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.utils.module_loading import import_string
 
+from ..settings import SETTING, problems
+
 
 @register(Tags.compatibility)
 def check_server(
@@ -65,8 +67,10 @@ def check_asgi_application(
     the site's ``asgi.py`` counts as a server from then on.
     """
     path = getattr(settings, "ASGI_APPLICATION", None)
-    if not path or _command() not in ("check", "runserver"):
+    if not path or not runs_checks():
         return []
+    if next(problems(getattr(settings, SETTING, None)), None) is not None:
+        return []  # E001 or E002 report them, with which the application cannot be made
     try:
         application = import_string(path)
     except Exception as error:  # any, of the site's own code
@@ -96,6 +100,11 @@ def check_asgi_application(
             id="channels_realtime.E034",
         )
     ]
+
+
+def runs_checks() -> bool:
+    """Whether this process is a management command that both runs the checks and imports ``asgi.py``."""
+    return _command() in ("check", "runserver")
 
 
 def _command() -> str | None:

@@ -255,6 +255,15 @@ def test_setting_that_would_fail_later_is_an_error_in_the_servers_log(settings, 
     assert record.getMessage().startswith(said)
 
 
+@pytest.mark.parametrize("command", ["check", "runserver"])
+def test_command_that_runs_the_checks_does_not_log_them_too(settings, monkeypatch, caplog, command):
+    monkeypatch.setattr("sys.argv", ["manage.py", command])
+    settings.CHANNELS_REALTIME = {"AUTHENTICATORS": ["shop.Nothing"]}
+    caplog.set_level(logging.ERROR, logger="channels_realtime")
+    get_realtime_application(DJANGO)
+    assert not caplog.records
+
+
 async def test_missing_layer_stops_a_server_with_a_lifespan(settings, caplog):
     log: list[str] = []
     application = get_realtime_application(Starlette("inner", log))

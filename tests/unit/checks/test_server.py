@@ -43,6 +43,18 @@ def test_e005_no_asgi_application_where_daphne_serves(installed, value):
     assert lacking(found, ["ASGI_APPLICATION"]) == []
 
 
+def test_application_that_wrong_settings_keep_from_being_made_is_reported_once(command):
+    command("check")
+    wrong = {"ALOW_ANONYMOUS": True}
+    found = run(
+        checks.check_asgi_application,
+        ASGI_APPLICATION="tests.site.asgi.nope",
+        CHANNELS_REALTIME=wrong,
+    )
+    assert found == []
+    assert [m.id for m in run(checks.check_settings, CHANNELS_REALTIME=wrong)] == ["E001"]
+
+
 @pytest.mark.parametrize("arguments", [["migrate"], ["check"], ["runserver"]])
 def test_no_asgi_application_is_fine_where_another_server_is_told_it(command, arguments):
     command(*arguments)
