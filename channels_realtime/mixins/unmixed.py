@@ -87,13 +87,27 @@ class UnmixedConnection:
         try:
             await self._running
         except asyncio.CancelledError:
-            if not task.dropped:
+            if task.dropped:
+                current.uncancel()
+                return
+            if self._transport is None:
                 raise
-            current.uncancel()
+            # Daphne cancels its applications on SIGTERM: this one is over, and its client is still to be
+            # told by the drain.
+            task.resume_if_draining()
+            await self._until_disconnected()
         finally:
             if self._transport is not None:
                 self._transport.connection.finish()
                 task.end()
+
+    async def _until_disconnected(self) -> None:
+        try:
+            while (await self._receive())["type"] != "websocket.disconnect":
+                pass
+        except asyncio.CancelledError:
+            if self._task is None or not self._task.dropped:
+                raise
 
     async def receive(self) -> Any:
         """The server's ``receive``; a frame is counted."""

@@ -170,6 +170,28 @@ async def test_expired_token_ends_nothing_because_its_page_could_not_renew_it(no
         await echoed(socket, "still here")
 
 
+async def test_client_is_told_by_the_drain_though_the_server_has_cancelled(node):
+    socket = AsgiSocket(behind_a_router(echoing(AsyncWebsocketConsumer)), "/chat/")
+    await socket.connect()
+    drained = node.drain.begin()
+    assert socket.task is not None
+    socket.task.cancel()
+    assert await closing(socket) == 4503
+    await socket.disconnect()
+    await drained
+    await nothing_left(node)
+
+
+async def test_cancellation_is_the_applications(node):
+    socket = AsgiSocket(behind_a_router(echoing(AsyncWebsocketConsumer)), "/chat/")
+    await socket.connect()
+    assert socket.task is not None
+    socket.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await socket.task
+    await nothing_left(node)
+
+
 async def test_client_that_does_not_answer_the_close_is_dropped(node, clock):
     socket = AsgiSocket(behind_a_router(echoing(AsyncWebsocketConsumer)), "/chat/")
     await socket.connect()
