@@ -25,6 +25,10 @@ from .uvicorn import running_uvicorn
 
 logger = logging.getLogger(__name__)
 
+SAME_STOP_S = 1.0
+"""Signals within this time are one stop: Ctrl+C and systemd tell a whole process group, and the parent
+of uvicorn's workers tells its workers once more."""
+
 BeginDrain = Callable[[], "asyncio.Future[None]"]
 
 
@@ -72,17 +76,24 @@ def _before_uvicorn_stops(begin_drain: BeginDrain) -> Callable[[], None]:
     if server is None:
         return lambda: None
     exits = server.on_tick
+    time = asyncio.get_running_loop().time
     drain: asyncio.Future[None] | None = None
+    told, settled_at = 1, 0.0
 
     async def on_tick(counter: int) -> bool:
         """Whether to exit now."""
-        nonlocal drain
+        nonlocal drain, told, settled_at
         if not await exits(counter):
             return False
         if drain is None:
             server.should_exit = True  # or it would log the limit of requests at each tick
             drain = begin_drain()
-        return drain.done() or _told_twice(server)
+            settled_at = time() + SAME_STOP_S
+        signals = len(getattr(server, "_captured_signals", ()))
+        if time() < settled_at:
+            told = max(told, signals)
+        # A later signal means: do not wait.
+        return drain.done() or server.force_exit or signals > told
 
     server.on_tick = on_tick
 
@@ -91,8 +102,3 @@ def _before_uvicorn_stops(begin_drain: BeginDrain) -> Callable[[], None]:
             server.on_tick = exits
 
     return forget
-
-
-def _told_twice(server: Any) -> bool:
-    """Whether a second signal has come, which means: do not wait."""
-    return server.force_exit or len(getattr(server, "_captured_signals", ())) > 1

@@ -10,7 +10,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import Server
 
-from channels_realtime.servers.shutdown import on_stop
+from channels_realtime.servers.shutdown import SAME_STOP_S, on_stop
 
 
 async def no_application(scope, receive, send):
@@ -80,13 +80,44 @@ async def test_limit_of_requests_is_logged_once(server, drain, caplog):
     ]
 
 
-@pytest.mark.parametrize("first", [sigterm, sigint])
+@pytest.fixture
+async def later(monkeypatch):
+    """Let this many seconds pass."""
+    loop = asyncio.get_running_loop()
+    real, passed = loop.time, [0.0]
+    monkeypatch.setattr(loop, "time", lambda: real() + passed[0])
+
+    def let_pass(seconds: float) -> None:
+        passed[0] += seconds
+
+    return let_pass
+
+
+@pytest.mark.parametrize("first", [requests, sigterm, sigint])
 @pytest.mark.parametrize("second", [sigterm, sigint])
-async def test_second_signal_does_not_wait(server, drain, first, second):
+async def test_later_signal_does_not_wait(server, drain, later, first, second):
     on_stop(drain.begin)
     first(server)
     assert await server.on_tick(1) is False
+    later(SAME_STOP_S + 0.1)
+    assert await server.on_tick(1) is False
+    # The limit of requests is no signal: a supervisor that stops the process then does not mean at once.
     second(server)
+    assert await server.on_tick(1) is (first is not requests or second is sigint)
+
+
+@pytest.mark.parametrize("first", [sigterm, sigint])
+async def test_signal_that_a_parent_passes_on_is_the_same_stop(server, drain, later, first):
+    """Ctrl+C and systemd tell the parent and its workers, and the parent tells its workers too."""
+    on_stop(drain.begin)
+    first(server)
+    assert await server.on_tick(1) is False
+    later(0.5)
+    sigterm(server)
+    assert await server.on_tick(1) is False
+    later(SAME_STOP_S)
+    assert await server.on_tick(1) is False
+    sigterm(server)
     assert await server.on_tick(1) is True
 
 
