@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,13 +18,12 @@ from django.utils.module_loading import import_string
 
 from .config import Config
 from .errors import ImproperUse
+from .protocol.names import is_namespace
 from .runtime.surround import surround
 from .settings import SETTING, get_config
 
 SCOPE_KEY = "channels_realtime.namespace"
 """The scope key of a connection's namespace, which is found at its handshake."""
-
-_NAMESPACE = re.compile(r"[A-Za-z0-9_.\-]{1,63}", re.ASCII)
 
 _current: contextvars.ContextVar[str | None] = contextvars.ContextVar(
     "realtime_namespace", default=None
@@ -65,8 +63,9 @@ def current_namespace() -> str:
 
 
 def _checked(name: Any, what: str) -> str:
-    if isinstance(name, str) and (not name or _NAMESPACE.fullmatch(name)):
-        return name
+    if name == "" or is_namespace(name):
+        checked: str = name
+        return checked
     raise ImproperUse(
         f"{what} is {name!r}; expected 1 to 63 characters of A-Z a-z 0-9 _ - . or None"
     )

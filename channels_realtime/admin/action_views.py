@@ -20,7 +20,7 @@ from django.utils.translation import ngettext
 from .. import operations
 from ..errors import RealtimeError, Unavailable
 from ..models import ConnectionRecord
-from ..protocol.names import is_name
+from ..protocol.names import is_key
 from .actions import ACTIONS, Action, Result
 from .base import READ_AND_POST, Link, page
 from .connection_pages import ConnectionPages, is_id, read_connections
@@ -81,7 +81,7 @@ class ActionPages(ConnectionPages):
         if form is None:
             # From the list the request holds the list's own form, which is none of this one's.
             channel = request.GET.get("channel") if single else None
-            form = action.form(initial={"channel": channel} if is_name(channel) else {})
+            form = action.form(initial={"channel": channel} if is_key(channel) else {})
         form.suggest(connections)
         filters = _filters(request)
         first = connections[0]

@@ -31,7 +31,7 @@ from ..models import (
     NodeRecord,
     SubscriptionRecord,
 )
-from ..protocol.names import is_name
+from ..protocol.names import is_key
 from .actions import ACTIONS
 from .base import Link, page
 from .connection_pages import ConnectionPages, is_id, recorded
@@ -218,7 +218,7 @@ class DetailPages(ConnectionPages):
         base = self.url("act", action.name)
 
         def url(channel: str) -> str:
-            if not may_act or not is_name(channel):
+            if not may_act or not is_key(channel):
                 return ""
             return f"{base}?{urlencode({'connection': found['id'], 'channel': channel})}"
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from ..errors import BadChannel, BadPayload, RealtimeError, TooLarge, UnknownChannel
 from ..models import ConnectionRecord
-from ..protocol.names import MAX_NAME_LENGTH, is_name
+from ..protocol.names import MAX_NAME_LENGTH, is_key
 from .display import visible
 
 MAX_NOTICE_LENGTH = 2_000
@@ -107,7 +107,7 @@ class UnsubscribeForm(ActionForm):
     def clean_channel(self) -> str:
         """The name, if it is valid."""
         name: str = self.cleaned_data["channel"]
-        if not is_name(name):
+        if not is_key(name):
             raise ValidationError(
                 _("%(name)s is not a valid channel name."), params={"name": visible(name)}
             )

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from .. import operations
 from ..errors import RealtimeError, Unavailable
 from ..models import ConnectionRecord, SubscriptionRecord
-from ..protocol.names import is_name
+from ..protocol.names import is_key
 from .answers import label, labels_of
 from .base import READ_AND_POST, Link, page
 from .connection_pages import ConnectionPages
@@ -36,7 +36,7 @@ class NoticePages(ConnectionPages):
     def notice_page(self, request: HttpRequest) -> HttpResponse:
         """Ask for the text and the confirmation, or send the notice."""
         channel = request.GET.get("channel", "")
-        if channel and not is_name(channel):
+        if channel and not is_key(channel):
             messages.warning(request, _("%s is not a valid channel name.") % visible(channel[:80]))
             return HttpResponseRedirect(self.list_url())
         form = BroadcastForm(request.POST if request.method == "POST" else None)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..channels import Channel
 from ..connections import commands
 from ..connections.connection import Connection, live_connections
 from ..errors import Forbidden
@@ -169,6 +170,16 @@ def _notice(node: Node, arguments: dict[str, Any]) -> _Outcome:
     return _outcome(done, impossible)
 
 
+def _subscription(connection: Connection, key: str) -> Channel | None:
+    """Its subscription to a channel, which staff name with its namespace."""
+    name = split_key(key)[1]
+    return (
+        connection.subscriptions.get(name)
+        if key == channel_key(connection.namespace, name)
+        else None
+    )
+
+
 async def _broadcast_notice(node: Node, arguments: dict[str, Any]) -> int:
     """Send a notice to all connections, or to those on a channel; returns to how many."""
     notice, channel = m.Notice(payload=arguments["payload"]), arguments["channel"]
@@ -176,7 +187,7 @@ async def _broadcast_notice(node: Node, arguments: dict[str, Any]) -> int:
     for number, connection in enumerate(list(live_connections(node).values()), 1):
         if not number % _AT_ONCE:
             await asyncio.sleep(0)
-        if channel is None or channel in connection.subscriptions:
+        if channel is None or _subscription(connection, channel) is not None:
             sent += connection.notify(notice)
     return sent
 
@@ -185,10 +196,7 @@ def _unsubscribe(node: Node, arguments: dict[str, Any]) -> list[str]:
     refusal = Forbidden("ended by an administrator")
     done = []
     for connection_id, connection in _named(node, arguments):
-        namespace, name = split_key(arguments["channel"])
-        channel = connection.subscriptions.get(name)
-        if channel is not None and namespace not in ("", connection.namespace):
-            channel = None
+        channel = _subscription(connection, arguments["channel"])
         if channel is not None and not connection.closed:
             commands.take_away(node, connection, channel, refusal)
             done.append(connection_id)

@@ -191,3 +191,19 @@ def split_key(key: str) -> tuple[str, str]:
     """The namespace and the channel of what ``channel_key`` returned."""
     namespace, bar, channel = key.partition("|")
     return (namespace, channel) if bar else ("", key)
+
+
+def is_key(key: object) -> bool:
+    """Whether this is what ``channel_key`` returns: a channel's name, perhaps with its namespace."""
+    if not isinstance(key, str):
+        return False
+    namespace, bar, channel = key.partition("|")
+    return is_name(channel) and is_namespace(namespace) if bar else is_name(key)
+
+
+def is_namespace(namespace: object) -> bool:
+    """Whether this is a namespace: 1 to 63 characters of ``A-Z a-z 0-9 _ - .``."""
+    return isinstance(namespace, str) and _NAMESPACE.fullmatch(namespace) is not None
+
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.\-]{1,63}", re.ASCII)

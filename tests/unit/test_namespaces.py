@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import contextvars
 import dataclasses
+import functools
+import inspect
 import threading
 from typing import Any
 
@@ -34,9 +36,11 @@ from channels_realtime.channels import registry
 from channels_realtime.checks import check_namespaces
 from channels_realtime.errors import ImproperUse, TokenInvalid, Unauthenticated
 from channels_realtime.identity import Identity
+from channels_realtime.monitoring import inspection
 from channels_realtime.namespaces import current_namespace
 from channels_realtime.nodes import groups
-from channels_realtime.protocol.names import channel_key, split_key
+from channels_realtime.operations import publish_test
+from channels_realtime.protocol.names import channel_key, is_key, split_key
 from channels_realtime.services import current_node
 from channels_realtime.testing import capture_publications
 from tests.support.asgi_socket import AsgiSocket
@@ -571,3 +575,58 @@ def test_impersonated_user_stays_who_it_is_when_the_credentials_are_read_again(r
             return await socket.expect("closing")
 
     assert converse(conversation)["payload"]["code"] == 4401
+
+
+# -- what staff do ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("tenants", "seen")
+def test_staff_name_a_channel_with_its_namespace():
+    async def conversation(application: Any) -> Any:
+        async with Visitor(application, "a") as a, Visitor(application, "b") as b:
+            await a.subscribed("plain/x")
+            await b.subscribed("plain/x")
+            node = current_node()
+            ids = list(node.connections)
+            asked = functools.partial(_asked, node)
+            channels = await asked("channels", search="", limit=10)
+            shown = await asked("inspect", connection=ids[0])
+            await sync_to_async(publish_test)("a|plain/x", "a test")
+            got = [await a.read()]
+            await b.nothing()
+            sent = await asked("broadcast_notice", payload="hello", channel="b|plain/x")
+            got.append(await b.read())
+            assert await asked("broadcast_notice", payload="hello", channel="plain/x") == 0
+            done = await asked("unsubscribe", connections=ids, channel="a|plain/x")
+            got.append(await a.read())
+            await b.nothing()
+            return channels, shown, got, sent, done == [ids[0]]
+
+    channels, shown, got, sent, only_a = converse(conversation)
+    assert {name for name, _, _ in channels["channels"]} == {"a|plain/x", "b|plain/x"}
+    assert [entry["channel"] for entry in shown["subscriptions"]] == ["a|plain/x"]
+    assert shown["subscriptions"][0]["selections"] == 1
+    assert [message["type"] for message in got] == ["message", "message", "unsubscribed"]
+    assert (got[0]["payload"], got[1]["payload"]) == ("a test", "hello")
+    assert (sent, only_a) == (1, True)
+
+
+async def _asked(node: Any, kind: str, **arguments: Any) -> Any:
+    answer = inspection.HANDLERS[kind](node, arguments)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("orders/42", True),
+        ("acme|orders/42", True),
+        ("|orders/42", False),
+        ("acme|", False),
+        ("a|b|c", False),
+        ("a b|c", False),
+        (None, False),
+    ],
+)
+def test_key_that_staff_type_is_a_name_perhaps_with_a_namespace(key, expected):
+    assert is_key(key) is expected
