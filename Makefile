@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint docs package format clean
+.PHONY: help demo test databases quick lint docs package format clean
 
 help:
 	@echo 'make demo     serve the example project (HOST, PORT, REDIS_URL, DATABASE_URL, SERVER)'
@@ -90,8 +90,20 @@ demo: venv-demo
 	@exec $(BIN)/python example_project/manage.py demo
 
 # pytest runs last, so that its last line is the last line of the run.
-test: lint docs package
+test: lint docs package databases
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The unit tests of what is written and read, on the other databases that answer.
+# tests/integration/test_databases.py runs all three, with USE_TZ on and off.
+DATABASE_TESTS := tests/unit/auth/test_query_counts.py tests/unit/auth/test_receivers.py \
+    tests/unit/monitoring/test_registry.py tests/unit/monitoring/test_ended.py
+
+databases: venv-dev
+	@for url in $$($(BIN)/python -m tests.support.databases); do \
+	    echo "On $${url%%:*}:"; \
+	    MANY=50 TEST_DATABASE_URL="$$url" \
+	        $(BIN)/python -m pytest -q -p no:cacheprovider $(DATABASE_TESTS) || exit 1; \
+	done
 
 quick: lint
 	$(BIN)/python -m pytest -q tests/unit

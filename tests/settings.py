@@ -1,8 +1,13 @@
-"""Settings of the unit tests: the site's channels with Django's admin, on SQLite and the in-memory layer."""
+"""Settings of the unit tests: the site's channels with Django's admin, on SQLite and the in-memory layer.
+
+TEST_DATABASE_URL: another database, ``postgresql`` or ``mysql`` and ``://user:password@host:port/name``.
+"""
 
 import os
 import tempfile
 from pathlib import Path
+
+from tests.support.databases import database_settings
 
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 DEBUG = False
@@ -64,3 +69,9 @@ CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 CHANNELS_REALTIME = {"ALLOW_ANONYMOUS": True, "HEARTBEAT_INTERVAL": 25.0}
 MIGRATION_MODULES = {"token_blacklist": None}  # thirteen of them, for two tables
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+if "TEST_DATABASE_URL" in os.environ:
+    DATABASES["default"] = database_settings(os.environ["TEST_DATABASE_URL"])
+    DATABASES["default"]["TEST"] = {"NAME": f"channels_realtime_{os.getpid()}"}
+    # Made from the models, all at once: foreign keys ask for an order.
+    MIGRATION_MODULES |= dict.fromkeys(["admin", "auth", "contenttypes", "sessions"])

@@ -123,3 +123,8 @@ def _answers(execute: Callable[[str], None]) -> bool:
     except Exception:
         return False
     return True
+
+
+if __name__ == "__main__":  # for `make databases`
+    answering = [(postgres_answers, POSTGRES_URL), (mariadb_answers, MARIADB_URL)]
+    print(*(url for answers, url in answering if answers()))

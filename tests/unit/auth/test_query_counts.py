@@ -28,7 +28,7 @@ from channels_realtime.models import RevocationRecord
 from tests.unit.auth.credentials import make_session, make_user
 
 # On SQLite, 999 values a statement and 4 a row.
-MANY = int(os.environ.get("MANY", "500"))
+MANY = int(os.environ.get("MANY", "100"))
 ROWS_PER_INSERT = 249
 
 User = get_user_model()
@@ -88,7 +88,7 @@ def make_many(prefix: str, **fields: Any) -> list[Any]:
     User.objects.bulk_create(
         User(username=f"{prefix}{number}", password="!", **fields) for number in range(MANY)
     )
-    return list(User.objects.filter(username__startswith=prefix))
+    return list(User.objects.filter(username__startswith=prefix).order_by("pk"))
 
 
 def report(what: str, mine: int, plain: int) -> None:
@@ -211,7 +211,8 @@ def test_fixture_of_inactive_users_costs_one_message_and_no_rows(messages, witho
     mine, plain = queries(load), without(load)
     report(f"loaddata of {MANY} inactive users", mine, plain)
     assert mine == plain
-    assert messages == [[f"recheck:{user.pk}" for user in users]]
+    (keys,) = messages
+    assert set(keys) == {f"recheck:{user.pk}" for user in users}
 
 
 # -- what counts as a deactivation -----------------------------------------------------------------

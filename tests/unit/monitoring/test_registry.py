@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from django.db import DataError, OperationalError, connections
-from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -128,7 +127,7 @@ def channels_of(connection_id: str) -> list[str]:
 
 def lapse(node_id: str, seconds: float) -> None:
     """The node's lease ran out so long ago."""
-    over = Now() - datetime.timedelta(seconds=seconds)
+    over = NodeRecord.objects.now() - datetime.timedelta(seconds=seconds)
     assert NodeRecord.objects.filter(pk=node_id).update(lease_until=over) == 1
 
 
@@ -138,7 +137,7 @@ def other_node(node_id: str = "other", *, lapsed: float | None = None, **fields:
         host="elsewhere",
         pid=7,
         started_at=timezone.now(),
-        lease_until=Now() + datetime.timedelta(seconds=LEASE_S),
+        lease_until=NodeRecord.objects.now() + datetime.timedelta(seconds=LEASE_S),
         **fields,
     )
     if lapsed is not None:
