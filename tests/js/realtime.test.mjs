@@ -48,7 +48,7 @@ const codes = () => errors.map((error) => error.code);
 
 test("quote makes any text a segment of a channel name, as in Python", () => {
   const quoted = { 42: "42", "foo+tag@example.com": "foo=2Btag@example.com", "jürgen": "j=C3=BCrgen", "a/b:c": "a=2Fb:c",
-    "a=b": "a=b", "a=2B": "a=3D2B", "a=2b": "a=2b", "=2+": "=2=2B", "\n": "=0A", "😀": "=F0=9F=98=80" };
+    "a=b": "a=b", "a=2B": "a=3D2B", "a=2b": "a=2b", "=2+": "=2=2B", "\n": "=0A", "it's (*~!)": "it=27s=20=28=2A=7E=21=29", "😀": "=F0=9F=98=80" };
   for (const [text, expected] of Object.entries(quoted)) assert.equal(quote(text), expected);
 });
 

@@ -20,9 +20,12 @@ export const PROTOCOL = "realtime.v1.json";
  * @returns {string}
  */
 export function quote(value) {
-  return String(value).replace(/[^A-Za-z0-9_.:@=-]|=(?=[0-9A-F]{2})/gu, (character) =>
-    Array.from(new TextEncoder().encode(character), (byte) => "=" + byte.toString(16).toUpperCase().padStart(2, "0")).join(""),
-  );
+  return String(value).replace(/[^A-Za-z0-9_.:@=-]|=(?=[0-9A-F]{2})/gu, (character) => {
+    const encoded = encodeURIComponent(character); // React Native has it; it leaves !'()*~ as they are
+    return encoded === character
+      ? "=" + character.charCodeAt(0).toString(16).toUpperCase()
+      : encoded.replaceAll("%", "=");
+  });
 }
 
 /** How many live messages of a channel are held while it recovers. Later ones are dropped: the replay has them. */
