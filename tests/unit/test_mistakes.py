@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
+from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser, Group
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
@@ -42,8 +43,16 @@ from channels_realtime.access import origins
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.channels import registry
 from channels_realtime.connections import commands
+from channels_realtime.endpoints import handshake as handshake_module
 from channels_realtime.errors import RealtimeError, Unavailable
 from channels_realtime.http import lost_handshakes
+from channels_realtime.middleware import OriginMiddleware
+from channels_realtime.mixins import (
+    AuthenticationMixin,
+    OriginMixin,
+    RealtimeMixin,
+    ThrottleMixin,
+)
 from channels_realtime.nodes.node import running_node
 from channels_realtime.runtime import database
 from tests.support.asgi_socket import AsgiSocket
@@ -643,6 +652,66 @@ def _(site):
 @mistake("`realtime_disconnect --user nobody`")
 def _(site):
     return raised(call_command, "realtime_disconnect", user="nobody")
+
+
+# -- consumers of the site's own ---------------------------------------------------------------------
+
+
+@mistake("a mixin behind the consumer class")
+def _(site):
+    return raised(type, "Chat", (AsyncWebsocketConsumer, RealtimeMixin), {})
+
+
+@mistake("a mixin without a consumer class")
+def _(site):
+    return raised(type("Chat", (RealtimeMixin,), {}).as_asgi)
+
+
+@mistake('`allowed_origins = ["app.example.com"]`')
+def _(site):
+    attributes = {"allowed_origins": ["app.example.com"]}
+    return raised(type, "Chat", (OriginMixin, AsyncWebsocketConsumer), attributes)
+
+
+@mistake('`OriginMiddleware(router, "https://app.example.com")`')
+def _(site):
+    return raised(OriginMiddleware, URLRouter([]), "https://app.example.com")
+
+
+@mistake("`def on_throttled` in an async consumer")
+def _(site):
+    attributes = {"on_throttled": lambda self, limit, retry_after: None}
+    return raised(type, "Chat", (ThrottleMixin, AsyncWebsocketConsumer), attributes)
+
+
+@mistake("`groups`, and no layer channel to have them with")
+def _(site):
+    return raised(type, "Chat", (RealtimeMixin, AsyncWebsocketConsumer), {"groups": ["chat"]})
+
+
+def talked_to(application: Any, *, subprotocols: tuple[str, ...] = ()) -> None:
+    async def connect() -> None:
+        async with AsgiSocket(application, subprotocols=list(subprotocols)):
+            pass
+        await running_node().stop()
+
+    asyncio.run(connect())
+
+
+@mistake("`accept()` without the subprotocol that the page offers")
+def _(site):
+    handshake_module._warn_of_answer.cache_clear()
+    consumer = type("Chat", (OriginMixin, AsyncWebsocketConsumer), {"__module__": "chat.consumers"})
+    talked_to(consumer.as_asgi(), subprotocols=("chat",))
+    return site.told("1006")
+
+
+@mistake("a login by the consumer's own first message, and no `allow_anonymous`")
+def _(site):
+    site.settings.CHANNELS_REALTIME = {"ALLOW_ANONYMOUS": False}
+    consumer = type("Chat", (AuthenticationMixin, AsyncWebsocketConsumer), {})
+    talked_to(consumer.as_asgi())
+    return site.told("allow_anonymous")
 
 
 # -- the page --------------------------------------------------------------------------------------
