@@ -25,7 +25,7 @@ from .errors import ImproperUse
 from .protocol.names import is_name
 from .servers.lifespan import InnerLifespan
 from .servers.pings import missing_pings
-from .services import current_node
+from .services import current_node, require_installed
 from .settings import get_config
 
 logger = logging.getLogger(__name__)
@@ -278,10 +278,7 @@ def _require_apps() -> None:
             "The apps are not loaded yet: call get_asgi_application() before"
             " get_realtime_application()."
         )
-    if not apps.is_installed("channels_realtime"):
-        raise ImproperlyConfigured(
-            "'channels_realtime' is not in INSTALLED_APPS: add it, and run 'manage.py migrate'."
-        )
+    require_installed()
 
 
 def _require_application(argument: str, value: Any, expected: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
 from .access import blocks, revocation
@@ -75,14 +76,24 @@ def make_node(
     return Node(config, layer, services=SERVICES, handlers=HANDLERS, routes=routes, clock=clock)
 
 
+def require_installed() -> None:
+    """Raise ImproperlyConfigured unless the package is among the apps: the node needs its tables."""
+    if not apps.is_installed("channels_realtime"):
+        raise ImproperlyConfigured(
+            "'channels_realtime' is not in INSTALLED_APPS: add it, and run 'manage.py migrate'."
+        )
+
+
 def current_node() -> Node:
     """The node of the running event loop, made at its first use.
 
     Raises:
-        ImproperlyConfigured: there is no such channel layer, or the settings are wrong.
+        ImproperlyConfigured: there is no such channel layer, the settings are wrong, or the package
+            is not installed.
     """
     node = running_node()
     if node is None:
+        require_installed()  # consumers with mixins, and middleware, come here alone
         config = get_config()
         try:
             layer = configured_layer(config.channel_layer)

@@ -38,6 +38,7 @@ from channels_realtime import (
     recheck,
     register,
     revoke,
+    services,
 )
 from channels_realtime.access import origins
 from channels_realtime.asgi import get_realtime_application
@@ -135,6 +136,16 @@ django_application = get_asgi_application()
 def _(site):
     site.monkeypatch.setattr(asgi.apps, "is_installed", lambda name: False)
     return raised(get_realtime_application, no_http)
+
+
+@mistake("the same, with own consumers and their mixins alone")
+def _(site):
+    site.monkeypatch.setattr(services.apps, "is_installed", lambda name: False)
+
+    async def connect() -> None:
+        services.current_node()
+
+    return raised(asyncio.run, connect())
 
 
 @mistake("`get_realtime_application()` before `get_asgi_application()`")
