@@ -10,8 +10,11 @@ server cancels the application.
 from __future__ import annotations
 
 import asyncio
+import dis
 import inspect
+import itertools
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, ClassVar, cast
 
 from channels.consumer import AsyncConsumer
@@ -268,7 +271,8 @@ class ConsumerMixin:
             function = inspect.unwrap(getattr(cls, hook))
             if not inspect.isfunction(function) or not cls._realtime_overrides(mixin, hook):
                 continue
-            if is_sync == inspect.iscoroutinefunction(function):
+            is_async = inspect.iscoroutinefunction(function)
+            if is_async if is_sync else not is_async and _returns_nothing(function):
                 kind, expected = ("a sync", "def") if is_sync else ("an async", "async def")
                 raise ImproperUse(
                     f"{cls.__qualname__} is {kind} consumer; expected {expected} {hook}(…)"
@@ -345,6 +349,17 @@ def _retrieve(reading: asyncio.Future[Any]) -> None:
     """Retrieve the exception so that asyncio does not warn about it."""
     if not reading.cancelled():
         reading.exception()
+
+
+def _returns_nothing(function: FunctionType) -> bool:
+    """Whether it can return None only, and so nothing to await; ``return self.send(…)`` is as good."""
+    nothing = True
+    for before, instruction in itertools.pairwise(dis.get_instructions(function)):
+        if instruction.opname == "RETURN_VALUE":
+            nothing = nothing and before.opname == "LOAD_CONST" and before.argval is None
+        elif instruction.opname == "RETURN_CONST":  # of Python 3.12 and 3.13
+            nothing = nothing and instruction.argval is None
+    return nothing
 
 
 def _without_consumer(cls: type) -> str:

@@ -171,6 +171,21 @@ def test_sync_hook_of_an_async_consumer_is_refused(mixin, hook):
     assert str(refused.value) == f"Chat is an async consumer; expected async def {hook}(…)"
 
 
+async def test_hook_that_returns_what_is_to_be_awaited_is_taken(node):
+    class Chat(ThrottleMixin, HeartbeatMixin, echoing(AsyncWebsocketConsumer)):
+        connection_messages = (0.001, 1)
+
+        def on_throttled(self, limit, retry_after):
+            return self.send(text_data='"slowly"')
+
+        send_ping = lambda self: self.send(text_data='"ping"')  # noqa: E731
+
+    async with AsgiSocket(Chat.as_asgi()) as socket:
+        await echoed(socket, "hello")
+        socket.send_text("again")
+        assert await socket.read() == "slowly"
+
+
 @pytest.mark.parametrize(
     ("mixin", "hook"), [(ThrottleMixin, "on_throttled"), (HeartbeatMixin, "on_heartbeat")]
 )
