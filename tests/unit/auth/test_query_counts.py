@@ -16,7 +16,7 @@ import pytest
 from django.contrib.auth import get_user_model, logout
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, reset_queries, transaction
 from django.db.models.signals import post_delete, post_init, post_save, pre_save
 from django.http import HttpRequest
 from django.test.utils import CaptureQueriesContext
@@ -79,6 +79,7 @@ def _is_ours(receiver: Any) -> bool:
 
 
 def queries(act: Callable[[], Any]) -> int:
+    reset_queries()  # the log has a limit
     with CaptureQueriesContext(connection) as captured:
         act()
     return len(captured)
