@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from ..models import ConnectionRecord, SubscriptionRecord
 from ..monitoring.feed import CHANNEL
+from ..settings import get_config
 from .display import HEALTH, METHODS, method_words, visible
 from .queries import alive_nodes, on_channel
 
@@ -73,7 +74,10 @@ class AdminPagesFilter(SimpleListFilter):
         asked_for_them = request.GET.get(ChannelFilter.parameter_name) == CHANNEL
         if self.value() == self.SHOWN or asked_for_them:
             return None
-        pages = SubscriptionRecord._default_manager.filter(channel=CHANNEL)
+        own = Q(channel=CHANNEL)
+        if get_config().namespace is not None:  # the name of the tenant, and "|", before it
+            own |= Q(channel__endswith=f"|{CHANNEL}")
+        pages = SubscriptionRecord._default_manager.filter(own)
         return queryset.exclude(pk__in=pages.values("connection_id"))
 
 

@@ -67,8 +67,15 @@ class PageLinks:
         if not by_key or not self.may_see:
             return {}
         named = ConnectionRecord._default_manager.filter(user_pk__in=list(by_key))
-        labels = named.order_by().values_list("user_pk", "user_label").distinct()
-        return {by_key[key]: visible(label) for key, label in labels if label and key in by_key}
+        labels: dict[str, list[str]] = {}
+        for key, label in named.order_by().values_list("user_pk", "user_label").distinct():
+            labels.setdefault(key, []).append(label)
+        # Two tenants may have users with the same key: then no name is better than a wrong one.
+        return {
+            by_key[key]: visible(found[0])
+            for key, found in labels.items()
+            if len(found) == 1 and found[0] and key in by_key
+        }
 
     def server(self, node: NodeRecord | None) -> SafeString:
         """The host and process of a node, with its server software as the title."""

@@ -80,6 +80,17 @@ def test_columns_are_no_filter(viewer, connect):
     assert "Clear all filters" in read(viewer.get(ALL + "&user=alice"))
 
 
+def test_list_hides_the_pages_of_tenants_too(viewer, connect, settings):
+    connect("root", f"acme|{CHANNEL}")
+    connect("alice", "acme|news")
+    settings.CHANNELS_REALTIME = {"NAMESPACE": "tests.unit.admin.test_connections.no_namespace"}
+    assert [row["user"].split()[0] for row in rows(viewer.get(LIST))] == ["alice"]
+
+
+def no_namespace(scope):
+    return ""
+
+
 @pytest.mark.parametrize(
     ("trouble", "draining", "words"),
     [

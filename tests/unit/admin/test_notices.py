@@ -166,3 +166,8 @@ def test_own_channels_have_the_name_of_their_user(staff, connect, broadcasts, mo
     assert (f"{name} ( alice )" in text) is known
     assert text.count("( alice )") == known
     assert "alice" not in read(staff("view_subscriptionrecord").get(url))
+    # Two tenants may have users with the same key.
+    connect("carol", user_pk=key.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:255])
+    text = read(staff("view_subscriptionrecord", "view_connectionrecord").get(url))
+    assert "alice" not in text
+    assert "carol" not in text
