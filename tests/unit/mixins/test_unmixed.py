@@ -170,6 +170,27 @@ async def test_expired_token_ends_nothing_because_its_page_could_not_renew_it(no
         await echoed(socket, "still here")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_user_with_all_connections_it_may_have_is_closed_with_4429(
+    configure, make_node, kind
+):
+    configure(MAX_CONNECTIONS_PER_USER=1)
+    node = make_node()
+    alice = await sync_to_async(make_user)()
+    token = make_token(alice.pk)
+    application = behind_a_router(echoing(kind))
+    offer = {"subprotocols": [f"access_token_{token}"]}
+    async with (
+        AsgiSocket(application, "/chat/", **offer) as first,
+        AsgiSocket(application, "/chat/", **offer) as second,
+    ):
+        assert second.accepted is not None
+        assert second.accepted["subprotocol"] == f"access_token_{token}"
+        assert await closing(second) == 4429
+        await echoed(first, "still here")
+    await nothing_left(node)
+
+
 async def test_client_is_told_by_the_drain_though_the_server_has_cancelled(node):
     socket = AsgiSocket(behind_a_router(echoing(AsyncWebsocketConsumer)), "/chat/")
     await socket.connect()
