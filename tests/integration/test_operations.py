@@ -62,7 +62,7 @@ async def scene(servers: Servers) -> AsyncIterator[Scene]:  # noqa: F811
 
 
 def outcome(*done: str, gone: Any = (), silent: Any = ()) -> dict[str, Any]:
-    return {"done": list(done), "gone": list(gone), "silent": list(silent)}
+    return {"done": list(done), "gone": list(gone), "silent": list(silent), "impossible": []}
 
 
 async def test_disconnect_closes_connections_of_other_processes_promptly(scene: Scene) -> None:
