@@ -316,7 +316,7 @@ class UserChannel(Channel):
 
 
 def session_channel_name(key: str) -> str:
-    """The name of a session's own channel, from which nobody can find the session's key.
+    """The name of a session's own channel, which does not reveal the session's key.
 
     Args:
         key: the session's key.

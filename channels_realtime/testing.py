@@ -87,7 +87,7 @@ class FakeConnection:
 
     @property
     def session(self) -> SessionView:
-        """The Django session, read anew each time."""
+        """The Django session, read again each time."""
         return SessionView(self._session_key, self.user_id)
 
 

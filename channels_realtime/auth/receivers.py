@@ -129,7 +129,7 @@ def remember_active(sender: Any, instance: Any, **kwargs: Any) -> None:
 
 
 def _watch_refresh(user_model: Any) -> None:
-    """Remember anew whether a user is active when it is read again, for which there is no signal."""
+    """Note again whether a user is active when the row is reloaded, for which there is no signal."""
     original = user_model.refresh_from_db
     if getattr(original, "_realtime_watched", False):
         return

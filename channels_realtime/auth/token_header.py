@@ -106,9 +106,9 @@ def _split(value: str) -> tuple[str, str]:
 def check_foreign_scheme(handshake: Handshake, found: Authenticated | None) -> None:
     """Refuse a handshake with a header that nothing here reads, unless other credentials count.
 
-    The client means to be somebody. It is not let in as nobody without being told, and where a cookie
-    decides who it is, perhaps somebody else, the log says so. A browser that sends the password of a
-    proxy in front of the site means nothing by it.
+    The client expects to be signed in. It is not let in as anonymous without being told, and if a cookie
+    decides, perhaps for another user, the log says so. A browser that sends the password of a proxy in
+    front of the site expects nothing of the kind.
 
     Raises:
         TokenInvalid: no other credentials prove who it is.

@@ -631,7 +631,7 @@ def _(site):
     return raised(revoke, user="alice")
 
 
-@mistake("`revoke(user=999)`, whom nobody knows")
+@mistake("`revoke(user=999)`, a key that no user has")
 def _(site):
     revoke(user=999)
     return site.told()
