@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
     from .channels import Channel, Client, action, register
+    from .history.base import History
     from .namespaces import namespace
+    from .presence.base import Presence
     from .protocol.names import quote, unquote
     from .publishing import (
         apublish,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Channel": "channels",
     "Client": "channels",
+    "History": "history.base",
+    "Presence": "presence.base",
     "action": "channels",
     "register": "channels",
     "apublish": "publishing",
@@ -52,6 +56,8 @@ _HOMES = {
 __all__ = [
     "Channel",
     "Client",
+    "History",
+    "Presence",
     "action",
     "apublish",
     "apublish_many",

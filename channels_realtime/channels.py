@@ -10,6 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from types import NoneType
 from typing import Any, ClassVar, Protocol, TypeVar, overload
 
 from django.contrib.auth import get_user_model
@@ -18,7 +19,9 @@ from django.urls.converters import get_converters
 from django.utils.module_loading import autodiscover_modules
 
 from .errors import BadPayload, ImproperUse, UnknownChannel
+from .history.base import History
 from .identity import Identity
+from .presence.base import Presence
 from .protocol.frames import Policy
 from .protocol.names import MAX_NAME_LENGTH, QuotedConverter, Route, channel_key, check_name, quote
 from .protocol.selection import ALL, Selection, selection_of
@@ -109,6 +112,9 @@ class Client(Protocol):
         ...
 
 
+SHORT_HISTORY = History(size=100, ttl=300.0)
+"""What a channel with state keeps that sets no history: enough for a client that reconnects."""
+
 HOOKS: Mapping[str, tuple[str, ...]] = {
     "can_subscribe": ("connection",),
     "can_publish": ("connection",),
@@ -152,6 +158,44 @@ class Channel:
     max_payload_bytes: ClassVar[int | None] = None
     """The largest payload in bytes that a client may publish here; below ``MAX_PAYLOAD_BYTES``."""
 
+    history: ClassVar[History | None] = None
+    """What is kept of the publications, ``History(size=100, ttl=3600)``; None keeps nothing, and what is
+    published while a client is away is gone."""
+
+    state: ClassVar[str | None] = None
+    """``"last"``: each new subscriber first gets the newest publication. ``"keyed"``: it gets the newest
+    of each state key. None: no state. A channel with state has a history, by default a short one."""
+
+    state_ttl: ClassVar[float | None] = None
+    """Seconds after which the state of a key expires; None keeps it until it is replaced or removed."""
+
+    versions: ClassVar[bool] = False
+    """Whether publications may carry a ``version``, of which an older one is dropped."""
+
+    presence: ClassVar[Presence | None] = None
+    """Whether and how the channel tells who is on it, ``Presence(grace=5)``; None does not."""
+
+    transient_events: ClassVar[Collection[str]] = ()
+    """Event names that clients may publish without a trace, such as ``"typing"``: such a message is not
+    kept in the history and has no offset."""
+
+    transient_rate: ClassVar[tuple[float, float]] = (5.0, 10.0)
+    """How many transient messages one connection may publish here: (per second, burst)."""
+
+    count_deliveries: ClassVar[bool] = False
+    """Whether ``publish()`` waits for the number of connections that were told."""
+
+    inbox: ClassVar[bool] = False
+    """Whether the channel remembers what each user has acknowledged: a ``subscribe`` without a position
+    then begins after it. Needs a ``history``."""
+
+    unacknowledged_after: ClassVar[float | None] = None
+    """Seconds after which ``on_unacknowledged`` is called for a user of the inbox; None never does."""
+
+    reauthorize_on_resume: ClassVar[bool] = True
+    """Whether ``can_subscribe`` is asked again where a client resumes its session within
+    ``RESUME_WINDOW``. False spares its queries, except after a ``recheck()`` or a revocation."""
+
     recheck_interval: ClassVar[float | None] = None
     """How often ``can_subscribe`` is checked again, in seconds; None checks only on ``recheck()``."""
 
@@ -172,6 +216,18 @@ class Channel:
                     f"{cls.__qualname__}.{hook} is {method!r}; expected a method. For a channel that"
                     " every connection may subscribe to: public = True"
                 )
+        if cls.state not in (None, "last", "keyed"):
+            raise ImproperUse(
+                f"{cls.__qualname__}.state is {cls.state!r}; expected 'last', 'keyed' or None"
+            )
+        if not isinstance(cls.history, (History, NoneType)):
+            raise ImproperUse(
+                f"{cls.__qualname__}.history is {cls.history!r}; expected History(size=…, ttl=…) or None"
+            )
+        if not isinstance(cls.presence, (Presence, NoneType)):
+            raise ImproperUse(
+                f"{cls.__qualname__}.presence is {cls.presence!r}; expected Presence(…) or None"
+            )
         policies = [policy.value for policy in Policy]
         if cls.slow_policy is not None and cls.slow_policy not in policies:
             raise ImproperUse(
@@ -254,6 +310,13 @@ class Channel:
             return selection_of(payload.get(cls.select))
         except TypeError:
             return ALL
+
+    @classmethod
+    def kept(cls) -> History | None:
+        """What is kept of the publications; a channel with state has a short history at least."""
+        if cls.history is None and (cls.state is not None or cls.versions):
+            return SHORT_HISTORY
+        return cls.history
 
     @property
     def qualified_name(self) -> str:

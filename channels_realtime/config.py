@@ -102,6 +102,16 @@ class Config:
     subscribe_timeout: float = 5.0
     layer_check_interval: float = 10.0
 
+    history_store: str | None = None
+    presence_store: str | None = None
+    session_store: str | None = None
+    store_redis: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None = None
+    store_timeout: float = 2.0
+    store_failures: Literal["raise", "retry", "live"] = "raise"
+    publish_key_window: float = 300.0
+    sync_interval: float = 5.0
+    resume_window: float = 120.0
+
     daphne_compression: bool = False
 
     drain_on_stop: bool = True

@@ -4,6 +4,7 @@
     ├── BadMessage, BadChannel, BadPayload, Unsupported
     ├── Unauthenticated, TokenExpired, TokenInvalid, Forbidden
     ├── UnknownChannel, NotSubscribed, AlreadySubscribed, UnknownMethod
+    ├── UnknownSession, NotRecoverable, Conflict
     ├── RateLimited, TooLarge, TooManySubscriptions
     ├── RequestTimeout, Unavailable
     ├── ImproperUse          a bug in the calling code, never sent to a client
@@ -127,6 +128,27 @@ class UnknownMethod(RealtimeError):
 
     code = ErrorCode.UNKNOWN_METHOD
     default_reason = "no such method"
+
+
+class UnknownSession(RealtimeError):
+    """There is no such session to resume: it is too old, another's, or was resumed already."""
+
+    code = ErrorCode.UNKNOWN_SESSION
+    default_reason = "no such session; subscribe anew"
+
+
+class NotRecoverable(RealtimeError):
+    """The history does not hold what follows the position."""
+
+    code = ErrorCode.NOT_RECOVERABLE
+    default_reason = "what follows this position is no longer kept"
+
+
+class Conflict(RealtimeError):
+    """A ``key`` was used for another payload, or the state is not as ``only_if`` expects."""
+
+    code = ErrorCode.CONFLICT
+    default_reason = "in conflict with an earlier publication"
 
 
 class RateLimited(RealtimeError):

@@ -196,6 +196,17 @@ def _header(value: Any) -> str | None:
     return "the name of a header as it is sent, such as 'X-Forwarded-For' or 'CF-Connecting-IP'"
 
 
+def _redis(value: Any) -> str | None:
+    servers = value if isinstance(value, (list, tuple)) else [value]
+    if servers and all(
+        (isinstance(s, str) and "://" in s) or isinstance(s, Mapping) for s in servers
+    ):
+        return None
+    return (
+        "a URL such as 'redis://localhost:6379/1', a dict as in channels_redis's hosts, or a list"
+    )
+
+
 def _optional(rule: _Rule) -> _Rule:
     def optional(value: Any) -> str | None:
         if value is None:
@@ -288,6 +299,15 @@ _RULES: dict[str, _Rule] = {
     "PUBLISH_FAILURES": _one_of("raise", "log"),
     "SUBSCRIBE_TIMEOUT": _seconds,
     "LAYER_CHECK_INTERVAL": _seconds,
+    "HISTORY_STORE": _optional(_dotted),
+    "PRESENCE_STORE": _optional(_dotted),
+    "SESSION_STORE": _optional(_dotted),
+    "STORE_REDIS": _optional(_redis),
+    "STORE_TIMEOUT": _seconds,
+    "STORE_FAILURES": _one_of("raise", "retry", "live"),
+    "PUBLISH_KEY_WINDOW": _seconds,
+    "SYNC_INTERVAL": _between(0.1, 3_600),
+    "RESUME_WINDOW": _not_negative,
     "DAPHNE_COMPRESSION": _flag,
     "DRAIN_ON_STOP": _flag,
     "DRAIN_GRACE": _seconds,

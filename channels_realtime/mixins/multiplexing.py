@@ -17,7 +17,7 @@ from ..errors import ConnectionClosed, ImproperUse, RealtimeError, TooLarge
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
-from ..protocol.dialects.realtime import publication_object, push_object
+from ..protocol.dialects.realtime_objects import publication_object, push_object
 from ..runtime.encoding import normalise_payload, payload_size
 from ..runtime.hooks import translate
 from .base import ConsumerMixin

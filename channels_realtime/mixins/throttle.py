@@ -14,7 +14,7 @@ from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
 from ..protocol.codes import ErrorCode
-from ..protocol.dialects.realtime import push_object
+from ..protocol.dialects.realtime_objects import push_object
 from ..services import current_node
 from .base import ConsumerMixin
 from .transport import ConsumerOptions

@@ -23,7 +23,8 @@ import msgspec
 from ..connections.connection import Connection, live_connections
 from ..nodes.node import Handler, Node, Service
 from ..protocol import messages as m
-from ..protocol.dialects.realtime import MAX_EVENT_LENGTH, publication_object, push_object
+from ..protocol.dialects.realtime import MAX_EVENT_LENGTH
+from ..protocol.dialects.realtime_objects import publication_object, push_object
 
 logger = logging.getLogger(__name__)
 

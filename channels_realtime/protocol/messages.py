@@ -8,7 +8,7 @@ instead of dataclasses, so that the broker can encode a publication directly for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -28,6 +28,9 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     offset: int
 
 
+Kind = Literal["", "join", "leave"]
+
+
 class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """What was published to a channel, as sent over the channel layer; array-like to be small."""
 
@@ -38,6 +41,17 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     position: Position | None = None
     recovered: bool = False
     namespace: str = ""
+    uid: str = ""
+    """Random; tells two publications of one position apart, after a failover of the store."""
+    version: int | None = None
+    state_key: str | None = None
+    removed: bool = False
+    state: bool = False
+    """Sent as part of a channel's state, not as news."""
+    exclude: str | None = None
+    """The public id of a connection that does not get it."""
+    kind: Kind = ""
+    """``"join"`` and ``"leave"`` go to those who asked for presence; the payload is the member."""
 
     @property
     def key(self) -> str:
@@ -83,6 +97,7 @@ class Subscribe(ChannelCommand, frozen=True, kw_only=True):
     parameters: Any = None
     since: Position | None = None
     presence: bool = False
+    require_recovery: bool = False
 
 
 class Unsubscribe(ChannelCommand, frozen=True, kw_only=True):
@@ -90,11 +105,24 @@ class Unsubscribe(ChannelCommand, frozen=True, kw_only=True):
     parameters: Any = None
 
 
+class OnlyIf(msgspec.Struct, frozen=True):
+    """When a publication with a state key is taken: the key is new, or has this version."""
+
+    new: bool = False
+    version: int | None = None
+
+
 class Publish(ChannelCommand, frozen=True, kw_only=True):
     request: ClassVar[str] = "publish"
     payload: Any
     event: str | None = None
     key: str | None = None
+    echo: bool = True
+    transient: bool = False
+    version: int | None = None
+    state_key: str | None = None
+    removed: bool = False
+    only_if: OnlyIf | None = None
 
 
 class Call(Command, frozen=True, kw_only=True):
@@ -126,6 +154,13 @@ class Resume(Command, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:  # a session id is a secret of the client
         return f"Resume(id={self.id!r}, session_id=..., channels={len(self.since)})"
+
+
+class Acknowledge(ChannelCommand, frozen=True, kw_only=True):
+    """Everything up to the position was received; answered only where it has an ``id``."""
+
+    request: ClassVar[str] = "ack"
+    position: Position
 
 
 class Flow(ChannelCommand, frozen=True, kw_only=True):
@@ -174,6 +209,7 @@ class Welcome(Push, frozen=True, kw_only=True):
     limits: Mapping[str, int]
     capabilities: tuple[str, ...]
     channels: Mapping[str, Position | None]
+    connection_id: str = ""
 
     def __repr__(self) -> str:  # a session id is a secret of the client
         return f"Welcome(user={self.user!r}, session_id=...)"
@@ -192,10 +228,41 @@ class AuthExpiring(Push, frozen=True, kw_only=True):
     expires_at: float
 
 
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """One member of a channel, as others see it.
+
+    Args:
+        id: the connection's public id, or ``user:<id>`` where a class counts users.
+        user: the user's primary key as text, or None.
+        info: what the channel class says about it.
+    """
+
+    id: str
+    user: str | None
+    info: Any = None
+
+
+class Members(msgspec.Struct, frozen=True):
+    """Who is on a channel: how many, and as many of them as are sent."""
+
+    count: int
+    members: tuple[Member, ...] = ()
+
+
 class Subscribed(Push, frozen=True, kw_only=True):
+    """The reply to ``subscribe``; without an ``id``, the server's own word about a subscription.
+
+    Args:
+        missed: what follows it at once: what was missed, or the channel's state; oldest first.
+        automatic: the server has subscribed this connection.
+    """
+
     channel: str
     position: Position | None = None
     recovered: bool | None = None
+    members: Members | None = None
+    missed: tuple[Publication, ...] = ()
+    automatic: bool = False
 
 
 class Unsubscribed(Push, frozen=True, kw_only=True):
@@ -210,6 +277,32 @@ class Published(Push, frozen=True, kw_only=True):
     channel: str
     position: Position | None = None
     duplicate: bool = False
+
+
+class Resumed(Push, frozen=True, kw_only=True):
+    """The reply to ``resume``: its channels as their ``subscribed`` would say, and those it lost."""
+
+    session_id: str
+    channels: tuple[Subscribed, ...]
+    dropped: Mapping[str, str]
+
+    def __repr__(self) -> str:  # a session id is a secret of the client
+        return f"Resumed(session_id=..., channels={len(self.channels)})"
+
+
+class HistoryReply(Push, frozen=True, kw_only=True):
+    channel: str
+    position: Position
+    publications: tuple[Publication, ...]
+
+
+class PresenceReply(Push, frozen=True, kw_only=True):
+    channel: str
+    members: Members
+
+
+class Acknowledged(Push, frozen=True, kw_only=True):
+    channel: str
 
 
 class Result(Push, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from ..frames import frame_size
 from ..limits import Limits
 from ..names import MAX_NAME_LENGTH, check_name
 from ..payloads import normalise
-from .base import TEXT_PING, TEXT_PONG, VERSION, Encoding, Wrap
+from .base import TEXT_PING, TEXT_PONG, Encoding, Wrap
+from .realtime_objects import publication_object, push_object
 
 MAX_EVENT_LENGTH = 100
 MAX_KEY_LENGTH = 100
@@ -256,6 +257,7 @@ def _read_subscribe(value: Mapping[str, Any], rid: m.RequestId, read: _PayloadRe
         parameters=read(value.get("payload")),
         since=_position(value.get("since")),
         presence=_boolean(value, "presence"),
+        require_recovery=_boolean(value, "require_recovery"),
     )
 
 
@@ -275,7 +277,32 @@ def _read_publish(value: Mapping[str, Any], rid: m.RequestId, read: _PayloadRead
         payload=read(value["payload"]),
         event=_text(value, "event", MAX_EVENT_LENGTH),
         key=_text(value, "key", MAX_KEY_LENGTH),
+        echo=value.get("echo") is None or _boolean(value, "echo"),
+        transient=_boolean(value, "transient"),
+        version=_version(value),
+        state_key=_text(value, "state_key", MAX_KEY_LENGTH),
+        removed=_boolean(value, "removed"),
+        only_if=_only_if(value.get("only_if")),
     )
+
+
+def _version(value: Mapping[str, Any], name: str = "version") -> int | None:
+    version = value.get("version")
+    if version is not None and (type(version) is not int or abs(version) > m.MAX_ID_INTEGER):
+        raise BadMessage(f"{name!r} must be an integer within 2^53, got {_kind(version)}")
+    return version
+
+
+def _only_if(value: Any) -> m.OnlyIf | None:
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        if value.get("new") is True:
+            return m.OnlyIf(new=True)
+        version = _version(value, "only_if.version")
+        if version is not None:
+            return m.OnlyIf(version=version)
+    raise BadMessage("'only_if' must be {'new': true} or {'version': <integer>}")
 
 
 def _read_call(value: Mapping[str, Any], rid: m.RequestId, read: _PayloadReader) -> m.Command:
@@ -321,6 +348,13 @@ def _read_resume(value: Mapping[str, Any], rid: m.RequestId, read: _PayloadReade
     return m.Resume(id=rid, session_id=session_id, since=positions)
 
 
+def _read_ack(value: Mapping[str, Any], rid: m.RequestId, read: _PayloadReader) -> m.Command:
+    position = _position(value.get("payload"), "payload")
+    if position is None:
+        raise BadMessage("'ack' needs a payload of 'epoch' and 'offset'")
+    return m.Acknowledge(id=rid, channel=_channel(value), position=position)
+
+
 def _read_flow(value: Mapping[str, Any], rid: m.RequestId, read: _PayloadReader) -> m.Command:
     channel = _channel(value)
     payload = value.get("payload")
@@ -339,140 +373,10 @@ _READERS: dict[str, Callable[[Mapping[str, Any], m.RequestId, _PayloadReader], m
     "presence": _read_presence,
     "history": _read_history,
     "resume": _read_resume,
+    "ack": _read_ack,
     "flow": _read_flow,
     "ping": lambda value, rid, read: m.Ping(id=rid),
     "pong": lambda value, rid, read: m.Pong(id=rid),
-}
-
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def publication_object(publication: m.Publication) -> dict[str, Any]:
-    """The ``message`` object of a publication; absent fields are those that do not apply."""
-    message: dict[str, Any] = {
-        "type": "message",
-        "channel": publication.channel,
-        "payload": publication.payload,
-    }
-    if publication.event is not None:
-        message["event"] = publication.event
-    if publication.position is not None:
-        message["epoch"] = publication.position.epoch
-        message["offset"] = publication.position.offset
-    if publication.sender is not None:
-        message["sender"] = publication.sender
-    if publication.recovered:
-        message["recovered"] = True
-    return message
-
-
-def position_fields(position: m.Position | None) -> dict[str, Any]:
-    """``epoch`` and ``offset``, exactly where the channel has history."""
-    return {} if position is None else {"epoch": position.epoch, "offset": position.offset}
-
-
-def push_object(push: m.Push) -> dict[str, Any]:
-    """The wire object of any push."""
-    message = _WRITERS[type(push)](push)
-    if push.id is not None:
-        message["id"] = push.id
-    return message
-
-
-def _write_welcome(push: m.Welcome) -> dict[str, Any]:
-    return {
-        "type": "welcome",
-        "payload": {
-            "session_id": push.session_id,
-            "version": VERSION,
-            "user": push.user,
-            "expires_at": push.expires_at,
-            "heartbeat": {
-                "interval": push.heartbeat_interval,
-                "timeout": push.heartbeat_timeout,
-            },
-            "limits": dict(push.limits),
-            "capabilities": list(push.capabilities),
-            "channels": {name: position_fields(at) for name, at in push.channels.items()},
-        },
-    }
-
-
-def _write_subscribed(push: m.Subscribed) -> dict[str, Any]:
-    payload = position_fields(push.position)
-    if push.recovered is not None:
-        payload["recovered"] = push.recovered
-    return {"type": "subscribed", "channel": push.channel, "payload": payload}
-
-
-def _write_unsubscribed(push: m.Unsubscribed) -> dict[str, Any]:
-    message: dict[str, Any] = {"type": "unsubscribed", "channel": push.channel}
-    if push.code is not None:
-        message["payload"] = {"code": push.code, "reason": push.reason}
-    return message
-
-
-def _write_published(push: m.Published) -> dict[str, Any]:
-    payload = position_fields(push.position) | {"duplicate": push.duplicate}
-    return {"type": "published", "channel": push.channel, "payload": payload}
-
-
-def _write_result(push: m.Result) -> dict[str, Any]:
-    message: dict[str, Any] = {"type": "result", "payload": push.payload}
-    if push.channel is not None:
-        message["channel"] = push.channel
-    return message
-
-
-def _write_error(push: m.Error) -> dict[str, Any]:
-    message: dict[str, Any] = {"type": "error"}
-    if push.request is not None:
-        message["request"] = push.request
-    if push.channel is not None:
-        message["channel"] = push.channel
-    message["payload"] = _reasons(push.code, push.reason, push.retry_after)
-    return message
-
-
-def _write_closing(push: m.Closing) -> dict[str, Any]:
-    payload = _reasons(push.code, push.reason, push.retry_after)
-    payload["reconnect"] = push.reconnect
-    return {"type": "closing", "payload": payload}
-
-
-def _reasons(code: str | int, reason: str, retry_after: float | None) -> dict[str, Any]:
-    payload: dict[str, Any] = {"code": code, "reason": reason}
-    if retry_after is not None:
-        payload["retry_after"] = retry_after
-    return payload
-
-
-_WRITERS: dict[type[m.Push], Callable[[Any], dict[str, Any]]] = {
-    m.Welcome: _write_welcome,
-    m.AuthRequired: lambda push: {"type": "auth_required", "payload": {"timeout": push.timeout}},
-    m.AuthOk: lambda push: {
-        "type": "auth_ok",
-        "payload": {"user": push.user, "expires_at": push.expires_at},
-    },
-    m.AuthExpiring: lambda push: {
-        "type": "auth_expiring",
-        "payload": {"expires_at": push.expires_at},
-    },
-    m.Subscribed: _write_subscribed,
-    m.Unsubscribed: _write_unsubscribed,
-    m.Published: _write_published,
-    m.Result: _write_result,
-    m.FlowChanged: lambda push: {
-        "type": "flow",
-        "channel": push.channel,
-        "payload": {"paused": push.paused},
-    },
-    m.Message: lambda push: publication_object(push.publication),
-    m.Notice: lambda push: {"type": "message", "event": "notice", "payload": push.payload},
-    m.PingPush: lambda push: {"type": "ping"},
-    m.PongReply: lambda push: {"type": "pong"},
-    m.Error: _write_error,
-    m.Closing: _write_closing,
 }
 
 

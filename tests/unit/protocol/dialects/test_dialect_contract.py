@@ -64,6 +64,14 @@ PUSHES: dict[type[m.Push], m.Push] = {
         m.PingPush(),
         m.PongReply(id=1),
         m.Error(code=ErrorCode.FORBIDDEN, reason="no"),
+        m.Resumed(
+            session_id="s",
+            channels=(m.Subscribed(channel="a", recovered=True),),
+            dropped={"b": "x"},
+        ),
+        m.HistoryReply(channel="a", position=m.Position("e", 1), publications=()),
+        m.PresenceReply(channel="a", members=m.Members(1, (m.Member("1", "1", {}),))),
+        m.Acknowledged(channel="a"),
         m.Closing(code=CloseCode.GOING_AWAY, reason="restart", reconnect=True),
     )
 }

@@ -535,6 +535,7 @@ AT = m.Position("e", 3)
                 limits=Limits().advertised(),
                 capabilities=("flow",),
                 channels={"users/1": None, "a": AT},
+                connection_id="c",
             ),
             {
                 "type": "welcome",
@@ -553,6 +554,7 @@ AT = m.Position("e", 3)
                     },
                     "capabilities": ["flow"],
                     "channels": {"users/1": {}, "a": {"epoch": "e", "offset": 3}},
+                    "connection_id": "c",
                 },
             },
         ),

@@ -1,0 +1,61 @@
+"""The stores beside a channel layer: history, presence and sessions, chosen by the settings.
+
+A store belongs to a layer: with ``RedisChannelLayer`` or ``RedisPubSubChannelLayer`` it is in the same
+Redis, with the in-memory layer in the same memory.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer
+from django.utils.module_loading import import_string
+
+from ..config import Config
+from ..history.base import HistoryStore
+
+_MEMORY_HISTORY = "channels_realtime.history.memory.MemoryHistory"
+_REDIS_HISTORY = "channels_realtime.history.redis.RedisHistory"
+
+
+class Stores:
+    """The stores of one layer, each made at its first use.
+
+    Args:
+        layer: the Channels layer.
+        config: the settings.
+    """
+
+    def __init__(self, layer: Any, config: Config) -> None:
+        self._layer = weakref.ref(layer)
+        self._config = config
+        self._history: HistoryStore | None = None
+
+    @property
+    def history(self) -> HistoryStore:
+        """The store of publications."""
+        if self._history is None:
+            path = self._config.history_store or self._default(_MEMORY_HISTORY, _REDIS_HISTORY)
+            self._history = import_string(path)(self._layer(), self._config)
+        return self._history
+
+    def _default(self, memory: str, redis: str) -> str:
+        """Redis, unless there is none: then all processes have a memory of their own, as a check says."""
+        if self._config.store_redis is not None:
+            return redis
+        layer = self._layer()
+        if isinstance(layer, InMemoryChannelLayer) or not hasattr(layer, "hosts"):
+            return memory
+        return redis
+
+
+_stores: weakref.WeakKeyDictionary[Any, Stores] = weakref.WeakKeyDictionary()
+
+
+def stores_of(layer: Any, config: Config) -> Stores:
+    """Return the stores beside a channel layer."""
+    stores = _stores.get(layer)
+    if stores is None:
+        stores = _stores.setdefault(layer, Stores(layer, config))
+    return stores

@@ -1,0 +1,1 @@
+"""Who is on a channel: the contract of stores, and the stores in memory and in Redis."""
