@@ -30,8 +30,9 @@ from ..protocol.dialects.base import Dialect
 from ..protocol.frames import frame_size
 from ..protocol.names import channel_key
 from ..runtime.hooks import translate
-from . import commands
+from . import commands, subscriptions
 from .credentials import CredentialHolder
+from .requester import allowed
 from .transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Connection(CredentialHolder):
         Raises:
             Unavailable: the channel layer is away.
         """
-        channels = await commands.subscribe_automatically(self._node, self)
+        channels = await subscriptions.subscribe_automatically(self._node, self)
         config = self._node.config
         self._perform(
             self._conversation.welcome(
@@ -172,7 +173,7 @@ class Connection(CredentialHolder):
         except RealtimeError as error:
             resolved = self._node.routes.resolve(channel)
             resolved.namespace = self.namespace
-            if error.code != ErrorCode.FORBIDDEN or not await commands.allowed(
+            if error.code != ErrorCode.FORBIDDEN or not await allowed(
                 self._node, resolved, "can_publish", self
             ):
                 raise
@@ -199,7 +200,7 @@ class Connection(CredentialHolder):
         # In a task of the node's: hooks may be slow, and a server kills an application that lingers.
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
-            await commands.end_subscriptions(self._node, self)
+            await subscriptions.end_subscriptions(self._node, self)
         finally:
             self._detach()
 
@@ -227,11 +228,11 @@ class Connection(CredentialHolder):
 
     async def read_user(self, channel: str | None, since: float) -> None:
         """Have its user be one that was read at ``since`` or later, if a hook is to be asked again."""
-        await commands.read_user(self._node, self, channel, since)
+        await subscriptions.read_user(self._node, self, channel, since)
 
     async def recheck(self, channel: str | None = None, since: float | None = None) -> None:
         """Ask again whether it may be on its channels, or on this one."""
-        await commands.recheck(self._node, self, channel, since)
+        await subscriptions.recheck(self._node, self, channel, since)
 
     async def _authenticate(self, run: Run, command: m.Authenticate) -> None:
         """Judge an ``auth``: it signs in, refreshes in place, or is refused."""
@@ -271,7 +272,7 @@ class Connection(CredentialHolder):
             ConnectionClosed: it has ended meanwhile.
         """
         if self._transport.has_channels:
-            await commands.subscribe_automatically(self._node, self)
+            await subscriptions.subscribe_automatically(self._node, self)
 
     async def sign_in(self, token: str) -> None:
         """Take up a token that the site's own consumer was sent in a message of its own.

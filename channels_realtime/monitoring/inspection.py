@@ -15,7 +15,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..channels import Channel
-from ..connections import commands
+from ..connections import subscriptions
 from ..connections.connection import Connection, live_connections
 from ..errors import Forbidden
 from ..nodes.node import Handler, Node
@@ -198,7 +198,7 @@ def _unsubscribe(node: Node, arguments: dict[str, Any]) -> list[str]:
     for connection_id, connection in _named(node, arguments):
         channel = _subscription(connection, arguments["channel"])
         if channel is not None and not connection.closed:
-            commands.take_away(node, connection, channel, refusal)
+            subscriptions.take_away(node, connection, channel, refusal)
             done.append(connection_id)
     return done
 

@@ -1,0 +1,86 @@
+"""What serving a command needs of its connection, and the channel's hooks run for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..channels import Channel, Client, UserChannel
+from ..conversation.throttling import TokenBucket
+from ..nodes.hub import Subscriber
+from ..nodes.node import Node
+from ..protocol import messages as m
+from ..protocol.codes import ErrorCode
+from .user_reader import UserHolder
+
+logger = logging.getLogger(__name__)
+
+
+class Requester(Client, Subscriber, UserHolder, Protocol):
+    """What serving needs of a connection, in addition to what hooks and the hub need."""
+
+    subscriptions: dict[str, Channel]
+    """The channels it is on."""
+    reserved: int
+    """Subscriptions being made, which count towards the limit."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def selected(self) -> int:
+        """Its subscriptions, each selection counted."""
+        ...
+
+    def discard_queued(self, channel: str) -> None: ...
+
+    def set_flow(self, channel: str, *, paused: bool) -> None: ...
+
+    def log_exception(self, message: str) -> None: ...
+
+    def notify(self, push: m.Push) -> bool: ...
+
+    def publish_bucket(self, channel: Channel) -> TokenBucket | None: ...
+
+
+def resolve(node: Node, connection: Requester, name: str, parameters: Any = None) -> Channel:
+    channel = node.routes.resolve(name, parameters)
+    channel.namespace = connection.namespace
+    return channel
+
+
+async def run_hook(node: Node, connection: Client, hook: Callable[..., Any], *args: Any) -> Any:
+    """Run a hook of a channel, in its connection's context."""
+    return await node.hooks.run(node.context.around(connection.scope, hook), connection, *args)
+
+
+async def allowed(node: Node, channel: Channel, right: str, connection: Client) -> bool:
+    """Whether the channel's ``can_subscribe`` or ``can_publish`` lets the connection."""
+    hook = getattr(channel, right)
+    if not channel.overrides(right) or getattr(type(channel), right) in BUILT_IN:
+        return bool(hook(connection))  # our own defaults never block: no thread for them
+    verdict = await run_hook(node, connection, hook)
+    if verdict is None:
+        warn_once(channel, right, VERDICT)
+    return bool(verdict)
+
+
+VERDICT = "True or False; the client is refused"
+
+_warned: set[tuple[type[Channel], str]] = set()
+
+
+def warn_once(channel: Channel, hook: str, expected: str) -> None:
+    """Log that a hook returned None where it has to return something: probably by mistake."""
+    key = (type(channel), hook)
+    if key not in _warned:
+        _warned.add(key)
+        name = f"{key[0].__module__}.{key[0].__qualname__}.{hook}"
+        logger.warning("%s returned None; expected %s", name, expected)
+
+
+NO_VERDICT = frozenset({ErrorCode.TIMEOUT, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
+"""Failures of a hook itself, which say nothing about the right."""
+
+BUILT_IN = frozenset({UserChannel.can_subscribe})

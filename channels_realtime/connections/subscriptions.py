@@ -1,0 +1,280 @@
+"""Subscriptions of a connection: made, taken away, checked again.
+
+In: a connection and a channel's name. Out: the connection is in the hub under that channel, or not,
+and the channel's hooks have been told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from .. import signals
+from ..access.revocation import Revocations
+from ..channels import Channel, user_channel_name
+from ..errors import (
+    AlreadySubscribed,
+    ConnectionClosed,
+    Forbidden,
+    NotSubscribed,
+    RealtimeError,
+    TooManySubscriptions,
+    Unavailable,
+)
+from ..nodes.node import Node
+from ..protocol import messages as m
+from ..runtime.hooks import translate
+from .requester import BUILT_IN, NO_VERDICT, Requester, allowed, resolve, run_hook
+from .user_reader import USER_MAX_AGE_S, UserReader
+
+
+async def subscribe_automatically(
+    node: Node, connection: Requester
+) -> dict[str, m.Position | None]:
+    """Put a user's connection on the user's own channel.
+
+    Returns:
+        the channels it is on from the start, with their positions.
+
+    Raises:
+        Unavailable: the layer did not answer.
+    """
+    if connection.user_id is None:
+        return {}
+    name = user_channel_name(connection.user_id)
+    channel = resolve(node, connection, name)
+    await _join(node, connection, channel, hooks=False)
+    return {name: None}
+
+
+async def end_subscriptions(node: Node, connection: Requester) -> None:
+    """Take a connection off all its channels at once, then run their ``on_unsubscribe`` hooks."""
+    channels = list(connection.subscriptions.values())
+    connection.subscriptions.clear()
+    for channel in channels:
+        if node.hub.remove(channel.qualified_name, connection):
+            node.left(channel.qualified_name)
+        node.announce(signals.unsubscribed, connection=connection, channel=channel.name)
+    for channel in channels:
+        await _after_unsubscribe(node, connection, channel)
+
+
+async def subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
+    channel = resolve(node, connection, command.channel, command.parameters)
+    selection = channel.subscriber_selection()
+    if selection in node.hub.selections(channel.qualified_name, connection):
+        if command.since is None:
+            raise AlreadySubscribed(f"already subscribed to {channel.name!r}")
+    else:
+        rechecks = node.service(Revocations).rechecks
+        if _asks_hooks(channel):
+            since = node.clock.time() - USER_MAX_AGE_S
+            await node.service(UserReader).refresh(connection, since)
+        await _require_subscribe(node, connection, channel)
+        await _join(node, connection, channel, hooks=True)
+        if rechecks != node.service(Revocations).rechecks:
+            # Rights may have changed between the question and the subscription being found.
+            node.spawn(recheck(node, connection, channel.name), "recheck")
+    return m.Subscribed(
+        id=command.id,
+        channel=channel.name,
+        recovered=None if command.since is None else False,
+    )
+
+
+async def _require_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
+    if not await allowed(node, channel, "can_subscribe", connection):
+        raise Forbidden(f"not allowed to subscribe to {channel.name!r}")
+
+
+async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: bool) -> None:
+    name = channel.name
+    limit = node.config.max_subscriptions
+    # Whoever signs in on a full connection still gets the channel that is the user's own.
+    if hooks and connection.selected + connection.reserved >= limit:
+        raise TooManySubscriptions(f"this connection holds all the {limit} subscriptions it may")
+    selection = channel.subscriber_selection()
+    first = name not in connection.subscriptions
+    connection.reserved += 1
+    try:
+        if first:
+            await node.broker.join(channel.qualified_name)
+        try:
+            if hooks and first and channel.overrides("on_subscribe"):
+                await _run_on_subscribe(node, connection, channel)
+            if connection.closed:
+                raise ConnectionClosed
+        except BaseException:
+            if first:
+                node.broker.leave(channel.qualified_name)
+            raise
+    finally:
+        connection.reserved -= 1
+    # No await from here to the reply: what is delivered from now on follows it.
+    node.delivers(channel.qualified_name, type(channel))
+    node.hub.add(channel.qualified_name, connection, selection)
+    if first:
+        connection.subscriptions[name] = channel
+        node.connection_changed(connection.id)
+        node.announce(signals.subscribed, connection=connection, channel=name)
+        if channel.recheck_interval is not None:
+            at = node.clock.monotonic() + channel.recheck_interval
+            node.timers.set(_Recheck(node, connection, channel), at)
+
+
+async def _run_on_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
+    """Run the hook to its end; if the connection ends meanwhile, run ``on_unsubscribe`` after it."""
+    running = asyncio.ensure_future(run_hook(node, connection, channel.on_subscribe))
+
+    async def undo() -> None:
+        try:
+            await running
+        except Exception:
+            connection.log_exception(f"on_subscribe of {channel.name!r} failed")
+            return
+        await _after_unsubscribe(node, connection, channel)
+
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        node.spawn(undo(), "on_unsubscribe")
+        raise
+    if connection.closed:
+        node.spawn(undo(), "on_unsubscribe")
+
+
+async def unsubscribe(node: Node, connection: Requester, command: m.Unsubscribe) -> m.Push:
+    name = command.channel
+    channel = connection.subscriptions.get(name)
+    if channel is None:
+        raise NotSubscribed(f"not subscribed to {name!r}")
+    if command.parameters is not None and channel.select is not None:
+        selection = resolve(node, connection, name, command.parameters).subscriber_selection()
+        if selection not in node.hub.selections(channel.qualified_name, connection):
+            raise NotSubscribed(f"not subscribed to {name!r} with these parameters")
+        last = node.hub.remove_selection(channel.qualified_name, connection, selection)
+    else:
+        node.hub.remove(channel.qualified_name, connection)
+        last = True
+    if last:
+        _forget_subscription(node, connection, channel)
+    return m.Unsubscribed(id=command.id, channel=name)
+
+
+async def _after_unsubscribe(node: Node, connection: Requester, channel: Channel) -> None:
+    if channel.overrides("on_unsubscribe"):
+        try:
+            await run_hook(node, connection, channel.on_unsubscribe)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            connection.log_exception(f"on_unsubscribe of {channel.name!r} failed")
+
+
+def _asks_hooks(channel: Channel) -> bool:
+    """Whether the site's code decides on a subscription, or is told of it."""
+    decides = channel.overrides("can_subscribe") and type(channel).can_subscribe not in BUILT_IN
+    return decides or channel.overrides("on_subscribe")
+
+
+async def read_user(node: Node, connection: Requester, name: str | None, since: float) -> None:
+    """Read the connection's user again, if a hook is to be asked about its channels, or about ``name``.
+
+    Where it cannot be read, nothing is raised: ``recheck`` tries again, and ends nothing.
+    """
+    names = connection.subscriptions if name is None else (name,)
+    channels = [connection.subscriptions.get(name) for name in names]
+    if any(channel is not None and _asks_hooks(channel) for channel in channels):
+        connection.user_read_at = 0.0
+        with contextlib.suppress(Unavailable):
+            await node.service(UserReader).refresh(connection, since)
+
+
+async def recheck(
+    node: Node, connection: Requester, name: str | None = None, since: float | None = None
+) -> None:
+    """Check again whether the connection may be on its channels, or on ``name``; end what it may not.
+
+    A hook that fails for a reason of its own, such as a database that is away, ends nothing.
+
+    Args:
+        node: the connection's node.
+        connection: the connection.
+        name: check this channel only.
+        since: how old the connection's user may be; by default it is read again.
+    """
+    if since is None:
+        since = node.clock.time()
+        connection.user_read_at = 0.0
+    names = list(connection.subscriptions) if name is None else [name]
+    for name in names:
+        channel = connection.subscriptions.get(name)
+        if channel is None:
+            continue
+        try:
+            if _asks_hooks(channel):
+                await node.service(UserReader).refresh(connection, since)
+            if await allowed(node, channel, "can_subscribe", connection):
+                continue
+            refusal: RealtimeError = Forbidden(f"no longer allowed on {name!r}")
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            known = translate(error)
+            if known is None or known.code in NO_VERDICT:
+                connection.log_exception(f"can_subscribe of {name!r} failed")
+                continue
+            refusal = known
+        if connection.subscriptions.get(name) is channel:
+            take_away(node, connection, channel, refusal)
+
+
+def take_away(node: Node, connection: Requester, channel: Channel, refusal: RealtimeError) -> None:
+    """End a subscription from the server's side; nothing of the channel is sent after it."""
+    node.hub.remove(channel.qualified_name, connection)
+    _forget_subscription(node, connection, channel)
+    connection.notify(
+        m.Unsubscribed(channel=channel.name, code=refusal.code, reason=refusal.reason)
+    )
+
+
+def _forget_subscription(node: Node, connection: Requester, channel: Channel) -> None:
+    del connection.subscriptions[channel.name]
+    node.connection_changed(connection.id)
+    connection.set_flow(channel.name, paused=False)
+    connection.discard_queued(channel.name)
+    node.left(channel.qualified_name)
+    node.announce(signals.unsubscribed, connection=connection, channel=channel.name)
+    if channel.overrides("on_unsubscribe"):
+        # The subscription is over whatever the hook does, and the client need not wait for it.
+        node.spawn(_after_unsubscribe(node, connection, channel), "on_unsubscribe")
+
+
+_SHARED_S = 1.0
+
+
+class _Recheck:
+    """Checks a subscription's right again at the interval that its channel class sets."""
+
+    def __init__(self, node: Node, connection: Requester, channel: Channel) -> None:
+        self._node = node
+        self._connection = connection
+        self._channel = channel
+
+    def due(self, now: float) -> float | None:
+        """The timers' call; see ``timers.Timed``."""
+        name = self._channel.name
+        interval = self._channel.recheck_interval
+        if interval is None or self._connection.subscriptions.get(name) is not self._channel:
+            return None
+        # Those of a connection that are due together share one reading of its user.
+        since = self._node.clock.time() - min(_SHARED_S, interval / 2)
+        self._node.spawn(recheck(self._node, self._connection, name, since), "recheck")
+        return now + interval
+
+
+async def set_flow(node: Node, connection: Requester, command: m.Flow) -> m.Push:
+    if command.channel not in connection.subscriptions:
+        raise NotSubscribed(f"not subscribed to {command.channel!r}")
+    connection.set_flow(command.channel, paused=command.paused)
+    return m.FlowChanged(id=command.id, channel=command.channel, paused=command.paused)
