@@ -666,7 +666,7 @@ def test_push_is_written(push, expected):
 
 
 def test_every_push_has_a_form():
-    from channels_realtime.protocol.dialects.realtime import _WRITERS
+    from channels_realtime.protocol.dialects.realtime_objects import _WRITERS
 
     assert set(m.Push.__subclasses__()) == set(_WRITERS)
 
