@@ -312,6 +312,15 @@ class SampleRecord(models.Model):
     throttled: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(
         _("throttled"), default=0
     )
+    recovered: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(
+        _("recovered"), default=0, db_default=0
+    )
+    unrecovered: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(
+        _("not recovered"), default=0, db_default=0
+    )
+    healed_gaps: models.PositiveIntegerField[int, int] = models.PositiveIntegerField(
+        _("healed gaps"), default=0, db_default=0
+    )
 
     class Meta:
         verbose_name = _("sample")

@@ -331,6 +331,33 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         ),
     )
     yield draw.block(
+        key="recovery",
+        title=gettext("Recovery"),
+        unit=gettext("events per minute"),
+        series=[
+            plots.Series(
+                label=gettext("recovered"), values=[60 * point.recovered_rate for point in points]
+            ),
+            plots.Series(
+                label=gettext("not recovered"),
+                values=[60 * point.unrecovered_rate for point in points],
+            ),
+            plots.Series(
+                label=gettext("healed gaps"), values=[60 * point.healed_rate for point in points]
+            ),
+        ],
+        facts=[
+            _fact(gettext("Recovered"), plots.number(summary.recovered)),
+            _fact(gettext("Not recovered"), plots.number(summary.unrecovered)),
+            _fact(gettext("Healed gaps"), plots.number(summary.healed_gaps)),
+        ],
+        note=gettext(
+            "Recovered: a client came back with its position and got all that it had missed. Not"
+            " recovered: the history no longer held it. Healed gaps: the channel layer lost messages,"
+            " and the server read them from the history."
+        ),
+    )
+    yield draw.block(
         key="latency",
         title=gettext("Publish-to-delivery latency"),
         unit=gettext("milliseconds"),

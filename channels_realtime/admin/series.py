@@ -24,6 +24,9 @@ class Sample(NamedTuple):
     messages_in: int
     messages_out: int
     throttled: int
+    recovered: int
+    unrecovered: int
+    healed_gaps: int
     latency_counts: Sequence[float]
     disconnects: Mapping[str, int]
     denials: Mapping[str, int]
@@ -42,6 +45,9 @@ class Point:
     disconnect_rate: float
     denial_rate: float
     throttled_rate: float
+    recovered_rate: float
+    unrecovered_rate: float
+    healed_rate: float
     messages_in_rate: float
     messages_out_rate: float
     latency_p50_s: float | None
@@ -62,6 +68,9 @@ class Summary:
     disconnects: dict[str, int]
     denials: dict[str, int]
     throttled: int
+    recovered: int
+    unrecovered: int
+    healed_gaps: int
 
 
 def horizon(rows: Iterable[Sample], now: datetime.datetime, interval: float) -> datetime.datetime:
@@ -103,7 +112,7 @@ def summarise(
     width = span / buckets
     disconnects: dict[str, int] = {}
     denials: dict[str, int] = {}
-    samples = connected = throttled = 0
+    samples = connected = throttled = recovered = unrecovered = healed_gaps = 0
     for row in rows:
         end = row.at.timestamp() - start
         seconds = max(row.seconds, 0.001)
@@ -113,6 +122,9 @@ def summarise(
         samples += 1
         connected += row.connected
         throttled += row.throttled
+        recovered += row.recovered
+        unrecovered += row.unrecovered
+        healed_gaps += row.healed_gaps
         ended = _add(disconnects, row.disconnects)
         denied = _add(denials, row.denials)
         first, last = max(0, int(begin // width)), min(buckets - 1, int(end // width))
@@ -132,6 +144,9 @@ def summarise(
         disconnects=disconnects,
         denials=denials,
         throttled=throttled,
+        recovered=recovered,
+        unrecovered=unrecovered,
+        healed_gaps=healed_gaps,
     )
 
 
@@ -149,12 +164,14 @@ class _Bucket:
     __slots__ = (
         *("connected", "connections", "denied", "ended"),
         *("latencies", "messages_in", "messages_out", "throttled"),
+        *("healed_gaps", "recovered", "unrecovered"),
     )
 
     def __init__(self) -> None:
         self.connections = 0.0  # times seconds
         self.connected = self.ended = self.denied = self.throttled = 0.0
         self.messages_in = self.messages_out = 0.0
+        self.recovered = self.unrecovered = self.healed_gaps = 0.0
         self.latencies: list[Sequence[float]] = []
 
     def add(
@@ -168,6 +185,9 @@ class _Bucket:
         self.ended += ended * share
         self.denied += denied * share
         self.throttled += row.throttled * share
+        self.recovered += row.recovered * share
+        self.unrecovered += row.unrecovered * share
+        self.healed_gaps += row.healed_gaps * share
         counts = row.latency_counts
         # Two clocks measure, so a sample overlaps a little with its neighbours' time: too little to
         # count publications there. Counts of another length come from another version.
@@ -189,6 +209,9 @@ class _Bucket:
             disconnect_rate=self.ended / width,
             denial_rate=self.denied / width,
             throttled_rate=self.throttled / width,
+            recovered_rate=self.recovered / width,
+            unrecovered_rate=self.unrecovered / width,
+            healed_rate=self.healed_gaps / width,
             messages_in_rate=self.messages_in / width,
             messages_out_rate=self.messages_out / width,
             latency_p50_s=quantile(latencies, 0.5),

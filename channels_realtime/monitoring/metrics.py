@@ -121,7 +121,10 @@ def _changes(after: Metrics, before: Metrics) -> dict[str, Any]:
         "latency_counts": latencies if any(latencies) else [],
         "disconnects": difference(after.disconnects, before.disconnects),
         "denials": difference(after.denials, before.denials),
-        "throttled": min(after.throttled - before.throttled, _INTEGER_MAX),
+        **{
+            name: min(getattr(after, name) - getattr(before, name), _INTEGER_MAX)
+            for name in ("throttled", "recovered", "unrecovered", "healed_gaps")
+        },
     }
 
 

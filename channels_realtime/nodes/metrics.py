@@ -56,6 +56,20 @@ class Metrics:
     """Connections that did not keep up."""
     dropped: int = 0
     """Frames dropped for slow connections."""
+    recovered: int = 0
+    """Subscriptions with a position that got all that they had missed."""
+    unrecovered: int = 0
+    """Subscriptions with a position that had to start anew: ``recovered: false``."""
+    healed_gaps: int = 0
+    """Times that publications which the channel layer had lost were read from the history."""
+    healed: int = 0
+    """Those publications."""
+    resets: int = 0
+    """Streams that had to start anew under live subscribers: another epoch, or a gap that is gone."""
+    resumed: int = 0
+    """Sessions that were resumed here."""
+    store_errors: int = 0
+    """Requests to the stores that failed or took too long."""
     disconnects: dict[str, int] = dataclasses.field(default_factory=dict)
     """Ended connections by ``Connection.end``."""
     denials: dict[str, int] = dataclasses.field(default_factory=dict)

@@ -269,6 +269,9 @@ def test_blocks_show_what_was_counted(staff):
             messages_in=120,
             messages_out=6_000,
             throttled=9,
+            recovered=60,
+            unrecovered=2,
+            healed_gaps=5,
             latency_counts=[0, 0, 0, 98, 0, 0, 0, 0, 0, 0, 0, 0, 2],
             disconnects={"client": 12, "4401": 3, "4503": 1_000, "lost": 12},
             denials={"origin": 4, "credentials": 8},
@@ -280,6 +283,7 @@ def test_blocks_show_what_was_counted(staff):
         ("messages", "Messages"),
         ("disconnects", "Connects and disconnects"),
         ("denials", "Denials and throttling"),
+        ("recovery", "Recovery"),
         ("latency", "Publish-to-delivery latency"),
     ]
     assert "Now: 42" in words(block(response, "connections"))
@@ -296,6 +300,9 @@ def test_blocks_show_what_was_counted(staff):
         ["Connection lost", "lost", "12"],
         ["Credentials missing, expired or revoked", "4401", "3"],
     ]
+    recovery = words(block(response, "recovery"))
+    assert "Recovered: 60 Not recovered: 2 Healed gaps: 5" in recovery
+    assert "not recovered: minimum 0, maximum 2, latest 2." in recovery
     denials = block(response, "denials")
     assert "Messages over the rate limit: 9" in words(denials)
     assert reasons(denials) == [
@@ -316,7 +323,7 @@ def test_quiet_node_has_nothing_to_show_of_latency_and_reasons(staff):
 def test_each_plot_has_its_numbers_as_a_table(staff):
     save(write(latency_counts=[1, *[0] * 12]))
     page = staff.get(url()).content.decode()
-    assert page.count('role="img"') == page.count("<details") == 5
+    assert page.count('role="img"') == page.count("<details") == 6
     ids = re.findall(r'\sid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     for label in re.findall(r'aria-labelledby="([^"]+)"', page):
@@ -370,7 +377,7 @@ def test_time_runs_from_left_to_right_on_a_right_to_left_page(staff):
     save(write(connections=1))
     page = staff.get(url(), headers={"accept-language": "ar"}).content.decode()
     assert 'dir="rtl"' in page
-    assert page.count('<svg class="realtime-plot"') == page.count('direction="ltr"') == 4
+    assert page.count('<svg class="realtime-plot"') == page.count('direction="ltr"') == 5
 
 
 def test_overview_works_without_time_zones(staff, settings):

@@ -20,7 +20,7 @@ def sample(minute: float, *, node="a", seconds=60.0, **counts) -> Sample:
     """A sample whose time ends in this minute."""
     values = {
         **dict.fromkeys(("connections", "connected", "messages_in", "messages_out"), 0),
-        "throttled": 0,
+        **dict.fromkeys(("throttled", "recovered", "unrecovered", "healed_gaps"), 0),
         "latency_counts": [],
         "disconnects": {},
         "denials": {},
@@ -102,6 +102,9 @@ def test_rates_are_per_second():
             1,
             connected=60,
             throttled=6,
+            recovered=12,
+            unrecovered=3,
+            healed_gaps=6,
             disconnects={"client": 20, "4503": 10},
             denials={"origin": 3},
         )
@@ -109,15 +112,19 @@ def test_rates_are_per_second():
     first = summarise(rows, SINCE, UNTIL, 10).points[0]
     assert (first.connected_rate, first.disconnect_rate) == pytest.approx((1.0, 0.5))
     assert (first.denial_rate, first.throttled_rate) == pytest.approx((0.05, 0.1))
+    assert first.recovered_rate == pytest.approx(0.2)
+    assert (first.unrecovered_rate, first.healed_rate) == pytest.approx((0.05, 0.1))
 
 
 def test_totals_are_of_whole_samples():
     rows = [
         sample(0.5, connected=4, throttled=1, disconnects={"client": 2}, denials={"full": 1}),
+        sample(9, node="b", recovered=2, unrecovered=1, healed_gaps=4),
         sample(9, node="b", connected=1, throttled=2, disconnects={"client": 1, "lost": 5}),
     ]
     summary = summarise(rows, SINCE, UNTIL, 10)
-    assert (summary.samples, summary.connected, summary.throttled) == (2, 5, 3)
+    assert (summary.samples, summary.connected, summary.throttled) == (3, 5, 3)
+    assert (summary.recovered, summary.unrecovered, summary.healed_gaps) == (2, 1, 4)
     assert summary.disconnects == {"client": 3, "lost": 5}
     assert summary.denials == {"full": 1}
 

@@ -33,11 +33,13 @@ class FakeNode:
         self.metrics = Metrics()
         self.recorder = MetricsRecorder(self)
 
-    def work(self, *, connected=0, messages_in=0, messages_out=0, throttled=0) -> None:
+    def work(self, *, connected=0, messages_in=0, messages_out=0, throttled=0, **others) -> None:
         self.metrics.connected += connected
         self.metrics.messages_in += messages_in
         self.metrics.delivered += messages_out
         self.metrics.throttled += throttled
+        for name, more in others.items():
+            setattr(self.metrics, name, getattr(self.metrics, name) + more)
 
 
 def rows(*columns) -> list:
@@ -63,6 +65,7 @@ async def test_sample_says_what_was_counted_since_the_one_before():
     await asyncio.sleep(60.5)
     node.connections = {"a": object()}
     node.work(connected=1, messages_in=2, messages_out=3, throttled=4)
+    node.work(recovered=3, unrecovered=1, healed_gaps=2)
     await asyncio.sleep(60)
     columns = [field.name for field in SampleRecord._meta.fields if field.name != "id"]
     assert [dict(zip(columns, row, strict=True)) for row in rows(*columns)] == [
@@ -78,6 +81,9 @@ async def test_sample_says_what_was_counted_since_the_one_before():
             "disconnects": {"client": 2, "4401": 1},
             "denials": {"origin": 1},
             "throttled": 1,
+            "recovered": 0,
+            "unrecovered": 0,
+            "healed_gaps": 0,
         },
         {
             "node_id": "a" * 32,
@@ -91,6 +97,9 @@ async def test_sample_says_what_was_counted_since_the_one_before():
             "disconnects": {},
             "denials": {},
             "throttled": 4,
+            "recovered": 3,
+            "unrecovered": 1,
+            "healed_gaps": 2,
         },
     ]
     await node.recorder.stop()
