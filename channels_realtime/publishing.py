@@ -24,16 +24,21 @@ from .capture import captures
 from .channels import (
     OWN_CHANNELS_PREFIX,
     RESERVED_EVENT_PREFIX,
+    Channel,
     registry,
     session_channel_name,
     user_channel_name,
     user_key,
 )
+from .config import Config
 from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
 from .namespaces import current_namespace
 from .nodes import envelope
+from .nodes import outgoing as outgoing_path
 from .nodes.layers import configured_layer
 from .nodes.node import running_node
+from .nodes.outgoing import Outcome, Outgoing
+from .nodes.stores import stores_of
 from .protocol.messages import Position, Publication
 from .runtime import loops
 from .runtime.commits import after_commit, open_transactions
@@ -95,8 +100,8 @@ def publish(
         ImproperUse: called on a running event loop; ``await apublish(…)`` there.
     """
     refuse_event_loop("publish", "apublish")
-    _publish_all([_prepare(channel, payload, event)], using, on_commit, _raises(failures))
-    return None
+    prepared = [_prepare(channel, payload, event)]
+    return _position(_publish_all(prepared, using, on_commit, _raises(failures)))
 
 
 async def apublish(
@@ -106,8 +111,7 @@ async def apublish(
 
     Args, returns and raises as ``publish``.
     """
-    await _apublish_all([_prepare(channel, payload, event)], _raises(failures))
-    return None
+    return _position(await _apublish_all([_prepare(channel, payload, event)], _raises(failures)))
 
 
 def publish_to_user(
@@ -274,9 +278,9 @@ def this_process_serves() -> None:
 # -- preparing -------------------------------------------------------------------------------------
 
 
-def _prepare(channel: str, payload: Any, event: str | None) -> Publication:
+def _prepare(channel: str, payload: Any, event: str | None) -> Outgoing:
     """Check all that can be wrong, in the caller."""
-    check_channel(channel)
+    history = check_channel(channel).kept()
     if event is not None and not (isinstance(event, str) and 1 <= len(event) <= 100):
         raise BadPayload(f"event {event!r} is not a name; expected text of 1 to 100 characters")
     if event is not None and event.startswith(RESERVED_EVENT_PREFIX):
@@ -292,10 +296,13 @@ def _prepare(channel: str, payload: Any, event: str | None) -> Publication:
             f"a payload of {size} bytes for {channel!r}; expected at most"
             f" {config.max_publication_bytes} (MAX_PUBLICATION_BYTES)"
         )
-    return Publication(channel=channel, payload=normal, event=event, namespace=current_namespace())
+    publication = Publication(
+        channel=channel, payload=normal, event=event, namespace=current_namespace()
+    )
+    return Outgoing(publication=publication, history=history)
 
 
-def check_channel(name: str) -> None:
+def check_channel(name: str) -> Channel:
     """Check that a route matches, for code of the site; clients are not told the routes.
 
     Raises:
@@ -303,7 +310,7 @@ def check_channel(name: str) -> None:
         UnknownChannel: no route matches; the reason lists those that there are.
     """
     try:
-        registry.resolve(name)
+        return registry.resolve(name)
     except UnknownChannel:
         own = [pattern for pattern, _ in registry if not pattern.startswith(OWN_CHANNELS_PREFIX)]
         routes = ", ".join(map(repr, own)) or "none"
@@ -345,29 +352,35 @@ class _Commit:
 _commits = _Commits()
 
 
+def _position(outcomes: list[Outcome]) -> Position | None:
+    return outcomes[0].position if outcomes else None
+
+
 def _publish_all(
-    publications: list[Publication], using: str | None, on_commit: bool, raises: bool
-) -> None:
+    outgoing: list[Outgoing], using: str | None, on_commit: bool, raises: bool
+) -> list[Outcome]:
+    """Publish now, or after the commit; what became of each, as far as that is known."""
     databases = open_transactions(using) if on_commit else ()
     capture = captures.current()
     if capture is not None:
-        capture.record(publications, databases)
+        capture.record([one.publication for one in outgoing], databases)
     elif databases:
         require_threads()  # in the caller, not after the commit
         commit = _commits.current
         if commit is None or commit.deadline is not None:
             commit = _commits.current = _Commit()
-        after_commit(functools.partial(_send_after_commit, publications, commit), databases)
+        after_commit(functools.partial(_send_after_commit, outgoing, commit), databases)
     else:
         try:
-            _send(publications, get_config().publish_timeout)
+            return _send(outgoing, get_config().publish_timeout)
         except Unavailable as error:
             if raises:
                 raise
-            _log_loss(publications, error)
+            _log_loss(outgoing, error)
+    return []
 
 
-def _send_after_commit(publications: list[Publication], commit: _Commit) -> None:
+def _send_after_commit(outgoing: list[Outgoing], commit: _Commit) -> None:
     timeout = get_config().publish_timeout
     now = time.monotonic()
     if commit.deadline is None:
@@ -376,40 +389,43 @@ def _send_after_commit(publications: list[Publication], commit: _Commit) -> None
         refuse_event_loop("publish", "apublish")
     except ImproperUse:
         # An atomic block that an event loop's own thread left: nothing to wait with.
-        future = _submit(publications, timeout)
-        future.add_done_callback(functools.partial(_log_failure, publications))
+        future = _submit(outgoing, timeout)
+        future.add_done_callback(functools.partial(_log_failure, outgoing))
         return
     try:
-        _send(publications, commit.deadline - now)
+        _send(outgoing, commit.deadline - now)
     except Unavailable as error:
         # The first of a transaction tells of the failure; the others would repeat it.
         level = logging.INFO if commit.failed else logging.ERROR
         commit.failed = True
-        _log_loss(publications, error, when=_AFTER_COMMIT, level=level)
+        _log_loss(outgoing, error, when=_AFTER_COMMIT, level=level)
 
 
-def _log_failure(publications: list[Publication], future: concurrent.futures.Future[None]) -> None:
+def _log_failure(
+    outgoing: list[Outgoing], future: concurrent.futures.Future[list[Outcome]]
+) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
-        _log_loss(publications, error, when=_AFTER_COMMIT)
+        _log_loss(outgoing, error, when=_AFTER_COMMIT)
 
 
 def _log_loss(
-    publications: list[Publication],
+    outgoing: list[Outgoing],
     error: BaseException,
     *,
     when: str = "",
     level: int = logging.ERROR,
 ) -> None:
     global failed_after_commit
-    failed_after_commit += len(publications)
-    logger.log(level, "Publishing to %r%s failed", publications[0].channel, when, exc_info=error)
+    failed_after_commit += len(outgoing)
+    channel = outgoing[0].publication.channel
+    logger.log(level, "Publishing to %r%s failed", channel, when, exc_info=error)
 
 
-def _send(publications: list[Publication], timeout: float) -> None:
+def _send(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:
     """Send, and wait until it is done or the time is over; whatever the event loop does meanwhile."""
-    future = _submit(publications, timeout)
+    future = _submit(outgoing, timeout)
     try:
-        future.result(max(timeout, 0.0) + _LOOP_S)
+        return future.result(max(timeout, 0.0) + _LOOP_S)
     except concurrent.futures.TimeoutError:
         future.cancel()
         raise Unavailable(
@@ -417,27 +433,28 @@ def _send(publications: list[Publication], timeout: float) -> None:
         ) from None
 
 
-async def _apublish_all(publications: list[Publication], raises: bool) -> None:
+async def _apublish_all(outgoing: list[Outgoing], raises: bool) -> list[Outcome]:
     capture = captures.current()
     timeout = get_config().publish_timeout
     try:
         if capture is not None:
-            capture.record(publications, ())
+            capture.record([one.publication for one in outgoing], ())
         elif running_node() is not None:
-            await _send_here(publications, timeout)
+            return await _send_here(outgoing, timeout)
         else:
-            await asyncio.wrap_future(_submit(publications, timeout))
+            return await asyncio.wrap_future(_submit(outgoing, timeout))
     except Unavailable as error:
         if raises:
             raise
-        _log_loss(publications, error)
+        _log_loss(outgoing, error)
+    return []
 
 
-def _submit(publications: list[Publication], timeout: float) -> concurrent.futures.Future[None]:
-    return loops.submit(_send_here(publications, timeout))
+def _submit(outgoing: list[Outgoing], timeout: float) -> concurrent.futures.Future[list[Outcome]]:
+    return loops.submit(_send_here(outgoing, timeout))
 
 
-async def _send_here(publications: list[Publication], timeout: float) -> None:
+async def _send_here(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:
     """Send from the loop that this runs on, within one time-out: by its node, where it has one."""
     node = running_node()
     config = get_config()
@@ -448,7 +465,8 @@ async def _send_here(publications: list[Publication], timeout: float) -> None:
         layer = configured_layer(config.channel_layer)
         if isinstance(layer, InMemoryChannelLayer):
             _warn_once_that_nothing_hears()
-    for publication in publications:
+    outcomes = []
+    for one in outgoing:
         left = deadline - now()
         if left <= 0.0:
             raise Unavailable(
@@ -456,9 +474,20 @@ async def _send_here(publications: list[Publication], timeout: float) -> None:
                 " (PUBLISH_TIMEOUT)"
             )
         if node is not None:
-            await node.publish(publication, timeout=left)
+            outcomes.append(await node.publish(one, timeout=left))
         else:
-            await envelope.send(layer, config.group_prefix, publication, left)
+            outcomes.append(await _send_without_node(layer, config, one, left))
+    return outcomes
+
+
+async def _send_without_node(layer: Any, config: Config, one: Outgoing, timeout: float) -> Outcome:
+    return await outgoing_path.send(
+        one,
+        store=None if one.history is None else stores_of(layer, config).history,
+        config=config,
+        forward=functools.partial(envelope.send, layer, config.group_prefix),
+        timeout=timeout,
+    )
 
 
 def _warn_once_that_nothing_hears() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ..channels import RESERVED_EVENT_PREFIX, Channel
 from ..errors import BadPayload, Forbidden, RateLimited, TooLarge
 from ..nodes.node import Node
+from ..nodes.outgoing import Outgoing
 from ..protocol import messages as m
 from ..runtime.encoding import normalise_payload, payload_size
 from .requester import Requester, allowed, resolve, run_hook, warn_once
@@ -35,16 +36,26 @@ async def publish(node: Node, connection: Requester, command: m.Publish) -> m.Pu
         sender = encodable(await run_hook(node, connection, channel.sender))
     else:
         sender = channel.sender(connection)
-    await node.publish(
-        m.Publication(
-            channel=channel.name,
-            payload=payload,
-            event=event,
-            sender=sender,
-            namespace=channel.namespace,
+    outcome = await node.publish(
+        Outgoing(
+            publication=m.Publication(
+                channel=channel.name,
+                payload=payload,
+                event=event,
+                sender=sender,
+                namespace=channel.namespace,
+            ),
+            history=channel.kept(),
         )
     )
-    return None if command.id is None else m.Published(id=command.id, channel=channel.name)
+    if command.id is None:
+        return None
+    return m.Published(
+        id=command.id,
+        channel=channel.name,
+        position=outcome.position,
+        duplicate=outcome.duplicate,
+    )
 
 
 def _limit_publish(node: Node, connection: Requester, channel: Channel, payload: Any) -> None:

@@ -13,6 +13,7 @@ from typing import ClassVar
 from ..channels import Channel, Client
 from ..errors import Unavailable
 from ..nodes.node import Node, Service
+from ..nodes.outgoing import Outgoing
 from ..protocol.messages import Publication
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,8 @@ class Feed(Service):
             while self._changed:
                 self._changed = False
                 try:
-                    await self._node.publish(
-                        Publication(channel=CHANNEL, payload={"changed": True})
-                    )
+                    changed = Publication(channel=CHANNEL, payload={"changed": True})
+                    await self._node.publish(Outgoing(publication=changed))
                 except Unavailable as error:  # the page looks for itself at intervals
                     logger.debug("The admin was not told of changes: %s", error.reason)
                 await asyncio.sleep(INTERVAL_S)

@@ -27,12 +27,16 @@ _SLOW_S = 0.5
 
 
 class Breaker:
-    """The state of one channel layer, as this process has seen it.
+    """The state of one channel layer, or one store, as this process has seen it.
 
     Times are those of the event loop that sends.
+
+    Args:
+        name: what errors and logs call it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "the channel layer") -> None:
+        self._name = name
         self.failing = False
         """Whether the last message could not be sent."""
         self._next_try: float | None = None
@@ -47,7 +51,7 @@ class Breaker:
             return timeout
         if now < self._next_try:
             raise Unavailable(
-                "the channel layer does not answer; it is tried again every"
+                f"{self._name} does not answer; it is tried again every"
                 f" {_PAUSE_S:g} seconds, and until then nothing waits for it"
             )
         timeout = min(timeout, _TRY_S)
@@ -57,7 +61,7 @@ class Breaker:
     def sent(self) -> None:
         """The layer took a message."""
         if self._next_try is not None:
-            logger.warning("The channel layer answers again")
+            logger.warning("%s answers again", _begin(self._name))
         self.failing = False
         self._next_try = None
 
@@ -74,19 +78,24 @@ class Breaker:
             if waited < 0.9 * min(_SLOW_S, timeout):  # timers may be early
                 return
             logger.warning(
-                "The channel layer does not answer: until it does, what is sent fails at once, and"
-                " the layer is tried again every %g seconds",
+                "%s does not answer: until it does, what is sent fails at once, and"
+                " it is tried again every %g seconds",
+                _begin(self._name),
                 _PAUSE_S,
             )
         self._next_try = now + _PAUSE_S
 
 
+def _begin(name: str) -> str:
+    return name[0].upper() + name[1:]
+
+
 _breakers: weakref.WeakKeyDictionary[Any, Breaker] = weakref.WeakKeyDictionary()
 
 
-def breaker_of(layer: Any) -> Breaker:
-    """Return the one breaker of a channel layer."""
+def breaker_of(layer: Any, name: str = "the channel layer") -> Breaker:
+    """Return the one breaker of a channel layer, or of a store with its name."""
     breaker = _breakers.get(layer)
     if breaker is None:
-        breaker = _breakers.setdefault(layer, Breaker())
+        breaker = _breakers.setdefault(layer, Breaker(name))
     return breaker

@@ -25,6 +25,7 @@ from ..channels import Channel, ChannelRegistry
 from ..channels import registry as default_routes
 from ..config import Config
 from ..errors import Unavailable
+from ..history.base import HistoryStore
 from ..namespaces import ConnectionContext
 from ..protocol.frames import Policy
 from ..protocol.messages import Publication
@@ -40,7 +41,9 @@ from .drain import Drain
 from .hub import Hub
 from .member import Member
 from .metrics import Metrics
+from .outgoing import Outcome, Outgoing, send
 from .requests import Requests
+from .stores import stores_of
 
 logger = logging.getLogger(__name__)
 
@@ -293,18 +296,35 @@ class Node:
 
     # -- publications ------------------------------------------------------------------------------
 
-    async def publish(self, publication: Publication, *, timeout: float | None = None) -> None:
-        """Send a publication to every process that has a subscriber.
+    async def publish(self, outgoing: Outgoing, *, timeout: float | None = None) -> Outcome:
+        """Keep a publication where its channel has a history, and send it to every process.
 
         Args:
-            publication: what to send.
+            outgoing: what to send.
             timeout: seconds that it may take; by default ``PUBLISH_TIMEOUT``.
 
         Raises:
-            Unavailable: the layer failed or did not take it in time.
+            Conflict: its key or condition.
+            Unavailable: the layer or the store failed, or did not take it in time.
         """
+        outcome = await send(
+            outgoing,
+            store=None if outgoing.history is None else self.history,
+            config=self.config,
+            forward=self._forward,
+            timeout=self.config.publish_timeout if timeout is None else timeout,
+        )
+        if not outcome.duplicate:
+            self.metrics.published += 1
+        return outcome
+
+    async def _forward(self, publication: Publication, timeout: float) -> None:
         await self.broker.publish(publication, timeout=timeout)
-        self.metrics.published += 1
+
+    @property
+    def history(self) -> HistoryStore:
+        """The store of publications of its layer."""
+        return stores_of(self.layer, self.config).history
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         """The broker's publications go to the local subscribers."""

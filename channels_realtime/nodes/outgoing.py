@@ -7,6 +7,7 @@ find in the store.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import secrets
@@ -16,10 +17,15 @@ import msgspec
 
 from ..config import Config
 from ..errors import Unavailable
-from ..history.base import Append, Condition, History, HistoryStore
+from ..history.base import Append, Appended, Condition, History, HistoryStore
 from ..protocol.messages import Position, Publication
+from .store_requests import ask
 
 logger = logging.getLogger(__name__)
+
+_RETRY_S = 0.05
+_MAX_RETRY_S = 0.5
+"""Between two tries of a store that is away: the first pause, doubled each time, and the longest."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Publication).decode
@@ -88,7 +94,8 @@ async def send(
     *,
     store: HistoryStore | None,
     config: Config,
-    forward: Callable[[Publication], Awaitable[None]],
+    forward: Callable[[Publication, float], Awaitable[None]],
+    timeout: float,
 ) -> Outcome:
     """Keep a publication and send it.
 
@@ -96,7 +103,8 @@ async def send(
         outgoing: what is published.
         store: None where the channel keeps no history.
         config: the settings.
-        forward: sends a publication over the layer.
+        forward: sends a publication over the layer, within so many seconds.
+        timeout: seconds that all of it may take.
 
     Raises:
         Conflict: its key or condition.
@@ -104,18 +112,65 @@ async def send(
     """
     history = outgoing.history
     if store is None or history is None:
-        await forward(outgoing.publication)
+        await forward(outgoing.publication, timeout)
         return Outcome()
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout
     publication = msgspec.structs.replace(outgoing.publication, uid=secrets.token_hex(8))
     request = append_request(
         dataclasses.replace(outgoing, publication=publication), history, config
     )
-    appended = await store.append(request)
+    try:
+        appended = await _append(store, request, config, timeout)
+    except Unavailable as error:
+        if config.store_failures != "live":
+            raise
+        logger.debug("A publication is not kept: %s", error.reason)
+        await forward(publication, max(0.0, deadline - now()))
+        return Outcome()
     if appended.duplicate or appended.position is None:
         return Outcome(position=appended.position, duplicate=appended.duplicate)
     try:
-        await forward(msgspec.structs.replace(publication, position=appended.position))
+        left = max(0.0, deadline - now())
+        await forward(msgspec.structs.replace(publication, position=appended.position), left)
     except Unavailable as error:
         # It is kept: nodes that compare their positions with the store find it.
         logger.warning("A publication is delivered late: %s", error.reason)
     return Outcome(position=appended.position)
+
+
+async def _append(store: HistoryStore, request: Append, config: Config, timeout: float) -> Appended:
+    """Append, where ``STORE_FAILURES`` is "retry" until the time is over."""
+    if config.store_failures != "retry":
+        return await ask(store, store.append(request), min(timeout, config.store_timeout))
+    if request.key is None:  # so that an append whose answer was lost is not done twice
+        request = msgspec.structs.replace(request, key=f"retry:{request.uid}", key_window=60.0)
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout
+    pause = _RETRY_S
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            left = min(deadline - now(), config.store_timeout)
+            appended = await ask(store, store.append(request), left)
+            if tries > 1 and appended.duplicate and appended.position is not None:
+                return await _first_of(store, request, appended, config)
+            return appended
+        except Unavailable:
+            if now() + pause >= deadline:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _MAX_RETRY_S)
+
+
+async def _first_of(
+    store: HistoryStore, request: Append, appended: Appended, config: Config
+) -> Appended:
+    """Whether the publication that has this key is this one, of a try whose answer was lost."""
+    position = appended.position
+    assert position is not None
+    before = Position(position.epoch, position.offset - 1)
+    page = await ask(store, store.read(request.stream, before, limit=1), config.store_timeout)
+    own = any(entry.uid == request.uid for entry in page.entries)
+    return Appended(position, duplicate=not own)

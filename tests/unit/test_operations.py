@@ -24,6 +24,7 @@ from channels_realtime.models import BlockRecord, ConnectionRecord, NodeRecord, 
 from channels_realtime.monitoring.load import LoadMonitor
 from channels_realtime.nodes import requests
 from channels_realtime.nodes.node import Node, place
+from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.operations import BroadcastReport, Outcome, TracePart
 from channels_realtime.protocol.dialects.bare import BareDialect
 from channels_realtime.protocol.messages import Publication
@@ -403,7 +404,7 @@ def test_live_channels_are_summed_over_the_nodes(start_node):
     one.open("public/a")
     two.open("public/a", "public/Other")
     for _ in range(10):
-        two.run(two.node.publish(Publication("public/a", 1)))
+        two.run(two.node.publish(Outgoing(publication=Publication("public/a", 1))))
     in_time(lambda: one.node.metrics.received == two.node.metrics.received == 10)
     register("silent")
     report = operations.live_channels()

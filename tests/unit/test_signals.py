@@ -12,6 +12,7 @@ from django.test import override_settings
 from channels_realtime import signals
 from channels_realtime.access.limits import AccessLimits
 from channels_realtime.asgi import get_realtime_application
+from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.services import current_node
 from tests.support.asgi_socket import AsgiSocket
@@ -119,7 +120,7 @@ def test_nothing_is_sent_for_a_message(log):
             await settle()
             before = len(log.entries)
             for n in range(50):
-                await harness.node.publish(Publication("public/a", n))
+                await harness.node.publish(Outgoing(publication=Publication("public/a", n)))
                 await client.ask(
                     {"type": "ping"}, {"type": "publish", "channel": "public/a", "payload": n}
                 )
@@ -166,7 +167,7 @@ def test_throttled_names_failures_that_come_from_handlers(log):
 
 async def flood(harness: NodeHarness, count: int) -> None:
     for n in range(count):
-        await harness.node.publish(Publication("public/a", n))
+        await harness.node.publish(Outgoing(publication=Publication("public/a", n)))
     await settle()
 
 

@@ -9,6 +9,7 @@ import pytest
 from channels_realtime.connections import connection as connection_module
 from channels_realtime.connections.shell import CLOSE_GRACE_S
 from channels_realtime.nodes.node import Node
+from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.messages import Publication
 from tests.support.nodes import Gated, NodeHarness, NoJitter, publish, subscribe
@@ -144,7 +145,7 @@ async def test_nothing_is_written_after_the_close():
         assert [message["type"] for message in client.take()] == ["closing", "websocket.close"]
         Gated.gate.set()
         client.connection.close(CloseCode.INTERNAL, "again")
-        await harness.node.publish(Publication("public/a", "late"))
+        await harness.node.publish(Outgoing(publication=Publication("public/a", "late")))
         assert await client.ask({"type": "ping"}) == []
 
 
@@ -189,7 +190,7 @@ def test_close_event_is_what_the_server_can_send(scope, close_codes, event):
 
 async def flood(node: Node, count: int, channel: str = "public/a") -> None:
     for n in range(count):
-        await node.publish(Publication(channel, n))
+        await node.publish(Outgoing(publication=Publication(channel, n)))
     await settle()
 
 

@@ -13,6 +13,7 @@ from channels_realtime.connections import connection as connection_module
 from channels_realtime.connections.credentials import USER_FULL_RETRY_S
 from channels_realtime.errors import ImproperUse
 from channels_realtime.identity import Identity
+from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.protocol.messages import Publication
 from tests.support.nodes import FakeClient, NodeHarness, NoJitter, Public, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
@@ -108,7 +109,7 @@ async def test_payload_over_the_channels_bound_is_too_large_and_others_are_not()
 
 async def deliver(harness: NodeHarness, channel: str, count: int) -> None:
     for n in range(count):
-        await harness.node.publish(Publication(channel, n))
+        await harness.node.publish(Outgoing(publication=Publication(channel, n)))
     await settle()
 
 

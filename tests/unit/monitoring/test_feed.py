@@ -21,7 +21,8 @@ class FakeNode:
         self.error: Exception | None = None
         self.feed = Feed(self)
 
-    async def publish(self, publication):
+    async def publish(self, outgoing):
+        publication = outgoing.publication
         self.published.append((publication.channel, publication.payload))
         if self.error is not None:
             raise self.error

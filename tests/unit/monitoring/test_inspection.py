@@ -16,6 +16,7 @@ from channels_realtime.monitoring import inspection
 from channels_realtime.monitoring.load import LoadMonitor
 from channels_realtime.nodes.hub import RATE_WINDOW_S, Hub
 from channels_realtime.nodes.metrics import Metrics
+from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.protocol.messages import Publication
 from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
@@ -348,8 +349,8 @@ async def test_subscription_is_taken_away():
                 "payload": {"code": "forbidden", "reason": "ended by an administrator"},
             }
         ]
-        await harness.node.publish(Publication("public/a", 1))
-        await harness.node.publish(Publication("public/b", 2))
+        await harness.node.publish(Outgoing(publication=Publication("public/a", 1)))
+        await harness.node.publish(Outgoing(publication=Publication("public/b", 2)))
         await settle()
         assert [message["payload"] for message in on_it.take()] == [2]
         assert not_on_it.take() == []
@@ -387,7 +388,7 @@ async def test_channels_are_told_with_subscribers_and_rate():
         await one.ask(subscribe("public/a"), subscribe("public/b"), subscribe("public/Other"))
         await two.ask(subscribe("public/b"))
         for number in range(20):
-            await harness.node.publish(Publication("public/b", number))
+            await harness.node.publish(Outgoing(publication=Publication("public/b", number)))
         await settle()
         found = await asked(harness, "channels", search="", limit=10)
         assert found == {

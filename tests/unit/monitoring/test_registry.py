@@ -901,8 +901,8 @@ async def test_subscriber_of_the_feed_hears_that_rows_have_changed():
     async with RegistryHarness() as harness:
         published = []
 
-        async def publish(publication):
-            published.append((publication.channel, publication.payload))
+        async def publish(outgoing):
+            published.append((outgoing.publication.channel, outgoing.publication.payload))
 
         harness.node.publish = publish  # type: ignore[method-assign]
         harness.add("a")

@@ -62,8 +62,8 @@ def test_breaker_closes_and_says_so_when_the_layer_takes_a_message(caplog):
     assert breaker.timeout(105.0, 5.0) == 5.0
     assert breaker.failing is False
     assert [record.getMessage() for record in caplog.records] == [
-        "The channel layer does not answer: until it does, what is sent fails at once, and the"
-        " layer is tried again every 2 seconds",
+        "The channel layer does not answer: until it does, what is sent fails at once, and it"
+        " is tried again every 2 seconds",
         "The channel layer answers again",
     ]
 
