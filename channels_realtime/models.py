@@ -241,7 +241,10 @@ class SubscriptionRecord(models.Model):
         verbose_name = _("subscription")
         verbose_name_plural = _("channels")  # what its page in the admin is of
         default_permissions = ("view",)
-        permissions = [("publish_message", _("Can publish test messages"))]
+        permissions = [
+            ("publish_message", _("Can publish test messages")),
+            ("purge_history", _("Can delete the history of channels")),
+        ]
 
     def __str__(self) -> str:
         return self.channel

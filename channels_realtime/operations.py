@@ -10,11 +10,12 @@ layer cannot be reached.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
 
 from django.db import router
 from django.utils import timezone
@@ -22,14 +23,22 @@ from django.utils import timezone
 from . import publishing
 from .access.blocks import add_block
 from .auth.revoking import revoke
-from .errors import Unavailable
+from .channels import registry
+from .errors import RealtimeError, Unavailable, Unsupported
 from .models import BlockRecord, ConnectionRecord, NodeRecord
 from .namespaces import current_namespace, namespace
+from .nodes.layers import configured_layer
 from .nodes.requests import notify, request
+from .nodes.stores import stores_of
 from .protocol.codes import CloseCode
+from .protocol.messages import Position
 from .protocol.names import split_key
+from .runtime import loops
 from .runtime.commits import after_commit, open_transactions
 from .runtime.encoding import normalise_payload
+from .settings import get_config
+
+_Value = TypeVar("_Value")
 
 WAIT_S = 2.0
 """How long nodes have to answer."""
@@ -97,6 +106,21 @@ class ChannelsReport:
     channels: list[ChannelReport]
     total: int
     silent: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReport:
+    """What the stores hold of one channel.
+
+    Args:
+        position: of its newest publication; None where it keeps no history, or nothing was published.
+        messages: publications that are kept.
+        states: keys with a state.
+    """
+
+    position: Position | None = None
+    messages: int = 0
+    states: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +384,64 @@ def live_channels(*, search: str = "", limit: int = 200) -> ChannelsReport:
         total=max(most, len(reports)),
         silent=tuple(sorted(found.silent)),
     )
+
+
+def stored(channels: Iterable[str]) -> dict[str, StoredReport]:
+    """What the stores hold of channels; those whose class keeps nothing are left out.
+
+    Args:
+        channels: as ``live_channels`` names them.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+    config = get_config()
+    kept = [name for name in channels if _keeps(name)]
+    if not kept:
+        return {}
+    store = stores_of(configured_layer(config.channel_layer), config).history
+    found = _wait(store.usage(kept), config.store_timeout)
+    return {
+        name: StoredReport()
+        if usage is None
+        else StoredReport(position=usage.position, messages=usage.messages, states=usage.states)
+        for name, usage in zip(kept, found, strict=True)
+    }
+
+
+def purge(channel: str) -> None:
+    """Drop what is kept of a channel, its state too; its offsets go on.
+
+    Args:
+        channel: as ``live_channels`` names it.
+
+    Raises:
+        Unsupported: its class keeps nothing.
+        Unavailable: the store does not answer; it may have been done.
+    """
+    if not _keeps(channel):
+        raise Unsupported(f"{channel!r} keeps no history")
+    config = get_config()
+    store = stores_of(configured_layer(config.channel_layer), config).history
+    _wait(store.purge(channel), config.store_timeout)
+
+
+def _keeps(channel: str) -> bool:
+    """Whether the channel's class keeps publications or a state."""
+    try:
+        return registry.resolve(split_key(channel)[1]).kept() is not None
+    except RealtimeError:  # of another version of the site
+        return False
+
+
+def _wait(coroutine: Coroutine[Any, Any, _Value], timeout: float) -> _Value:
+    """Run on the loop that serves, or on the background loop."""
+    future = loops.submit(coroutine)
+    try:
+        return future.result(timeout + 1.0)
+    except concurrent.futures.TimeoutError:
+        future.cancel()
+        raise Unavailable("the event loop does not answer") from None
 
 
 def nodes() -> list[NodeReport]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from .. import operations
 from ..errors import RealtimeError, Unavailable
 from ..models import SubscriptionRecord
-from ..protocol.names import MAX_NAME_LENGTH
+from ..protocol.names import MAX_NAME_LENGTH, is_key
 from .answers import label, labels_of, silence
 from .base import READ_AND_POST, Link, PageAdmin, page
 from .display import clock_time, visible
@@ -34,6 +34,7 @@ SHOWN = 200
 
 SEE_CHANNELS = "view_subscriptionrecord"
 PUBLISH = "publish_message"
+PURGE = (SEE_CHANNELS, "purge_history")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,11 @@ class ChannelRow:
         connections_url: the list of its connections; empty where the user may not see it.
         notice_url: the form of a notice; empty where the user may not act on connections.
         publish_url: the form of a test message; empty where the user may not publish.
+        keeps: whether the channel keeps a history or a state.
+        offset: of its newest publication; None where nothing was published, or that is unknown.
+        messages: publications that are kept.
+        states: keys with a state.
+        purge_url: the page that deletes them; empty where there is nothing, or it is not allowed.
     """
 
     name: str
@@ -56,14 +62,23 @@ class ChannelRow:
     connections_url: str
     notice_url: str
     publish_url: str
+    keeps: bool
+    offset: int | None
+    messages: int
+    states: int
+    purge_url: str
 
 
 class ChannelsAdmin(PageAdmin):
     """The live channels, in place of a list of subscriptions."""
 
     def get_urls(self) -> list[URLPattern]:
-        """The page, and the form of a test message."""
-        return [self.path("publish/", "publish", self.publish_page), *super().get_urls()]
+        """The page, the form of a test message, and the page that deletes a history."""
+        return [
+            self.path("publish/", "publish", self.publish_page),
+            self.path("<path:channel>/purge/", "purge", self.purge_page),
+            *super().get_urls(),
+        ]
 
     @page(SEE_CHANNELS)
     def changelist_view(
@@ -78,11 +93,19 @@ class ChannelsAdmin(PageAdmin):
             report = operations.live_channels(search=search, limit=SHOWN)
         except Unavailable as error:
             unavailable = error.reason
+        stored, store_unavailable = _stored(report)
         publish_url = self.url("publish") if may(request, PUBLISH) else ""
         links = PageLinks(self.admin_site, request)
         owners = links.owners(channel.name for channel in report.channels)
         rows = [
-            self._row(request, channel, labels, publish_url, owners.get(channel.name, ""))
+            self._row(
+                request,
+                channel,
+                stored.get(channel.name),
+                labels,
+                publish_url,
+                owners.get(channel.name, ""),
+            )
             for channel in report.channels
         ]
         context = {
@@ -101,6 +124,9 @@ class ChannelsAdmin(PageAdmin):
             "total_is_exact": not report.silent and (len(labels) == 1 or report.total <= len(rows)),
             "publish_url": publish_url,
             "notice_url": self.notice_url(request),
+            "keeps": any(row.keeps for row in rows),
+            "acts": any(row.publish_url or row.notice_url or row.purge_url for row in rows),
+            "store_unavailable": store_unavailable,
             **silence(labels, report.silent, unavailable=unavailable),
         }
         return self.render(request, "channels", context)
@@ -109,6 +135,7 @@ class ChannelsAdmin(PageAdmin):
         self,
         request: HttpRequest,
         channel: operations.ChannelReport,
+        stored: operations.StoredReport | None,
         labels: Mapping[str, str],
         publish_url: str,
         owner: str,
@@ -123,7 +150,41 @@ class ChannelsAdmin(PageAdmin):
             connections_url=self.connections_url(request, channel=channel.name),
             notice_url=self.notice_url(request, channel.name),
             publish_url=publish_url and f"{publish_url}?{urlencode({'channel': channel.name})}",
+            keeps=stored is not None,
+            offset=None if stored is None or stored.position is None else stored.position.offset,
+            messages=0 if stored is None else stored.messages,
+            states=0 if stored is None else stored.states,
+            purge_url=self.url("purge", channel.name) if stored and may(request, *PURGE) else "",
         )
+
+    @page(*PURGE, methods=READ_AND_POST)
+    def purge_page(self, request: HttpRequest, channel: str) -> HttpResponse:
+        """Ask whether the history of a channel should be deleted, and delete it."""
+        channels_url = self.url("changelist")
+        if not is_key(channel):
+            raise Http404
+        if request.method == "POST":
+            _purge(request, channel)
+            return HttpResponseRedirect(channels_url)
+        stored, unavailable = operations.StoredReport(), ""
+        try:
+            found = operations.stored([channel])
+        except Unavailable as error:
+            unavailable = error.reason
+        else:
+            if channel not in found:
+                messages.warning(request, _("%s keeps no history.") % channel)
+                return HttpResponseRedirect(channels_url)
+            stored = found[channel]
+        context = {
+            "title": _("Delete the history of %s") % visible(channel),
+            "crumbs": [Link(label=_("Channels"), url=channels_url), Link(label=_("Delete"))],
+            "channel": visible(channel),
+            "stored": stored,
+            "store_unavailable": unavailable,
+            "back_url": channels_url,
+        }
+        return self.render(request, "channels_purge", context)
 
     @page(PUBLISH, methods=READ_AND_POST)
     def publish_page(self, request: HttpRequest) -> HttpResponse:
@@ -146,6 +207,26 @@ class ChannelsAdmin(PageAdmin):
             "back_url": channels_url or self.index_url(),
         }
         return self.render(request, "channels_publish", context)
+
+
+def _stored(
+    report: operations.ChannelsReport,
+) -> tuple[Mapping[str, operations.StoredReport], str]:
+    """What the stores hold of the channels of a page, and why they cannot be asked."""
+    try:
+        return operations.stored(channel.name for channel in report.channels), ""
+    except Unavailable as error:
+        return {}, error.reason
+
+
+def _purge(request: HttpRequest, channel: str) -> None:
+    try:
+        operations.purge(channel)
+    except RealtimeError as error:
+        messages.error(request, _("The history was not deleted: %s.") % error.reason)
+        return
+    log_change(request, SubscriptionRecord, None, channel, _("Deleted the history."))
+    messages.success(request, _("Deleted the history of %s.") % channel)
 
 
 def _publish(request: HttpRequest, form: PublishForm) -> bool:

@@ -174,6 +174,7 @@ def test_other_pages_have_permissions_of_their_own(staff, nodes, monkeypatch, mo
         "trace_connection",
         "view_subscriptionrecord",
         "publish_message",
+        "purge_history",
         "view_noderecord",
         "drain_node",
         "view_samplerecord",

@@ -40,6 +40,7 @@ def url(name, *args, site="staff"):
 
 CHANNELS = "subscriptionrecord_changelist"
 PUBLISH = "subscriptionrecord_publish"
+PURGE = "subscriptionrecord_purge"
 NODES = "noderecord_changelist"
 DRAIN = "noderecord_drain"
 

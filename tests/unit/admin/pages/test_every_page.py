@@ -16,6 +16,7 @@ from tests.unit.admin.pages.own_site import (
     GRANTS,
     NODES,
     PUBLISH,
+    PURGE,
     a_node,
     an_answer,
     channel,
@@ -54,6 +55,7 @@ def test_page_is_forbidden_with_every_other_permission(
     staff, live, monkeypatch, method, permission, name, arguments
 ):
     monkeypatch.setattr(operations, "drain", lambda node_id: pytest.fail("drained"))
+    monkeypatch.setattr(operations, "purge", lambda channel: pytest.fail("purged"))
     monkeypatch.setattr(operations, "publish_test", lambda *a, **k: pytest.fail("published"))
     a_node("a")
     others = [other for other, _, _ in GRANTS if other != permission] + OTHERS
@@ -75,11 +77,11 @@ def test_page_to_read_allows_no_post(staff, live, name):
     assert client.post(url(name)).status_code == 405
 
 
-@pytest.mark.parametrize(("name", "arguments"), [(PUBLISH, []), (DRAIN, ["a"])])
+@pytest.mark.parametrize(("name", "arguments"), [(PUBLISH, []), (DRAIN, ["a"]), (PURGE, ["news"])])
 def test_post_without_its_csrf_token_is_denied(staff, name, arguments, monkeypatch):
     monkeypatch.setattr(operations, "drain", lambda node_id: pytest.fail("drained"))
     a_node("a")
-    staff("publish_message", "drain_node")
+    staff("publish_message", "drain_node", "view_subscriptionrecord", "purge_history")
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.get(username="maria"))
     assert client.post(url(name, *arguments)).status_code == 403
