@@ -14,9 +14,12 @@ from django.utils.module_loading import import_string
 
 from ..config import Config
 from ..history.base import HistoryStore
+from ..sessions.base import SessionStore
 
 _MEMORY_HISTORY = "channels_realtime.history.memory.MemoryHistory"
 _REDIS_HISTORY = "channels_realtime.history.redis.RedisHistory"
+_MEMORY_SESSIONS = "channels_realtime.sessions.memory.MemorySessions"
+_REDIS_SESSIONS = "channels_realtime.sessions.redis.RedisSessions"
 
 
 class Stores:
@@ -31,6 +34,7 @@ class Stores:
         self._layer = weakref.ref(layer)
         self._config = config
         self._history: HistoryStore | None = None
+        self._sessions: SessionStore | None = None
 
     @property
     def history(self) -> HistoryStore:
@@ -39,6 +43,14 @@ class Stores:
             path = self._config.history_store or self._default(_MEMORY_HISTORY, _REDIS_HISTORY)
             self._history = import_string(path)(self._layer(), self._config)
         return self._history
+
+    @property
+    def sessions(self) -> SessionStore:
+        """The store of what outlives a connection."""
+        if self._sessions is None:
+            path = self._config.session_store or self._default(_MEMORY_SESSIONS, _REDIS_SESSIONS)
+            self._sessions = import_string(path)(self._layer(), self._config)
+        return self._sessions
 
     def _default(self, memory: str, redis: str) -> str:
         """Redis, unless there is none: then all processes have a memory of their own, as a check says."""
