@@ -6,7 +6,9 @@ Django's app registry is ready.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module, metadata
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,6 +79,20 @@ __all__ = [
     "session_channel",
     "unquote",
 ]
+
+
+class _Package(ModuleType):
+    """Keeps the public names that are subpackages' names too: ``presence`` is the function.
+
+    The import of a subpackage would put the subpackage there; it is still found by its path.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

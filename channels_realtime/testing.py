@@ -36,13 +36,21 @@ from .monitoring.feed import Feed
 from .monitoring.metrics import MetricsRecorder
 from .monitoring.registry import Registry
 from .nodes.node import Node, place
+from .presence.contract import PresenceStoreContract
 from .protocol.codes import ErrorCode
 from .runtime.database import DatabaseThread
 from .runtime.hooks import HookRunner
 from .services import HANDLERS, SERVICES
 from .settings import get_config
 
-__all__ = ["Captured", "Closed", "FakeConnection", "RealtimeClient", "capture_publications"]
+__all__ = [
+    "Captured",
+    "Closed",
+    "FakeConnection",
+    "PresenceStoreContract",
+    "RealtimeClient",
+    "capture_publications",
+]
 
 _TIMEOUT_S = 5.0
 

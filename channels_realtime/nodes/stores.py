@@ -14,10 +14,13 @@ from django.utils.module_loading import import_string
 
 from ..config import Config
 from ..history.base import HistoryStore
+from ..presence.base import PresenceStore
 from ..sessions.base import SessionStore
 
 _MEMORY_HISTORY = "channels_realtime.history.memory.MemoryHistory"
 _REDIS_HISTORY = "channels_realtime.history.redis.RedisHistory"
+_MEMORY_PRESENCE = "channels_realtime.presence.memory.MemoryPresence"
+_REDIS_PRESENCE = "channels_realtime.presence.redis.RedisPresence"
 _MEMORY_SESSIONS = "channels_realtime.sessions.memory.MemorySessions"
 _REDIS_SESSIONS = "channels_realtime.sessions.redis.RedisSessions"
 
@@ -34,6 +37,7 @@ class Stores:
         self._layer = weakref.ref(layer)
         self._config = config
         self._history: HistoryStore | None = None
+        self._presence: PresenceStore | None = None
         self._sessions: SessionStore | None = None
 
     @property
@@ -43,6 +47,14 @@ class Stores:
             path = self._config.history_store or self._default(_MEMORY_HISTORY, _REDIS_HISTORY)
             self._history = import_string(path)(self._layer(), self._config)
         return self._history
+
+    @property
+    def presence(self) -> PresenceStore:
+        """The store of members."""
+        if self._presence is None:
+            path = self._config.presence_store or self._default(_MEMORY_PRESENCE, _REDIS_PRESENCE)
+            self._presence = import_string(path)(self._layer(), self._config)
+        return self._presence
 
     @property
     def sessions(self) -> SessionStore:
