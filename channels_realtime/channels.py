@@ -249,7 +249,30 @@ class Channel:
         self.kwargs = kwargs
         self.parameters = parameters
 
+    granted_by: str = ""
+    """Who made the subscription that this instance stands for: ``""`` the client, which was asked for
+    its right; ``"automatic"`` the class's ``automatic``; ``"operation"`` the site, by
+    ``operations.subscribe``."""
+
     # -- rights ------------------------------------------------------------------------------------
+
+    @classmethod
+    def automatic(cls, connection: Client) -> Any:
+        """The channels of this class that a connection is on from the start, without subscribing.
+
+        Called when a connection is accepted, when it signs in, and by ``recheck(user=…)``, which then
+        ends and makes subscriptions as the answer has changed. ``can_subscribe`` is not asked. A
+        failure is logged, and the connection is accepted without these channels.
+
+        Returns:
+            names, at most ``MAX_SUBSCRIPTIONS``; a generator may yield them.
+        """
+        return ()
+
+    @classmethod
+    def is_automatic(cls) -> bool:
+        """Whether the class overrides ``automatic``."""
+        return getattr(cls.automatic, "__func__", None) is not _NOT_AUTOMATIC
 
     def can_subscribe(self, connection: Client) -> Any:
         """Whether the connection may subscribe; by default the value of ``public``."""
@@ -331,6 +354,8 @@ class Channel:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
+
+_NOT_AUTOMATIC = Channel.automatic.__func__  # type: ignore[attr-defined]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

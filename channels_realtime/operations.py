@@ -4,8 +4,8 @@ In: ids of connections, as the registry or a log has them. Out: what their nodes
 gets a request and has two seconds to answer. Nodes that do not answer are named, and nothing
 counts as done that was not.
 
-All of it is for sync code (views, the shell, commands), and raises ``Unavailable`` where the channel
-layer cannot be reached.
+All of it is for sync code (views, the shell, commands), with async twins where a site acts from async
+code, and raises ``Unavailable`` where the channel layer cannot be reached.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import router
 from django.utils import timezone
 
 from . import publishing
 from .access.blocks import add_block
 from .auth.revoking import revoke
-from .channels import registry
+from .channels import registry, user_key
 from .errors import RealtimeError, Unavailable, Unsupported
+from .identity import Identity
 from .models import BlockRecord, ConnectionRecord, NodeRecord
 from .namespaces import current_namespace, namespace
 from .nodes.layers import configured_layer
@@ -32,7 +34,7 @@ from .nodes.requests import notify, request
 from .nodes.stores import stores_of
 from .protocol.codes import CloseCode
 from .protocol.messages import Position
-from .protocol.names import split_key
+from .protocol.names import channel_key, namespaced, split_key
 from .runtime import loops
 from .runtime.commits import after_commit, open_transactions
 from .runtime.encoding import normalise_payload
@@ -63,7 +65,11 @@ class Outcome:
     silent: tuple[str, ...] = ()
     """Their nodes did not answer: it may have been done or not."""
     impossible: tuple[str, ...] = ()
-    """They are there, and their clients speak nothing in which it could be said."""
+    """They are there, and their clients speak nothing in which it could be said; or a subscription was
+    not made, because they have all that they may, or ``on_subscribe`` refused or failed."""
+    silent_nodes: tuple[str, ...] = ()
+    """Where a user is named: ids of nodes that did not answer. The user may have more connections there
+    than ``silent`` tells."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,9 +250,99 @@ def broadcast_notice(payload: Any, *, channel: str | None = None) -> BroadcastRe
     return BroadcastReport(sent=sum(found.by_node.values()), silent=tuple(sorted(found.silent)))
 
 
-def unsubscribe(ids: Iterable[str], channel: str) -> Outcome:
-    """End the subscriptions of connections to a channel; those without one count as gone."""
-    return _act(ids, "unsubscribe", {"channel": channel})
+def subscribe(to: Any, channel: str, *, parameters: Any = None) -> Outcome:
+    """Put live connections on a channel, in every process; ``can_subscribe`` is not asked.
+
+    Their clients get ``subscribed`` with ``automatic: true``. Connections that are on it count as done.
+    It ends with ``unsubscribe``, with the connection, or where the client unsubscribes; a resumed session
+    has it again, and a recheck does not end it. Connections to come are for ``Channel.automatic``.
+
+    Args:
+        to: a user, or its primary key as a number or UUID: all the user's connections. A connection, as
+            hooks have it, or its id, or ids.
+        channel: the channel's name.
+        parameters: where the channel class selects by them.
+
+    Raises:
+        BadChannel, UnknownChannel: no such name, or no route for it.
+        BadPayload: the parameters cannot be encoded.
+        Unavailable: the channel layer cannot be reached.
+    """
+    publishing.check_channel(split_key(channel)[1])
+    arguments = {"channel": _key_of(channel), "parameters": normalise_payload(parameters)}
+    return _act_on(to, "subscribe", arguments)
+
+
+async def asubscribe(to: Any, channel: str, *, parameters: Any = None) -> Outcome:
+    """Put live connections on a channel; from async code."""
+    act = functools.partial(subscribe, to, channel, parameters=parameters)
+    outcome: Outcome = await sync_to_async(act)()
+    return outcome
+
+
+def unsubscribe(to: Any, channel: str, *, reason: str = "ended by an administrator") -> Outcome:
+    """End the subscriptions of connections to a channel; those without one count as gone.
+
+    Args:
+        to: as for ``subscribe``.
+        channel: the channel's name.
+        reason: which the clients are told.
+    """
+    return _act_on(to, "unsubscribe", {"channel": _key_of(channel), "reason": reason})
+
+
+async def aunsubscribe(
+    to: Any, channel: str, *, reason: str = "ended by an administrator"
+) -> Outcome:
+    """End the subscriptions of connections to a channel; from async code."""
+    outcome: Outcome = await sync_to_async(
+        functools.partial(unsubscribe, to, channel, reason=reason)
+    )()
+    return outcome
+
+
+def _key_of(channel: str) -> str:
+    """The channel with its namespace: that in its name, else that of the running code."""
+    of, name = split_key(channel)
+    return channel_key(of or current_namespace(), name)
+
+
+def _act_on(to: Any, kind: str, arguments: dict[str, Any]) -> Outcome:
+    if isinstance(to, str):
+        return _act([to], kind, arguments)
+    if isinstance(getattr(to, "identity", None), Identity):
+        return _act([to.id], kind, arguments)
+    if isinstance(to, Iterable) and not hasattr(to, "is_authenticated"):
+        return _act(to, kind, arguments)
+    return _act_on_user(user_key(to, f"operations.{kind}"), kind, arguments)
+
+
+def _act_on_user(user: str, kind: str, arguments: dict[str, Any]) -> Outcome:
+    """Act on the connections of a user; which those are, their nodes know."""
+    of = split_key(arguments["channel"])[0]
+    found = request(kind, {"user": namespaced(of, user), **arguments}, _alive(), wait=WAIT_S)
+    done: set[str] = set()
+    impossible: set[str] = set()
+    for answer in found.by_node.values():
+        _take_answer(answer, done, impossible)
+    silent: set[str] = set()
+    if found.silent:
+        rows = ConnectionRecord._default_manager.filter(node_id__in=found.silent)
+        silent.update(rows.filter(user_pk=user).values_list("pk", flat=True)[:BATCH])
+    return Outcome(
+        done=tuple(sorted(done)),
+        silent=tuple(sorted(silent - done - impossible)),
+        impossible=tuple(sorted(impossible - done)),
+        silent_nodes=tuple(sorted(found.silent)),
+    )
+
+
+def _take_answer(answer: Any, done: set[str], impossible: set[str]) -> None:
+    if isinstance(answer, dict):
+        done.update(answer["done"])
+        impossible.update(answer["impossible"])
+    else:
+        done.update(answer)
 
 
 def ask_for_credentials(ids: Iterable[str], *, within: float = 30.0) -> Outcome:
@@ -270,11 +366,7 @@ def _act(ids: Iterable[str], kind: str, arguments: dict[str, Any]) -> Outcome:
         nodes = alive.union(*owners.values())
         found = request(kind, {"connections": batch, **arguments}, nodes, wait=WAIT_S)
         for answer in found.by_node.values():
-            if isinstance(answer, dict):
-                done.update(answer["done"])
-                impossible.update(answer["impossible"])
-            else:
-                done.update(answer)
+            _take_answer(answer, done, impossible)
         if found.silent:
             silent.update(i for i in batch if not found.silent.isdisjoint(owners.get(i, alive)))
     impossible -= done

@@ -19,6 +19,7 @@ from .access.revocation import Revocations
 from .auth.sweep import CredentialSweep
 from .channels import ChannelRegistry
 from .config import Config
+from .connections import server_subscriptions
 from .connections.user_reader import UserReader
 from .errors import Unavailable
 from .monitoring import inspection, traces
@@ -52,6 +53,7 @@ HANDLERS: Mapping[str, Handler] = {
     "revoke": revocation.revoke,
     "recheck": revocation.recheck,
     "blocks": blocks.reload,
+    **server_subscriptions.HANDLERS,
     **inspection.HANDLERS,
     **traces.HANDLERS,
 }

@@ -30,7 +30,7 @@ from ..protocol.dialects.base import Dialect
 from ..protocol.frames import frame_size
 from ..protocol.names import channel_key
 from ..runtime.hooks import translate
-from . import commands, subscriptions
+from . import commands, server_subscriptions, subscriptions
 from .credentials import CredentialHolder
 from .requester import allowed
 from .transport import Transport
@@ -77,6 +77,7 @@ class Connection(CredentialHolder):
         "reserved",
         "session_id",
         "subscriptions",
+        "turns",
         "welcomed",
     )
 
@@ -111,6 +112,7 @@ class Connection(CredentialHolder):
         self.welcomed = False
         self.subscriptions: dict[str, Channel] = {}
         self.reserved = 0
+        self.turns: dict[str, asyncio.Future[None]] = {}
         self._limits: SharedLimits = node.service(AccessLimits) if limits is None else limits
         self._publish_buckets: dict[str, TokenBucket] = {}
 
@@ -122,12 +124,16 @@ class Connection(CredentialHolder):
         self._node.service(AccessLimits).count_address(self.counted_address, 1)
 
     async def welcome(self) -> None:
-        """Join the user's own channel and tell the client that it may begin.
+        """Join the channels that it is on from the start, and tell the client that it may begin.
 
         Raises:
             Unavailable: the channel layer is away.
         """
-        channels = await subscriptions.subscribe_automatically(self._node, self)
+        waits = server_subscriptions.has_automatic(self._node)
+        if waits:
+            self._hold(True)  # what is published there follows the welcome
+        made = await server_subscriptions.subscribe_at_start(self._node, self)
+        channels = {name: subscribed.position for name, subscribed in made.items()}
         config = self._node.config
         self._perform(
             self._conversation.welcome(
@@ -144,6 +150,8 @@ class Connection(CredentialHolder):
                 self._now(),
             )
         )
+        if waits and not self._conversation.expiry.holding:
+            self._hold(False)
         self._opened()
 
     def _opened(self) -> None:
@@ -233,6 +241,7 @@ class Connection(CredentialHolder):
     async def recheck(self, channel: str | None = None, since: float | None = None) -> None:
         """Ask again whether it may be on its channels, or on this one."""
         await subscriptions.recheck(self._node, self, channel, since)
+        await server_subscriptions.recheck(self._node, self, channel, since)
 
     async def _authenticate(self, run: Run, command: m.Authenticate) -> None:
         """Judge an ``auth``: it signs in, refreshes in place, or is refused."""
@@ -265,14 +274,17 @@ class Connection(CredentialHolder):
             return  # its credentials were revoked meanwhile, or the client has gone
 
     async def join_own_channel(self) -> None:
-        """Be on the user's own channel, where the transport has channels and there is a user.
+        """Be on the user's own channel and the automatic ones, where the transport has channels.
 
         Raises:
             Unavailable: the layer is away.
             ConnectionClosed: it has ended meanwhile.
         """
         if self._transport.has_channels:
-            await subscriptions.subscribe_automatically(self._node, self)
+            made = await server_subscriptions.subscribe_at_start(self._node, self)
+            for subscribed in made.values():
+                if subscribed.automatic or subscribed.position is not None:
+                    self.notify(subscribed)
 
     async def sign_in(self, token: str) -> None:
         """Take up a token that the site's own consumer was sent in a message of its own.
@@ -335,6 +347,13 @@ class Connection(CredentialHolder):
                 self._publish_buckets.pop(next(iter(self._publish_buckets)))
             bucket = self._publish_buckets[channel.name] = TokenBucket(rate, self._now())
         return bucket
+
+    @property
+    def takes_subscriptions(self) -> bool:
+        """Whether the server can put it on channels: it has them, and they are told or a consumer's."""
+        if not self._transport.has_channels:
+            return False
+        return bool(self.consumer) or self.can_say(m.Subscribed(channel="", automatic=True))
 
     @property
     def selected(self) -> int:

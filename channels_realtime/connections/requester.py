@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -24,9 +25,20 @@ class Requester(Client, Subscriber, UserHolder, Protocol):
     """The channels it is on."""
     reserved: int
     """Subscriptions being made, which count towards the limit."""
+    turns: dict[str, asyncio.Future[None]]
+    """Channels that are being subscribed to; see ``subscriptions.turn``."""
+    welcomed: bool
+    """Whether it is open: its user is known, and its client may send."""
 
     @property
     def closed(self) -> bool: ...
+
+    @property
+    def takes_subscriptions(self) -> bool:
+        """Whether the server can put it on channels."""
+        ...
+
+    async def recheck(self, channel: str | None = None, since: float | None = None) -> None: ...
 
     @property
     def selected(self) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 from .. import signals
 from ..access.revocation import Revocations
-from ..channels import Channel, user_channel_name
+from ..channels import Channel
 from ..errors import (
     AlreadySubscribed,
     ConnectionClosed,
@@ -28,23 +29,20 @@ from .requester import BUILT_IN, NO_VERDICT, Requester, allowed, resolve, run_ho
 from .user_reader import USER_MAX_AGE_S, UserReader
 
 
-async def subscribe_automatically(
-    node: Node, connection: Requester
-) -> dict[str, m.Position | None]:
-    """Put a user's connection on the user's own channel.
+@contextlib.asynccontextmanager
+async def turn(connection: Requester, name: str) -> AsyncIterator[None]:
+    """One at a time subscribes a connection to a channel.
 
-    Returns:
-        the channels it is on from the start, with their positions.
-
-    Raises:
-        Unavailable: the layer did not answer.
+    The client's own requests are in order; those of the server are not among them.
     """
-    if connection.user_id is None:
-        return {}
-    name = user_channel_name(connection.user_id)
-    channel = resolve(node, connection, name)
-    await _join(node, connection, channel, hooks=False)
-    return {name: None}
+    while (ahead := connection.turns.get(name)) is not None:
+        await asyncio.wait([ahead])
+    mine = connection.turns[name] = asyncio.get_running_loop().create_future()
+    try:
+        yield
+    finally:
+        del connection.turns[name]
+        mine.set_result(None)
 
 
 async def end_subscriptions(node: Node, connection: Requester) -> None:
@@ -60,6 +58,11 @@ async def end_subscriptions(node: Node, connection: Requester) -> None:
 
 
 async def subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
+    async with turn(connection, command.channel):
+        return await _subscribe(node, connection, command)
+
+
+async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
     channel = resolve(node, connection, command.channel, command.parameters)
     selection = channel.subscriber_selection()
     if selection in node.hub.selections(channel.qualified_name, connection):
@@ -71,10 +74,10 @@ async def subscribe(node: Node, connection: Requester, command: m.Subscribe) -> 
             since = node.clock.time() - USER_MAX_AGE_S
             await node.service(UserReader).refresh(connection, since)
         await _require_subscribe(node, connection, channel)
-        await _join(node, connection, channel, hooks=True)
+        await join(node, connection, channel, hooks=True)
         if rechecks != node.service(Revocations).rechecks:
             # Rights may have changed between the question and the subscription being found.
-            node.spawn(recheck(node, connection, channel.name), "recheck")
+            node.spawn(connection.recheck(channel.name), "recheck")
     return m.Subscribed(
         id=command.id,
         channel=channel.name,
@@ -87,7 +90,20 @@ async def _require_subscribe(node: Node, connection: Requester, channel: Channel
         raise Forbidden(f"not allowed to subscribe to {channel.name!r}")
 
 
-async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: bool) -> None:
+async def join(
+    node: Node, connection: Requester, channel: Channel, *, hooks: bool
+) -> m.Position | None:
+    """Put a connection on a channel.
+
+    Args:
+        node: the connection's node.
+        connection: the connection.
+        channel: what it is to be on.
+        hooks: False for the user's own channel, which counts towards no limit.
+
+    Returns:
+        the channel's position, where it has history; nothing is awaited after it was read.
+    """
     name = channel.name
     limit = node.config.max_subscriptions
     # Whoever signs in on a full connection still gets the channel that is the user's own.
@@ -120,6 +136,7 @@ async def _join(node: Node, connection: Requester, channel: Channel, *, hooks: b
         if channel.recheck_interval is not None:
             at = node.clock.monotonic() + channel.recheck_interval
             node.timers.set(_Recheck(node, connection, channel), at)
+    return None
 
 
 async def _run_on_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
@@ -209,7 +226,9 @@ async def recheck(
     names = list(connection.subscriptions) if name is None else [name]
     for name in names:
         channel = connection.subscriptions.get(name)
-        if channel is None:
+        if (
+            channel is None or channel.granted_by
+        ):  # the server has decided; see server_subscriptions
             continue
         try:
             if _asks_hooks(channel):
@@ -269,7 +288,7 @@ class _Recheck:
             return None
         # Those of a connection that are due together share one reading of its user.
         since = self._node.clock.time() - min(_SHARED_S, interval / 2)
-        self._node.spawn(recheck(self._node, self._connection, name, since), "recheck")
+        self._node.spawn(self._connection.recheck(name, since), "recheck")
         return now + interval
 
 

@@ -15,9 +15,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..channels import Channel
-from ..connections import subscriptions
 from ..connections.connection import Connection, live_connections
-from ..errors import Forbidden
 from ..nodes.node import Handler, Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
@@ -192,17 +190,6 @@ async def _broadcast_notice(node: Node, arguments: dict[str, Any]) -> int:
     return sent
 
 
-def _unsubscribe(node: Node, arguments: dict[str, Any]) -> list[str]:
-    refusal = Forbidden("ended by an administrator")
-    done = []
-    for connection_id, connection in _named(node, arguments):
-        channel = _subscription(connection, arguments["channel"])
-        if channel is not None and not connection.closed:
-            subscriptions.take_away(node, connection, channel, refusal)
-            done.append(connection_id)
-    return done
-
-
 async def _credentials(node: Node, arguments: dict[str, Any]) -> _Outcome:
     done, impossible = [], []
     for connection_id, connection in _named(node, arguments):
@@ -282,7 +269,6 @@ HANDLERS: Mapping[str, Handler] = {
     "disconnect": _disconnect,
     "notice": _notice,
     "broadcast_notice": _broadcast_notice,
-    "unsubscribe": _unsubscribe,
     "credentials": _credentials,
     "node": _node,
     "drain": _drain,

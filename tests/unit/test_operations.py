@@ -12,13 +12,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from channels_realtime import operations, publishing
 from channels_realtime.access.revocation import Revocations
+from channels_realtime.auth.base import Authenticated
+from channels_realtime.channels import registry
 from channels_realtime.endpoints.websocket import BARE_ENCODING
-from channels_realtime.errors import BadPayload, Unavailable, UnknownChannel
+from channels_realtime.errors import BadPayload, ImproperUse, Unavailable, UnknownChannel
 from channels_realtime.identity import Identity
 from channels_realtime.models import BlockRecord, ConnectionRecord, NodeRecord, RevocationRecord
 from channels_realtime.monitoring.load import LoadMonitor
@@ -30,7 +33,7 @@ from channels_realtime.protocol.dialects.bare import BareDialect
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.runtime import loops
 from channels_realtime.runtime.loops import BackgroundLoop
-from tests.support.nodes import FakeClient, NodeHarness, subscribe
+from tests.support.nodes import FakeClient, NodeHarness, Public, subscribe
 from tests.support.scripted_layer import ScriptedLayer
 
 pytestmark = pytest.mark.django_db
@@ -115,6 +118,14 @@ def start_node(monkeypatch) -> Iterator[Callable[[], NodeElsewhere]]:
         one.close()
     requests._outside.stop()
     background_loop.stop()
+
+
+@pytest.fixture
+def public_route() -> Iterator[None]:
+    """This process knows the channels of the nodes."""
+    registry.register("public/<str:x>", Public)
+    yield
+    registry.unregister("public/<str:x>")
 
 
 def sent(node: NodeElsewhere, client: FakeClient) -> list[Any]:
@@ -327,6 +338,69 @@ def test_unsubscribe_counts_who_was_not_subscribed_as_gone(start_node):
     assert (message["type"], message["channel"]) == ("unsubscribed", "public/a")
 
 
+def test_connections_are_put_on_a_channel_in_every_process(start_node, public_route):
+    nodes = [start_node(), start_node()]
+    clients = [node.open() for node in nodes]
+    ids = [client.connection.id for client in clients]
+    assert operations.subscribe([*ids, "gone"], "public/a") == Outcome(
+        done=tuple(ids), gone=("gone",)
+    )
+    for node, client in zip(nodes, clients, strict=True):
+        assert sent(node, client) == [
+            {"type": "subscribed", "channel": "public/a", "payload": {}, "automatic": True}
+        ]
+    assert operations.subscribe(ids[0], "public/a").done == (ids[0],)
+    assert sent(nodes[0], clients[0]) == []
+    assert operations.unsubscribe(ids[0], "public/a", reason="you have left").done == (ids[0],)
+    assert sent(nodes[0], clients[0]) == [
+        {
+            "type": "unsubscribed",
+            "channel": "public/a",
+            "payload": {"code": "forbidden", "reason": "you have left"},
+        }
+    ]
+
+
+def test_user_is_put_on_a_channel_with_all_connections(start_node, public_route):
+    nodes = [start_node(), start_node()]
+    theirs = [node.open() for node in nodes]
+    nodes[0].open()
+    for node, client in zip(nodes, theirs, strict=True):
+        node.run(sign_in(client, "5"))
+        sent(node, client)
+    register("silent")
+    found = operations.subscribe(5, "public/a")
+    assert set(found.done) == {client.connection.id for client in theirs}
+    assert (found.gone, found.silent_nodes) == ((), ("silent",))
+    assert [m["automatic"] for m in sent(nodes[1], theirs[1])] == [True]
+    assert len(operations.unsubscribe(5, "public/a").done) == 2
+
+
+async def sign_in(client: FakeClient, user_id: str) -> None:
+    identity = Identity(user_id=user_id, method="session")
+    found = Authenticated(identity=identity, user=AnonymousUser())
+    assert client.connection.authenticated(found, client.node.clock.time())
+    await client.connection.join_own_channel()
+
+
+def test_subscribing_to_no_channel_is_refused_in_the_caller():
+    with pytest.raises(UnknownChannel):
+        operations.subscribe(["a"], "nothing/here")
+    with pytest.raises(ImproperUse, match=r"operations\.subscribe: got 1\.5; expected a user"):
+        operations.subscribe(1.5, "users/1")
+
+
+async def test_connection_is_put_on_a_channel_from_async_code(monkeypatch):
+    acted: list[Any] = []
+    monkeypatch.setattr(operations, "_act_on", lambda *args: acted.append(args) or Outcome())
+    assert await operations.asubscribe("a", "users/1", parameters={"x": 1}) == Outcome()
+    assert await operations.aunsubscribe("a", "users/1", reason="why") == Outcome()
+    assert acted == [
+        ("a", "subscribe", {"channel": "users/1", "parameters": {"x": 1}}),
+        ("a", "unsubscribe", {"channel": "users/1", "reason": "why"}),
+    ]
+
+
 def test_credentials_are_asked_for_where_they_are_a_token(start_node):
     here = start_node()
     token, session = here.open(), here.open()
@@ -513,6 +587,7 @@ def test_outcome_is_what_msgpack_and_logs_can_hold():
         "gone": (),
         "silent": (),
         "impossible": (),
+        "silent_nodes": (),
     }
 
 

@@ -336,28 +336,6 @@ async def test_notice_to_many_lets_others_have_their_turn(monkeypatch):
 
 
 @in_virtual_time
-async def test_subscription_is_taken_away():
-    async with NodeHarness() as harness:
-        on_it, not_on_it = await harness.open(), await harness.open()
-        await on_it.ask(subscribe("public/a"), subscribe("public/b"))
-        found = await told(harness, "unsubscribe", on_it, not_on_it, "gone", channel="public/a")
-        assert found == [on_it.connection.id]
-        assert on_it.take() == [
-            {
-                "type": "unsubscribed",
-                "channel": "public/a",
-                "payload": {"code": "forbidden", "reason": "ended by an administrator"},
-            }
-        ]
-        await harness.node.publish(Outgoing(publication=Publication("public/a", 1)))
-        await harness.node.publish(Outgoing(publication=Publication("public/b", 2)))
-        await settle()
-        assert [message["payload"] for message in on_it.take()] == [2]
-        assert not_on_it.take() == []
-        assert await told(harness, "unsubscribe", on_it, channel="public/a") == []
-
-
-@in_virtual_time
 async def test_credentials_are_asked_for_where_they_are_a_token():
     async with NodeHarness() as harness:
         token, session = await harness.open(), await harness.open()
