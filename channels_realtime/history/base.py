@@ -8,7 +8,8 @@ Rules for every store:
 
 - Order: offsets of a stream grow by one, in the order in which the appends took effect. An append that
   has returned is seen by every read that begins after it, in every process.
-- Atomicity: idempotency key, version, condition, number, trim and expiry are one step.
+- Atomicity: idempotency key, condition, version, number, trim and expiry are one step, judged in that
+  order: a key that was used answers first, then a condition that is not met, then an old version.
 - An epoch is made when a stream is first read or written, and again when the stream was lost: offsets
   of different epochs cannot be compared. A position outlives the messages by ``POSITION_TTL_S``.
 - Errors: ``Unavailable`` where the store is away or too slow; it may have done what was asked.
@@ -24,11 +25,14 @@ from typing import ClassVar
 
 import msgspec
 
-from ..errors import ImproperUse
+from ..errors import Conflict, ImproperUse, TooLarge
 from ..protocol.messages import Position
 
 POSITION_TTL_S = 7 * 86_400.0
 """How much longer than its messages the position of a quiet stream is kept, in seconds."""
+
+MAX_STATE_KEYS = 10_000
+"""How many keys of one stream have a state or a remembered version at most."""
 
 BUCKETS = 256
 """Streams are spread over this many buckets, by a hash of their names; see ``changes``."""
@@ -81,7 +85,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
         digest: of what the key stands for.
         key_window: in seconds.
         version: in a stream of versions: an append with a version that is not above the newest of its
-            state key (of the stream, without one) is a duplicate and is not kept.
+            state key (of the stream, without one) is a duplicate and is not kept. The version of a key
+            whose state was removed or has expired is remembered for ``tombstone_s()`` more.
         state_key: the key whose state this is; ``""`` is that of a last-value channel; None for none.
         state_ttl: seconds after which the state of the key expires; None keeps it until removed, or
             until the position expires.
@@ -101,6 +106,10 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     state_ttl: float | None = None
     removed: bool = False
     condition: Condition | None = None
+
+    def tombstone_s(self) -> float:
+        """How long the version of a key outlives its state, in seconds."""
+        return max(self.history.ttl, self.key_window)
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -191,6 +200,7 @@ class HistoryStore:
 
         Raises:
             Conflict: its key was used for something else, or its condition is not met.
+            TooLarge: the stream has a state for ``MAX_STATE_KEYS`` keys, and this is another one.
             Unavailable: the store is away; the publication may have been kept.
         """
         raise NotImplementedError
@@ -202,7 +212,7 @@ class HistoryStore:
         rollback undoes was never kept, and after the commit the nodes are told of the stream.
 
         Raises:
-            Conflict, Unavailable: as for ``append``.
+            Conflict, TooLarge, Unavailable: as for ``append``.
         """
         raise NotImplementedError
 
@@ -248,7 +258,8 @@ class HistoryStore:
 
         Args:
             seen: buckets (see ``bucket_of``), and the sequence number of each that the caller has
-                seen: 0 for none. A number above the present one (a store that was lost) is unknown.
+                seen: 0 for none, which is unknown where the store does not know all changes since it
+                began. A number above the present one (a store that was lost) is unknown.
 
         Raises:
             Unavailable: the store is away.
@@ -269,7 +280,9 @@ class HistoryStore:
         raise NotImplementedError
 
     async def purge(self, stream: str) -> None:
-        """Drop what is kept of a stream, its state too; the position stays, and numbers go on.
+        """Drop what is kept of a stream, its states and versions too; the position stays.
+
+        Numbers go on, and idempotency keys are still known.
 
         Raises:
             Unavailable: the store is away.
@@ -304,6 +317,41 @@ class HistoryStore:
 
     async def close(self) -> None:
         """Close the connections of the running event loop."""
+
+
+def too_many_state_keys() -> TooLarge:
+    """The error of an append with one state key too many."""
+    return TooLarge(f"this channel has a state for {MAX_STATE_KEYS:,} keys, the most; remove some")
+
+
+def key_reused() -> Conflict:
+    """The error of an append whose key stands for something else."""
+    return Conflict("this key was used for another publication; expected a new key")
+
+
+def condition_unmet(condition: Condition) -> Conflict:
+    """The error of an append whose condition is not met."""
+    if condition.new:
+        return Conflict("this state key has a state; expected none")
+    return Conflict(f"this state key is not at version {condition.version}; read it again")
+
+
+def is_complete(position: Position, since: Position | None, first: int, *, reverse: bool) -> bool:
+    """Whether nothing is missing between ``since`` and what a stream keeps: ``Page.complete``.
+
+    Args:
+        position: the stream's newest.
+        since: where the read begins, exclusive.
+        first: the lowest offset that is kept; one above the newest where nothing is.
+        reverse: whether the read goes back.
+    """
+    if since is None:
+        return True
+    if since.epoch != position.epoch or since.offset > position.offset:
+        return False
+    if reverse:
+        return since.offset <= 1 or since.offset > first
+    return since.offset + 1 >= first
 
 
 def bucket_of(stream: str) -> int:
