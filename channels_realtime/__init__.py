@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .history.base import History
     from .namespaces import namespace
     from .presence.base import Presence
+    from .protocol.messages import Position
     from .protocol.names import quote, unquote
+    from .publications import Published
     from .publishing import (
         apublish,
         apublish_many,
@@ -34,7 +36,9 @@ _HOMES = {
     "Channel": "channels",
     "Client": "channels",
     "History": "history.base",
+    "Position": "protocol.messages",
     "Presence": "presence.base",
+    "Published": "publications",
     "action": "channels",
     "register": "channels",
     "apublish": "publishing",
@@ -59,7 +63,9 @@ __all__ = [
     "Channel",
     "Client",
     "History",
+    "Position",
     "Presence",
+    "Published",
     "action",
     "apublish",
     "apublish_many",

@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 
-from . import publishing
+from . import sending
 from .consumers import BareConsumer, RealtimeConsumer
 from .endpoints.handshake import Receive, Refusal, SendEvent, refuse
 from .errors import ImproperUse
@@ -236,7 +236,7 @@ def get_realtime_application(
     _require_application("channel", channel, "ChannelNameRouter({…})")
     get_config()
     _log_errors()
-    publishing.this_process_serves()
+    sending.this_process_serves()
     from . import checks  # its modules need loaded apps
 
     what = missing_pings(sys.argv, os.environ)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, overload
 
@@ -14,7 +14,16 @@ from .protocol.messages import Publication
 from .runtime.commits import from_testcase
 
 
-class Captured(Sequence[Publication]):
+class CapturedPublication(Publication, frozen=True, kw_only=True, array_like=True):
+    """A publication, and what was asked for it that does not cross the layer."""
+
+    idempotency_key: str | None = None
+    """As given to ``publish`` as ``key``."""
+    only_if: Mapping[str, Any] | None = None
+    transient: bool = False
+
+
+class Captured(Sequence[CapturedPublication]):
     """The publications of a ``with`` block, in the order in which they were published.
 
     A publication that waits for a commit appears when the code has left its transaction, although
@@ -24,9 +33,9 @@ class Captured(Sequence[Publication]):
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
-        self._frozen: list[Publication] | None = None
+        self._frozen: list[CapturedPublication] | None = None
 
-    def record(self, publications: list[Publication], databases: Sequence[str]) -> None:
+    def record(self, publications: list[CapturedPublication], databases: Sequence[str]) -> None:
         """Keep publications.
 
         Args:
@@ -38,9 +47,9 @@ class Captured(Sequence[Publication]):
         for alias, mark in entry.marks.items():
             transaction.on_commit(mark, using=alias)
 
-    def take(self) -> list[Publication]:
+    def take(self) -> list[CapturedPublication]:
         """Return the publications that are out and were not taken before."""
-        found: list[Publication] = []
+        found: list[CapturedPublication] = []
         for entry in self._entries:
             if not entry.taken and entry.is_out():
                 entry.taken = True
@@ -51,32 +60,32 @@ class Captured(Sequence[Publication]):
         """Keep the present list: the block has ended."""
         self._frozen = self._visible()
 
-    def _visible(self) -> list[Publication]:
+    def _visible(self) -> list[CapturedPublication]:
         if self._frozen is not None:
             return self._frozen
-        found: list[Publication] = []
+        found: list[CapturedPublication] = []
         for entry in self._entries:
             if entry.is_out():
                 found += entry.publications
         return found
 
     @overload
-    def __getitem__(self, index: int) -> Publication: ...
+    def __getitem__(self, index: int) -> CapturedPublication: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Publication]: ...
-    def __getitem__(self, index: int | slice) -> Publication | list[Publication]:
+    def __getitem__(self, index: slice) -> list[CapturedPublication]: ...
+    def __getitem__(self, index: int | slice) -> CapturedPublication | list[CapturedPublication]:
         return self._visible()[index]
 
     def __len__(self) -> int:
         return len(self._visible())
 
-    def __iter__(self) -> Iterator[Publication]:
+    def __iter__(self) -> Iterator[CapturedPublication]:
         return iter(self._visible())
 
     def __repr__(self) -> str:
         return f"<Captured {self._visible()!r}>"
 
-    def to(self, channel: str) -> list[Publication]:
+    def to(self, channel: str) -> list[CapturedPublication]:
         """Return the publications to one channel."""
         return [publication for publication in self._visible() if publication.channel == channel]
 
@@ -86,7 +95,7 @@ class _Entry:
 
     __slots__ = ("marks", "publications", "taken")
 
-    def __init__(self, publications: list[Publication], databases: Sequence[str]) -> None:
+    def __init__(self, publications: list[CapturedPublication], databases: Sequence[str]) -> None:
         self.publications = publications
         self.taken = False
         self.marks = {alias: functools.partial(self._committed, alias) for alias in databases}

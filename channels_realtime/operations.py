@@ -21,7 +21,7 @@ from asgiref.sync import sync_to_async
 from django.db import router
 from django.utils import timezone
 
-from . import publishing
+from . import publications, publishing
 from .access.blocks import add_block
 from .auth.revoking import revoke
 from .channels import registry, user_key
@@ -268,7 +268,7 @@ def subscribe(to: Any, channel: str, *, parameters: Any = None) -> Outcome:
         BadPayload: the parameters cannot be encoded.
         Unavailable: the channel layer cannot be reached.
     """
-    publishing.check_channel(split_key(channel)[1])
+    publications.check_channel(split_key(channel)[1])
     arguments = {"channel": _key_of(channel), "parameters": normalise_payload(parameters)}
     return _act_on(to, "subscribe", arguments)
 

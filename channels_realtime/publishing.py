@@ -7,63 +7,17 @@ rollback, because a subscriber that hears of a row should find it.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import functools
-import logging
-import threading
-import time
-from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
 
-from channels.layers import InMemoryChannelLayer
-from django.apps import apps
 from django.conf import settings as django_settings
 
-from .capture import captures
-from .channels import (
-    OWN_CHANNELS_PREFIX,
-    RESERVED_EVENT_PREFIX,
-    Channel,
-    registry,
-    session_channel_name,
-    user_channel_name,
-    user_key,
-)
-from .config import Config
-from .errors import BadPayload, ImproperUse, TooLarge, Unavailable, UnknownChannel
-from .namespaces import current_namespace
-from .nodes import envelope
-from .nodes import outgoing as outgoing_path
-from .nodes.layers import configured_layer
-from .nodes.node import running_node
-from .nodes.outgoing import Outcome, Outgoing
-from .nodes.stores import stores_of
-from .protocol.messages import Position, Publication
-from .runtime import loops
-from .runtime.commits import after_commit, open_transactions
-from .runtime.encoding import normalise_payload, payload_size
-from .runtime.loops import refuse_event_loop, require_threads
-from .settings import get_config
-
-logger = logging.getLogger(__name__)
-
-_serves = False
-_warned = False
-
-Failures = Literal["raise", "log"]
-"""What to do with a publication that the channel layer does not take."""
-
-FAILURES = get_args(Failures)
-
-_AFTER_COMMIT = " after the commit"
-
-_LOOP_S = 1.0
-"""How much longer than the time-out to wait for the event loop that does the sending."""
-
-failed_after_commit = 0
-"""Publications of this process that the layer did not take and that raised nothing: after their
-commit, or with failures that are logged."""
+from .channels import session_channel_name, user_channel_name, user_key
+from .errors import BadPayload, ImproperUse
+from .exclusion import aexcluded, excluded
+from .publications import Published, PublishOptions, prepare
+from .runtime.loops import refuse_event_loop
+from .sending import Failures, asend_all, raises, send_all
 
 
 def publish(
@@ -71,10 +25,17 @@ def publish(
     payload: Any,
     *,
     event: str | None = None,
+    key: str | None = None,
+    version: int | None = None,
+    state_key: str | None = None,
+    removed: bool = False,
+    only_if: Mapping[str, Any] | None = None,
+    exclude: Any = None,
+    transient: bool = False,
     using: str | None = None,
     on_commit: bool = True,
     failures: Failures | None = None,
-) -> Position | None:
+) -> Published | None:
     """Publish to every subscriber of a channel, in every process; from sync code.
 
     Args:
@@ -82,106 +43,165 @@ def publish(
         payload: JSON types, dates, times, Decimal, UUID, enums, dataclasses, lazy strings, or
             containers of them.
         event: a name for what happened, which clients can tell events apart by.
+        key: makes it idempotent: a second publication with this key within ``PUBLISH_KEY_WINDOW`` is a
+            duplicate and is not sent. Text of 1 to 100 characters; for channels with history.
+        version: of what the payload shows, where the channel class has ``versions``: one that is not
+            newer than the last (of its state key) is a duplicate and is not sent.
+        state_key: the key whose newest state this is, where the class has ``state = "keyed"``. Text
+            of 1 to 100 characters.
+        removed: the key has no state any more.
+        only_if: ``{"new": True}`` takes it only where the state key has no state, ``{"version": n}``
+            only where its state has this version; otherwise it is a ``Conflict``.
+        exclude: a connection that does not get it: its public id, which is trusted; or a request (of
+            Django or Django REST framework, or an ASGI scope) that carries the id as
+            ``X-Realtime-Connection``, of the request's own user alone. A malformed id excludes nothing.
+        transient: it is not kept, although the channel has a history.
         using: the database whose transaction to wait for; by default those of all databases that
             have one open in this thread.
         on_commit: False sends at once, whatever becomes of the transaction.
-        failures: what to do where the channel layer fails: "raise", or "log" and return. By default
-            the setting ``PUBLISH_FAILURES``.
+        failures: what to do where the channel layer or the store fails: "raise", or "log" and
+            return. By default the setting ``PUBLISH_FAILURES``.
 
     Returns:
-        the publication's position where the channel keeps history; None where it keeps none, or
-        where the publication waits for a commit. A failure after the commit is logged.
+        what became of it, with its position where the channel keeps history; None where it waits for a
+        commit, or was not sent and that was logged. A failure after the commit is logged.
 
     Raises:
         BadChannel, UnknownChannel: no such name, or no route for it.
-        BadPayload, TooLarge: the payload cannot be encoded, or is over ``MAX_PUBLICATION_BYTES``.
+        BadPayload, TooLarge: the payload cannot be encoded, or is over ``MAX_PUBLICATION_BYTES``; or
+            another argument is malformed.
+        Unsupported: the channel's class does not have what an argument asks for.
+        Conflict: the key was used for something else, or ``only_if`` is not met; after a commit this is
+            logged.
         Unavailable: the channel layer did not take it within ``PUBLISH_TIMEOUT``, or did not take
-            another message just before; only where failures are raised.
+            another message just before; or the store is away. Only where failures are raised.
         ImproperUse: called on a running event loop; ``await apublish(…)`` there.
     """
     refuse_event_loop("publish", "apublish")
-    prepared = [_prepare(channel, payload, event)]
-    return _position(_publish_all(prepared, using, on_commit, _raises(failures)))
+    prepared = prepare(
+        channel,
+        payload,
+        event=event,
+        key=key,
+        version=version,
+        state_key=state_key,
+        removed=removed,
+        only_if=only_if,
+        exclude=excluded(exclude),
+        transient=transient,
+    )
+    return _only(send_all([prepared], using=using, on_commit=on_commit, raises=raises(failures)))
 
 
 async def apublish(
-    channel: str, payload: Any, *, event: str | None = None, failures: Failures | None = None
-) -> Position | None:
+    channel: str,
+    payload: Any,
+    *,
+    event: str | None = None,
+    key: str | None = None,
+    version: int | None = None,
+    state_key: str | None = None,
+    removed: bool = False,
+    only_if: Mapping[str, Any] | None = None,
+    exclude: Any = None,
+    transient: bool = False,
+    failures: Failures | None = None,
+) -> Published | None:
     """Publish to every subscriber of a channel; from async code. Never waits for a commit.
 
     Args, returns and raises as ``publish``.
     """
-    return _position(await _apublish_all([_prepare(channel, payload, event)], _raises(failures)))
+    prepared = prepare(
+        channel,
+        payload,
+        event=event,
+        key=key,
+        version=version,
+        state_key=state_key,
+        removed=removed,
+        only_if=only_if,
+        exclude=await aexcluded(exclude),
+        transient=transient,
+    )
+    return _only(await asend_all([prepared], raises=raises(failures)))
 
 
 def publish_to_user(
     user: Any,
     payload: Any,
     *,
-    event: str | None = None,
     using: str | None = None,
     on_commit: bool = True,
     failures: Failures | None = None,
-) -> Position | None:
+    **options: Unpack[PublishOptions],
+) -> Published | None:
     """Publish to every connection of a user, on the user's own channel ``users/<id>``.
 
     Args:
         user: a user, or its primary key.
-        payload, event, using, on_commit, failures: as for ``publish``.
+        payload, using, on_commit, failures, options: as for ``publish``.
     """
     return publish(
         user_channel(user),
         payload,
-        event=event,
         using=using,
         on_commit=on_commit,
         failures=failures,
+        **options,
     )
 
 
 async def apublish_to_user(
-    user: Any, payload: Any, *, event: str | None = None, failures: Failures | None = None
-) -> Position | None:
+    user: Any,
+    payload: Any,
+    *,
+    failures: Failures | None = None,
+    **options: Unpack[PublishOptions],
+) -> Published | None:
     """Publish to every connection of a user; from async code."""
-    return await apublish(user_channel(user), payload, event=event, failures=failures)
+    return await apublish(user_channel(user), payload, failures=failures, **options)
 
 
 def publish_to_session(
     session: Any,
     payload: Any,
     *,
-    event: str | None = None,
     using: str | None = None,
     on_commit: bool = True,
     failures: Failures | None = None,
-) -> Position | None:
+    **options: Unpack[PublishOptions],
+) -> Published | None:
     """Publish to the connections of a Django session that have subscribed to its own channel.
 
     Does nothing for a session that was never saved: no connection can have it.
 
     Args:
         session: ``request.session``, or a session's key.
-        payload, event, using, on_commit, failures: as for ``publish``.
+        payload, using, on_commit, failures, options: as for ``publish``.
     """
     if _session_key(session) is None:
         return None
     return publish(
         session_channel(session),
         payload,
-        event=event,
         using=using,
         on_commit=on_commit,
         failures=failures,
+        **options,
     )
 
 
 async def apublish_to_session(
-    session: Any, payload: Any, *, event: str | None = None, failures: Failures | None = None
-) -> Position | None:
+    session: Any,
+    payload: Any,
+    *,
+    failures: Failures | None = None,
+    **options: Unpack[PublishOptions],
+) -> Published | None:
     """Publish to the connections of a Django session; from async code."""
     if _session_key(session) is None:
         return None
-    return await apublish(session_channel(session), payload, event=event, failures=failures)
+    return await apublish(session_channel(session), payload, failures=failures, **options)
 
 
 def session_channel(session: Any) -> str:
@@ -225,33 +245,39 @@ def publish_many(
     publications: Iterable[tuple[str, Any]],
     *,
     event: str | None = None,
+    exclude: Any = None,
     using: str | None = None,
     on_commit: bool = True,
     failures: Failures | None = None,
-) -> None:
+) -> list[Published] | None:
     """Publish many (channel, payload) pairs, in their order.
 
     All are checked before the first is sent, and all are sent within ``PUBLISH_TIMEOUT``. Other
-    arguments and exceptions as for ``publish``.
+    arguments, what is returned for each, and exceptions as for ``publish``.
     """
     refuse_event_loop("publish_many", "apublish_many")
-    raises = _raises(failures)
-    prepared = [_prepare(channel, payload, event) for channel, payload in publications]
-    if prepared:
-        _publish_all(prepared, using, on_commit, raises)
+    may_raise = raises(failures)
+    one = excluded(exclude)
+    prepared = [prepare(name, payload, event=event, exclude=one) for name, payload in publications]
+    return send_all(prepared, using=using, on_commit=on_commit, raises=may_raise)
 
 
 async def apublish_many(
     publications: Iterable[tuple[str, Any]],
     *,
     event: str | None = None,
+    exclude: Any = None,
     failures: Failures | None = None,
-) -> None:
+) -> list[Published] | None:
     """Publish many (channel, payload) pairs, in their order; from async code."""
-    raises = _raises(failures)
-    prepared = [_prepare(channel, payload, event) for channel, payload in publications]
-    if prepared:
-        await _apublish_all(prepared, raises)
+    may_raise = raises(failures)
+    one = await aexcluded(exclude)
+    prepared = [prepare(name, payload, event=event, exclude=one) for name, payload in publications]
+    return await asend_all(prepared, raises=may_raise)
+
+
+def _only(published: list[Published] | None) -> Published | None:
+    return None if published is None else published[0]
 
 
 def user_channel(user: Any) -> str:
@@ -267,236 +293,3 @@ def user_channel(user: Any) -> str:
     if getattr(user, "pk", user) is None:
         raise BadPayload("publish_to_user: a user without a primary key has no channel")
     return user_channel_name(user_key(user, "publish_to_user"))
-
-
-def this_process_serves() -> None:
-    """The realtime application was built in this process: the in-memory layer reaches its connections."""
-    global _serves
-    _serves = True
-
-
-# -- preparing -------------------------------------------------------------------------------------
-
-
-def _prepare(channel: str, payload: Any, event: str | None) -> Outgoing:
-    """Check all that can be wrong, in the caller."""
-    history = check_channel(channel).kept()
-    if event is not None and not (isinstance(event, str) and 1 <= len(event) <= 100):
-        raise BadPayload(f"event {event!r} is not a name; expected text of 1 to 100 characters")
-    if event is not None and event.startswith(RESERVED_EVENT_PREFIX):
-        raise BadPayload(
-            f"event {event!r} begins with {RESERVED_EVENT_PREFIX!r}, which is reserved for the"
-            " package; expected another name"
-        )
-    config = get_config()
-    normal = normalise_payload(payload, max_depth=config.max_payload_depth)
-    size = payload_size(normal)
-    if size > config.max_publication_bytes:
-        raise TooLarge(
-            f"a payload of {size} bytes for {channel!r}; expected at most"
-            f" {config.max_publication_bytes} (MAX_PUBLICATION_BYTES)"
-        )
-    publication = Publication(
-        channel=channel, payload=normal, event=event, namespace=current_namespace()
-    )
-    return Outgoing(publication=publication, history=history)
-
-
-def check_channel(name: str) -> Channel:
-    """Check that a route matches, for code of the site; clients are not told the routes.
-
-    Raises:
-        BadChannel: the name is malformed.
-        UnknownChannel: no route matches; the reason lists those that there are.
-    """
-    try:
-        return registry.resolve(name)
-    except UnknownChannel:
-        own = [pattern for pattern, _ in registry if not pattern.startswith(OWN_CHANNELS_PREFIX)]
-        routes = ", ".join(map(repr, own)) or "none"
-        missing = "the app with its realtime.py"
-        if not apps.is_installed("channels_realtime"):  # then no realtime.py was imported
-            missing = "'channels_realtime'"
-        raise UnknownChannel(
-            f"channel {name!r} matches no registered route; there are: {routes}."
-            f" Is {missing} in INSTALLED_APPS?"
-        ) from None
-
-
-def _raises(failures: Failures | None) -> bool:
-    """Whether the caller gets the exception of a channel layer that fails."""
-    if failures is None:
-        failures = get_config().publish_failures
-    elif failures not in FAILURES:
-        raise ImproperUse(f"failures is {failures!r}; expected one of 'raise', 'log'")
-    return failures == "raise"
-
-
-# -- sending ---------------------------------------------------------------------------------------
-
-
-class _Commits(threading.local):
-    """How long the transactions of a thread may still wait for the layer after their commit."""
-
-    current: _Commit | None = None
-
-
-class _Commit:
-    """A commit to come, and the one time-out of all that is published in its transaction."""
-
-    def __init__(self) -> None:
-        self.deadline: float | None = None
-        self.failed = False
-
-
-_commits = _Commits()
-
-
-def _position(outcomes: list[Outcome]) -> Position | None:
-    return outcomes[0].position if outcomes else None
-
-
-def _publish_all(
-    outgoing: list[Outgoing], using: str | None, on_commit: bool, raises: bool
-) -> list[Outcome]:
-    """Publish now, or after the commit; what became of each, as far as that is known."""
-    databases = open_transactions(using) if on_commit else ()
-    capture = captures.current()
-    if capture is not None:
-        capture.record([one.publication for one in outgoing], databases)
-    elif databases:
-        require_threads()  # in the caller, not after the commit
-        commit = _commits.current
-        if commit is None or commit.deadline is not None:
-            commit = _commits.current = _Commit()
-        after_commit(functools.partial(_send_after_commit, outgoing, commit), databases)
-    else:
-        try:
-            return _send(outgoing, get_config().publish_timeout)
-        except Unavailable as error:
-            if raises:
-                raise
-            _log_loss(outgoing, error)
-    return []
-
-
-def _send_after_commit(outgoing: list[Outgoing], commit: _Commit) -> None:
-    timeout = get_config().publish_timeout
-    now = time.monotonic()
-    if commit.deadline is None:
-        commit.deadline = now + timeout
-    try:
-        refuse_event_loop("publish", "apublish")
-    except ImproperUse:
-        # An atomic block that an event loop's own thread left: nothing to wait with.
-        future = _submit(outgoing, timeout)
-        future.add_done_callback(functools.partial(_log_failure, outgoing))
-        return
-    try:
-        _send(outgoing, commit.deadline - now)
-    except Unavailable as error:
-        # The first of a transaction tells of the failure; the others would repeat it.
-        level = logging.INFO if commit.failed else logging.ERROR
-        commit.failed = True
-        _log_loss(outgoing, error, when=_AFTER_COMMIT, level=level)
-
-
-def _log_failure(
-    outgoing: list[Outgoing], future: concurrent.futures.Future[list[Outcome]]
-) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
-        _log_loss(outgoing, error, when=_AFTER_COMMIT)
-
-
-def _log_loss(
-    outgoing: list[Outgoing],
-    error: BaseException,
-    *,
-    when: str = "",
-    level: int = logging.ERROR,
-) -> None:
-    global failed_after_commit
-    failed_after_commit += len(outgoing)
-    channel = outgoing[0].publication.channel
-    logger.log(level, "Publishing to %r%s failed", channel, when, exc_info=error)
-
-
-def _send(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:
-    """Send, and wait until it is done or the time is over; whatever the event loop does meanwhile."""
-    future = _submit(outgoing, timeout)
-    try:
-        return future.result(max(timeout, 0.0) + _LOOP_S)
-    except concurrent.futures.TimeoutError:
-        future.cancel()
-        raise Unavailable(
-            f"the event loop did not answer within {timeout + _LOOP_S:g} seconds"
-        ) from None
-
-
-async def _apublish_all(outgoing: list[Outgoing], raises: bool) -> list[Outcome]:
-    capture = captures.current()
-    timeout = get_config().publish_timeout
-    try:
-        if capture is not None:
-            capture.record([one.publication for one in outgoing], ())
-        elif running_node() is not None:
-            return await _send_here(outgoing, timeout)
-        else:
-            return await asyncio.wrap_future(_submit(outgoing, timeout))
-    except Unavailable as error:
-        if raises:
-            raise
-        _log_loss(outgoing, error)
-    return []
-
-
-def _submit(outgoing: list[Outgoing], timeout: float) -> concurrent.futures.Future[list[Outcome]]:
-    return loops.submit(_send_here(outgoing, timeout))
-
-
-async def _send_here(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:
-    """Send from the loop that this runs on, within one time-out: by its node, where it has one."""
-    node = running_node()
-    config = get_config()
-    now = asyncio.get_running_loop().time
-    deadline = now() + timeout
-    layer = None
-    if node is None:
-        layer = configured_layer(config.channel_layer)
-        if isinstance(layer, InMemoryChannelLayer):
-            _warn_once_that_nothing_hears()
-    outcomes = []
-    for one in outgoing:
-        left = deadline - now()
-        if left <= 0.0:
-            raise Unavailable(
-                f"the channel layer did not take it within {config.publish_timeout:g} seconds"
-                " (PUBLISH_TIMEOUT)"
-            )
-        if node is not None:
-            outcomes.append(await node.publish(one, timeout=left))
-        else:
-            outcomes.append(await _send_without_node(layer, config, one, left))
-    return outcomes
-
-
-async def _send_without_node(layer: Any, config: Config, one: Outgoing, timeout: float) -> Outcome:
-    return await outgoing_path.send(
-        one,
-        store=None if one.history is None else stores_of(layer, config).history,
-        config=config,
-        forward=functools.partial(envelope.send, layer, config.group_prefix),
-        timeout=timeout,
-    )
-
-
-def _warn_once_that_nothing_hears() -> None:
-    global _warned
-    if _warned or _serves:
-        return
-    _warned = True
-    logger.warning(
-        "This publication reaches no client: the in-memory channel layer reaches only the connections"
-        " of its own process, and this process serves none. Use channels_redis in CHANNEL_LAYERS"
-        " to publish from other processes (workers, commands, the shell)."
-    )

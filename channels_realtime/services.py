@@ -29,6 +29,7 @@ from .monitoring.load import LoadMonitor
 from .monitoring.metrics import MetricsRecorder
 from .monitoring.registry import Registry
 from .monitoring.traces import Traces
+from .nodes import deliveries
 from .nodes.layers import configured_layer
 from .nodes.node import Handler, Node, Service, place, running_node
 from .runtime.clock import Clock
@@ -54,6 +55,7 @@ HANDLERS: Mapping[str, Handler] = {
     "recheck": revocation.recheck,
     "blocks": blocks.reload,
     **server_subscriptions.HANDLERS,
+    **deliveries.HANDLERS,
     **inspection.HANDLERS,
     **traces.HANDLERS,
 }

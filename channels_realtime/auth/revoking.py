@@ -30,7 +30,7 @@ from ..models import RevocationRecord
 from ..namespaces import current_namespace
 from ..nodes.requests import anotify, notify
 from ..protocol.names import channel_key, namespaced
-from ..publishing import check_channel
+from ..publications import check_channel
 from ..runtime.commits import after_commit, open_transactions
 from ..runtime.database import tells_of_migrations
 from ..runtime.loops import refuse_event_loop

@@ -114,7 +114,7 @@ class Connection(CredentialHolder):
         self.reserved = 0
         self.turns: dict[str, asyncio.Future[None]] = {}
         self._limits: SharedLimits = node.service(AccessLimits) if limits is None else limits
-        self._publish_buckets: dict[str, TokenBucket] = {}
+        self._publish_buckets: dict[tuple[str, bool], TokenBucket] = {}
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -336,16 +336,17 @@ class Connection(CredentialHolder):
         over = self._limits.messages(self.identity.user_key, self.counted_address, count)
         self._perform(self._conversation.receive(received, self._now(), size=size, over=over))
 
-    def publish_bucket(self, channel: Channel) -> TokenBucket | None:
+    def publish_bucket(self, channel: Channel, *, transient: bool = False) -> TokenBucket | None:
         """The bucket of a channel that limits its publishers, or None."""
-        rate = Rate.of(channel.publish_rate)
+        rate = Rate.of(channel.transient_rate if transient else channel.publish_rate)
         if rate is None:
             return None
-        bucket = self._publish_buckets.get(channel.name)
+        key = (channel.name, transient)
+        bucket = self._publish_buckets.get(key)
         if bucket is None:
             if len(self._publish_buckets) >= MAX_PUBLISH_BUCKETS:
                 self._publish_buckets.pop(next(iter(self._publish_buckets)))
-            bucket = self._publish_buckets[channel.name] = TokenBucket(rate, self._now())
+            bucket = self._publish_buckets[key] = TokenBucket(rate, self._now())
         return bucket
 
     @property

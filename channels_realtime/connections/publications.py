@@ -5,13 +5,15 @@ In: a ``publish`` command. Out: the publication goes through the node, as one of
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from ..channels import RESERVED_EVENT_PREFIX, Channel
 from ..errors import BadPayload, Forbidden, RateLimited, TooLarge
+from ..history.base import Condition
 from ..nodes.node import Node
-from ..nodes.outgoing import Outgoing
 from ..protocol import messages as m
+from ..publications import digest_of, outgoing_of
 from ..runtime.encoding import normalise_payload, payload_size
 from .requester import Requester, allowed, resolve, run_hook, warn_once
 
@@ -21,33 +23,39 @@ async def publish(node: Node, connection: Requester, command: m.Publish) -> m.Pu
     event = command.event
     if not await allowed(node, channel, "can_publish", connection):
         raise Forbidden(f"not allowed to publish to {channel.name!r}")
-    if event is not None and (
-        event.startswith(RESERVED_EVENT_PREFIX) or event not in channel.client_events
-    ):
-        raise Forbidden(f"clients may not publish the event {event!r} to {channel.name!r}")
-    _limit_publish(node, connection, channel, command.payload)
+    _check_event(channel, command)
+    _limit_publish(node, connection, channel, command)
+    given = m.Publication(
+        channel=channel.name,
+        payload=command.payload,
+        event=event,
+        namespace=channel.namespace,
+        version=command.version,
+        state_key=command.state_key,
+        removed=command.removed,
+        exclude=None if command.echo else connection.id,
+    )
+    # Before the hooks, so that what was refused has no effect; the key is for what the client sent.
+    outgoing = outgoing_of(
+        channel,
+        given,
+        key=None if command.key is None else _scoped(connection, command.key),
+        digest=digest_of(given),
+        condition=_condition(command.only_if),
+        transient=command.transient,
+    )
     payload = command.payload
     if channel.overrides("on_publish"):
-        given = payload
-        payload = encodable(await run_hook(node, connection, channel.on_publish, given, event))
-        if payload is None and given is not None:
+        payload = encodable(
+            await run_hook(node, connection, channel.on_publish, command.payload, event)
+        )
+        if payload is None and command.payload is not None:
             warn_once(channel, "on_publish", "the payload to publish; null is published")
     if channel.overrides("sender"):
         sender = encodable(await run_hook(node, connection, channel.sender))
     else:
         sender = channel.sender(connection)
-    outcome = await node.publish(
-        Outgoing(
-            publication=m.Publication(
-                channel=channel.name,
-                payload=payload,
-                event=event,
-                sender=sender,
-                namespace=channel.namespace,
-            ),
-            history=channel.kept(),
-        )
-    )
+    outcome = await node.publish(outgoing.with_content(payload, sender))
     if command.id is None:
         return None
     return m.Published(
@@ -58,21 +66,51 @@ async def publish(node: Node, connection: Requester, command: m.Publish) -> m.Pu
     )
 
 
-def _limit_publish(node: Node, connection: Requester, channel: Channel, payload: Any) -> None:
+def _check_event(channel: Channel, command: m.Publish) -> None:
+    event = command.event
+    events = channel.transient_events if command.transient else channel.client_events
+    if event is None and not command.transient:
+        return
+    if event is None or event.startswith(RESERVED_EVENT_PREFIX) or event not in events:
+        what = "transient messages without an event" if event is None else f"the event {event!r}"
+        how = "" if event is None or not command.transient else " as transient"
+        raise Forbidden(f"clients may not publish {what}{how} to {channel.name!r}")
+
+
+def _limit_publish(node: Node, connection: Requester, channel: Channel, command: m.Publish) -> None:
     """The channel class's own limits on what a client publishes."""
     if channel.max_payload_bytes is not None:
-        size = payload_size(payload)
+        size = payload_size(command.payload)
         if size > channel.max_payload_bytes:
             raise TooLarge(
                 f"a payload of {size} bytes; {channel.name!r} takes {channel.max_payload_bytes}"
             )
-    bucket = connection.publish_bucket(channel)
+    bucket = connection.publish_bucket(channel, transient=command.transient)
     if bucket is not None:
         retry_after = bucket.take(1.0, node.clock.monotonic())
         if retry_after is not None:
+            what = "transient messages" if command.transient else "publications"
             raise RateLimited(
-                f"too many publications to {channel.name!r}", retry_after=round(retry_after, 3)
+                f"too many {what} to {channel.name!r}", retry_after=round(retry_after, 3)
             )
+
+
+def _scoped(connection: Requester, key: str) -> str:
+    """A client's key: known again for its user, or for an anonymous connection.
+
+    A digest, because a user's key may be any text, of any length.
+    """
+    user_id = connection.user_id
+    kind, owner = ("connection", connection.id) if user_id is None else ("user", user_id)
+    parts = "\0".join((kind, str(len(owner)), owner, key))
+    return (
+        "client:"
+        + hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    )
+
+
+def _condition(only_if: m.OnlyIf | None) -> Condition | None:
+    return None if only_if is None else Condition(new=only_if.new, version=only_if.version)
 
 
 def encodable(returned: Any) -> Any:

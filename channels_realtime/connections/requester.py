@@ -53,7 +53,9 @@ class Requester(Client, Subscriber, UserHolder, Protocol):
 
     def notify(self, push: m.Push) -> bool: ...
 
-    def publish_bucket(self, channel: Channel) -> TokenBucket | None: ...
+    def publish_bucket(
+        self, channel: Channel, *, transient: bool = False
+    ) -> TokenBucket | None: ...
 
 
 def resolve(node: Node, connection: Requester, name: str, parameters: Any = None) -> Channel:

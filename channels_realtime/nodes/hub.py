@@ -205,7 +205,16 @@ class Hub:
             frame = frames.get(encoding)
             if frame is None:
                 frame = frames[encoding] = encoding.publication_frame(publication, policy)
-            for subscriber in tuple(subscribers):
+            chosen = tuple(subscribers)
+            if publication.exclude is not None:
+                chosen = tuple(one for one in chosen if not _is_excluded(one, publication))
+            for subscriber in chosen:
                 subscriber.deliver(frame, publication)
-            handed += len(subscribers)
+            handed += len(chosen)
         return handed
+
+
+def _is_excluded(subscriber: Subscriber, publication: Publication) -> bool:
+    # What is subscribed inside the process has no public id, and is nobody's connection.
+    connection_id = getattr(subscriber, "id", "")
+    return publication.excludes(connection_id, getattr(subscriber, "user_id", None))

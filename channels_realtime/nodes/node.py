@@ -37,6 +37,7 @@ from ..runtime.hooks import HookRunner
 from ..runtime.timers import Timers
 from ..servers.shutdown import on_stop
 from .broker import Broker
+from .deliveries import Deliveries
 from .drain import Drain
 from .hub import Hub
 from .member import Member
@@ -124,6 +125,7 @@ class Node:
         self.clock = SystemClock() if clock is None else clock
         self.metrics = Metrics()
         self.hub = Hub(self.metrics, self.clock.monotonic)
+        self.deliveries = Deliveries()
         self.timers = Timers(self.clock)
         self.context = ConnectionContext(config)
         self.hooks = HookRunner(
@@ -338,7 +340,10 @@ class Node:
             self.hub.deliver(publication, ALL, self._policy)
             return
         policy = self._policy if special.slow_policy is None else Policy(special.slow_policy)
-        self.hub.deliver(publication, special.publication_selection(publication.payload), policy)
+        selection = special.publication_selection(publication.payload)
+        told = self.hub.deliver(publication, selection, policy)
+        if special.count_deliveries:
+            self.deliveries.note(publication.uid, told)
 
     def control(self, message: dict[str, Any]) -> None:
         """The broker's requests and answers, from any process."""
@@ -346,7 +351,11 @@ class Node:
 
     def delivers(self, name: str, channel_class: type[Channel]) -> None:
         """Remember what is special about delivering the channel ``name``."""
-        if channel_class.select is not None or channel_class.slow_policy is not None:
+        if (
+            channel_class.select is not None
+            or channel_class.slow_policy is not None
+            or channel_class.count_deliveries
+        ):
             self._special[name] = channel_class
 
     def left(self, name: str) -> None:

@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,7 +42,11 @@ class Outgoing:
         key: an idempotency key with the scope of its publisher in it.
         digest: of what the key stands for.
         condition: when it is taken.
+        state_key: the key whose state it is; ``""`` is that of a last-value channel.
         state_ttl: seconds after which its state expires.
+        transient: it is not kept although its channel has a history.
+        counted: its publisher asks how many connections were told.
+        kept: it is in the history already, so that nodes need only be told.
     """
 
     publication: Publication
@@ -49,7 +54,16 @@ class Outgoing:
     key: str | None = None
     digest: str = ""
     condition: Condition | None = None
+    state_key: str | None = None
     state_ttl: float | None = None
+    transient: bool = False
+    counted: bool = False
+    kept: bool = False
+
+    def with_content(self, payload: Any, sender: Any) -> Outgoing:
+        """The same, with what the channel's hooks have made of it."""
+        publication = msgspec.structs.replace(self.publication, payload=payload, sender=sender)
+        return dataclasses.replace(self, publication=publication)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +96,7 @@ def append_request(outgoing: Outgoing, history: History, config: Config) -> Appe
         digest=outgoing.digest,
         key_window=config.publish_key_window,
         version=publication.version,
-        state_key=publication.state_key,
+        state_key=outgoing.state_key,
         state_ttl=outgoing.state_ttl,
         removed=publication.removed,
         condition=outgoing.condition,
@@ -114,9 +128,12 @@ async def send(
     if store is None or history is None:
         await forward(outgoing.publication, timeout)
         return Outcome()
+    if outgoing.kept:
+        return await _tell(outgoing.publication, store, config, forward, timeout)
     now = asyncio.get_running_loop().time
     deadline = now() + timeout
-    publication = msgspec.structs.replace(outgoing.publication, uid=secrets.token_hex(8))
+    uid = outgoing.publication.uid or secrets.token_hex(8)
+    publication = msgspec.structs.replace(outgoing.publication, uid=uid)
     request = append_request(
         dataclasses.replace(outgoing, publication=publication), history, config
     )
@@ -137,6 +154,65 @@ async def send(
         # It is kept: nodes that compare their positions with the store find it.
         logger.warning("A publication is delivered late: %s", error.reason)
     return Outcome(position=appended.position)
+
+
+class KeptInTransaction(NamedTuple):
+    """What became of a publication that a transaction keeps, and what to send after its commit."""
+
+    outcome: Outcome
+    to_tell: Outgoing | None
+
+
+def keep_in_transaction(
+    outgoing: Outgoing, store: HistoryStore, using: str, config: Config
+) -> KeptInTransaction:
+    """Keep a publication as part of the transaction that is open in this thread.
+
+    Args:
+        outgoing: what is published; it has a history.
+        store: one that is transactional.
+        using: the transaction's database.
+        config: the settings.
+
+    Raises:
+        Conflict, Unavailable: as the store says.
+    """
+    history = outgoing.history
+    assert history is not None
+    uid = outgoing.publication.uid or secrets.token_hex(8)
+    publication = msgspec.structs.replace(outgoing.publication, uid=uid)
+    request = append_request(
+        dataclasses.replace(outgoing, publication=publication), history, config
+    )
+    appended = store.append_in_transaction(request, using)
+    outcome = Outcome(position=appended.position, duplicate=appended.duplicate)
+    if appended.duplicate or store.wakes_nodes:
+        return KeptInTransaction(outcome, None)
+    told = msgspec.structs.replace(publication, position=appended.position)
+    return KeptInTransaction(outcome, Outgoing(publication=told, history=history, kept=True))
+
+
+async def _tell(
+    publication: Publication,
+    store: HistoryStore,
+    config: Config,
+    forward: Callable[[Publication, float], Awaitable[None]],
+    timeout: float,
+) -> Outcome:
+    """Send a publication that is kept. Whatever else its nodes do not have they find in the store."""
+    position = publication.position
+    try:
+        if position is None:  # known since the commit; a later one tells of this one too
+            limit = min(timeout, config.store_timeout)
+            page = await ask(store, store.read(publication.key, limit=1, reverse=True), limit)
+            for entry in page.entries:
+                position = Position(page.position.epoch, entry.offset)
+                publication = decode_entry(position, entry.body)
+        if position is not None:
+            await forward(publication, timeout)
+    except Unavailable as error:
+        logger.warning("A publication is delivered late: %s", error.reason)
+    return Outcome(position=position)
 
 
 async def _append(store: HistoryStore, request: Append, config: Config, timeout: float) -> Appended:

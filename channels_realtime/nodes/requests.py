@@ -288,6 +288,15 @@ def request(
         raise Unavailable("the event loop did not answer") from None
 
 
+async def arequest(
+    kind: str, arguments: Mapping[str, Any], nodes: Collection[str], *, wait: float
+) -> Answers:
+    """Request something of nodes; as ``request``, from async code."""
+    if not nodes:
+        return Answers(by_node={}, silent=frozenset())
+    return await asyncio.wrap_future(loops.submit(_request(kind, arguments, nodes, wait)))
+
+
 async def _request(
     kind: str, arguments: Mapping[str, Any], nodes: Collection[str], wait: float
 ) -> Answers:

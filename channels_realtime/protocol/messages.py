@@ -52,11 +52,20 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     """The public id of a connection that does not get it."""
     kind: Kind = ""
     """``"join"`` and ``"leave"`` go to those who asked for presence; the payload is the member."""
+    exclude_user: str | None = None
+    """The key of the user that the excluded connection has to be of, ``""`` for an anonymous one;
+    None where it may be anybody's."""
 
     @property
     def key(self) -> str:
         """The channel, told apart from that of the same name in another namespace."""
         return channel_key(self.namespace, self.channel)
+
+    def excludes(self, connection_id: str, user_id: str | None) -> bool:
+        """Whether a connection, of this user or none, does not get it."""
+        if self.exclude is None or self.exclude != connection_id:
+            return False
+        return self.exclude_user is None or self.exclude_user == (user_id or "")
 
 
 # -- commands: client to server --------------------------------------------------------------------

@@ -34,10 +34,10 @@ from channels_realtime import (
     checks,
     publish,
     publish_to_user,
-    publishing,
     recheck,
     register,
     revoke,
+    sending,
     services,
 )
 from channels_realtime.access import origins
@@ -88,8 +88,8 @@ def site(settings, monkeypatch, caplog):
     monkeypatch.setattr(requester, "_warned", set())
     monkeypatch.setattr(database, "_told_of_migrations", False)
     monkeypatch.setattr(lost_handshakes, "_told", False)
-    monkeypatch.setattr(publishing, "_warned", False)
-    monkeypatch.setattr(publishing, "_serves", False)
+    monkeypatch.setattr(sending, "_warned", False)
+    monkeypatch.setattr(sending, "_serves", False)
 
     def told(expected: str = "") -> tuple[str, str]:
         (record,) = (r for r in caplog.records if expected in r.getMessage())
@@ -433,7 +433,7 @@ def _(site):
 def _(site):
     site.settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Unreachable"}}
     # Outside the test's transaction.
-    site.monkeypatch.setattr(publishing, "open_transactions", lambda using: ())
+    site.monkeypatch.setattr(sending, "open_transactions", lambda using: ())
     return raised(call_command, "realtime_publish", "public/a", "1")
 
 

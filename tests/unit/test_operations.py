@@ -16,7 +16,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from channels_realtime import operations, publishing
+from channels_realtime import operations, sending
 from channels_realtime.access.revocation import Revocations
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.channels import registry
@@ -102,7 +102,7 @@ def record(connection_id: str, node_id: str) -> str:
 def start_node(monkeypatch) -> Iterator[Callable[[], NodeElsewhere]]:
     """Makes nodes on one layer, in a thread; this process serves no connections itself."""
     background_loop, layer, made = BackgroundLoop(), ScriptedLayer(), []
-    for module in (publishing, requests):
+    for module in (sending, requests):
         monkeypatch.setattr(module, "configured_layer", lambda alias: layer)
     monkeypatch.setattr(loops, "background_loop", background_loop)
     monkeypatch.setattr(loops, "_serving", weakref.WeakSet())

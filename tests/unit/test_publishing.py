@@ -28,7 +28,7 @@ from channels_realtime import (
     publish,
     publish_many,
     publish_to_user,
-    publishing,
+    sending,
 )
 from channels_realtime.errors import (
     BadChannel,
@@ -40,6 +40,7 @@ from channels_realtime.errors import (
 )
 from channels_realtime.nodes.envelope import unwrap
 from channels_realtime.protocol.messages import Publication
+from channels_realtime.publications import Published
 from channels_realtime.runtime import loops
 from channels_realtime.testing import capture_publications
 
@@ -68,9 +69,9 @@ def layer(settings):
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch):
     """As a process that serves and has published nothing."""
-    monkeypatch.setattr(publishing, "_warned", False)
-    monkeypatch.setattr(publishing, "_serves", True)
-    monkeypatch.setattr(publishing, "failed_after_commit", 0)
+    monkeypatch.setattr(sending, "_warned", False)
+    monkeypatch.setattr(sending, "_serves", True)
+    monkeypatch.setattr(sending, "failed_after_commit", 0)
 
 
 def payloads(layer) -> list:
@@ -81,7 +82,7 @@ def payloads(layer) -> list:
 
 
 def test_publication_is_sent_at_once_outside_a_transaction(layer):
-    assert publish("public/a", {"n": 1}, event="created") is None
+    assert publish("public/a", {"n": 1}, event="created") == Published()
     assert layer.sent == [Publication("public/a", {"n": 1}, "created")]
 
 
@@ -261,7 +262,7 @@ def test_failure_is_logged_and_counted_where_it_is_not_to_be_raised(
     ]
     assert "the channel layer did not take the publication: ConnectionError" in caplog.text
     assert "planted" not in caplog.text
-    assert publishing.failed_after_commit == 4
+    assert sending.failed_after_commit == 4
 
 
 @pytest.mark.parametrize(
@@ -372,7 +373,7 @@ class TestTransactions:
             publish_many([("public/a", 1), ("public/a", 2)])
             transaction.on_commit(lambda: ran.append(True))
         assert ran == [True]
-        assert publishing.failed_after_commit == 2
+        assert sending.failed_after_commit == 2
         assert "Publishing to 'public/a' after the commit failed" in [
             record.getMessage() for record in caplog.records
         ]
@@ -401,7 +402,7 @@ class TestOneTimeOut:
             began = time.monotonic()
         assert time.monotonic() - began < 2.0
         assert len(tries) == 1
-        assert publishing.failed_after_commit == 200
+        assert sending.failed_after_commit == 200
         said = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
         assert said == ["Publishing to 'public/a' after the commit failed"]
 
@@ -421,11 +422,11 @@ class TestOneTimeOut:
             began = time.monotonic()
         assert time.monotonic() - began < 2.0
         assert 1 <= len(taken) <= 3
-        assert publishing.failed_after_commit == 50 - len(taken)
+        assert sending.failed_after_commit == 50 - len(taken)
 
     def test_next_transaction_has_a_time_out_of_its_own(self, layer, monkeypatch):
         now = 100.0
-        monkeypatch.setattr(publishing, "time", SimpleNamespace(monotonic=lambda: now))
+        monkeypatch.setattr(sending, "time", SimpleNamespace(monotonic=lambda: now))
         for n in range(3):
             with transaction.atomic():
                 publish("public/a", n)
@@ -611,7 +612,7 @@ def warnings_of(caplog) -> list[str]:
 def test_process_that_serves_no_connections_is_told_once_over_the_in_memory_layer(
     monkeypatch, caplog
 ):
-    monkeypatch.setattr(publishing, "_serves", False)
+    monkeypatch.setattr(sending, "_serves", False)
     caplog.set_level(logging.WARNING)
     publish("public/a", 1)
     publish("public/a", 2)
@@ -628,9 +629,9 @@ def test_process_that_serves_is_not_told(caplog):
 def test_building_the_application_makes_it_a_process_that_serves(monkeypatch):
     from channels_realtime.asgi import get_realtime_application
 
-    monkeypatch.setattr(publishing, "_serves", False)
+    monkeypatch.setattr(sending, "_serves", False)
     get_realtime_application(lambda scope, receive, send: None)
-    assert publishing._serves is True
+    assert sending._serves is True
 
 
 # -- the command -----------------------------------------------------------------------------------

@@ -159,5 +159,5 @@ class WithoutADatabase(SimpleTestCase):
         with capture_publications() as published:
             publish("public/a", 1)
         assert payloads(published) == [1]
-        assert repr(published).startswith("<Captured [Publication(")
+        assert repr(published).startswith("<Captured [CapturedPublication(")
         assert payloads(published[0:1]) == [1]

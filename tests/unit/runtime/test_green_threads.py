@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from channels_realtime import publish, publishing
+from channels_realtime import publish, sending
 from channels_realtime.errors import ImproperUse
 from channels_realtime.runtime import loops
 from channels_realtime.runtime.loops import BackgroundLoop
@@ -80,7 +80,7 @@ def test_publishing_under_eventlet_is_refused_and_names_the_remedy(eventlet):
 
 
 def test_publishing_under_eventlet_is_refused_before_the_commit(eventlet, monkeypatch):
-    monkeypatch.setattr(publishing, "open_transactions", lambda using: ("default",))
+    monkeypatch.setattr(sending, "open_transactions", lambda using: ("default",))
     with pytest.raises(ImproperUse) as caught:
         publish("public/a", 1)
     assert caught.value.reason == REMEDY

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from channels_realtime import asgi, checks, publishing
+from channels_realtime import asgi, checks, sending
 from channels_realtime.servers.pings import missing_pings
 
 
@@ -90,7 +90,7 @@ async def site(scope, receive, send) -> None:
 def test_application_logs_it_as_servers_run_no_checks(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(publishing, "_serves", False)  # which building an application changes
+    monkeypatch.setattr(sending, "_serves", False)  # which building an application changes
     monkeypatch.setenv("UVICORN_WS_PING_INTERVAL", "0")
     with caplog.at_level(logging.WARNING, "channels_realtime.asgi"):
         asgi.get_realtime_application(site)

@@ -9,7 +9,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import Server
 
-from channels_realtime import asgi, checks, publishing
+from channels_realtime import asgi, checks, sending
 from channels_realtime.servers.uvicorn import largest_message
 from tests.unit.checks.reports import lacking, run_with
 
@@ -77,7 +77,7 @@ def test_w036_limit_far_over_the_largest_frame(serving):
 def test_application_logs_it_as_servers_run_no_checks(
     serving, settings, monkeypatch, caplog, silenced, count
 ):
-    monkeypatch.setattr(publishing, "_serves", False)  # which building an application changes
+    monkeypatch.setattr(sending, "_serves", False)  # which building an application changes
     settings.SILENCED_SYSTEM_CHECKS = silenced
     serving()
     with caplog.at_level(logging.WARNING, "channels_realtime.asgi"):
