@@ -100,6 +100,11 @@ class Hub:
         topic = self._topics.get(channel)
         return 0 if topic is None else len(topic.selections_of)
 
+    def subscribers(self, channel: str) -> list[Subscriber]:
+        """The channel's subscribers here, each once."""
+        topic = self._topics.get(channel)
+        return [] if topic is None else list(topic.selections_of)
+
     def rate(self, channel: str) -> float:
         """Recent publications a second on the channel."""
         topic = self._topics.get(channel)

@@ -163,6 +163,8 @@ class Node:
             config=config,
             spawn=self.spawn,
         )
+        self.takes_presence: Callable[[Publication], None] | None = None
+        """Takes changes of channels' members; the presence service sets it."""
         self.stopped = False
         self.started_at = self.clock.monotonic()
         self._special: dict[str, type[Channel]] = {}
@@ -330,6 +332,10 @@ class Node:
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         """The broker's publications go to the local subscribers."""
+        if publication.kind:
+            if self.takes_presence is not None:
+                self.takes_presence(publication)
+            return
         self._deliver(publication)
         if isinstance(sent_at, float):
             self.metrics.observe_latency(max(0.0, self.clock.time() - sent_at))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..protocol.messages import Member, Members
+from ..protocol.messages import Members
 from .base import Change, Roll
 
 AHEAD = 1_000
@@ -40,7 +40,7 @@ class Roster:
 
     def __init__(self, stream: str, limit: int, roll: Roll) -> None:
         self._stream = stream
-        self._limit = limit
+        self.limit = limit
         self._recorded: list[Change] | None = None
         self._set(roll)
 
@@ -72,7 +72,7 @@ class Roster:
     @property
     def thin(self) -> bool:
         """Whether so few are left of the members that are kept that others are to be read."""
-        return not self._whole and len(self._members) < self._limit / 2
+        return not self._whole and len(self._members) < self.limit / 2
 
     def take(self, change: Change) -> bool:
         """Take a change in.
@@ -101,7 +101,7 @@ class Roster:
             self._members.pop(member_id, None)
             return known or not self._whole
         if not known and self._whole:
-            if len(self._members) < self._limit:
+            if len(self._members) < self.limit:
                 self._members[member_id] = change.member
             else:
                 self._whole = False

@@ -12,9 +12,7 @@ from channels_realtime.protocol.messages import Member
 
 
 def roll(sequence, *ids, count=None):
-    return Roll(
-        len(ids) if count is None else count, sequence, tuple(Member(i, None) for i in ids)
-    )
+    return Roll(len(ids) if count is None else count, sequence, tuple(Member(i, None) for i in ids))
 
 
 def change(kind, member, sequence, count):
