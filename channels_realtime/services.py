@@ -32,7 +32,6 @@ from .monitoring.traces import Traces
 from .nodes import deliveries
 from .nodes.layers import configured_layer
 from .nodes.node import Handler, Node, Service, place, running_node
-from .nodes.presence import Presences
 from .runtime.clock import Clock
 from .settings import get_config
 
@@ -42,7 +41,6 @@ SERVICES: tuple[type[Service], ...] = (
     AccessLimits,
     CredentialSweep,
     UserReader,
-    Presences,
     Feed,
     Registry,
     EndedConnections,

@@ -21,7 +21,7 @@ from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
 from ..protocol.dialects.base import Dialect, Encoding
-from ..protocol.frames import Frame, Policy
+from ..protocol.frames import Frame, Policy, frame_size
 from .transport import Deliveries, Transport
 from .writer import Writer
 
@@ -303,6 +303,18 @@ class Shell:
         if self._tap is not None:
             self._tap.delivered(publication, frame.size)
         self._deliveries.deliver(frame)
+
+    def started_anew(self, channel: str, position: m.Position) -> None:
+        """Tell the client that it has missed something of a channel; never waits, never raises."""
+        if self.closed or channel in self._paused_channels:
+            return
+        push = m.Subscribed(channel=channel, position=position, recovered=False)
+        data = self._dialect.encode(push)
+        if data is not None:
+            size = frame_size(data)
+            self._show(push, size)
+            # Among the channel's publications, whose order it is part of.
+            self._deliveries.deliver(Frame(self.encoding.wrap(data), size, channel))
 
     def notify(self, push: m.Push) -> bool:
         """Write anything that is not a reply; False where the client's dialect has no form for it."""

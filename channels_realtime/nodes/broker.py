@@ -75,6 +75,10 @@ class Receiver(Protocol):
         """
         ...
 
+    def lost(self) -> None:
+        """Publications may have been lost: the layer failed, or had forgotten a group. Never waits."""
+        ...
+
     def control(self, message: dict[str, Any]) -> None:
         """Take a control message; never waits."""
         ...
@@ -363,6 +367,8 @@ class Broker:
             self._breaker.failing = True
             logger.warning("The channel layer does not answer: %s", error)
             return  # nothing to join while it is away; the next check sees what it lost
+        if self._breaker.failing:
+            self._receiver.lost()
         self._breaker.sent()
         if not all(alive):
             logger.warning("The channel layer lost this process's groups; joining them again")
@@ -382,6 +388,7 @@ class Broker:
                     await self._layer.group_add(membership.group, self._inbox)
         if force:
             self._metrics.rejoined += 1
+            self._receiver.lost()
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -418,6 +425,7 @@ class Broker:
                 log = logger.warning if failures == 1 else logger.debug
                 log("Reading from the channel layer failed: %s: %s", type(error).__name__, error)
                 await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)))
+                self._receiver.lost()
                 continue
             failures = 0
             self._unread = 0

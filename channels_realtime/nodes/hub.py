@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ..protocol.dialects.base import Encoding
 from ..protocol.frames import Frame, Policy
-from ..protocol.messages import Publication
+from ..protocol.messages import Position, Publication
 from ..protocol.selection import ALL, Selection
 from .metrics import Metrics
 
@@ -31,6 +31,13 @@ class Subscriber(Protocol):
 
     def deliver(self, frame: Frame, publication: Publication) -> None:
         """Take a publication's frame; never waits, never raises."""
+        ...
+
+    def started_anew(self, channel: str, position: Position) -> None:
+        """The channel's history goes on from a position; what came before may be missing.
+
+        Never waits, never raises.
+        """
         ...
 
 
@@ -100,10 +107,10 @@ class Hub:
         topic = self._topics.get(channel)
         return 0 if topic is None else len(topic.selections_of)
 
-    def subscribers(self, channel: str) -> list[Subscriber]:
-        """The channel's subscribers here, each once."""
+    def subscribers(self, channel: str) -> tuple[Subscriber, ...]:
+        """The subscribers of the channel here."""
         topic = self._topics.get(channel)
-        return [] if topic is None else list(topic.selections_of)
+        return () if topic is None else tuple(topic.selections_of)
 
     def rate(self, channel: str) -> float:
         """Recent publications a second on the channel."""

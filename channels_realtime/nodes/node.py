@@ -28,7 +28,8 @@ from ..errors import Unavailable
 from ..history.base import HistoryStore
 from ..namespaces import ConnectionContext
 from ..protocol.frames import Policy
-from ..protocol.messages import Publication
+from ..protocol.messages import Position, Publication
+from ..protocol.names import split_key
 from ..protocol.selection import ALL
 from ..runtime import loops
 from ..runtime.clock import Clock, SystemClock
@@ -45,6 +46,7 @@ from .metrics import Metrics
 from .outgoing import Outcome, Outgoing, send
 from .requests import Requests
 from .stores import stores_of
+from .streams import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +156,13 @@ class Node:
             publish_timeout=config.publish_timeout,
             check_interval=config.layer_check_interval,
         )
+        self.streams = Streams(
+            lambda: self.history,
+            config,
+            self.metrics,
+            deliver=self._deliver,
+            started_anew=self._started_anew,
+        )
         self.connections: dict[str, Member] = {}
         self.drain = Drain(config, self.connections)
         self.requests = Requests(
@@ -163,8 +172,6 @@ class Node:
             config=config,
             spawn=self.spawn,
         )
-        self.takes_presence: Callable[[Publication], None] | None = None
-        """Takes changes of channels' members; the presence service sets it."""
         self.stopped = False
         self.started_at = self.clock.monotonic()
         self._special: dict[str, type[Channel]] = {}
@@ -332,11 +339,11 @@ class Node:
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         """The broker's publications go to the local subscribers."""
-        if publication.kind:
-            if self.takes_presence is not None:
-                self.takes_presence(publication)
-            return
-        self._deliver(publication)
+        position = publication.position
+        if position is None:
+            self._deliver(publication)
+        else:
+            self.streams.take(publication, position)
         if isinstance(sent_at, float):
             self.metrics.observe_latency(max(0.0, self.clock.time() - sent_at))
 
@@ -350,6 +357,15 @@ class Node:
         told = self.hub.deliver(publication, selection, policy)
         if special.count_deliveries:
             self.deliveries.note(publication.uid, told)
+
+    def lost(self) -> None:
+        """The broker may have lost publications."""
+        self.streams.sync_soon()
+
+    def _started_anew(self, key: str, position: Position) -> None:
+        """Subscribers of a channel have missed something that cannot be had any more."""
+        for subscriber in self.hub.subscribers(key):
+            subscriber.started_anew(split_key(key)[1], position)
 
     def control(self, message: dict[str, Any]) -> None:
         """The broker's requests and answers, from any process."""
@@ -368,6 +384,7 @@ class Node:
         """A subscription of the channel ``name`` ended; forget what is not needed any more."""
         if name not in self.hub:
             self._special.pop(name, None)
+        self.streams.close(name)
         self.broker.leave(name)
 
     # -- state and end -----------------------------------------------------------------------------
@@ -395,6 +412,7 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.timers.close()
+        await self.streams.stop()
         await self.broker.stop()
         self.hooks.close()
         self.authentication.close()

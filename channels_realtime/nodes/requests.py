@@ -406,6 +406,9 @@ class _Outside:
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         """Nothing is published to the groups that it is in."""
 
+    def lost(self) -> None:
+        """What is not answered is asked again."""
+
     def control(self, message: dict[str, Any]) -> None:
         """Answers come here; requests are for nodes."""
         if self._requests is not None:

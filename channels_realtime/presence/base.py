@@ -79,12 +79,12 @@ class Hold(msgspec.Struct, frozen=True):
     Args:
         stream: the channel's qualified name.
         member: the id of the member.
-        holder: names the connection's subscription, uniquely in its node.
+        connection: the public id of the connection.
     """
 
     stream: str
     member: str
-    holder: str
+    connection: str
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -92,19 +92,19 @@ class Entry(msgspec.Struct, frozen=True):
 
     Args:
         stream: the channel's qualified name.
-        holder: names the connection's subscription, uniquely in its node.
+        connection: the public id of the connection.
         member: the member that it holds there. Where the member is there already, what is known of
             it stays as it is.
     """
 
     stream: str
-    holder: str
+    connection: str
     member: Member
 
     @property
     def hold(self) -> Hold:
         """What the store keeps for the node."""
-        return Hold(self.stream, self.member.id, self.holder)
+        return Hold(self.stream, self.member.id, self.connection)
 
 
 class Departure(msgspec.Struct, frozen=True):
@@ -119,7 +119,7 @@ class Departure(msgspec.Struct, frozen=True):
     grace: float = 0.0
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True):
+class Change(msgspec.Struct, frozen=True):
     """A decision of the store: a member joined or left.
 
     Args:

@@ -27,6 +27,9 @@ class Receiver:
         if publication.payload == self._awaited:
             self.arrived.set()
 
+    def lost(self) -> None:
+        raise AssertionError("the layer did not fail")
+
     def control(self, message: dict[str, Any]) -> None:
         raise AssertionError(f"unexpected control message: {message}")
 

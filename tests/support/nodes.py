@@ -14,6 +14,7 @@ from channels_realtime.channels import ChannelRegistry
 from channels_realtime.config import Config
 from channels_realtime.connections.connection import Connection
 from channels_realtime.endpoints.websocket import ENCODINGS, WebSocketTransport
+from channels_realtime.history.base import History
 from channels_realtime.nodes.node import Node
 from channels_realtime.protocol.dialects.base import Dialect
 from channels_realtime.protocol.dialects.realtime import RealtimeDialect
@@ -59,6 +60,12 @@ class Public(Channel):
 
     async def can_publish(self, connection):
         return True
+
+
+class Kept(Public):
+    """Keeps a short history."""
+
+    history = History(size=20, ttl=3_600.0)
 
 
 class FakeClient:
@@ -145,6 +152,7 @@ class NodeHarness:
         Gated.gate, Gated.log = asyncio.Event(), []
         routes.register("gated/<str:x>", Gated)
         routes.register("public/<str:x>", Public)
+        routes.register("kept/<str:x>", Kept)
         self.layer = ScriptedLayer() if layer is None else layer
         self.node = make_node(
             Config(**(values | config)), self.layer, routes=routes, clock=VirtualClock()

@@ -15,7 +15,7 @@ def publication_object(publication: m.Publication) -> dict[str, Any]:
         return {
             "type": publication.kind,
             "channel": publication.channel,
-            "payload": publication.payload,
+            "payload": {"member": publication.payload},
         }
     message: dict[str, Any] = {
         "type": "message",

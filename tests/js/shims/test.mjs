@@ -2,14 +2,8 @@
 
 const tests = [];
 const names = [];
-let before = [];
-let after = [];
-
-/** To be called before each file is imported: hooks are those of one file. */
-export function beginFile() {
-  before = [];
-  after = [];
-}
+const before = [];
+const after = [];
 
 export function describe(name, define) {
   names.push(name);
@@ -18,7 +12,7 @@ export function describe(name, define) {
 }
 
 export function test(name, run) {
-  tests.push({ name: [...names, name].join(" > "), run, before, after });
+  tests.push({ name: [...names, name].join(" > "), run });
 }
 
 export const it = test;
@@ -27,7 +21,7 @@ export const afterEach = (hook) => after.push(hook);
 
 export async function run() {
   const failures = [];
-  for (const { name, run, before, after } of tests) {
+  for (const { name, run } of tests) {
     try {
       for (const hook of before) await hook();
       await run();

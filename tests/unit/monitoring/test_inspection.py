@@ -382,6 +382,9 @@ async def test_channels_are_told_with_subscribers_and_rate():
 class Subscriber:
     encoding = BARE_ENCODING
 
+    def started_anew(self, channel, position) -> None:
+        raise AssertionError("not expected")
+
     def deliver(self, frame: Any, publication: Publication) -> None:
         pass
 

@@ -27,11 +27,15 @@ class Receiver:
     def __init__(self) -> None:
         self.publications: list[Publication] = []
         self.controls: list = []
+        self.losses = 0
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         if publication.payload == "bug":
             raise ZeroDivisionError
         self.publications.append(publication)
+
+    def lost(self) -> None:
+        self.losses += 1
 
     def control(self, message: dict) -> None:
         self.controls.append(message)

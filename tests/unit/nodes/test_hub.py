@@ -36,6 +36,9 @@ class Client:
         self.encoding = encoding
         self.frames: list[Frame] = []
 
+    def started_anew(self, channel, position) -> None:
+        raise AssertionError("not expected")
+
     def deliver(self, frame: Frame, publication: Publication) -> None:
         self.frames.append(frame)
 
