@@ -7,8 +7,9 @@ route. It decides who may subscribe, publish and call.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import NoneType
 from typing import Any, ClassVar, Protocol, TypeVar, overload
@@ -228,6 +229,11 @@ class Channel:
             raise ImproperUse(
                 f"{cls.__qualname__}.presence is {cls.presence!r}; expected Presence(…) or None"
             )
+        if not isinstance(inspect.getattr_static(cls, "members_info"), classmethod):
+            raise ImproperUse(
+                f"{cls.__qualname__}.members_info is no classmethod; expected @classmethod above"
+                " def members_info(cls, clients)"
+            )
         policies = [policy.value for policy in Policy]
         if cls.slow_policy is not None and cls.slow_policy not in policies:
             raise ImproperUse(
@@ -305,6 +311,32 @@ class Channel:
     def sender(self, connection: Client) -> Any:
         """What other clients see of the publishing client, as ``sender``. None shows nothing."""
         return {"user": connection.user_id}
+
+    @classmethod
+    def members_info(cls, clients: Sequence[Client]) -> Any:
+        """What others may see of members, by user id or connection id; by default nothing.
+
+        Called for those who enter channels of this class, many at once, so that a query serves all::
+
+            @classmethod
+            def members_info(cls, clients):
+                return {client.user_id: {"name": client.user.get_short_name()} for client in clients}
+
+        Sync or async, like a hook. Where it fails, they are members without information.
+
+        Args:
+            clients: connections of one namespace, on whatever channels of the class.
+
+        Returns:
+            a dict of JSON types, at most 4,096 bytes each. Its keys are ``client.user_id``, or
+            ``client.id`` for one connection; numbers count as their text.
+        """
+        return {}
+
+    @classmethod
+    def has_members_info(cls) -> bool:
+        """Whether the class says something about members."""
+        return cls.members_info.__func__ is not Channel.members_info.__func__  # type: ignore[attr-defined]
 
     # -- selection ---------------------------------------------------------------------------------
 

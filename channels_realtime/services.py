@@ -32,6 +32,7 @@ from .monitoring.traces import Traces
 from .nodes import deliveries
 from .nodes.layers import configured_layer
 from .nodes.node import Handler, Node, Service, place, running_node
+from .nodes.presence import Presences
 from .runtime.clock import Clock
 from .settings import get_config
 
@@ -41,6 +42,7 @@ SERVICES: tuple[type[Service], ...] = (
     AccessLimits,
     CredentialSweep,
     UserReader,
+    Presences,
     Feed,
     Registry,
     EndedConnections,

@@ -1,4 +1,4 @@
-"""Signals about connections, for a site's own logs, metrics and rules.
+"""Signals about connections and members, for a site's own logs, metrics and rules.
 
 Messages send no signal, because that would cost a call per delivery. Receivers, sync or async, are
 called after the event, independently of the connection: a slow receiver delays no connection, and a
@@ -36,3 +36,19 @@ slow = Signal()
 """A client's queue was full; repetitions within a while send no signal. With the ``policy``
 ``"close"`` the connection was closed, with another policy messages were dropped. Arguments:
 ``connection``, ``policy``."""
+
+member_joined = Signal()
+"""A member joined a channel with presence: its first connection there. Sent once over all processes, by
+the one that the store gave the decision to; not sent where that process ends before. Arguments:
+``channel`` (its name), ``namespace``, ``member`` (``id``, ``user``, ``info``)."""
+
+member_left = Signal()
+"""A member left a channel with presence, after its grace time. Sent and with arguments as
+``member_joined``."""
+
+channel_occupied = Signal()
+"""A channel with presence got its first member. Sent once over all processes, as ``member_joined``.
+Arguments: ``channel`` (its name), ``namespace``."""
+
+channel_vacated = Signal()
+"""The last member of a channel with presence left. Sent and with arguments as ``channel_occupied``."""

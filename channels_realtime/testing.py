@@ -30,6 +30,7 @@ from .capture import Captured, capture_publications, captures
 from .config import Config
 from .consumers import RealtimeConsumer
 from .errors import RealtimeError
+from .history.contract import HistoryStoreContract
 from .identity import ANONYMOUS, Identity
 from .monitoring.ended import EndedConnections
 from .monitoring.feed import Feed
@@ -47,6 +48,7 @@ __all__ = [
     "Captured",
     "Closed",
     "FakeConnection",
+    "HistoryStoreContract",
     "PresenceStoreContract",
     "RealtimeClient",
     "capture_publications",

@@ -14,7 +14,7 @@ from ..errors import Forbidden, RealtimeError, UnknownMethod, Unsupported
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import ErrorCode
-from . import publications, subscriptions
+from . import presence, publications, subscriptions
 from .publications import encodable
 from .requester import VERDICT, Requester, allowed, resolve, run_hook, warn_once
 
@@ -62,12 +62,6 @@ async def _history(node: Node, connection: Requester, command: m.GetHistory) -> 
     raise Unsupported(f"{channel.name!r} keeps no history")
 
 
-async def _presence(node: Node, connection: Requester, command: m.GetPresence) -> m.Push:
-    channel = resolve(node, connection, command.channel)
-    await _may_look(node, channel, connection)
-    raise Unsupported(f"{channel.name!r} has no presence")
-
-
 async def _may_look(node: Node, channel: Channel, connection: Requester) -> None:
     if not await allowed(node, channel, "can_subscribe", connection):
         raise Forbidden(f"not allowed on {channel.name!r}")
@@ -91,6 +85,6 @@ _HANDLERS: dict[type[m.Command], Callable[[Node, Requester, Any], Awaitable[m.Pu
     m.Flow: subscriptions.set_flow,
     m.Acknowledge: _acknowledge,
     m.GetHistory: _history,
-    m.GetPresence: _presence,
+    m.GetPresence: presence.presence,
     m.Resume: _resume,
 }

@@ -25,6 +25,7 @@ from ..errors import (
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..runtime.hooks import translate
+from . import presence
 from .requester import BUILT_IN, NO_VERDICT, Requester, allowed, resolve, run_hook
 from .user_reader import USER_MAX_AGE_S, UserReader
 
@@ -50,6 +51,7 @@ async def end_subscriptions(node: Node, connection: Requester) -> None:
     channels = list(connection.subscriptions.values())
     connection.subscriptions.clear()
     for channel in channels:
+        presence.depart(node, connection, channel)
         if node.hub.remove(channel.qualified_name, connection):
             node.left(channel.qualified_name)
         node.announce(signals.unsubscribed, connection=connection, channel=channel.name)
@@ -65,6 +67,8 @@ async def subscribe(node: Node, connection: Requester, command: m.Subscribe) -> 
 async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
     channel = resolve(node, connection, command.channel, command.parameters)
     selection = channel.subscriber_selection()
+    arrival = presence.arrival(node, connection, channel, command.presence)
+    members = None
     if selection in node.hub.selections(channel.qualified_name, connection):
         if command.since is None:
             raise AlreadySubscribed(f"already subscribed to {channel.name!r}")
@@ -74,7 +78,8 @@ async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) ->
             since = node.clock.time() - USER_MAX_AGE_S
             await node.service(UserReader).refresh(connection, since)
         await _require_subscribe(node, connection, channel)
-        await join(node, connection, channel, hooks=True)
+        await join(node, connection, channel, hooks=True, arrival=arrival)
+        members = None if arrival is None else arrival.begin()
         if rechecks != node.service(Revocations).rechecks:
             # Rights may have changed between the question and the subscription being found.
             node.spawn(connection.recheck(channel.name), "recheck")
@@ -83,6 +88,7 @@ async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) ->
         channel=channel.name,
         position=node.streams.position(channel.qualified_name),
         recovered=None if command.since is None else False,
+        members=members,
     )
 
 
@@ -92,7 +98,12 @@ async def _require_subscribe(node: Node, connection: Requester, channel: Channel
 
 
 async def join(
-    node: Node, connection: Requester, channel: Channel, *, hooks: bool
+    node: Node,
+    connection: Requester,
+    channel: Channel,
+    *,
+    hooks: bool,
+    arrival: presence.Arrival | None = None,
 ) -> m.Position | None:
     """Put a connection on a channel.
 
@@ -101,6 +112,7 @@ async def join(
         connection: the connection.
         channel: what it is to be on.
         hooks: False for the user's own channel, which counts towards no limit.
+        arrival: where presence was asked for; prepared here, and begun by the caller with the reply.
 
     Returns:
         the channel's position, where it has history; nothing is awaited after it was read.
@@ -125,6 +137,8 @@ async def join(
                 await _run_on_subscribe(node, connection, channel)
             if connection.closed:
                 raise ConnectionClosed
+            if arrival is not None:
+                await _prepare(node, connection, channel, arrival, first=first)
         except BaseException:
             if opened:
                 node.streams.close(channel.qualified_name)
@@ -138,12 +152,29 @@ async def join(
     node.hub.add(channel.qualified_name, connection, selection)
     if first:
         connection.subscriptions[name] = channel
+        presence.arrive(node, connection, channel)
         node.connection_changed(connection.id)
         node.announce(signals.subscribed, connection=connection, channel=name)
         if channel.recheck_interval is not None:
             at = node.clock.monotonic() + channel.recheck_interval
             node.timers.set(_Recheck(node, connection, channel), at)
     return node.streams.position(channel.qualified_name)
+
+
+async def _prepare(
+    node: Node,
+    connection: Requester,
+    channel: Channel,
+    arrival: presence.Arrival,
+    *,
+    first: bool,
+) -> None:
+    try:
+        await arrival.prepare(first=first)
+    except BaseException:
+        if first:  # ``on_subscribe`` has run
+            node.spawn(_after_unsubscribe(node, connection, channel), "on_unsubscribe")
+        raise
 
 
 async def _run_on_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
@@ -266,6 +297,7 @@ def take_away(node: Node, connection: Requester, channel: Channel, refusal: Real
 
 def _forget_subscription(node: Node, connection: Requester, channel: Channel) -> None:
     del connection.subscriptions[channel.name]
+    presence.depart(node, connection, channel)
     node.connection_changed(connection.id)
     connection.set_flow(channel.name, paused=False)
     connection.discard_queued(channel.name)
@@ -303,4 +335,6 @@ async def set_flow(node: Node, connection: Requester, command: m.Flow) -> m.Push
     if command.channel not in connection.subscriptions:
         raise NotSubscribed(f"not subscribed to {command.channel!r}")
     connection.set_flow(command.channel, paused=command.paused)
+    if not command.paused:
+        presence.tell_again(node, connection, connection.subscriptions[command.channel])
     return m.FlowChanged(id=command.id, channel=command.channel, paused=command.paused)

@@ -64,7 +64,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         new: the key has no state.
-        version: the version of the key's state.
+        version: the version that the publication in the key's state was given.
     """
 
     new: bool = False
@@ -173,8 +173,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     Args:
         position: its newest.
-        messages: publications kept.
-        states: keys with a state.
+        messages: publications kept; may include some that have expired since the last append.
+        states: keys with a state; likewise.
     """
 
     position: Position

@@ -60,15 +60,16 @@ class _Key:
 
 
 class _State:
-    """The newest publication of a state key, and the newest version that was seen of it.
+    """The newest publication of a state key with its version, and the newest version that was seen.
 
     ``entry`` is None where there is a version alone. Times are monotonic.
     """
 
-    __slots__ = ("entry", "expires", "version", "version_expires")
+    __slots__ = ("entry", "entry_version", "expires", "version", "version_expires")
 
     def __init__(self) -> None:
         self.entry: Entry | None = None
+        self.entry_version: int | None = None
         self.expires = _FOREVER
         self.version: int | None = None
         self.version_expires = _FOREVER
@@ -229,7 +230,7 @@ class MemoryHistory(HistoryStore):
             state.entry, state.expires = None, _FOREVER
             state.version_expires = now + remembered_s
         else:
-            state.entry = entry
+            state.entry, state.entry_version = entry, request.version
             expires = _FOREVER if request.state_ttl is None else now + request.state_ttl
             state.expires, state.version_expires = expires, expires + remembered_s
         if state.entry is None and state.version is None:
@@ -377,7 +378,7 @@ def _is_met(condition: Condition, state: _State | None) -> bool:
         return False
     if condition.version is None:
         return True
-    return state is not None and there and state.version == condition.version
+    return state is not None and there and state.entry_version == condition.version
 
 
 def _is_old(request: Append, state: _State | None) -> bool:

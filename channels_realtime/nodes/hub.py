@@ -107,10 +107,10 @@ class Hub:
         topic = self._topics.get(channel)
         return 0 if topic is None else len(topic.selections_of)
 
-    def subscribers(self, channel: str) -> tuple[Subscriber, ...]:
-        """The subscribers of the channel here."""
+    def subscribers(self, channel: str) -> list[Subscriber]:
+        """The channel's subscribers here, each once."""
         topic = self._topics.get(channel)
-        return () if topic is None else tuple(topic.selections_of)
+        return [] if topic is None else list(topic.selections_of)
 
     def rate(self, channel: str) -> float:
         """Recent publications a second on the channel."""

@@ -172,6 +172,8 @@ class Node:
             config=config,
             spawn=self.spawn,
         )
+        self.takes_presence: Callable[[Publication], None] | None = None
+        """Takes changes of channels' members; the presence service sets it."""
         self.stopped = False
         self.started_at = self.clock.monotonic()
         self._special: dict[str, type[Channel]] = {}
@@ -339,6 +341,10 @@ class Node:
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         """The broker's publications go to the local subscribers."""
+        if publication.kind:
+            if self.takes_presence is not None:
+                self.takes_presence(publication)
+            return
         position = publication.position
         if position is None:
             self._deliver(publication)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from channels.layers import InMemoryChannelLayer
 from django.utils.module_loading import import_string
 
 from ..config import Config
 from ..history.base import HistoryStore
 from ..presence.base import PresenceStore
+from ..runtime.redis_clients import redis_hosts
 from ..sessions.base import SessionStore
 
 _MEMORY_HISTORY = "channels_realtime.history.memory.MemoryHistory"
@@ -66,12 +66,7 @@ class Stores:
 
     def _default(self, memory: str, redis: str) -> str:
         """Redis, unless there is none: then all processes have a memory of their own, as a check says."""
-        if self._config.store_redis is not None:
-            return redis
-        layer = self._layer()
-        if isinstance(layer, InMemoryChannelLayer) or not hasattr(layer, "hosts"):
-            return memory
-        return redis
+        return memory if redis_hosts(self._layer(), self._config) is None else redis
 
 
 _stores: weakref.WeakKeyDictionary[Any, Stores] = weakref.WeakKeyDictionary()

@@ -79,12 +79,12 @@ class Hold(msgspec.Struct, frozen=True):
     Args:
         stream: the channel's qualified name.
         member: the id of the member.
-        connection: the public id of the connection.
+        holder: names the connection's subscription, uniquely in its node.
     """
 
     stream: str
     member: str
-    connection: str
+    holder: str
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -92,19 +92,19 @@ class Entry(msgspec.Struct, frozen=True):
 
     Args:
         stream: the channel's qualified name.
-        connection: the public id of the connection.
+        holder: names the connection's subscription, uniquely in its node.
         member: the member that it holds there. Where the member is there already, what is known of
             it stays as it is.
     """
 
     stream: str
-    connection: str
+    holder: str
     member: Member
 
     @property
     def hold(self) -> Hold:
         """What the store keeps for the node."""
-        return Hold(self.stream, self.member.id, self.connection)
+        return Hold(self.stream, self.member.id, self.holder)
 
 
 class Departure(msgspec.Struct, frozen=True):
@@ -119,7 +119,7 @@ class Departure(msgspec.Struct, frozen=True):
     grace: float = 0.0
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, array_like=True):
     """A decision of the store: a member joined or left.
 
     Args:

@@ -6,8 +6,8 @@ here waits, so a lock is held for a few microseconds.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -122,15 +122,15 @@ class MemoryPresence(PresenceStore):
     Args:
         layer: the channel layer that it stands beside.
         config: the settings.
-        clock: seconds.
+        clock: seconds; by default those of the running event loop, all of which have one clock.
     """
 
     shared: ClassVar[bool] = False
 
     def __init__(
-        self, layer: Any = None, config: Any = None, *, clock: Callable[[], float] = time.monotonic
+        self, layer: Any = None, config: Any = None, *, clock: Callable[[], float] | None = None
     ) -> None:
-        self._clock = clock
+        self._clock = _loop_time if clock is None else clock
         self._lock = threading.Lock()
         self._partitions = [_Partition() for _ in range(PARTITIONS)]
 
@@ -207,3 +207,7 @@ class MemoryPresence(PresenceStore):
 
     async def ping(self) -> None:
         """It is always there."""
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

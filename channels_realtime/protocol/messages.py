@@ -28,7 +28,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     offset: int
 
 
-Kind = Literal["", "join", "leave"]
+Kind = Literal["", "join", "leave", "presence"]
 
 
 class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -51,7 +51,8 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     exclude: str | None = None
     """The public id of a connection that does not get it."""
     kind: Kind = ""
-    """``"join"`` and ``"leave"`` go to those who asked for presence; the payload is the member."""
+    """``"join"`` and ``"leave"`` go to those who asked for presence, as they are. ``"presence"`` tells nodes
+    of changes that the store has decided; no client gets it."""
     exclude_user: str | None = None
     """The key of the user that the excluded connection has to be of, ``""`` for an anonymous one;
     None where it may be anybody's."""

@@ -89,9 +89,20 @@ export class FakeWebSocket {
     await settle();
   }
 
+  /** Welcomes, and knows no earlier session. */
   async welcome(payload = {}) {
+    await this.welcomeBack(payload);
+    if (this.frames.flat().some((message) => message.type === "resume")) await this.refuseResume();
+  }
+
+  /** Welcomes; the test answers a `resume`. */
+  async welcomeBack(payload = {}) {
     this.protocol = "realtime.v1.json";
     await this.receive({ type: "welcome", payload: { ...WELCOME, ...payload } });
+  }
+
+  async refuseResume(code = "unknown_session") {
+    return this.answer("resume", { type: "error", request: "resume", payload: { code, reason: "" } });
   }
 
   /** Answers the oldest untaken request of a type. */
@@ -112,6 +123,7 @@ export class FakeWebSocket {
 
 export const WELCOME = {
   session_id: "secret-session",
+  connection_id: "c1",
   version: 1,
   user: "7",
   expires_at: null,

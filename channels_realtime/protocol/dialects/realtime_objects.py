@@ -15,7 +15,7 @@ def publication_object(publication: m.Publication) -> dict[str, Any]:
         return {
             "type": publication.kind,
             "channel": publication.channel,
-            "payload": {"member": publication.payload},
+            "payload": publication.payload,
         }
     message: dict[str, Any] = {
         "type": "message",

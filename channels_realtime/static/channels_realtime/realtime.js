@@ -5,7 +5,9 @@
  * listeners. The project's protocol reference, version 1, is the source of all rules here.
  *
  * {@link RealtimeClient} has the socket, the requests and the state. A {@link Feed} is its state of one channel: the
- * position, and the subscriptions on the wire. A {@link Subscription} is what one caller of `subscribe()` gets.
+ * position, the members, and the subscriptions on the wire. A {@link Subscription} is what one caller of `subscribe()`
+ * gets; its {@link Loader} fetches the channel's state where messages may be missing, and its {@link Handled} knows how
+ * far the page has handled them.
  *
  * All durations are in seconds, as on the wire. Tokens never appear in a URL, an error or a log.
  */
@@ -13,7 +15,7 @@
 export const PROTOCOL = "realtime.v1.json";
 
 /**
- * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: `A-Z a-z 0-9 _ - . : @`
+ * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
  * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
  *
  * @param {unknown} value
@@ -30,6 +32,16 @@ export function quote(value) {
 
 /** How many live messages of a channel are held while it recovers. Later ones are dropped: the replay has them. */
 const MAX_HELD_MESSAGES = 1000;
+/** How many offsets of a channel with several selections are remembered, whose replays overlap. */
+const MAX_SEEN_OFFSETS = 1000;
+/** How many keys of a channel's state are kept for callers that subscribe later. The oldest is forgotten. */
+const MAX_STATE_KEYS = 10000;
+/** How many messages may be in the hands of asynchronous handlers before acknowledging stops. */
+const MAX_UNHANDLED_MESSAGES = 1000;
+/** How many subscriptions that were given up without a connection are remembered for a resume. */
+const MAX_ABANDONED = 100;
+/** Acknowledgements of this time go out as one. */
+const ACK_DELAY_SECONDS = 0.1;
 
 /**
  * Close codes after which the client does not reconnect, from the protocol's table. They include the RFC codes that
@@ -44,6 +56,9 @@ const CLOSE_HEARTBEAT_MISSED = 4408;
 
 /** Errors after which an established subscription is tried again on the same connection. */
 const PASSING_ERRORS = new Set(["rate_limited", "timeout", "unavailable", "internal"]);
+
+/** The outcome of a listener that threw. */
+const FAILED = Symbol("failed");
 
 /**
  * @typedef {{epoch: string, offset: number}} Position  A position in a channel's history.
@@ -63,22 +78,49 @@ const PASSING_ERRORS = new Set(["rate_limited", "timeout", "unavailable", "inter
  * @property {number} [offset]
  * @property {any} [sender]  Set by the server from the publisher's identity.
  * @property {boolean} [recovered]  True if it was missed and is replayed.
+ * @property {number} [version]  In a channel of versions.
+ * @property {string} [state_key]  In a channel with keyed state: the key that this is the newest message of.
+ * @property {boolean} [removed]  True if it ends the state of its key.
+ * @property {boolean} [state]  True if it is part of the state that a new subscriber gets first.
  *
- * @typedef {Partial<Position> & {recovered?: boolean}} SubscribedPayload
+ * @typedef {{id: string, user: string | null, info: any}} Member
+ * @typedef {{members: Member[], count: number}} Members  `count` is of all; large channels send only some members.
+ * @typedef {Partial<Position> & Partial<Members> & {recovered?: boolean}} SubscribedPayload
  * @typedef {{recovered: boolean} & Partial<Position>} Recovery  False: messages may be missing; load the state again.
  * @typedef {{code: string, reason: string}} Ending
  * @typedef {{epoch?: string, offset?: number, duplicate?: boolean}} PublishedPayload
+ * @typedef {{messages: Message[]} & Position} History  The position is that of the channel's newest message.
+ * @typedef {{since?: PositionLike, limit?: number, reverse?: boolean} & RequestOptions} HistoryOptions
+ * @typedef {Position | string | null} PositionLike  A position, or its JSON text as a template writes it.
+ *
+ * @typedef {object} PublishOptions
+ * @property {string} [event]
+ * @property {string} [key]  Makes a repetition safe: a second publication with it is not published again.
+ * @property {boolean} [echo]  False: everybody gets it but this connection (true).
+ * @property {boolean} [transient]  True: not kept, for notices such as "is typing".
+ * @property {number} [version]  In a channel of versions: an older one is dropped.
+ * @property {string} [stateKey]  In a channel with keyed state.
+ * @property {boolean} [removed]  Ends the state of `stateKey`.
+ * @property {{new: true} | {version: number}} [onlyIf]  Only if the key is new or has that version; else `conflict`.
  *
  * @typedef {object} SubscriptionOptions
  * @property {any} [parameters]  The payload of `subscribe`; the channel may filter by them.
  * @property {string} [select]  The channel class's `select`: the field to filter by. Needed only with several
  *   subscriptions with different parameters on one channel: without it, each of them gets the messages of all.
- * @property {Position} [since]  Reserved: the last position that the page already has, once channels keep a history.
+ * @property {PositionLike} [since]  The position of what the page already has: what followed comes first.
+ * @property {(context: {signal: AbortSignal}) => any} [load]  Fetches the state, at the first subscribe without `since`
+ *   and whenever messages may be missing. Live messages are held until then. Where its result has a `position`, those up
+ *   to there are dropped.
+ * @property {boolean} [requireRecovery]  End it with `not_recoverable` where messages may be missing (false).
+ * @property {boolean} [presence]  Ask for the members, and hear who joins and leaves (false).
+ * @property {boolean} [ack]  Acknowledge each message once its listeners are done, or the loop asks for the next (false).
  * @property {number} [bufferSize]  How many messages are buffered for a slow `for await` loop (1000). When it is full,
- *   the oldest is dropped and counted in `dropped`.
- * @property {(message: Message) => void} [onMessage]
+ *   the oldest is dropped and counted in `dropped`. As many are held for `load`; beyond it the state is loaded again.
+ * @property {(message: Message) => any} [onMessage]
  * @property {(payload: SubscribedPayload) => void} [onSubscribed]
  * @property {(recovery: Recovery) => void} [onRecovered]
+ * @property {(state: any) => void} [onLoaded]  Gets what `load` returned, right before the messages that follow it.
+ * @property {(members: Map<string, Member>, count: number) => void} [onMembers]  After each change.
  * @property {(ending: Ending) => void} [onUnsubscribed]
  * @property {(error: RealtimeError) => void} [onError]
  *
@@ -112,7 +154,7 @@ const PASSING_ERRORS = new Set(["rate_limited", "timeout", "unavailable", "inter
 export class RealtimeError extends Error {
   /**
    * @param {string} code  From the wire, or one of the client's own: `disconnected`, `connection_lost`, `queue_full`,
-   *   `closed`, `unsubscribed`, `overflow`, `token_unavailable`.
+   *   `closed`, `unsubscribed`, `overflow`, `token_unavailable`, `load_failed`.
    * @param {string} reason
    * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
    */
@@ -171,17 +213,200 @@ class Emitter {
    * @returns {boolean}  Whether there was a listener.
    */
   _emit(event, ...args) {
-    const listeners = [...(this.#listeners.get(event) ?? [])];
-    for (const listener of listeners) {
+    return this._outcomes(event, args).length > 0;
+  }
+
+  /**
+   * @internal
+   * @template {keyof Events} Name
+   * @param {Name} event
+   * @param {Events[Name]} args
+   * @returns {any[]}  What each listener returned, or `FAILED`.
+   */
+  _outcomes(event, args) {
+    return [...(this.#listeners.get(event) ?? [])].map((listener) => {
       try {
-        listener(...args);
+        return listener(...args);
       } catch (error) {
         report(error);
+        return FAILED;
       }
-    }
-    return listeners.length > 0;
+    });
   }
 }
+
+/**
+ * Fetches a channel's state for one subscription, and holds its messages meanwhile.
+ *
+ * A load that fails is tried again with backoff. One that a newer load or the end of the subscription has overtaken is
+ * aborted, and its result is ignored.
+ */
+class Loader {
+  #load;
+  #host;
+  /** @type {Message[] | null} Null while no load is due. */
+  #held = null;
+  /** @type {Message | null} The newest of those that found no room. */
+  #dropped = null;
+  /** @type {AbortController | null} Of the running load. */
+  #running = null;
+  #failures = 0;
+  /** @type {any} */
+  #timer = null;
+  /** Whether the next attempt waits for the connection. */
+  #waiting = false;
+
+  /**
+   * @param {(context: {signal: AbortSignal}) => any} load
+   * @param {{channel: string, limit: number, timing: Timing, isLive: () => boolean,
+   *   fail: (error: RealtimeError) => void, done: (result: any, position: Position | null, held: Message[]) => void}} host
+   */
+  constructor(load, host) {
+    this.#load = load;
+    this.#host = host;
+  }
+
+  /** Loads anew. What is held is dropped: the state that is read from now on contains it. */
+  start() {
+    this.stop();
+    this.#held = [];
+    this.#run();
+  }
+
+  /** After a reconnect that missed nothing: makes the attempt that waited for it. */
+  goOn() {
+    if (this.#waiting) this.#run();
+  }
+
+  stop() {
+    this.#running?.abort();
+    this.#host.timing.cancel(this.#timer);
+    this.#running = this.#held = this.#dropped = this.#timer = null;
+    this.#failures = 0;
+    this.#waiting = false;
+  }
+
+  /** @param {Message} message @returns {boolean} Whether it is held, because a load is due. */
+  hold(message) {
+    if (!this.#held) return false;
+    this.#held.push(message);
+    if (this.#held.length > this.#host.limit) this.#dropped = this.#held.shift() ?? null;
+    return true;
+  }
+
+  async #run() {
+    const { channel, limit, done } = this.#host;
+    const running = new AbortController();
+    this.#running = running;
+    this.#waiting = false;
+    let result;
+    try {
+      result = await this.#load({ signal: running.signal });
+    } catch (cause) {
+      if (running !== this.#running) return;
+      this.#again(new RealtimeError("load_failed", `load of '${channel}' failed`, { cause, channel }));
+      return;
+    }
+    if (running !== this.#running) return;
+    const position = readPosition(result?.position);
+    const dropped = this.#dropped;
+    if (dropped && !covers(position, positionIn(dropped))) {
+      this.#dropped = null;
+      const reason = `more than ${limit} messages of '${channel}' arrived during load; the state is loaded again`;
+      this.#again(new RealtimeError("overflow", reason, { channel }));
+      return;
+    }
+    const held = this.#held ?? [];
+    this.#running = this.#held = this.#dropped = null;
+    this.#failures = 0;
+    done(result, position, held);
+  }
+
+  /** @param {RealtimeError} error */
+  #again(error) {
+    const { timing, isLive, fail } = this.#host;
+    this.#running = null;
+    this.#timer = timing.later(timing.delay(this.#failures, error.retryAfter ?? 0), () => {
+      if (isLive()) this.#run();
+      else this.#waiting = true;
+    });
+    this.#failures += 1;
+    fail(error);
+  }
+}
+
+/**
+ * Knows up to which position one subscription's messages have been handled. A handler is done when it returns, or when
+ * the promise that it returned resolves. If one fails, its message and what follows stay unacknowledged: a new
+ * subscription gets them again.
+ */
+class Handled {
+  /** @type {Position | null} */
+  position = null;
+  #moved;
+  /** @type {{position: Position, done: boolean}[]} In the order of arrival. */
+  #unhandled = [];
+  #failed = false;
+
+  /** @param {() => void} moved  Called when the position has advanced. */
+  constructor(moved) {
+    this.#moved = moved;
+  }
+
+  /** @param {Message} message @param {any[]} outcomes  Of its listeners. */
+  add(message, outcomes) {
+    const position = positionIn(message);
+    if (!position || this.#failed) return;
+    if (this.#unhandled.length >= MAX_UNHANDLED_MESSAGES) this.#failed = true;
+    if (this.#failed || outcomes.includes(FAILED)) {
+      this.#failed = true;
+      return;
+    }
+    const entry = { position, done: false };
+    this.#unhandled.push(entry);
+    const promises = outcomes.filter((outcome) => typeof outcome?.then === "function");
+    const done = () => {
+      entry.done = true;
+      this.#advance();
+    };
+    if (promises.length === 0) done();
+    else {
+      Promise.all(promises).then(done, (error) => {
+        report(error);
+        if (this.#unhandled.includes(entry)) this.#failed = true;
+      });
+    }
+  }
+
+  /** @param {Position | null} position  Of a state that contains everything up to there. */
+  advanceTo(position) {
+    if (!position || covers(this.position, position)) return;
+    this.position = position;
+    this.#moved();
+  }
+
+  #advance() {
+    let last = null;
+    while (this.#unhandled[0]?.done) last = this.#unhandled.shift();
+    if (last) this.advanceTo(last.position);
+  }
+}
+
+/**
+ * What a subscription needs of its client.
+ *
+ * @typedef {object} Timing
+ * @property {(seconds: number, callback: () => void) => any} later
+ * @property {(handle: any) => void} cancel
+ * @property {(failures: number, wait: number) => number} delay  With jitter, in seconds.
+ *
+ * @typedef {object} SubscriptionHost
+ * @property {Timing} timing
+ * @property {(subscription: Subscription) => Promise<void>} release
+ * @property {(channel: string) => void} acknowledge
+ * @property {(error: RealtimeError) => void} fail
+ * @property {(message: {type: string, [field: string]: any}, options?: RequestOptions) => Promise<any>} request
+ */
 
 /**
  * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
@@ -190,11 +415,13 @@ class Emitter {
  * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
  * Leaving the loop (break, return, throw) unsubscribes.
  *
- * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery],
- *   unsubscribed: [Ending], error: [RealtimeError]}>}
+ * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
+ *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
+ *   error: [RealtimeError]}>}
  */
 export class Subscription extends Emitter {
-  #release;
+  #host;
+  #feed;
   #bufferSize;
   /** @type {Message[]} */
   #buffer = [];
@@ -206,13 +433,23 @@ export class Subscription extends Emitter {
   #failure = null;
   #ready;
   #readyRead = false;
+  /** @type {Loader | null} */
+  #loader = null;
+  /** @type {Handled | null} */
+  #handled = null;
+  /** @type {Message | null} The last message that the loop took, which is handled when it asks for the next. */
+  #taken = null;
+  /** @type {Position | null} The page has everything up to there. */
+  #known;
+  #established = false;
 
   /**
    * @param {string} channel
    * @param {SubscriptionOptions} options
-   * @param {(subscription: Subscription) => Promise<void>} release
+   * @param {Feed} feed
+   * @param {SubscriptionHost} host
    */
-  constructor(channel, options, release) {
+  constructor(channel, options, feed, host) {
     super();
     this.channel = channel;
     this.parameters = options.parameters;
@@ -220,14 +457,31 @@ export class Subscription extends Emitter {
     this.dropped = 0;
     /** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
     this.ended = false;
-    this.#release = release;
+    this.#host = host;
+    this.#feed = feed;
     this.#bufferSize = options.bufferSize ?? 1000;
     this.select = options.select;
+    this.presenceWanted = options.presence === true;
+    this.requireRecovery = options.requireRecovery === true;
+    this.#known = readPosition(options.since);
+    if (options.ack) this.#handled = new Handled(() => host.acknowledge(channel));
+    if (options.load) {
+      this.#loader = new Loader(options.load, {
+        channel,
+        limit: this.#bufferSize,
+        timing: host.timing,
+        isLive: () => feed.live().has(this),
+        fail: (error) => this._fail(error) || host.fail(error),
+        done: (result, position, held) => this.#loaded(result, position, held),
+      });
+    }
     this.#ready = /** @type {Deferred<SubscribedPayload>} */ (deferred());
     this.#ready.promise.catch(() => {}); // _fail reports it if the page does not read `ready`.
     if (options.onMessage) this.on("message", options.onMessage);
     if (options.onSubscribed) this.on("subscribed", options.onSubscribed);
     if (options.onRecovered) this.on("recovered", options.onRecovered);
+    if (options.onLoaded) this.on("loaded", options.onLoaded);
+    if (options.onMembers) this.on("members", options.onMembers);
     if (options.onUnsubscribed) this.on("unsubscribed", options.onUnsubscribed);
     if (options.onError) this.on("error", options.onError);
   }
@@ -238,10 +492,41 @@ export class Subscription extends Emitter {
     return this.#ready.promise;
   }
 
+  /** With `presence: true`: the channel's members by their id, as far as they are sent. */
+  get members() {
+    return this.#feed.members;
+  }
+
+  /** With `presence: true`: how many members there are; null until it is known. */
+  get count() {
+    return this.#feed.count;
+  }
+
+  /** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
+  get values() {
+    return this.#feed.values;
+  }
+
+  /** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
+  presence(options) {
+    return this.#host.request({ type: "presence", channel: this.channel }, options);
+  }
+
+  /** @param {HistoryOptions} [options] @returns {Promise<History>} */
+  history(options) {
+    return requestHistory(this.#host.request, this.channel, options);
+  }
+
+  /** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
+  ack(message) {
+    this.#handled ??= new Handled(() => this.#host.acknowledge(this.channel));
+    this.#handled.advanceTo(positionIn(message));
+  }
+
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
   async unsubscribe() {
     if (this.ended) return;
-    const released = this.#release(this);
+    const released = this.#host.release(this);
     this._end({ code: "unsubscribed", reason: "unsubscribed by this page" }, true);
     await released;
   }
@@ -254,8 +539,10 @@ export class Subscription extends Emitter {
   /** @returns {Promise<IteratorResult<Message>>} */
   async next() {
     this.#iterated = true;
+    if (this.#taken) this.#handled?.add(this.#taken, []);
+    this.#taken = null;
     const message = this.#buffer.shift();
-    if (message) return { value: message, done: false };
+    if (message) return { value: this.#take(message), done: false };
     this.#overflowing = false;
     if (this.#failure) {
       const failure = this.#failure;
@@ -272,27 +559,84 @@ export class Subscription extends Emitter {
     return { value: undefined, done: true };
   }
 
+  /** @internal */
+  get _acknowledged() {
+    return this.#handled?.position ?? null;
+  }
+
+  /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */
+  get _since() {
+    return this.#established ? null : this.#known;
+  }
+
   /** @internal @param {Message} message */
   _deliver(message) {
     if (this.ended || !this.#selects(message)) return;
+    if (!message.state && covers(this.#known, positionIn(message))) return;
+    if (!this.#loader?.hold(message)) this.#hand(message);
+  }
+
+  /** @param {Message} message */
+  #hand(message) {
     const waiter = this.#waiters.shift();
+    const looped = waiter || this.#iterated || !this._hasListeners("message");
     if (waiter) {
-      waiter.resolve({ value: message, done: false });
-    } else if (this.#iterated || !this._hasListeners("message")) {
+      waiter.resolve({ value: this.#take(message), done: false });
+    } else if (looped) {
       this.#buffer.push(message);
       if (this.#buffer.length > this.#bufferSize) this.#dropOldest();
     } else {
       this.#buffer.length = 0; // There is a listener and no loop, so the buffer is not needed.
     }
-    this._emit("message", message);
+    const outcomes = this._outcomes("message", [message]);
+    if (!looped) this.#handled?.add(message, outcomes);
   }
 
-  /** @internal @param {SubscribedPayload} payload @param {Recovery | null} recovery */
-  _subscribed(payload, recovery) {
+  /** @param {Message} message */
+  #take(message) {
+    return (this.#taken = message);
+  }
+
+  /**
+   * @internal
+   * @param {SubscribedPayload} payload
+   * @param {boolean | null} recovered  Whether everything after `from` follows; null if it is a first subscribe.
+   * @param {Position | null} from
+   */
+  _subscribed(payload, recovered, from) {
     if (this.ended) return;
+    /** @type {Recovery | null} */
+    let recovery = null;
+    if (this.#established) recovery = { ...positionIn(payload), recovered: recovered === true };
+    else if (this.#known) recovery = { ...positionIn(payload), recovered: recovered === true && covers(this.#known, from) };
+    const first = !this.#established;
+    this.#established = true;
+    if (recovery && !recovery.recovered) this.#known = null;
+    if (recovery && !recovery.recovered && this.requireRecovery) {
+      this._refuse(new RealtimeError("not_recoverable", "messages may be missing", { channel: this.channel }));
+      return;
+    }
     this.#ready.resolve(payload);
     this._emit("subscribed", payload);
     if (recovery) this._emit("recovered", recovery);
+    if (this.ended || !this.#loader) return; // A listener ended it.
+    if (recovery ? !recovery.recovered : first) this.#loader.start();
+    else this.#loader.goOn();
+  }
+
+  /** @param {any} result @param {Position | null} position @param {Message[]} held */
+  #loaded(result, position, held) {
+    if (position) this.#known = position;
+    this._emit("loaded", result);
+    this.#handled?.advanceTo(position);
+    for (const message of held) this._deliver(message);
+  }
+
+  /** @internal Ends it with an error. @param {RealtimeError} error */
+  _refuse(error) {
+    this.#host.release(this);
+    if (!this._fail(error)) this.#host.fail(error);
+    this._end({ code: error.code, reason: error.reason }, true, error);
   }
 
   /** @internal @param {RealtimeError} error @returns {boolean} Whether the page learns of it here. */
@@ -310,6 +654,7 @@ export class Subscription extends Emitter {
   _end(ending, discard, failure = null) {
     if (this.ended) return;
     this.ended = true;
+    this.#loader?.stop();
     this.#failure = failure;
     if (discard) this.#buffer.length = 0;
     this.#ready.reject(failure ?? new RealtimeError(ending.code, ending.reason, { channel: this.channel }));
@@ -343,14 +688,28 @@ class Selection {
   reply = null;
   /** Whether it was ever accepted. */
   established = false;
+  /**
+   * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
+   * @type {"no" | "sent" | "yes"}
+   */
+  inSession = "no";
+  /** @type {Position | null} From where a subscribe begins that has not been answered yet. */
+  since = null;
   failures = 0;
   /** @type {any} */
   retryTimer = null;
 
-  /** @param {any} parameters @param {Position | null} since */
-  constructor(parameters, since) {
+  /** @param {any} parameters */
+  constructor(parameters) {
     this.parameters = parameters;
-    this.since = since;
+  }
+
+  get presence() {
+    return [...this.subscriptions].some((subscription) => subscription.presenceWanted);
+  }
+
+  get requireRecovery() {
+    return this.subscriptions.size > 0 && [...this.subscriptions].every((subscription) => subscription.requireRecovery);
   }
 }
 
@@ -360,12 +719,21 @@ class Feed {
   selections = new Map();
   /** @type {Position | null} The last position received, or where the subscription began. */
   position = null;
-  /** Whether the server subscribes every connection by itself. */
+  /** @type {Set<number>} Offsets received, in the epoch of the position, where there are several selections. */
+  #seen = new Set();
+  /** Whether the server subscribed this connection by itself. */
   automatic = false;
   /** False after other parameters were `already_subscribed`: all share one subscription. */
   selective = true;
   /** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
   held = null;
+  /** @type {Map<string, Member>} */
+  members = new Map();
+  /** @type {number | null} */
+  count = null;
+  /** @type {Map<string, Message>} The newest message of each state key. */
+  values = new Map();
+  #lastValue = false;
 
   /** @param {string} name */
   constructor(name) {
@@ -375,15 +743,85 @@ class Feed {
   /** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
   admits(message) {
     const position = positionIn(message);
-    if (!position) return true;
-    if (this.position?.epoch === position.epoch && position.offset <= this.position.offset) return false;
-    this.position = position;
+    if (!position || message.state) return true;
+    const { offset } = position;
+    const known = this.position?.epoch === position.epoch ? this.position.offset : -1;
+    if (this.selections.size > 1) {
+      // A selection's replay may come while another one's live messages are ahead of it.
+      if (known < 0) this.#seen.clear();
+      if (this.#seen.has(offset) || (offset <= known && !message.recovered)) return false;
+      this.#seen.add(offset);
+      if (this.#seen.size > MAX_SEEN_OFFSETS) this.#seen.delete(/** @type {number} */ (this.#seen.values().next().value));
+    } else if (offset <= known) {
+      return false;
+    }
+    if (offset > known) this.position = position;
     return true;
+  }
+
+  /** Keeps what belongs to the channel's state. @param {Message} message */
+  keep(message) {
+    if (message.state && message.state_key === undefined) this.#lastValue = true;
+    const positioned = message.state || positionIn(message) !== null;
+    const key = message.state_key ?? (this.#lastValue && positioned ? "" : undefined);
+    if (key === undefined) return;
+    this.values.delete(key); // So that the newest is the last.
+    if (!message.removed) this.values.set(key, message);
+    if (this.values.size > MAX_STATE_KEYS) this.values.delete(/** @type {string} */ (this.values.keys().next().value));
+  }
+
+  /** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
+  takeMembers({ members, count }) {
+    if (typeof count !== "number") return false;
+    this.count = count;
+    this.members = new Map((members ?? []).map((member) => [member.id, member]));
+    return true;
+  }
+
+  /** @param {Member} member @returns {boolean} Whether that is news. */
+  joined(member) {
+    const known = this.members.has(member.id);
+    this.members.set(member.id, member);
+    if (!known && this.count !== null) this.count += 1;
+    return !known;
+  }
+
+  /** @param {Member} member @returns {boolean} Whether that is news. */
+  left(member) {
+    const known = this.members.delete(member.id);
+    // It may be one of those that were too many to be sent.
+    const unsent = !known && this.count !== null && this.count > this.members.size;
+    if ((known || unsent) && this.count !== null) this.count -= 1;
+    return known || unsent;
   }
 
   /** @returns {Set<Subscription>} */
   subscriptions() {
     return new Set([...this.selections.values()].flatMap((selection) => [...selection.subscriptions]));
+  }
+
+  /** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
+  live() {
+    const selections = [...this.selections.values()].filter((selection) => selection.reply);
+    return new Set(selections.flatMap((selection) => [...selection.subscriptions]));
+  }
+
+  /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. */
+  resumesFrom() {
+    let from = this.position;
+    for (const { since } of this.selections.values()) {
+      if (since && (!from || (since.epoch === from.epoch && since.offset < from.offset))) from = since;
+    }
+    return from;
+  }
+
+  /** @returns {Position | null} What all its subscriptions have handled. */
+  acknowledged() {
+    let lowest = null;
+    for (const { _acknowledged: position } of this.subscriptions()) {
+      if (position && (!lowest || covers(lowest, position))) lowest = position;
+    }
+    return lowest;
   }
 }
 
@@ -400,7 +838,8 @@ class Feed {
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
- * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], error: [RealtimeError]}>}
+ * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
+ *   error: [RealtimeError]}>}
  */
 export class RealtimeClient extends Emitter {
   #options;
@@ -423,6 +862,14 @@ export class RealtimeClient extends Emitter {
   #closing = null;
   #welcome = /** @type {any} */ (null);
   #ready = false;
+  /** @type {string | null} The session that the next connection resumes. A secret: never shown or logged. */
+  #session = null;
+  /** @type {{channel: string, parameters: any}[]} Given up without a connection; a resume would bring them back. */
+  #abandoned = [];
+  /** @type {Set<string>} Channels with an acknowledgement to send. */
+  #acknowledging = new Set();
+  /** @type {any} */
+  #ackTimer = null;
   /** @type {string | null} The last token sent, to recognise a new one. */
   #sentToken = null;
   /** @type {string | null} A token fetched after a 4401, for the next connection. */
@@ -447,6 +894,8 @@ export class RealtimeClient extends Emitter {
     this.url = webSocketUrl(url || pageUrl());
     /** @type {string | null} The user's primary key as text, as last sent by the server. */
     this.user = null;
+    /** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
+    this.connectionId = null;
     this.#options = {
       backoffBaseSeconds: 1,
       backoffCapSeconds: 30,
@@ -469,6 +918,14 @@ export class RealtimeClient extends Emitter {
     return this.#state;
   }
 
+  /**
+   * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
+   * @returns {Record<string, string>}
+   */
+  get headers() {
+    return this.connectionId ? { "X-Realtime-Connection": this.connectionId } : {};
+  }
+
   /** Connects, also again after "closed" or "unauthenticated". @returns {this} */
   connect() {
     if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
@@ -487,6 +944,7 @@ export class RealtimeClient extends Emitter {
       this.#end(this.#takeSubscriptions(), CLOSE_NORMAL, reason); // Those made since.
       return;
     }
+    if (this.#ready) this.#acknowledge();
     this.#flush();
     this.#socketGone(CLOSE_NORMAL, reason);
     this.#stop("closed", CLOSE_NORMAL, reason);
@@ -501,17 +959,19 @@ export class RealtimeClient extends Emitter {
   subscribe(channel, options = {}) {
     const settings = typeof options === "function" ? { onMessage: options } : options;
     const key = canonical(settings.parameters);
-    const subscription = new Subscription(channel, settings, (self) => this.#release(self, key));
     const feed = this.#feeds.get(channel) ?? new Feed(channel);
     this.#feeds.set(channel, feed);
+    const subscription = new Subscription(channel, settings, feed, this.#hostOf(key));
     const selection = feed.selections.get(key);
     if (selection) {
-      selection.subscriptions.add(subscription);
       const { reply } = selection;
+      const members = reply && subscription.presenceWanted && feed.count === null;
+      selection.subscriptions.add(subscription);
+      if (members && this.#ready) this.#fetchMembers(feed, selection);
       // Not at once: the caller has not added its listeners yet.
-      if (reply) queueMicrotask(() => subscription._subscribed(reply, null));
+      if (reply) queueMicrotask(() => this.#join(subscription, feed, selection));
     } else {
-      const added = new Selection(settings.parameters, settings.since ?? null);
+      const added = new Selection(settings.parameters);
       added.subscriptions.add(subscription);
       feed.selections.set(key, added);
       if (this.#ready) this.#subscribe(feed, key, added);
@@ -522,12 +982,22 @@ export class RealtimeClient extends Emitter {
   /**
    * @param {string} channel
    * @param {any} payload
-   * @param {{event?: string, key?: string} & RequestOptions} [options]  `key` is reserved: it will make a
-   *   repetition safe.
+   * @param {PublishOptions & RequestOptions} [options]
    * @returns {Promise<PublishedPayload>}
    */
-  publish(channel, payload, { event, key, ...options } = {}) {
-    return this.request({ type: "publish", channel, payload, event, key }, options);
+  publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
+    const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
+    return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
+  }
+
+  /** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
+  presence(channel, options) {
+    return this.request({ type: "presence", channel }, options);
+  }
+
+  /** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
+  history(channel, options) {
+    return requestHistory((message, rest) => this.request(message, rest), channel, options);
   }
 
   /**
@@ -666,6 +1136,8 @@ export class RealtimeClient extends Emitter {
   /** Drops the socket and its state. @param {number} code @param {string} reason */
   #socketGone(code, reason) {
     this.#timers.clearTimeout(this.#watchdog);
+    this.#timers.clearTimeout(this.#ackTimer);
+    this.#ackTimer = null;
     const socket = this.#socket;
     this.#socket = null;
     this.#ready = false;
@@ -723,6 +1195,7 @@ export class RealtimeClient extends Emitter {
     this.#timers.clearTimeout(this.#retryTimer);
     this.#retryTimer = null;
     this.#freshToken = null;
+    if (code === CLOSE_NORMAL) this.#forgetSession(); // It ends with the connection.
     this.#listenForWaking(false);
     // Before the listeners run: what they subscribe to and request waits for the next connect(), as they may call it.
     const unanswered = [...this.#pending.keys()];
@@ -859,6 +1332,7 @@ export class RealtimeClient extends Emitter {
   /** @param {string} reason */
   #signedOut(reason) {
     this.#socketGone(CLOSE_NORMAL, "no credentials");
+    this.#forgetSession();
     this.#stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
   }
 
@@ -932,6 +1406,8 @@ export class RealtimeClient extends Emitter {
     }
     if (type === "welcome") this.#welcomed(payload);
     else if (type === "message") this.#message(message);
+    else if (type === "join" || type === "leave") this.#memberMoved(type, channel, payload?.member);
+    else if (type === "subscribed" && id === undefined) this.#told(channel, payload ?? {}, message.automatic === true);
     else if (type === "ping") this.#send('{"type":"pong"}');
     else if (type === "auth_required") this.#authRequired();
     else if (type === "auth_expiring" && this.#options.getToken) this.#authenticate("expiring");
@@ -955,54 +1431,161 @@ export class RealtimeClient extends Emitter {
     this.#timers.clearTimeout(this.#watchdog);
     this.user = user;
     if (this.user !== null) this.#freshToken = null; // Other credentials were used; it would be old by then.
-    const automatic = payload.channels ?? {};
-    for (const feed of [...this.#feeds.values()]) this.#markAutomatic(feed, feed.name in automatic);
-    for (const name of Object.keys(automatic)) {
-      const feed = this.#feeds.get(name) ?? new Feed(name);
-      this.#feeds.set(name, feed);
-      this.#markAutomatic(feed, true);
-    }
+    // Until it is known what they missed, what is live already waits.
+    for (const feed of this.#feeds.values()) if (feed.automatic) feed.held = [];
+    for (const name of Object.keys(payload.channels ?? {})) this.#markAutomatic(name).held ??= [];
     this.#heard();
     const begin = () => this.#begin();
     if (this.user === null && this.#options.getToken) this.#authenticate("anonymous", begin);
     else begin();
   }
 
-  /** @param {Feed} feed @param {boolean} automatic */
-  #markAutomatic(feed, automatic) {
+  /** The server has subscribed this connection. @param {string} name @returns {Feed} */
+  #markAutomatic(name) {
+    const feed = this.#feeds.get(name) ?? new Feed(name);
+    this.#feeds.set(name, feed);
     const key = canonical(undefined);
-    feed.automatic = automatic;
-    const selection = feed.selections.get(key) ?? new Selection(undefined, null);
-    if (automatic) feed.selections.set(key, selection);
-    else if (selection.subscriptions.size === 0) feed.selections.delete(key);
-    if (feed.selections.size === 0) this.#feeds.delete(feed.name);
+    if (!feed.selections.has(key)) feed.selections.set(key, new Selection(undefined));
+    if (!feed.automatic) {
+      feed.automatic = true;
+      this._emit("channel", name, true);
+    }
+    return feed;
   }
 
+  /** The server does not subscribe this connection any more; the page's own subscriptions stay. @param {Feed} feed */
+  #markOrdinary(feed) {
+    const key = canonical(undefined);
+    feed.automatic = false;
+    feed.held = null;
+    if (feed.selections.get(key)?.subscriptions.size === 0) this.#forget(feed, key);
+    this._emit("channel", feed.name, false);
+  }
+
+  /** Resumes the last session where there is one; otherwise subscribes anew. */
   #begin() {
     if (!this.#welcome || this.#ready) return;
-    this.#ready = true;
+    const { session_id: own, connection_id: id } = this.#welcome;
+    const socket = this.#socket;
+    if (!this.#session) {
+      this.#session = own ?? null;
+      this.connectionId = id ?? null;
+      this.#start(null);
+      return;
+    }
+    /** @type {Record<string, Position>} */
+    const since = {};
+    for (const feed of this.#feeds.values()) {
+      const position = feed.resumesFrom();
+      if (position) since[feed.name] = position;
+    }
+    this.#ask(
+      { type: "resume", session_id: this.#session, since },
+      (payload) => {
+        this.#session = payload.session_id ?? own ?? null;
+        this.connectionId ??= id ?? null;
+        this.#start(payload.channels ?? {});
+      },
+      (error) => {
+        if (socket !== this.#socket || error.code === "connection_lost") return; // The next connection tries again.
+        this.#forgetSession();
+        if (error.code === "timeout") {
+          this.#abandon("no answer to 'resume'"); // It may still take effect here.
+          return;
+        }
+        this.#session = own ?? null;
+        this.connectionId = id ?? null;
+        this.#start(null);
+      },
+    );
+  }
+
+  #forgetSession() {
+    this.#session = null;
+    this.#abandoned = [];
+  }
+
+  /**
+   * Begins to work on a new connection.
+   * @param {Record<string, SubscribedPayload> | null} resumed  The channels of a resumed session.
+   */
+  #start(resumed) {
     const socket = this.#socket;
     const waiting = [...this.#pending].filter(([, request]) => !request.sent);
+    const abandoned = this.#abandoned;
+    this.#abandoned = [];
+    this.#ready = true;
     for (const feed of [...this.#feeds.values()]) {
-      for (const [key, selection] of [...feed.selections]) this.#subscribe(feed, key, selection);
+      if (feed.automatic && !(feed.name in { ...this.#welcome.channels, ...resumed })) this.#markOrdinary(feed);
+      if (!resumed) for (const selection of feed.selections.values()) selection.inSession = "no";
+    }
+    for (const { channel, parameters } of abandoned) {
+      if (!resumed || !(channel in resumed)) continue;
+      const others = [...(this.#feeds.get(channel)?.selections.values() ?? [])];
+      const stays = others.some((selection) => selection.inSession === "yes");
+      const nothing = () => {};
+      this.#ask({ type: "unsubscribe", channel, payload: stays ? parameters : undefined }, nothing, nothing);
+      if (!stays) delete resumed[channel]; // What the page asks for anew is subscribed anew.
+    }
+    for (const name of Object.keys(resumed ?? {})) if (!this.#feeds.has(name)) this.#markAutomatic(name);
+    for (const feed of [...this.#feeds.values()]) {
+      const reply = resumed?.[feed.name];
+      if (reply) this.#resumed(feed, reply);
+      for (const [key, selection] of [...feed.selections]) if (!selection.reply) this.#subscribe(feed, key, selection);
     }
     for (const [id, request] of waiting) this.#transmit(id, request);
+    if (this.#acknowledging.size > 0) this.#acknowledge();
     if (socket === this.#socket) this.#setState("connected", {});
+  }
+
+  /** The session had this channel: one replay for all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
+  #resumed(feed, reply) {
+    const selections = [...feed.selections.values()];
+    const alone = selections.length === 1; // Then what was sent and not answered is what the session has.
+    const stands = selections.filter(({ inSession }) => inSession === "yes" || (alone && (inSession === "sent" || feed.automatic)));
+    const from = feed.resumesFrom();
+    for (const selection of stands) this.#subscribed(feed, selection, from, reply);
   }
 
   // Subscriptions
 
+  /** @param {string} key  Of the selection. @returns {SubscriptionHost} */
+  #hostOf(key) {
+    return {
+      timing: {
+        later: (seconds, callback) => this.#later(seconds, callback),
+        cancel: (handle) => this.#timers.clearTimeout(handle),
+        delay: (failures, wait) => wait + this.#random() * Math.max(this.#backoff(failures), wait),
+      },
+      release: (subscription) => this.#release(subscription, key),
+      acknowledge: (channel) => this.#acknowledgeSoon(channel),
+      fail: (error) => this.#fail(error),
+      request: (message, options) => this.request(message, options),
+    };
+  }
+
   /** @param {Feed} feed @param {string} key @param {Selection} selection */
   #subscribe(feed, key, selection) {
     const automatic = feed.automatic && key === canonical(undefined);
-    const since = selection.established ? feed.position : selection.since;
-    const now = automatic ? (this.#welcome.channels[feed.name] ?? {}) : null;
-    if (now && (!since || samePosition(since, positionIn(now)))) {
-      this.#subscribed(feed, selection, since, since ? { ...now, recovered: true } : now);
+    const { presence, requireRecovery, parameters } = selection;
+    selection.since ??= selection.established ? feed.position : earliest([...selection.subscriptions].map(({ _since }) => _since));
+    const { since } = selection;
+    const now = automatic ? this.#welcome.channels?.[feed.name] : null;
+    const complete = (feed.held?.length ?? 0) < MAX_HELD_MESSAGES;
+    if (now && complete && !presence && (!since || samePosition(since, positionIn(now)))) {
+      this.#subscribed(feed, selection, since, since ? { ...now, recovered: true } : now, { replayed: false });
       return;
     }
-    if (automatic) feed.held = []; // It is live already, and its replay must be delivered before new messages.
-    const message = { type: "subscribe", channel: feed.name, payload: selection.parameters, since: since ?? undefined };
+    if (automatic) feed.held ??= []; // It is live already, and its replay must be delivered before new messages.
+    if (selection.inSession === "no") selection.inSession = "sent";
+    const message = {
+      type: "subscribe",
+      channel: feed.name,
+      payload: parameters,
+      since: since ?? undefined,
+      presence: presence || undefined,
+      require_recovery: (since && requireRecovery) || undefined,
+    };
     const stands = () => feed.selections.get(key) === selection;
     this.#ask(
       message,
@@ -1011,23 +1594,41 @@ export class RealtimeClient extends Emitter {
     );
   }
 
-  /** @param {Feed} feed @param {Selection} selection @param {Position | null} since @param {SubscribedPayload} reply */
-  #subscribed(feed, selection, since, reply) {
+  /**
+   * @param {Feed} feed @param {Selection} selection @param {Position | null} since @param {SubscribedPayload} reply
+   * @param {{replayed?: boolean}} [options]  Whether what was missed follows, if it is recovered.
+   */
+  #subscribed(feed, selection, since, reply, { replayed = true } = {}) {
     const position = positionIn(reply);
-    const recovery = since || selection.established ? { ...position, recovered: reply.recovered === true } : null;
+    const gap = (since !== null || selection.established) && reply.recovered !== true;
+    const recovered = since || selection.established ? reply.recovered === true : null;
     const held = feed.held ?? [];
     feed.held = null;
+    if (feed.live().size === 0 && recovered !== true) feed.values.clear(); // The state comes anew.
     selection.reply = reply;
     selection.established = true;
+    selection.inSession = "yes";
+    selection.since = null;
     selection.failures = 0;
-    // With several selections, go back to the replay's start, or its messages would be taken for duplicates.
-    if (since && recovery?.recovered) feed.position = since;
-    else if (recovery) feed.position = position;
+    // With several selections, go back to the replay's start: the others' messages are told apart by their offsets.
+    if (since && recovered) feed.position = since;
+    else if (gap) feed.position = position;
     // Not beyond what another selection of the channel has still to receive.
     else if (feed.position?.epoch !== position?.epoch) feed.position = position;
-    for (const subscription of [...selection.subscriptions]) subscription._subscribed(reply, recovery);
-    if (recovery?.recovered) return; // The replay contains the held messages.
-    for (const message of held) this.#deliver(feed, message);
+    const members = feed.takeMembers(reply);
+    if (!members && selection.presence) this.#fetchMembers(feed, selection);
+    for (const subscription of [...selection.subscriptions]) subscription._subscribed(reply, recovered, since);
+    if (members) this.#tellMembers(feed);
+    if (recovered && replayed) return; // The replay contains the held messages.
+    for (const message of held) if (feed.admits(message) || gap) this.#deliver(feed, message);
+  }
+
+  /** One more caller of what is subscribed already. @param {Subscription} subscription @param {Feed} feed @param {Selection} selection */
+  #join(subscription, feed, selection) {
+    if (!selection.reply || subscription.ended) return; // Subscribed again meanwhile, or about to be.
+    subscription._subscribed(selection.reply, true, feed.position);
+    if (subscription.presenceWanted && feed.count !== null) subscription._emit("members", feed.members, feed.count);
+    for (const message of feed.values.values()) subscription._deliver({ ...message, state: true });
   }
 
   /**
@@ -1057,19 +1658,14 @@ export class RealtimeClient extends Emitter {
       const wait = error.retryAfter ?? 0;
       const delay = wait + this.#random() * Math.max(this.#backoff(selection.failures), wait);
       selection.failures += 1;
+      if (error.code === "timeout") this.#unsubscribe(feed, selection); // A late success would not be recognised.
       selection.retryTimer = this.#later(delay, () => this.#subscribe(feed, key, selection));
     } else {
       this.#forget(feed, key);
       // The server may still carry out the request after this timeout.
       if (error.code === "timeout") this.#unsubscribe(feed, selection);
-      for (const subscription of selection.subscriptions) this.#refuse(subscription, error);
+      for (const subscription of selection.subscriptions) subscription._refuse(error);
     }
-  }
-
-  /** @param {Subscription} subscription @param {RealtimeError} error */
-  #refuse(subscription, error) {
-    if (!subscription._fail(error)) this.#fail(error);
-    subscription._end({ code: error.code, reason: error.reason }, true, error);
   }
 
   /** @param {Feed} feed @param {string} key */
@@ -1087,35 +1683,123 @@ export class RealtimeClient extends Emitter {
     if (feed.automatic && key === canonical(undefined)) return; // The server subscribed it for the whole connection.
     this.#forget(feed, key);
     if (this.#ready) await this.#unsubscribe(feed, selection);
+    else if (selection.inSession !== "no") this.#giveUp(feed.name, selection.parameters);
   }
 
   /** @param {Feed} feed @param {Selection} selection @returns {Promise<void>} */
   #unsubscribe(feed, selection) {
-    const last = feed.selections.size === 0;
+    const last = ![...feed.selections.values()].some((other) => other !== selection);
     // Without parameters it would end the others too, so the subscription on the wire stays for them.
     if (!last && (!feed.selective || selection.parameters == null)) return Promise.resolve();
     const payload = last ? undefined : selection.parameters;
     return new Promise((resolve) => {
-      const done = () => {
+      /** @param {RealtimeError} [error] */
+      const done = (error) => {
         resolve();
+        if (error?.code === "connection_lost") this.#giveUp(feed.name, selection.parameters);
         if (!this.#ready || feed.selective || this.#feeds.get(feed.name) !== feed) return;
         // Meanwhile `already_subscribed` showed that they shared one subscription, which has now ended.
         for (const [key, other] of feed.selections) this.#subscribe(feed, key, other);
       };
-      this.#ask({ type: "unsubscribe", channel: feed.name, payload }, done, done);
+      this.#ask({ type: "unsubscribe", channel: feed.name, payload }, () => done(), done);
     });
+  }
+
+  /** What a resume is to end: it was given up, and the server may not know. @param {string} channel @param {any} parameters */
+  #giveUp(channel, parameters) {
+    this.#abandoned.push({ channel, parameters });
+    if (this.#abandoned.length > MAX_ABANDONED) this.#forgetSession(); // Subscribe anew.
   }
 
   /** The server ended a subscription. @param {string} channel @param {Ending} ending */
   #taken(channel, ending) {
     const feed = this.#feeds.get(channel);
-    for (const [key, selection] of [...(feed?.selections ?? [])]) {
-      if (!feed || !selection.reply) continue; // Requested after it was ended; the reply is still to come.
+    if (!feed) return;
+    const { automatic } = feed;
+    if (automatic) feed.automatic = false;
+    for (const [key, selection] of [...feed.selections]) {
+      if (!selection.reply && !automatic) continue; // Requested after it was ended; the reply is still to come.
       this.#forget(feed, key);
       const detail = { code: ending?.code ?? "unsubscribed", reason: ending?.reason ?? "" };
       for (const subscription of selection.subscriptions) subscription._end(detail, true);
     }
+    if (automatic) this._emit("channel", channel, false);
   }
+
+  /**
+   * What the server says about a subscription without being asked.
+   * @param {string} channel @param {SubscribedPayload} payload
+   * @param {boolean} automatic  The server has subscribed this connection.
+   */
+  #told(channel, payload, automatic) {
+    if (automatic) {
+      const selection = this.#markAutomatic(channel).selections.get(canonical(undefined));
+      const feed = this.#feeds.get(channel);
+      if (feed && selection && !selection.reply) this.#subscribed(feed, selection, selection.since, payload);
+      return;
+    }
+    const feed = this.#feeds.get(channel);
+    if (!feed || !this.#isSubscribed(feed)) return;
+    if (payload.recovered === false) {
+      // The channel's numbers begin anew, or messages that it does not keep any more did not arrive.
+      feed.position = positionIn(payload);
+      feed.values.clear();
+      for (const subscription of feed.live()) subscription._subscribed(payload, false, null);
+    }
+    if (feed.takeMembers(payload)) this.#tellMembers(feed);
+  }
+
+  // Presence
+
+  /** @param {"join" | "leave"} type @param {string} channel @param {Member | undefined} member */
+  #memberMoved(type, channel, member) {
+    const feed = this.#feeds.get(channel);
+    if (!feed || typeof member !== "object" || member === null) return;
+    const news = type === "join" ? feed.joined(member) : feed.left(member);
+    if (!news) return;
+    for (const subscription of feed.live()) if (subscription.presenceWanted) subscription._emit(type, member);
+    this.#tellMembers(feed);
+  }
+
+  /** @param {Feed} feed */
+  #tellMembers(feed) {
+    for (const subscription of feed.live()) {
+      if (subscription.presenceWanted) subscription._emit("members", feed.members, feed.count ?? feed.members.size);
+    }
+  }
+
+  /** Asks for the members of a channel that is subscribed already. @param {Feed} feed @param {Selection} selection */
+  #fetchMembers(feed, selection) {
+    this.#ask(
+      { type: "presence", channel: feed.name },
+      (payload) => feed.takeMembers(payload) && this.#tellMembers(feed),
+      (error) => {
+        if (error.code === "connection_lost" || !selection.reply) return; // Asked again after the reconnect.
+        const asked = [...selection.subscriptions].filter((subscription) => subscription.presenceWanted);
+        if (!asked.map((subscription) => subscription._fail(error)).includes(true)) this.#fail(error);
+      },
+    );
+  }
+
+  // Acknowledgements
+
+  /** @param {string} channel */
+  #acknowledgeSoon(channel) {
+    this.#acknowledging.add(channel);
+    if (this.#ready) this.#ackTimer ??= this.#later(ACK_DELAY_SECONDS, () => this.#acknowledge());
+  }
+
+  #acknowledge() {
+    this.#timers.clearTimeout(this.#ackTimer);
+    this.#ackTimer = null;
+    for (const channel of this.#acknowledging) {
+      const position = this.#feeds.get(channel)?.acknowledged();
+      if (position) this.#send(JSON.stringify({ type: "ack", channel, payload: position }));
+    }
+    this.#acknowledging.clear();
+  }
+
+  // Delivery
 
   /** @param {Message} message */
   #message(message) {
@@ -1124,17 +1808,26 @@ export class RealtimeClient extends Emitter {
       return;
     }
     const feed = this.#feeds.get(message.channel);
-    if (feed?.held && !message.recovered) {
+    if (!feed) {
+      this._emit("message", message);
+    } else if (feed.held && !message.recovered && !message.state) {
       if (feed.held.length < MAX_HELD_MESSAGES) feed.held.push(message);
-    } else if (!feed || feed.admits(message)) {
+    } else if (this.#isSubscribed(feed) && feed.admits(message)) {
       this.#deliver(feed, message);
     }
   }
 
-  /** @param {Feed | undefined} feed @param {Message} message */
+  /** Whether messages are for this subscription, rather than what is left of an earlier one. @param {Feed} feed */
+  #isSubscribed(feed) {
+    for (const selection of feed.selections.values()) if (selection.reply) return true;
+    return false;
+  }
+
+  /** @param {Feed} feed @param {Message} message */
   #deliver(feed, message) {
+    feed.keep(message);
     this._emit("message", message);
-    for (const subscription of feed?.subscriptions() ?? []) subscription._deliver(message);
+    for (const subscription of feed.live()) subscription._deliver(message);
   }
 }
 
@@ -1171,6 +1864,33 @@ function webSocketUrl(url) {
 /** @param {any} value @returns {Position | null} */
 function positionIn(value) {
   return typeof value?.offset === "number" ? { epoch: value.epoch, offset: value.offset } : null;
+}
+
+/** @param {any} value  A position, or its JSON text as a template writes it. @returns {Position | null} */
+function readPosition(value) {
+  if (typeof value !== "string") return positionIn(value);
+  return value.trim() ? positionIn(JSON.parse(value)) : null;
+}
+
+/** @param {Position | null} known @param {Position | null} other @returns {boolean} Whether `other` is not beyond `known`. */
+function covers(known, other) {
+  return known !== null && other !== null && known.epoch === other.epoch && other.offset <= known.offset;
+}
+
+/**
+ * @param {(message: {type: string, [field: string]: any}, options: RequestOptions) => Promise<any>} request
+ * @param {string} channel
+ * @param {HistoryOptions} [options]
+ * @returns {Promise<History>}
+ */
+function requestHistory(request, channel, { since, limit, reverse, ...options } = {}) {
+  return request({ type: "history", channel, since: readPosition(since) ?? undefined, limit, reverse }, options);
+}
+
+/** @param {(Position | null)[]} positions @returns {Position | null} The lowest of the first one's epoch. */
+function earliest(positions) {
+  const known = /** @type {Position[]} */ (positions.filter((position) => position !== null));
+  return known.reduce((lowest, position) => (covers(lowest, position) ? position : lowest), known[0] ?? null);
 }
 
 /** @param {Position | null} left @param {Position | null} right @returns {boolean} */

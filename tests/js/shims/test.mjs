@@ -2,8 +2,14 @@
 
 const tests = [];
 const names = [];
-const before = [];
-const after = [];
+let before = [];
+let after = [];
+
+/** To be called before each file is imported: hooks are those of one file. */
+export function beginFile() {
+  before = [];
+  after = [];
+}
 
 export function describe(name, define) {
   names.push(name);
@@ -12,7 +18,7 @@ export function describe(name, define) {
 }
 
 export function test(name, run) {
-  tests.push({ name: [...names, name].join(" > "), run });
+  tests.push({ name: [...names, name].join(" > "), run, before, after });
 }
 
 export const it = test;
@@ -21,7 +27,7 @@ export const afterEach = (hook) => after.push(hook);
 
 export async function run() {
   const failures = [];
-  for (const { name, run } of tests) {
+  for (const { name, run, before, after } of tests) {
     try {
       for (const hook of before) await hook();
       await run();

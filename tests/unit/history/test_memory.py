@@ -11,6 +11,7 @@ from channels_realtime.history import memory
 from channels_realtime.history.base import POSITION_TTL_S, Append, History
 from channels_realtime.history.memory import MemoryHistory
 from channels_realtime.protocol.messages import Position
+from channels_realtime.testing import HistoryStoreContract
 
 
 class FakeClock:
@@ -30,6 +31,15 @@ def request(stream: str = "rooms/1", *, size: int = 10, ttl: float = 60.0, **mor
     return Append(
         stream=stream, uid="0" * 16, body=b"x", history=History(size=size, ttl=ttl), **more
     )
+
+
+class TestContract(HistoryStoreContract):
+    def make_store(self) -> MemoryHistory:
+        self.clock = FakeClock()
+        return MemoryHistory(None, Config(), self.clock)
+
+    async def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
 
 
 @pytest.fixture

@@ -1,0 +1,218 @@
+"""Clients of the Redis servers that hold the stores: those of the channel layer, or ``STORE_REDIS``.
+
+In: scripts, and pipelines of commands, from any event loop. Out: their answers, or ``Unavailable``.
+Each event loop has one client a server, made at its first use, and closed when the loop shuts down its
+asynchronous generators (``asyncio.run`` does, and so do servers), or by ``close``. A command is never
+sent twice: whether the first one was done cannot be known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+from ..config import Config
+from ..errors import ImproperUse, Unavailable
+
+MAX_CONNECTIONS = 32
+"""How many connections one client opens to its server; commands beyond them wait their turn."""
+
+Host = Mapping[str, Any]
+"""How a server is reached: what ``channels_redis`` takes as one of its ``hosts``, as a mapping."""
+
+
+def redis_hosts(layer: Any, config: Config) -> list[Host] | None:
+    """The Redis servers of the stores: ``STORE_REDIS``, or those of a layer of ``channels_redis``.
+
+    Needs no running event loop.
+
+    Returns:
+        a mapping for each; None where the layer is another one and ``STORE_REDIS`` is not set.
+    """
+    try:  # optional: a site without Redis does not install it
+        from channels_redis.core import RedisChannelLayer
+        from channels_redis.pubsub import RedisPubSubChannelLayer
+        from channels_redis.utils import decode_hosts
+    except ImportError:
+        return None
+    given = config.store_redis
+    if given is not None:
+        return list(decode_hosts([given] if isinstance(given, str | Mapping) else given))
+    if isinstance(layer, RedisChannelLayer):
+        return list(layer.hosts)
+    if isinstance(layer, RedisPubSubChannelLayer):
+        # A proxy for a layer a loop, which alone has its hosts: these are their arguments.
+        hosts = layer._kwargs.get("hosts", layer._args[0] if layer._args else None)
+        return list(decode_hosts(hosts))
+    return None
+
+
+class Script:
+    """A Lua script, run by its digest.
+
+    Args:
+        text: the script.
+    """
+
+    __slots__ = ("digest", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class _Client:
+    """The client of one server on one event loop."""
+
+    __slots__ = ("keeper", "redis", "room")
+
+    def __init__(self, host: Host) -> None:
+        self.redis = _connect(host)
+        self.room = asyncio.Semaphore(MAX_CONNECTIONS)
+        self.keeper = self._close_with_loop()
+
+    async def _close_with_loop(self) -> AsyncGenerator[None]:
+        """An unfinished generator, which the loop finishes before it closes."""
+        try:
+            yield
+        finally:
+            await self.redis.aclose()
+
+
+class RedisClients:
+    """The clients of the servers that hold one store, spread over them by bucket.
+
+    Args:
+        hosts: how the servers are reached.
+        timeout: seconds that a command may take, waiting for its turn and connecting included.
+        store: what the store is called in errors, such as ``"the history store"``.
+    """
+
+    def __init__(self, hosts: Sequence[Host], *, timeout: float, store: str) -> None:
+        if not hosts:
+            raise ImproperUse(
+                f"{store} has no Redis: its channel layer is not one of channels_redis;"
+                " set STORE_REDIS"
+            )
+        self._hosts = list(hosts)
+        self._timeout = timeout
+        self._store = store
+        self._lock = threading.Lock()
+        self._clients: dict[asyncio.AbstractEventLoop, dict[int, _Client]] = {}
+
+    def __repr__(self) -> str:
+        return f"<RedisClients of {self._store}: {len(self._hosts)} servers>"
+
+    @property
+    def servers(self) -> range:
+        """The indices of the servers."""
+        return range(len(self._hosts))
+
+    def index_of(self, bucket: int) -> int:
+        """The server that holds a bucket."""
+        return bucket % len(self._hosts)
+
+    async def run(
+        self, index: int, script: Script, keys: Sequence[str], args: Sequence[Any]
+    ) -> Any:
+        """Run a script on the server ``index``, in one round trip where the server knows it.
+
+        Args:
+            keys: all that it uses, of one hash tag.
+
+        Raises:
+            Unavailable: the server did not respond in time, or refused; the script may have run.
+        """
+        from redis.exceptions import NoScriptError
+
+        async with self._use(index) as redis:
+            try:
+                return await redis.evalsha(script.digest, len(keys), *keys, *args)
+            except NoScriptError:  # new, restarted or flushed; EVAL leaves it there as well
+                return await redis.eval(script.text, len(keys), *keys, *args)
+
+    async def pipeline(self, index: int, fill: Callable[[Any], object]) -> list[Any]:
+        """Send the commands that ``fill`` puts into a pipeline, in one round trip a server.
+
+        Args:
+            fill: calls the methods of redis-py's pipeline; no scripts, which a cluster refuses.
+
+        Raises:
+            Unavailable: as for ``run``.
+        """
+        async with self._use(index) as redis:
+            pipe = redis.pipeline(transaction=False)
+            fill(pipe)
+            answers: list[Any] = await pipe.execute()
+            return answers
+
+    async def ping(self) -> None:
+        """Ask every server for a sign of life.
+
+        Raises:
+            Unavailable: one does not respond.
+        """
+        for index in self.servers:
+            async with self._use(index) as redis:
+                await redis.ping()
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop."""
+        with self._lock:
+            clients = self._clients.pop(asyncio.get_running_loop(), {})
+        for client in clients.values():
+            await client.keeper.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _use(self, index: int) -> AsyncIterator[Any]:
+        from redis.exceptions import RedisError
+
+        try:
+            async with asyncio.timeout(self._timeout):
+                client = await self._client(index)
+                async with client.room:
+                    yield client.redis
+        except TimeoutError as error:  # before OSError, which it is
+            raise self._unavailable(f"did not respond within {self._timeout:g} s") from error
+        except (RedisError, OSError) as error:
+            raise self._unavailable(f"failed with {type(error).__name__}") from error
+
+    def _unavailable(self, what: str) -> Unavailable:
+        return Unavailable(f"{self._store} {what}")
+
+    async def _client(self, index: int) -> _Client:
+        loop = asyncio.get_running_loop()
+        clients = self._clients.get(loop)
+        if clients is None:
+            with self._lock:
+                # A loop that is closed cannot close its clients any more: forgotten, they go.
+                for closed in [each for each in self._clients if each.is_closed()]:
+                    del self._clients[closed]
+                clients = self._clients[loop] = {}
+        client = clients.get(index)
+        if client is None:
+            client = clients[index] = _Client(self._hosts[index])
+            await anext(client.keeper)  # from here on the loop knows it
+        return client
+
+
+def _connect(host: Host) -> Any:
+    """A client of redis-py for one of the hosts; opens no connection yet."""
+    from channels_redis.utils import create_pool  # optional, as is redis-py
+    from redis.asyncio import Redis
+    from redis.asyncio.cluster import RedisCluster
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    options = dict(host)
+    if not options.pop("cluster", False):
+        return Redis(connection_pool=create_pool(options))
+    options.setdefault("retry", Retry(NoBackoff(), 0))  # a command is sent once
+    address = options.pop("address", None)
+    if address is not None:
+        return RedisCluster.from_url(address, **options)
+    return RedisCluster(**options)
