@@ -30,7 +30,7 @@ from .base import (
     key_reused,
     too_many_state_keys,
 )
-from .scripts import APPEND, READ, RENEW, STATE
+from .scripts import APPEND, PURGE, READ, RENEW, STATE
 
 _PIPELINE = 1_000  # streams asked about in one pipeline
 
@@ -144,10 +144,7 @@ class RedisHistory(HistoryStore):
         return _position(*await self._run(RENEW, stream, epoch))
 
     async def purge(self, stream: str) -> None:
-        bucket, keys = self._keys(stream)
-        await self._clients.pipeline(
-            self._clients.index_of(bucket), lambda pipe: pipe.unlink(*keys[1:5])
-        )
+        await self._run(PURGE, stream)
 
     async def usage(self, streams: Sequence[str]) -> list[Usage | None]:
         def ask(pipe: Any, stream: str) -> None:

@@ -255,6 +255,10 @@ return {epoch, top}
 """
 )
 
+_PURGE = """
+call('DEL', ENTRIES, STATES, VERSIONS, EXPIRIES)
+"""
+
 
 def _script(body: str) -> Script:
     text = _COMMON + body
@@ -281,3 +285,6 @@ STATE = _script(_STATE)
 
 RENEW = _script(_RENEW)
 """Begin a new epoch if the present one is still the caller's; the position."""
+
+PURGE = _script(_PURGE)
+"""Drop all but the position."""

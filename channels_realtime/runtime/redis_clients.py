@@ -210,7 +210,7 @@ def _connect(host: Host) -> Any:
 
     options = dict(host)
     if not options.pop("cluster", False):
-        return Redis(connection_pool=create_pool(options))
+        return Redis.from_pool(create_pool(options))  # and closes the pool
     options.setdefault("retry", Retry(NoBackoff(), 0))  # a command is sent once
     address = options.pop("address", None)
     if address is not None:

@@ -1,12 +1,34 @@
-"""Histories in Redis: the contract, what it costs, and what happens when Redis does not respond."""
+"""Histories in Redis: the contract on a server and a cluster, what an append costs, and what is lost."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
+import redis
 
 from channels_realtime.config import Config
+from channels_realtime.errors import Unavailable
+from channels_realtime.history import scripts
+from channels_realtime.history.base import Append, Condition, History, bucket_of
 from channels_realtime.history.redis import RedisHistory
 from channels_realtime.testing import HistoryStoreContract
+from tests.support.redis_server import private_redis_cluster, private_redis_server
+from tests.support.servers import free_port
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with private_redis_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def cluster_url() -> Iterator[str]:
+    with private_redis_cluster() as url:
+        yield url
 
 
 class TestContract(HistoryStoreContract):
@@ -16,3 +38,259 @@ class TestContract(HistoryStoreContract):
 
     def make_store(self) -> RedisHistory:
         return RedisHistory(None, self.config)
+
+
+class TestValkeyContract(TestContract):
+    """The same on the embedded Valkey, wherever the tests' Redis is another server."""
+
+    @pytest.fixture
+    def redis_url(self, server: str) -> str:
+        return server
+
+
+class TestClusterContract(HistoryStoreContract):
+    """A cluster refuses commands and scripts whose keys are not all in one slot."""
+
+    @pytest.fixture(autouse=True)
+    def _redis(self, cluster_url: str, redis_prefix: str) -> None:
+        host = {"address": cluster_url, "cluster": True}
+        self.config = Config(store_redis=host, group_prefix=redis_prefix, store_timeout=20.0)
+
+    def make_store(self) -> RedisHistory:
+        return RedisHistory(None, self.config)
+
+
+class TestServersContract(HistoryStoreContract):
+    """Two servers: buckets are spread over them."""
+
+    @pytest.fixture(autouse=True)
+    def _redis(self, redis_url: str, server: str, redis_prefix: str) -> None:
+        hosts = [redis_url, {"address": server}]
+        self.config = Config(store_redis=hosts, group_prefix=redis_prefix, store_timeout=20.0)
+
+    def make_store(self) -> RedisHistory:
+        return RedisHistory(None, self.config)
+
+
+def request(stream: str = "rooms/1", **more: Any) -> Append:
+    history = History(size=more.pop("size", 10), ttl=more.pop("ttl", 60.0))
+    return Append(**{"stream": stream, "uid": "0" * 16, "body": b"x", "history": history, **more})
+
+
+Make = Callable[..., RedisHistory]
+
+
+@pytest.fixture
+def make(server: str) -> Make:
+    def make(**more: Any) -> RedisHistory:
+        return RedisHistory(None, Config(**{"store_redis": server, "store_timeout": 20.0, **more}))
+
+    return make
+
+
+@pytest.fixture
+def admin(server: str) -> Iterator[redis.Redis]:
+    """The server of these tests alone, emptied."""
+    with redis.Redis.from_url(server) as client:
+        client.flushall()
+        client.config_resetstat()
+        client.script_flush()
+        client.client_kill_filter(_type="normal", skipme=True)
+        yield client
+
+
+async def test_an_append_is_one_round_trip(make, admin):
+    store = make()
+    first = request(key="k", state_key="a", version=1, condition=Condition(new=True))
+    await store.append(first)
+    before = admin.info("commandstats")
+    await store.append(request(key="k2", state_key="a", version=2))
+    after = admin.info("commandstats")
+    assert after["cmdstat_evalsha"]["calls"] == before["cmdstat_evalsha"]["calls"] + 1
+    assert after["cmdstat_eval"]["calls"] == before["cmdstat_eval"]["calls"] == 1
+    sent = {"cmdstat_script|load", "cmdstat_multi", "cmdstat_exec", "cmdstat_ping"}
+    assert not sent & after.keys()
+    await store.close()
+
+
+async def test_a_server_that_forgot_its_scripts_is_given_them(make, admin):
+    store = make()
+    await store.append(request())
+    admin.script_flush()
+    assert (await store.append(request())).position.offset == 2
+    await store.close()
+
+
+async def test_after_a_restart_without_data_all_is_new(make, admin):
+    store = make()
+    old = (await store.append(request())).position
+    await store.append(request())
+    seen = {bucket_of("rooms/1"): 0}
+    seen.update((await store.changes(seen)).sequences)
+    admin.flushall()  # of this test's own server
+    assert (await store.changes(seen)).unknown == set(seen)
+    for _ in range(5):  # more than there were
+        await store.append(request())
+    changes = await store.changes(seen)
+    assert changes.unknown == set(seen)
+    page = await store.read("rooms/1", old, limit=10)
+    assert not page.complete
+    assert page.position.epoch != old.epoch
+    await store.close()
+
+
+async def test_what_is_evicted_piece_by_piece_is_no_silent_gap(make, admin):
+    store = make()
+    for _ in range(3):
+        await store.append(request(state_key="a", version=None))
+    old = (await store.read("rooms/1", limit=0)).position
+    bucket = bucket_of("rooms/1")
+    admin.delete(f"realtime:{{{bucket}}}:hx:rooms/1")
+    page = await store.read("rooms/1", old, limit=10)
+    assert (page.position, page.entries, page.complete) == (old, (), True)
+    assert (await store.append(request())).position.offset == 4
+    assert (await store.read("rooms/1", old, limit=10)).complete
+    admin.delete(f"realtime:{{{bucket}}}:hm:rooms/1")
+    assert (await store.append(request())).position.offset == 1
+    page = await store.read("rooms/1", limit=10)
+    assert [entry.offset for entry in page.entries] == [1]
+    assert (await store.state("rooms/1")).entries == ()
+    await store.close()
+
+
+async def test_every_key_expires(make, admin):
+    store = make()
+    keyed = {"state_key": "a", "version": 1, "state_ttl": 5.0, "key": "k"}
+    await store.append(request(ttl=1_000_000.0))
+    await store.append(request(ttl=10.0, **keyed))
+    await store.read("rooms/2", limit=1)
+    await store.append(request("rooms/3", state_key="b"))
+    left = {key: admin.pttl(key) for key in admin.keys("*")}
+    assert len(left) >= 9
+    assert [key for key, ms in left.items() if ms < 0] == []
+    await store.close()
+
+
+async def test_changes_over_the_bound_are_unknown(make, admin, monkeypatch):
+    small = scripts.Script(scripts.APPEND.text.replace(str(scripts.MAX_CHANGED), "32"))
+    monkeypatch.setattr("channels_realtime.history.redis.APPEND", small)
+    monkeypatch.setattr("channels_realtime.history.redis.bucket_of", lambda stream: 7)
+    store = make()
+    await store.append(request("rooms/0"))
+    seen = dict((await store.changes({7: 0})).sequences)
+    for number in range(1, 31):
+        await store.append(request(f"rooms/{number}"))
+    known = await store.changes(seen)
+    assert (len(known.streams), known.unknown) == (30, frozenset())
+    for number in range(31, 40):
+        await store.append(request(f"rooms/{number}"))
+    assert (await store.changes(seen)).unknown == {7}
+    assert admin.zcard("realtime:{7}:hc") <= 33
+    assert len((await store.changes(known.sequences)).streams) == 9
+    await store.close()
+
+
+async def test_old_changes_are_forgotten_and_unknown(make, admin):
+    store = make()
+    await store.append(request())
+    changed = f"realtime:{{{bucket_of('rooms/1')}}}:hc"
+    earlier = int(scripts.CHANGES_KEPT_S * 1_000_000) + 1_000_000
+    for member, score in admin.zrange(changed, 0, -1, withscores=True):
+        admin.zadd(changed, {member: int(score) - earlier})
+    admin.zadd(changed, {"rooms/gone": admin.zscore(changed, "rooms/1")})
+    bucket = bucket_of("rooms/1")
+    seen = {bucket: int(admin.zscore(changed, "")) + 1}
+    await store.append(request())
+    assert admin.zrange(changed, 0, -1) == [b"", b"rooms/1"]
+    assert (await store.changes(seen)).unknown == {bucket}
+    await store.close()
+
+
+async def test_too_many_state_keys_are_refused(make, monkeypatch):
+    small = scripts.Script(scripts.APPEND.text.replace(str(scripts.MAX_STATE_KEYS), "2"))
+    monkeypatch.setattr("channels_realtime.history.redis.APPEND", small)
+    store = make()
+    for key in ("a", "b", "a"):
+        await store.append(request(state_key=key))
+    with pytest.raises(Exception, match="a state for 10,000 keys"):
+        await store.append(request(state_key="c"))
+    await store.append(request(state_key="a", removed=True))
+    await store.append(request(state_key="c"))
+    await store.close()
+
+
+async def test_a_store_that_is_away_is_unavailable_and_says_no_password(make):
+    port = free_port()
+    store = make(store_redis=f"redis://somebody:hunter2@127.0.0.1:{port}/0")
+    with pytest.raises(Unavailable) as raised:
+        await store.append(request())
+    assert raised.value.reason == "the history store failed with ConnectionError"
+    for text in (repr(raised.value), str(raised.value.__cause__), repr(store._clients)):
+        assert "hunter2" not in text
+
+
+async def test_a_store_that_hangs_is_unavailable_in_time(make, admin):
+    store = make(store_timeout=0.1)
+    await store.append(request())
+    admin.execute_command("CLIENT", "PAUSE", 600, "ALL")
+    with pytest.raises(Unavailable) as raised:
+        await store.append(request())
+    assert raised.value.reason == "the history store did not respond within 0.1 s"
+    admin.ping()  # answered when the pause is over
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await store.read("rooms/1", limit=1)
+            except Unavailable:
+                continue
+            break
+    await store.close()
+
+
+async def test_an_append_is_sent_once_though_its_connection_breaks(make, admin, server):
+    origin = redis.connection.parse_url(server)
+    answers = True
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream = await asyncio.open_connection(origin["host"], origin["port"])
+
+        async def pump(source, target, *, cut: bool) -> None:
+            while data := await source.read(65_536):
+                if cut and not answers:
+                    break
+                target.write(data)
+            target.close()
+
+        await asyncio.gather(
+            pump(reader, upstream[1], cut=False), pump(upstream[0], writer, cut=True)
+        )
+
+    async with await asyncio.start_server(forward, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        store = make(store_redis=f"redis://127.0.0.1:{port}/0")
+        await store.append(request())
+        answers = False
+        with pytest.raises(Unavailable, match=r"^the history store failed with ConnectionError$"):
+            await store.append(request())
+        answers = True
+        assert (await store.read("rooms/1", limit=0)).position.offset == 2
+        await store.close()
+
+
+async def test_many_appends_at_once_share_a_few_connections(make, admin):
+    store = make()
+    await asyncio.gather(*(store.append(request(f"rooms/{number}")) for number in range(500)))
+    assert len(admin.client_list()) <= 33
+    await store.close()
+    async with asyncio.timeout(20):
+        while len(await asyncio.to_thread(admin.client_list)) > 1:
+            pass
+
+
+def test_the_connections_of_a_loop_end_with_it(make, admin):
+    store = make()
+    for number in range(3):  # one store, several loops
+        appended = asyncio.run(store.append(request()))
+        assert appended.position.offset == number + 1
+        assert len(store._clients._clients) == 1
+    assert len(admin.client_list()) == 1

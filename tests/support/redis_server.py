@@ -7,11 +7,18 @@ here ever flushes.
 """
 
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.support.servers import free_port
+import pytest
+import redis
+
+from tests.support.servers import POLL_INTERVAL_S, READY_TIMEOUT_S, free_port
 
 LOCAL_ADDRESS = ("127.0.0.1", 6379)
 START_ATTEMPTS = 5
@@ -59,3 +66,44 @@ def private_redis_server() -> Iterator[str]:
         yield f"redis://{server.host}:{server.port}/0"
     finally:
         server.stop()
+
+
+@contextmanager
+def private_redis_cluster() -> Iterator[str]:
+    """The URL of a cluster of one node; skips the test where no server is installed that can be one."""
+    binary = shutil.which("redis-server") or shutil.which("valkey-server")
+    if binary is None:
+        pytest.skip("no redis-server and no valkey-server is installed")
+    with tempfile.TemporaryDirectory() as directory:
+        port = free_port()
+        options = {
+            "port": port,
+            "bind": LOCAL_ADDRESS[0],
+            "dir": directory,
+            "save": "",
+            "cluster-enabled": "yes",
+            "cluster-port": free_port(),
+            "cluster-announce-ip": LOCAL_ADDRESS[0],
+        }
+        command = [binary]
+        for name, value in options.items():
+            command += [f"--{name}", str(value)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            address = (LOCAL_ADDRESS[0], port)
+            _wait_until(lambda: answers(address), process)
+            with redis.Redis(*address) as client:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+                _wait_until(lambda: client.cluster("INFO")["cluster_state"] == "ok", process)
+            yield "redis://{}:{}".format(*address)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while not holds():
+        assert process.poll() is None, "the server has stopped"
+        assert time.monotonic() < deadline, "the server is not ready"
+        time.sleep(POLL_INTERVAL_S)
