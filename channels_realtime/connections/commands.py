@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..channels import Channel
 from ..errors import Forbidden, RealtimeError, UnknownMethod, Unsupported
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import ErrorCode
-from . import presence, publications, subscriptions
+from . import history, presence, publications, subscriptions
 from .publications import encodable
-from .requester import VERDICT, Requester, allowed, resolve, run_hook, warn_once
+from .requester import (
+    VERDICT,
+    Requester,
+    allowed,
+    require_look,
+    resolve,
+    run_hook,
+    warn_once,
+)
 
 
 async def serve(node: Node, connection: Requester, command: m.Command) -> m.Push | None:
@@ -56,20 +63,9 @@ async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
 # -- what comes with history and presence ----------------------------------------------------------
 
 
-async def _history(node: Node, connection: Requester, command: m.GetHistory) -> m.Push:
-    channel = resolve(node, connection, command.channel)
-    await _may_look(node, channel, connection)
-    raise Unsupported(f"{channel.name!r} keeps no history")
-
-
-async def _may_look(node: Node, channel: Channel, connection: Requester) -> None:
-    if not await allowed(node, channel, "can_subscribe", connection):
-        raise Forbidden(f"not allowed on {channel.name!r}")
-
-
 async def _acknowledge(node: Node, connection: Requester, command: m.Acknowledge) -> m.Push:
     channel = resolve(node, connection, command.channel)
-    await _may_look(node, channel, connection)
+    await require_look(node, channel, connection)
     raise Unsupported(f"{channel.name!r} keeps no inbox")
 
 
@@ -84,7 +80,7 @@ _HANDLERS: dict[type[m.Command], Callable[[Node, Requester, Any], Awaitable[m.Pu
     m.Call: _call,
     m.Flow: subscriptions.set_flow,
     m.Acknowledge: _acknowledge,
-    m.GetHistory: _history,
+    m.GetHistory: history.history,
     m.GetPresence: presence.presence,
     m.Resume: _resume,
 }

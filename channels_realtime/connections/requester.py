@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..channels import Channel, Client, UserChannel
 from ..conversation.throttling import TokenBucket
+from ..errors import Forbidden
 from ..nodes.hub import Subscriber
 from ..nodes.node import Node
 from ..protocol import messages as m
@@ -78,6 +79,16 @@ async def allowed(node: Node, channel: Channel, right: str, connection: Client) 
     if verdict is None:
         warn_once(channel, right, VERDICT)
     return bool(verdict)
+
+
+async def require_look(node: Node, channel: Channel, connection: Client) -> None:
+    """Refuse a client that may not subscribe what is read of a channel without a subscription.
+
+    Raises:
+        Forbidden: it may not subscribe.
+    """
+    if not await allowed(node, channel, "can_subscribe", connection):
+        raise Forbidden(f"not allowed on {channel.name!r}")
 
 
 VERDICT = "True or False; the client is refused"

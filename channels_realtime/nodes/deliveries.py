@@ -14,10 +14,10 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.db import Error as DatabaseError
 
 from ..errors import Unavailable
-from ..models import NodeRecord
 from .outgoing import Outcome, Outgoing
 from .requests import Answers, arequest, request
 
@@ -135,4 +135,6 @@ def _sum(one: Outgoing, answers: Answers | None) -> int | None:
 
 
 def _alive() -> Collection[str]:
-    return frozenset(NodeRecord.objects.alive().values_list("pk", flat=True))
+    # Looked up here: code that publishes may be imported before the apps are ready.
+    nodes = apps.get_model("channels_realtime", "NodeRecord")
+    return frozenset(nodes.objects.alive().values_list("pk", flat=True))

@@ -1,0 +1,224 @@
+"""What a channel keeps, from Python: its history, its position, and the end of both.
+
+In: a channel's name, from code of the site in any process, with a node or without one. Out: publications
+and positions from the history store, of the namespace of the running code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, TypeVar
+
+from .channels import Channel
+from .errors import BadPayload, NotRecoverable, Unavailable, Unsupported
+from .history.base import HistoryStore, Page
+from .namespaces import current_namespace
+from .nodes.layers import configured_layer
+from .nodes.node import running_node
+from .nodes.outgoing import decode_entry
+from .nodes.store_requests import ask
+from .nodes.stores import stores_of
+from .protocol.dialects.realtime import MAX_HISTORY_LIMIT
+from .protocol.messages import MAX_ID_INTEGER, Position, Publication
+from .publications import Published, check_channel
+from .runtime import loops
+from .runtime.loops import refuse_event_loop
+from .settings import get_config
+
+_Answer = TypeVar("_Answer")
+
+_LOOP_S = 1.0
+"""How much longer than the time-out to wait for the event loop that asks the store."""
+
+Since = Position | Published | Mapping[str, Any]
+"""A position: as it was returned, or as a client has it: ``{"epoch": …, "offset": …}``."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPage:
+    """Publications that a channel keeps; to be iterated.
+
+    Args:
+        publications: in the order that was asked for, each with its ``position``.
+        position: where to go on from: a client that subscribes with it as ``since`` gets what follows.
+            The position of the last publication, where ``limit`` left newer ones out; otherwise the
+            channel's newest.
+    """
+
+    publications: tuple[Publication, ...]
+    position: Position
+
+    def __iter__(self) -> Iterator[Publication]:
+        return iter(self.publications)
+
+    def __len__(self) -> int:
+        return len(self.publications)
+
+
+def history(
+    channel: str, *, since: Since | None = None, limit: int = 100, reverse: bool = False
+) -> HistoryPage:
+    """Read what a channel keeps; from sync code.
+
+    Args:
+        channel: the channel's name.
+        since: begin after this position, or with ``reverse`` before it; by default with the oldest
+            publication that is kept, or with the newest.
+        limit: how many publications at most, 0 to 1,000.
+        reverse: the newest first.
+
+    Raises:
+        BadChannel, UnknownChannel: no such name, or no route for it.
+        BadPayload: ``since`` or ``limit`` is malformed.
+        NotRecoverable: what follows ``since`` is no longer kept.
+        Unsupported: the channel's class keeps no history.
+        Unavailable: the store does not answer.
+        ImproperUse: called on a running event loop; ``await ahistory(…)`` there.
+    """
+    refuse_event_loop("history", "ahistory")
+    request = _reading(_kept_channel(channel), since, limit, reverse)
+    return _history_page(channel, _wait(request), reverse=reverse)
+
+
+async def ahistory(
+    channel: str, *, since: Since | None = None, limit: int = 100, reverse: bool = False
+) -> HistoryPage:
+    """Read what a channel keeps; from async code. Args, returns and raises as ``history``."""
+    request = _reading(_kept_channel(channel), since, limit, reverse)
+    return _history_page(channel, await _await(request), reverse=reverse)
+
+
+def position(channel: str) -> Position:
+    """The position of a channel's newest publication; from sync code.
+
+    Read it before the data of a page: a client that subscribes with it as ``since`` then gets all that
+    was published after.
+
+    Raises:
+        BadChannel, UnknownChannel: no such name, or no route for it.
+        Unsupported: the channel's class keeps no history.
+        Unavailable: the store does not answer.
+        ImproperUse: called on a running event loop; ``await aposition(…)`` there.
+    """
+    refuse_event_loop("position", "aposition")
+    return _wait(_reading(_kept_channel(channel), None, 0, reverse=False)).position
+
+
+async def aposition(channel: str) -> Position:
+    """The position of a channel's newest publication; from async code. Raises as ``position``."""
+    return (await _await(_reading(_kept_channel(channel), None, 0, reverse=False))).position
+
+
+def purge(channel: str) -> None:
+    """Drop what a channel keeps, its state too; from sync code. Its offsets go on.
+
+    It does not wait for a commit. Clients are not told: those that come back with an older position
+    learn ``recovered: false``.
+
+    Raises:
+        BadChannel, UnknownChannel: no such name, or no route for it.
+        Unsupported: the channel's class keeps no history.
+        Unavailable: the store does not answer; it may have been done.
+        ImproperUse: called on a running event loop; ``await apurge(…)`` there.
+    """
+    refuse_event_loop("purge", "apurge")
+    _wait(_purging(_kept_channel(channel)))
+
+
+async def apurge(channel: str) -> None:
+    """Drop what a channel keeps; from async code. Raises as ``purge``."""
+    await _await(_purging(_kept_channel(channel)))
+
+
+# -- requests to the store -------------------------------------------------------------------------
+
+_Request = Callable[[HistoryStore], Coroutine[Any, Any, _Answer]]
+
+
+def _reading(channel: Channel, since: Since | None, limit: int, reverse: bool) -> _Request[Page]:
+    if type(limit) is not int or not 0 <= limit <= MAX_HISTORY_LIMIT:
+        raise BadPayload(f"limit is {limit!r:.100}; expected 0 to {MAX_HISTORY_LIMIT} publications")
+    start = None if since is None else _as_position(since)
+    stream = channel.qualified_name
+
+    async def read(store: HistoryStore) -> Page:
+        return await store.read(stream, start, limit=limit, reverse=reverse)
+
+    return read
+
+
+def _purging(channel: Channel) -> _Request[None]:
+    stream = channel.qualified_name
+
+    async def purge(store: HistoryStore) -> None:
+        await store.purge(stream)
+
+    return purge
+
+
+def _kept_channel(name: str) -> Channel:
+    channel = check_channel(name)
+    if channel.kept() is None:
+        raise Unsupported(
+            f"{name!r} keeps no history; expected history = History(…) on {type(channel).__name__}"
+        )
+    channel.namespace = current_namespace()
+    return channel
+
+
+def _as_position(since: Any) -> Position:
+    found = since.position if isinstance(since, Published) else since
+    if isinstance(found, Mapping) and isinstance(found.get("epoch"), str):
+        found = Position(found["epoch"], found.get("offset", -1))
+    if (
+        isinstance(found, Position)
+        and type(found.offset) is int
+        and 0 <= found.offset <= MAX_ID_INTEGER
+    ):
+        return found
+    raise BadPayload(
+        f"since is {since!r:.100}; expected a Position, or {{'epoch': <text>, 'offset': <integer>}}"
+    )
+
+
+def _history_page(channel: str, page: Page, *, reverse: bool) -> HistoryPage:
+    if not page.complete:
+        raise NotRecoverable(
+            f"{channel!r} no longer keeps what follows this position; expected a newer one, or none"
+        )
+    epoch, newest = page.position.epoch, page.position
+    found = tuple(decode_entry(Position(epoch, one.offset), one.body) for one in page.entries)
+    # Without a limit that left newer ones out, the last one is the newest.
+    position = newest if reverse or not found else found[-1].position or newest
+    return HistoryPage(publications=found, position=position)
+
+
+def _wait(request: _Request[_Answer]) -> _Answer:
+    """Ask the store, and wait for its answer at most so long as it may take."""
+    timeout = get_config().store_timeout + _LOOP_S
+    future = loops.submit(_ask(request))
+    try:
+        return future.result(timeout)
+    except concurrent.futures.TimeoutError:
+        future.cancel()
+        raise Unavailable(f"the event loop did not answer within {timeout:g} seconds") from None
+
+
+async def _await(request: _Request[_Answer]) -> _Answer:
+    if running_node() is not None:
+        return await _ask(request)
+    return await asyncio.wrap_future(loops.submit(_ask(request)))
+
+
+async def _ask(request: _Request[_Answer]) -> _Answer:
+    """Ask from the loop that this runs on."""
+    node = running_node()
+    config = get_config()
+    if node is not None:
+        store = node.history
+    else:
+        store = stores_of(configured_layer(config.channel_layer), config).history
+    return await ask(store, request(store), config.store_timeout)
