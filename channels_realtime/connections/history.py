@@ -65,7 +65,7 @@ async def _read(
         for entry in page.entries:
             since = m.Position(page.position.epoch, entry.offset)
             publication = decode_entry(since, entry.body)
-            room -= len(JSON.encode(publication_object(publication))) + 1
+            room -= len(JSON.encode(publication_object(publication)).encode()) + 1
             if room < 0 and found:
                 full = True
                 break
