@@ -13,7 +13,7 @@ _numbers = itertools.count(1)
 
 
 def fresh(kind: str) -> str:
-    """The name of a channel that nothing was published to, such as ``kept/7``."""
+    """The name of a channel that nothing was published to, such as ``numbered/7``."""
     return f"{kind}/{next(_numbers)}"
 
 
@@ -62,7 +62,7 @@ class Private(Kept):
 
 KINDS: dict[str, type[Channel]] = {
     "open": Open,
-    "kept": Kept,
+    "numbered": Kept,
     "last": Last,
     "keyed": Keyed,
     "unversioned": Unversioned,

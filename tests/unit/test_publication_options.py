@@ -59,7 +59,7 @@ def payloads(layer) -> list:
 
 
 def test_publication_has_a_position_where_its_channel_has_a_history():
-    name = fresh("kept")
+    name = fresh("numbered")
     first, second = publish(name, 1), publish(name, 2)
     assert (first.offset, second.offset) == (1, 2)
     assert first.epoch == second.epoch == second.position.epoch
@@ -68,7 +68,7 @@ def test_publication_has_a_position_where_its_channel_has_a_history():
 
 
 def test_same_key_is_sent_once_and_tells_the_first_position(layer):
-    name = fresh("kept")
+    name = fresh("numbered")
     first = publish(name, {"n": 1, "m": 2}, key="a")
     publish(name, "between")
     assert publish(name, {"m": 2, "n": 1}, key="a") == Published(
@@ -78,8 +78,8 @@ def test_same_key_is_sent_once_and_tells_the_first_position(layer):
 
 
 def test_same_key_on_another_channel_is_another_key(layer):
-    publish(fresh("kept"), 1, key="a")
-    assert publish(fresh("kept"), 1, key="a").duplicate is False
+    publish(fresh("numbered"), 1, key="a")
+    assert publish(fresh("numbered"), 1, key="a").duplicate is False
     assert payloads(layer) == [1, 1]
 
 
@@ -97,7 +97,7 @@ def test_same_key_for_something_else_is_a_conflict(layer, other):
 
 
 async def test_key_works_from_async_code_and_is_in_the_same_scope(layer):
-    name = fresh("kept")
+    name = fresh("numbered")
     assert (await apublish(name, 1, key="a")).duplicate is False
     assert (await apublish(name, 1, key="a")).duplicate is True
 
@@ -165,7 +165,7 @@ def test_only_if_takes_a_new_key_or_the_version_that_was_seen(layer):
 
 
 def test_transient_publication_of_the_server_is_sent_and_not_kept(layer):
-    name = fresh("kept")
+    name = fresh("numbered")
     assert publish(name, "…", event="typing", transient=True) == Published()
     assert layer.sent == [Publication(name, "…", "typing")]
     assert len(history(name)) == 0
@@ -255,7 +255,7 @@ def test_option_that_the_channel_class_does_not_have_names_the_remedy(layer, kin
 
 
 async def test_many_return_what_became_of_each():
-    name, other = fresh("kept"), fresh("open")
+    name, other = fresh("numbered"), fresh("open")
     many = await apublish_many([(name, 1), (other, 2), (name, 3)])
     assert [one.offset for one in many] == [1, None, 2]
     assert await apublish_many([]) == []
@@ -264,15 +264,15 @@ async def test_many_return_what_became_of_each():
 @pytest.mark.django_db(transaction=True)
 def test_nothing_is_known_before_the_commit(layer):
     with transaction.atomic():
-        assert publish(fresh("kept"), 1) is None
-        assert publish_many([(fresh("kept"), 1)]) is None
-        assert publish(fresh("kept"), 1, on_commit=False).offset == 1
+        assert publish(fresh("numbered"), 1) is None
+        assert publish_many([(fresh("numbered"), 1)]) is None
+        assert publish(fresh("numbered"), 1, on_commit=False).offset == 1
     assert len(layer.sent) == 3
 
 
 @pytest.mark.django_db(transaction=True)
 def test_conflict_after_the_commit_is_logged(layer, caplog):
-    name = fresh("kept")
+    name = fresh("numbered")
     publish(name, 1, key="a")
     with transaction.atomic():
         assert publish(name, 2, key="a") is None
@@ -308,7 +308,7 @@ def transactional(layer, settings) -> HistoryStore:
 def test_transactional_store_keeps_at_once_and_nodes_are_told_after_the_commit(
     layer, transactional
 ):
-    name, other = fresh("kept"), fresh("open")
+    name, other = fresh("numbered"), fresh("open")
     with transaction.atomic():
         published = publish(name, 1)
         assert published.offset == 1
@@ -324,7 +324,7 @@ def test_transactional_store_keeps_at_once_and_nodes_are_told_after_the_commit(
 
 @pytest.mark.django_db(transaction=True)
 def test_transactional_store_raises_a_conflict_in_the_caller(layer, transactional):
-    name = fresh("kept")
+    name = fresh("numbered")
     with transaction.atomic():
         first = publish(name, 1, key="a")
         assert publish(name, 1, key="a") == Published(position=first.position, duplicate=True)
@@ -336,7 +336,7 @@ def test_transactional_store_raises_a_conflict_in_the_caller(layer, transactiona
 @pytest.mark.django_db(transaction=True)
 def test_position_that_is_known_at_the_commit_is_read_then(layer, transactional):
     transactional.knows_positions = False
-    name = fresh("kept")
+    name = fresh("numbered")
     with transaction.atomic():
         assert publish(name, 1) == Published()
     assert [(p.payload, p.position.offset) for p in layer.sent] == [(1, 1)]
@@ -345,7 +345,7 @@ def test_position_that_is_known_at_the_commit_is_read_then(layer, transactional)
 @pytest.mark.django_db(transaction=True)
 def test_store_that_wakes_the_nodes_itself_leaves_nothing_to_send(layer, transactional):
     transactional.wakes_nodes = True
-    name = fresh("kept")
+    name = fresh("numbered")
     with transaction.atomic():
         publish(name, 1)
     assert layer.sent == []
@@ -355,7 +355,7 @@ def test_store_that_wakes_the_nodes_itself_leaves_nothing_to_send(layer, transac
 @pytest.mark.django_db(transaction=True)
 def test_transaction_that_is_rolled_back_tells_no_node(layer, transactional):
     with transaction.atomic():
-        publish(fresh("kept"), 1)
+        publish(fresh("numbered"), 1)
         transaction.set_rollback(True)
     assert layer.sent == []
 

@@ -47,7 +47,7 @@ def kinds(monkeypatch):
 @pytest.fixture
 def filled() -> str:
     """A channel with the publications 1 to 5."""
-    name = fresh("kept")
+    name = fresh("numbered")
     for number in range(1, 6):
         publish(name, number)
     return name
@@ -89,7 +89,7 @@ def test_reverse_is_newest_first_and_since_is_where_to_go_back_from(filled):
 
 
 def test_history_of_a_channel_that_nothing_was_published_to_is_empty():
-    name = fresh("kept")
+    name = fresh("numbered")
     assert read(name) == ([], 0)
     assert position(name) == history(name).position
 
@@ -159,11 +159,11 @@ def test_channel_without_a_history_is_unsupported_and_names_the_remedy(call):
 )
 async def test_sync_call_on_the_event_loop_is_refused_and_names_the_remedy(call, twin):
     with pytest.raises(ImproperUse, match=rf"await {twin}\(\) instead$"):
-        call(fresh("kept"))
+        call(fresh("numbered"))
 
 
 async def test_async_twins_do_the_same():
-    name = fresh("kept")
+    name = fresh("numbered")
     await apublish(name, 1)
     assert [one.payload for one in await ahistory(name)] == [1]
     assert (await aposition(name)).offset == 1

@@ -12,7 +12,7 @@ from tests.support.kept_channels import register_kinds
 from tests.support.nodes import NodeHarness, publish, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
 
-KEPT = "kept/1"
+KEPT = "numbered/1"
 
 
 def get(channel: str = KEPT, **fields):

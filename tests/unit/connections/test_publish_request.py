@@ -10,7 +10,7 @@ from tests.support.kept_channels import Kept, register_kinds
 from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
 from tests.support.virtual_time import in_virtual_time
 
-KEPT, KEYED = "kept/1", "keyed/1"
+KEPT, KEYED = "numbered/1", "keyed/1"
 
 
 def harness(**config) -> NodeHarness:
@@ -182,10 +182,10 @@ async def test_transient_messages_are_limited_in_rate_by_connection_and_channel(
         refusal = await ask(client, "…", **typing)
         assert (refusal["code"], refusal["reason"]) == (
             "rate_limited",
-            "too many transient messages to 'kept/1'",
+            "too many transient messages to 'numbered/1'",
         )
         assert 0 < refusal["retry_after"] <= 1.0
-        assert (await ask(client, "…", "kept/2", **typing)) == {"duplicate": False}
+        assert (await ask(client, "…", "numbered/2", **typing)) == {"duplicate": False}
         assert (await ask(other, "…", **typing)) == {"duplicate": False}
         assert (await ask(client, "kept"))["offset"] == 1
 
@@ -239,13 +239,13 @@ ONLY_IF = "'only_if' must be {'new': true} or {'version': <integer>}"
             KEPT,
             {"transient": True, "event": "said"},
             "forbidden",
-            "clients may not publish the event 'said' as transient to 'kept/1'",
+            "clients may not publish the event 'said' as transient to 'numbered/1'",
         ),
         (
             KEPT,
             {"transient": True},
             "forbidden",
-            "clients may not publish transient messages without an event to 'kept/1'",
+            "clients may not publish transient messages without an event to 'numbered/1'",
         ),
         (KEPT, {"event": "typing"}, "forbidden", "clients may not publish the event 'typing' to"),
         (KEPT, {"transient": True, "event": "realtime.html"}, "forbidden", "'realtime.html'"),
