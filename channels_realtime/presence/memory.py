@@ -46,7 +46,6 @@ class _Partition:
         self.held: dict[str, set[Hold]] = {}
         self.leases: dict[str, float] = {}
         self.due: dict[tuple[str, str], float] = {}
-        self.lost: set[Hold] = set()
 
     def enter(self, node: str, entry: Entry, now: float) -> Change | None:
         stream = self.streams.get(entry.stream)
@@ -96,23 +95,25 @@ class _Partition:
         return Change(name, "leave", member, stream.sequence, len(stream.members))
 
     def overdue(self, now: float) -> bool:
-        return (
-            bool(self.lost)
-            or any(at <= now for at in self.due.values())
-            or any(at <= now for at in self.leases.values())
+        return any(at <= now for at in self.due.values()) or any(
+            at <= now for at in self.leases.values()
         )
 
     def sweep(self, now: float) -> list[Change]:
-        for node in [node for node, at in self.leases.items() if at <= now]:
-            del self.leases[node]
-            self.lost |= self.held.pop(node, set())
         changes = []
-        for _ in range(min(BATCH, len(self.lost))):
-            hold = self.lost.pop()
-            if self.release(hold):
-                changes.append(self.remove(hold.stream, hold.member))
+        room = BATCH
+        for node in [node for node, at in self.leases.items() if at <= now]:
+            held = self.held.get(node, set())
+            for hold in list(held)[:room]:
+                room -= 1
+                held.remove(hold)
+                if self.release(hold):
+                    changes.append(self.remove(hold.stream, hold.member))
+            if not held:
+                self.held.pop(node, None)
+                del self.leases[node]
         over = [key for key, at in self.due.items() if at <= now]
-        changes += [self.remove(*key) for key in over[: BATCH - len(changes)]]
+        changes += [self.remove(*key) for key in over[:room]]
         return changes
 
 
