@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 
 import { settle } from "./fakes.mjs";
 import {
-  answerSubscribe, at, errors, heard, loads, messages, position, reconnect, reported, sent, setUp, socket, subscribed, timers,
+  answerResume, answerSubscribe, at, errors, heard, loads, messages, position, reconnect, reported, sent, setUp, socket, subscribed, timers,
   welcomed,
 } from "./harness.mjs";
 
@@ -76,6 +76,43 @@ describe("presence", () => {
     await answerSubscribe();
     await socket().receive(moved("join", member("1")));
     assert.deepEqual([log, errors, reported], [[], [], []]);
+  });
+
+  test("a caller that wants it later has the channel subscribed again, from the last position", async () => {
+    const client = await welcomed();
+    const { log } = await subscribed(client, "a", {}, position(3));
+    await socket().receive(at(4));
+    const late = client.subscribe("a", { presence: true });
+    const told = seen(late);
+    await settle();
+    await socket().answer("unsubscribe", { type: "unsubscribed" });
+    await socket().receive(at(5)); // Of before; it comes again.
+    const request = await answerSubscribe({ ...position(5), recovered: true, members: [member("1")], count: 1 });
+    await socket().receive(at(5, { recovered: true }));
+    assert.deepEqual([request.since, request.presence, messages(log), told], [position(4), true, [4, 5], ["1 of 1"]]);
+  });
+
+  test("wanted while there is no connection, it is not taken from the resumed session", async () => {
+    const client = await welcomed();
+    await subscribed(client, "a", {}, position(3));
+    await socket().end(1006);
+    client.subscribe("a", { presence: true });
+    await timers.advance(1);
+    await socket().welcomeBack({ session_id: "second" });
+    await answerResume({ a: { ...position(3), recovered: true } });
+    assert.deepEqual(sent().map(({ type, since, presence }) => [type, since, presence]), [
+      ["unsubscribe", undefined, undefined], ["subscribe", position(3), true],
+    ]);
+  });
+
+  test("of the user's own channel it is asked for once", async () => {
+    const client = await welcomed({}, { channels: { a: {} } });
+    client.subscribe("a");
+    await settle();
+    const told = seen(client.subscribe("a", { presence: true }));
+    await settle();
+    await socket().answer("presence", { type: "presence", payload: { members: [member("1")], count: 1 } });
+    assert.deepEqual([told, sent()], [["1 of 1"], []]);
   });
 
   test("presence() asks once, without a subscription", async () => {

@@ -693,6 +693,8 @@ class Selection {
    * @type {"no" | "sent" | "yes"}
    */
   inSession = "no";
+  /** Whether it was subscribed with presence. */
+  watches = false;
   /** @type {Position | null} From where a subscribe begins that has not been answered yet. */
   since = null;
   failures = 0;
@@ -964,12 +966,10 @@ export class RealtimeClient extends Emitter {
     const subscription = new Subscription(channel, settings, feed, this.#hostOf(key));
     const selection = feed.selections.get(key);
     if (selection) {
-      const { reply } = selection;
-      const members = reply && subscription.presenceWanted && feed.count === null;
       selection.subscriptions.add(subscription);
-      if (members && this.#ready) this.#fetchMembers(feed, selection);
+      if (selection.presence && !selection.watches && selection.inSession !== "no") this.#watchMembers(feed, key, selection);
       // Not at once: the caller has not added its listeners yet.
-      if (reply) queueMicrotask(() => this.#join(subscription, feed, selection));
+      if (selection.reply) queueMicrotask(() => this.#join(subscription, feed, selection));
     } else {
       const added = new Selection(settings.parameters);
       added.subscriptions.add(subscription);
@@ -1578,6 +1578,7 @@ export class RealtimeClient extends Emitter {
     }
     if (automatic) feed.held ??= []; // It is live already, and its replay must be delivered before new messages.
     if (selection.inSession === "no") selection.inSession = "sent";
+    selection.watches = presence;
     const message = {
       type: "subscribe",
       channel: feed.name,
@@ -1768,6 +1769,24 @@ export class RealtimeClient extends Emitter {
     }
   }
 
+  /**
+   * A caller wants presence of what was subscribed without. It cannot be added, so it is subscribed again, from the
+   * last position.
+   * @param {Feed} feed @param {string} key @param {Selection} selection
+   */
+  #watchMembers(feed, key, selection) {
+    if (feed.automatic && key === canonical(undefined)) {
+      if (selection.reply) this.#fetchMembers(feed, selection);
+    } else if (this.#ready) {
+      this.#unsubscribe(feed, selection);
+      selection.reply = null;
+      this.#subscribe(feed, key, selection);
+    } else {
+      this.#giveUp(feed.name, selection.parameters);
+      selection.inSession = "no";
+    }
+  }
+
   /** Asks for the members of a channel that is subscribed already. @param {Feed} feed @param {Selection} selection */
   #fetchMembers(feed, selection) {
     this.#ask(
@@ -1868,8 +1887,8 @@ function positionIn(value) {
 
 /** @param {any} value  A position, or its JSON text as a template writes it. @returns {Position | null} */
 function readPosition(value) {
-  if (typeof value !== "string") return positionIn(value);
-  return value.trim() ? positionIn(JSON.parse(value)) : null;
+  const parsed = typeof value === "string" ? JSON.parse(value.trim() || "null") : value;
+  return positionIn(Array.isArray(parsed) ? { epoch: parsed[0], offset: parsed[1] } : parsed);
 }
 
 /** @param {Position | null} known @param {Position | null} other @returns {boolean} Whether `other` is not beyond `known`. */
