@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
-from channels_realtime import Channel, Client, action, register
+from channels_realtime import Channel, Client, History, action, position, register
 from channels_realtime.errors import BadPayload, UnknownChannel
 
 from .models import Board, Card
@@ -15,6 +15,8 @@ from .models import Board, Card
 
 @register("boards/<int:board_id>")
 class BoardChannel(Channel):
+    history = History(size=200, ttl=600)
+
     def can_subscribe(self, connection: Client) -> bool:
         if not connection.user.is_authenticated:
             return False
@@ -24,9 +26,13 @@ class BoardChannel(Channel):
 
     @action
     def cards(self, connection: Client, payload: Any) -> dict[str, Any]:
-        """All cards of the board. A page calls this after each subscribe, to miss no save."""
+        """All cards of the board, for a page whose position is older than the channel's history."""
+        at = position(self.name)  # before the rows: what is saved from now on comes as a message
         cards = Card.objects.filter(board_id=self.kwargs["board_id"])
-        return {"cards": [card.as_payload() for card in cards]}
+        return {
+            "cards": [card.as_payload() for card in cards],
+            "position": {"epoch": at.epoch, "offset": at.offset},
+        }
 
     @action
     def move(self, connection: Client, payload: Any) -> dict[str, Any]:

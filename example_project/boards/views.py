@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -15,9 +16,22 @@ class CardForm(forms.ModelForm):
         fields = ["title", "notes", "status"]
 
 
-def columns(board: Board | None) -> list[dict[str, Any]]:
+def board_context(board: Board, **more: Any) -> dict[str, Any]:
+    """What the template shows. It calls `columns` after it has written the channel's position, so that
+    a save between the two is not missed: it comes as a message.
+    """
+    return {
+        "board": board,
+        "channel": f"boards/{board.pk}",
+        "columns": partial(columns, board),
+        "statuses": Card.Status.choices,
+        **more,
+    }
+
+
+def columns(board: Board) -> list[dict[str, Any]]:
     """The board's columns in their order, each with its cards."""
-    cards = list(board.cards.all()) if board else []
+    cards = list(board.cards.all())
     return [
         {"status": value, "label": label, "cards": [c for c in cards if c.status == value]}
         for value, label in Card.Status.choices
@@ -31,7 +45,7 @@ def first_board(request: HttpRequest) -> HttpResponse:
 
 def board_detail(request: HttpRequest, board_id: int) -> HttpResponse:
     board = get_object_or_404(Board, pk=board_id)
-    return render(request, "boards/detail.html", {"board": board, "columns": columns(board)})
+    return render(request, "boards/detail.html", board_context(board))
 
 
 @login_required
@@ -49,5 +63,4 @@ def add_card(request: HttpRequest, board_id: int) -> HttpResponse:
     if wants_json:
         reason = " ".join(str(e) for errors in form.errors.values() for e in errors)
         return JsonResponse({"reason": reason}, status=400)
-    context = {"board": board, "columns": columns(board), "form": form}
-    return render(request, "boards/detail.html", context, status=400)
+    return render(request, "boards/detail.html", board_context(board, form=form), status=400)

@@ -46,6 +46,7 @@ class Message(models.Model):
 
     def as_payload(self) -> dict[str, object]:
         return {
+            "id": self.pk,
             "text": self.text,
             "key": self.key,
             "name": self.user.get_username(),

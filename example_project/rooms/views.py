@@ -6,6 +6,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import slugify
 
 from .models import MAX_TEXT_CHARACTERS, Room
+from .realtime import RECENT_MESSAGES
 
 
 def room_list(request: HttpRequest) -> HttpResponse:
@@ -33,5 +34,10 @@ def room_detail(request: HttpRequest, slug: str) -> HttpResponse:
     return render(
         request,
         "rooms/detail.html",
-        {"room": room, "rooms": Room.objects.all(), "max_text": MAX_TEXT_CHARACTERS},
+        {
+            "room": room,
+            "rooms": Room.objects.all(),
+            "max_text": MAX_TEXT_CHARACTERS,
+            "page_size": RECENT_MESSAGES,
+        },
     )

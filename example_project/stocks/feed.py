@@ -3,7 +3,7 @@
 import random
 import time
 
-from channels_realtime import publish_many
+from channels_realtime import publish
 
 from .quotes import STOCKS, next_price, recent_prices, remember
 
@@ -16,7 +16,6 @@ class PriceFeed:
     def publish(self) -> None:
         at = round(time.time(), 3)
         recent = recent_prices()
-        publications = []
         for stock in STOCKS:
             if not stock.simulated or random.random() < UNCHANGED_PROBABILITY:
                 continue
@@ -24,5 +23,4 @@ class PriceFeed:
             price = next_price(stock, prices[-1])
             remember(stock.symbol, price, prices)
             payload = {"symbol": stock.symbol, "price": price, "at": at}
-            publications.append(("stocks", payload))
-        publish_many(publications, event="price")
+            publish("stocks", payload, event="price", state_key=stock.symbol)

@@ -1,4 +1,7 @@
-"""`stocks`: prices. A subscriber may select a symbol: {"payload": {"symbol": "AAPL"}}. Staff may publish."""
+"""`stocks`: prices. A subscriber may select a symbol: {"payload": {"symbol": "AAPL"}}. Staff may publish.
+
+The newest price of each symbol is the channel's state, under the symbol as its key: a new subscriber gets it first.
+"""
 
 import math
 from typing import Any
@@ -14,6 +17,7 @@ LISTED_SYMBOLS = frozenset(stock.symbol for stock in STOCKS)
 @register("stocks")
 class StocksChannel(Channel):
     select = "symbol"
+    state = "keyed"
     client_events = ("price",)
 
     async def can_subscribe(self, connection: Client) -> bool:
@@ -42,6 +46,6 @@ class StocksChannel(Channel):
 
     @action
     def latest(self, connection: Client, payload: Any) -> dict[str, Any]:
-        """The last prices of each symbol, for a page that opens."""
+        """The last prices of each symbol, for the charts of a page that opens."""
         recent = recent_prices().items()
         return {"quotes": [{"symbol": symbol, "prices": prices} for symbol, prices in recent]}

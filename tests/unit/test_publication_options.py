@@ -230,7 +230,7 @@ def test_malformed_option_is_refused_in_the_caller(layer, options, text):
             "has no versions; expected no 'version', or versions = True on Open",
         ),
         (
-            "numbered",
+            "kept",
             {"version": 1},
             "has no versions; expected no 'version', or versions = True on Kept",
         ),

@@ -19,15 +19,17 @@ const followed = new Set();
  * @param {string} channel
  * @param {object} options
  * @param {(payload: any, message: object) => void} options.onMessage
- * @param {() => (void | Promise<void>)} [options.onReady] After each subscribe, also after a
- *   reconnect: fetch what the page missed.
- * @param {(error: Error) => void} [options.onError] The server refused or ended the subscription.
+ * @param {string} [options.since] The position of what the page shows already.
+ * @param {() => Promise<any>} [options.load] Fetches the state, wherever messages may be missing.
+ * @param {(state: any) => void} [options.onLoaded] Shows it; the messages that follow it come after.
+ * @param {(members: Map<string, object>, count: number) => void} [options.onMembers] Who is on the channel.
+ * @param {(error: Error) => void} [options.onError] The server refused or ended the subscription, or `load` failed.
  * @param {any} [options.parameters]
  * @param {string} [options.select]
  * @returns {{end: () => void}}
  */
 export function follow(channel, options) {
-  const entry = { channel, options, subscription: null };
+  const entry = { channel, options, subscription: null, since: options.since };
   followed.add(entry);
   begin(entry);
   return {
@@ -40,13 +42,24 @@ export function follow(channel, options) {
 }
 
 function begin(entry) {
-  const { onMessage, onReady, onError = report, parameters, select } = entry.options;
+  const { onMessage, load, onLoaded, onMembers, onError = report, parameters, select } = entry.options;
   entry.subscription = client.subscribe(entry.channel, {
     parameters,
     select,
-    onMessage: (message) => onMessage(message.payload, message),
-    onSubscribed: () => Promise.resolve(onReady?.()).catch(onError),
-    onError,
+    since: entry.since,
+    load,
+    presence: onMembers !== undefined,
+    onMessage(message) {
+      // For a subscription after "Disconnect" and "Connect": it goes on from here.
+      if (entry.since && message.offset && !message.state) entry.since = { epoch: message.epoch, offset: message.offset };
+      onMessage(message.payload, message);
+    },
+    onLoaded(state) {
+      if (entry.since) entry.since = state.position;
+      onLoaded(state);
+    },
+    onMembers,
+    onError: (error) => onError(error.code === "load_failed" ? error.cause : error),
     onUnsubscribed: ({ code, reason }) => {
       if (code !== "unsubscribed" && code !== "closed") onError({ code, reason });
     },

@@ -1,4 +1,7 @@
-/** A board. A card moves on the page only once the server has published its save. */
+/**
+ * A board. A card moves on the page only once the server has published its save. The page has the cards and the
+ * channel's position; what was saved after it comes first.
+ */
 import { call, clearError, follow, showError } from "site";
 
 const board = document.querySelector("#board");
@@ -78,9 +81,6 @@ function remove(id) {
   node.remove();
 }
 
-/** Changes that arrive while the call for all cards runs; null: apply them at once. */
-let pending = null;
-
 function apply({ payload, event }) {
   animateMoves(() => {
     if (event === "card.deleted") {
@@ -101,27 +101,17 @@ function apply({ payload, event }) {
 }
 
 follow(channel, {
-  onMessage(payload, message) {
-    const change = { payload, event: message.event };
-    if (pending) pending.push(change);
-    else apply(change);
-  },
-  async onReady() {
-    pending = [];
-    try {
-      const { cards } = await call(channel, "cards");
-      const ids = new Set(cards.map((card) => String(card.id)));
-      animateMoves(() => {
-        for (const node of board.querySelectorAll(".card")) if (!ids.has(node.dataset.card)) node.remove();
-        for (const card of cards) place(card);
-        count();
-      });
-      clearError("board-error");
-    } finally {
-      const changes = pending;
-      pending = null;
-      changes.forEach(apply);
-    }
+  since: board.dataset.position,
+  onMessage: (payload, { event }) => apply({ payload, event }),
+  load: () => call(channel, "cards"),
+  onLoaded({ cards }) {
+    const ids = new Set(cards.map((card) => String(card.id)));
+    animateMoves(() => {
+      for (const node of board.querySelectorAll(".card")) if (!ids.has(node.dataset.card)) node.remove();
+      for (const card of cards) place(card);
+      count();
+    });
+    clearError("board-error");
   },
   onError: (error) => showError("board-error", error),
 });

@@ -21,7 +21,8 @@ function addSamples(...fresh) {
 }
 follow("host/metrics", {
   onMessage: (sample) => addSamples(sample),
-  onReady: async () => addSamples(...(await call("host/metrics", "recent")).samples),
+  load: () => call("host/metrics", "recent"),
+  onLoaded: ({ samples: recent }) => addSamples(...recent),
 });
 
 /* stocks */
@@ -63,8 +64,9 @@ function listQuotes(all) {
   for (const { symbol } of listed) showQuote(quotes.get(symbol));
 }
 follow("stocks", {
-  onMessage: addQuote,
-  onReady: async () => listQuotes((await call("stocks", "latest")).quotes),
+  onMessage: (quote, { state }) => state || addQuote(quote),
+  load: () => call("stocks", "latest"),
+  onLoaded: ({ quotes: latest }) => listQuotes(latest),
 });
 
 /* boards/<id> */
@@ -89,8 +91,8 @@ if (board) {
       }
       countCards();
     },
-    async onReady() {
-      const { cards } = await call(`boards/${board}`, "cards");
+    load: () => call(`boards/${board}`, "cards"),
+    onLoaded({ cards }) {
       statuses.clear();
       for (const card of cards) statuses.set(card.id, card.status);
       countCards();
@@ -123,8 +125,9 @@ follow("rooms/lobby", {
     messages.push({ name: sender?.name ?? "unknown", text: textOf(payload) });
     showMessages();
   },
-  async onReady() {
-    messages = (await call("rooms/lobby", "recent")).messages;
+  load: () => call("rooms/lobby", "recent"),
+  onLoaded({ messages: recent }) {
+    messages = recent;
     showMessages();
   },
 });

@@ -57,6 +57,7 @@ function add(...fresh) {
 
 follow("host/metrics", {
   onMessage: (sample) => add(sample),
-  onReady: async () => add(...(await call("host/metrics", "recent")).samples),
+  load: () => call("host/metrics", "recent"),
+  onLoaded: ({ samples: recent }) => add(...recent),
   onError: (error) => showError("host-error", error),
 });

@@ -1,10 +1,11 @@
-/** A chat room: the last messages come by a call, new ones by the subscription. */
+/** A chat room: who is here, the last messages by a call, new ones by the subscription, and who is typing. */
 import { call, clearError, follow, publish, showError } from "site";
 import { avatar, textOf } from "./messages.js";
 
-const MAX_SHOWN = 300;
+const MAX_SHOWN = 600;
 const SAME_AUTHOR_MS = 3 * 60 * 1000;
 const TYPING_SHOWN_MS = 3000;
+const MEMBERS_SHOWN = 6;
 
 const room = document.querySelector("#room");
 const list = document.querySelector("#messages");
@@ -13,20 +14,19 @@ const composer = document.querySelector("#composer");
 const typing = document.querySelector("#typing");
 const channel = `rooms/${room.dataset.slug}`;
 const ownName = document.body.dataset.name;
+const pageSize = Number(list.dataset.page);
+
+/* Messages */
 
 /** Keys of the messages shown: one that came both by the call and live is shown once. */
 const keys = new Set();
 
-function show({ text, name, at, key }, { fresh = true } = {}) {
-  if (key && keys.has(key)) return;
-  if (key) keys.add(key);
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-  const before = list.lastElementChild;
+function messageNode({ text, name, at, id }) {
   const item = document.createElement("li");
-  const same = before && before.dataset.name === name && at - Number(before.dataset.at) < SAME_AUTHOR_MS;
-  item.className = `message${name === ownName ? " own" : ""}${same ? " same" : ""}${fresh ? " fresh" : ""}`;
+  item.className = `message${name === ownName ? " own" : ""}`;
   item.dataset.name = name;
   item.dataset.at = at;
+  if (id) item.dataset.id = id;
 
   const head = document.createElement("p");
   head.className = "message-head";
@@ -44,11 +44,116 @@ function show({ text, name, at, key }, { fresh = true } = {}) {
   bubble.className = "bubble";
   bubble.textContent = text;
   item.append(avatar(name), head, bubble);
+  return item;
+}
+
+/** A message soon after another one by the same author has no head of its own. */
+function joinAuthors(item) {
+  const before = item?.previousElementSibling;
+  const same =
+    before?.dataset.name === item?.dataset.name && item?.dataset.at - before?.dataset.at < SAME_AUTHOR_MS;
+  item?.classList.toggle("same", same === true);
+}
+
+/** Whether the message is to be shown; remembers its key. */
+function isNew({ key }) {
+  if (key && keys.has(key)) return false;
+  if (key) keys.add(key);
+  return true;
+}
+
+function append(message, { fresh = true } = {}) {
+  if (!isNew(message)) return;
+  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+  const item = messageNode(message);
+  item.classList.toggle("fresh", fresh);
   list.append(item);
+  joinAuthors(item);
   if (list.children.length > MAX_SHOWN) list.firstElementChild.remove();
-  if (atEnd || name === ownName) list.scrollTop = list.scrollHeight;
+  if (atEnd || message.name === ownName) list.scrollTop = list.scrollHeight;
   empty.hidden = true;
 }
+
+const stored = ({ id, text, name, key, sent_at: sentAt }) => ({ id, text, name, key, at: Date.parse(sentAt) });
+
+function showLast({ messages }) {
+  list.replaceChildren();
+  keys.clear();
+  for (const message of messages) append(stored(message), { fresh: false });
+  list.scrollTop = list.scrollHeight;
+  empty.hidden = list.children.length > 0;
+  complete = messages.length < pageSize;
+  clearError("room-error");
+}
+
+/* Earlier messages, when the list is scrolled to its beginning */
+
+let complete = false;
+let fetching = false;
+
+async function showEarlier() {
+  const first = list.querySelector("[data-id]");
+  if (complete || fetching || !first || list.children.length >= MAX_SHOWN) return;
+  fetching = true;
+  try {
+    const { messages } = await call(channel, "recent", { before: Number(first.dataset.id) });
+    if (!first.isConnected) return; // The list was shown anew meanwhile.
+    complete = messages.length < pageSize;
+    const height = list.scrollHeight;
+    const items = messages.map(stored).filter(isNew).map(messageNode);
+    list.setAttribute("aria-live", "off"); // They are not news.
+    list.prepend(...items);
+    for (const item of [...items, first]) joinAuthors(item);
+    list.scrollTop += list.scrollHeight - height; // What was in view stays there.
+    requestAnimationFrame(() => list.setAttribute("aria-live", "polite"));
+  } catch (error) {
+    showError("room-error", error, "Earlier messages were not loaded");
+  } finally {
+    fetching = false;
+  }
+}
+
+list.addEventListener("scroll", () => {
+  if (list.scrollTop < 60) showEarlier();
+});
+
+/* Who is here */
+
+const here = document.querySelector("#here");
+const hereList = document.querySelector("#here-list");
+let shownNames = null;
+
+function showMembers(members, count) {
+  const names = [...members.values()].map(({ info }) => info?.name ?? "unknown");
+  names.sort((a, b) => (b === ownName) - (a === ownName) || a.localeCompare(b));
+  const shown = names.slice(0, MEMBERS_SHOWN).map((name) => {
+    const item = document.createElement("li");
+    const label = name === ownName ? `${name} (you)` : name;
+    const text = document.createElement("span");
+    text.className = "hidden";
+    text.textContent = label;
+    item.title = label;
+    item.append(avatar(name), text);
+    return item;
+  });
+  hereList.replaceChildren(...shown);
+  document.querySelector("#here-count").textContent = count === 1 ? "Only you here" : `${count} here`;
+  here.hidden = false;
+  announce(names);
+  for (const name of typingTimers.keys()) if (!names.includes(name)) showTyping(name, false);
+}
+
+/** Says who came and who left, for screen readers. */
+function announce(names) {
+  const before = shownNames;
+  shownNames = new Set(names);
+  if (!before) return;
+  const came = names.filter((name) => !before.has(name)).map((name) => `${name} is here`);
+  const left = [...before].filter((name) => !shownNames.has(name)).map((name) => `${name} left`);
+  document.querySelector("#here-announcement").textContent = [...came, ...left].join(", ");
+}
+
+/* Who is typing: transient messages, which no one stores */
 
 /** The names of users who are typing, each with the timer that removes it. */
 const typingTimers = new Map();
@@ -58,49 +163,31 @@ function showTyping(name, active) {
   typingTimers.delete(name);
   if (active) typingTimers.set(name, setTimeout(() => showTyping(name, false), TYPING_SHOWN_MS));
   const names = [...typingTimers.keys()];
-  typing.textContent = names.length ? `${names.join(" and ")} ${names.length > 1 ? "are" : "is"} typing…` : "";
+  const who = names.length > 3 ? "Several people" : names.join(" and ");
+  typing.textContent = names.length ? `${who} ${names.length > 1 ? "are" : "is"} typing…` : "";
 }
 
-/** Messages that arrive while the call for earlier ones runs; null: show them at once. */
-let pending = null;
-
-function receive(message) {
-  if (pending) pending.push(message);
-  else show(message);
-}
+/* The subscription */
 
 follow(channel, {
-  onMessage(payload, message) {
-    const name = message.sender?.name ?? "unknown";
-    if (message.event === "typing") {
+  onMessage(payload, { event, sender }) {
+    const name = sender?.name ?? "unknown";
+    if (event === "typing") {
       if (name !== ownName) showTyping(name, true);
       return;
     }
     showTyping(name, false);
-    receive({ text: textOf(payload), name, at: Date.now(), key: payload?.key });
+    append({ text: textOf(payload), name, at: Date.now(), key: payload?.key });
   },
-  async onReady() {
-    pending = [];
-    try {
-      const { messages } = await call(channel, "recent");
-      list.replaceChildren();
-      keys.clear();
-      for (const { text, name, key, sent_at: sentAt } of messages) {
-        show({ text, name, key, at: Date.parse(sentAt) }, { fresh: false });
-      }
-      list.scrollTop = list.scrollHeight;
-      empty.hidden = list.children.length > 0;
-      clearError("room-error");
-    } finally {
-      const messages = pending;
-      pending = null;
-      for (const message of messages) show(message);
-    }
-  },
+  load: () => call(channel, "recent"),
+  onLoaded: showLast,
+  onMembers: showMembers,
   onError: (error) => showError("room-error", error),
 });
 
 document.querySelector(".chat-rooms [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
+/* The composer */
 
 composer.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -111,7 +198,7 @@ composer.addEventListener("submit", async (event) => {
   try {
     input.value = "";
     lastTypingAt = 0;
-    await publish(channel, { text, key });
+    await publish(channel, { text, key }, { key });
     clearError("room-error");
   } catch (error) {
     if (!input.value) input.value = text;
@@ -124,6 +211,6 @@ let lastTypingAt = 0;
 composer.elements.text.addEventListener("input", (event) => {
   if (!event.target.value || Date.now() - lastTypingAt < TYPING_SHOWN_MS / 2) return;
   lastTypingAt = Date.now();
-  // Losing this event does no harm.
-  publish(channel, null, { event: "typing" }).catch(() => {});
+  // Losing this message does no harm.
+  publish(channel, null, { event: "typing", transient: true, echo: false }).catch(() => {});
 });

@@ -10,6 +10,7 @@ class Tile {
     this.symbol = node.dataset.symbol;
     this.opening = Number(node.dataset.opening);
     this.prices = [];
+    this.live = false;
     this.subscription = null;
     this.switch = node.querySelector("input");
     this.switch.addEventListener("change", () => this.follow(this.switch.checked));
@@ -23,15 +24,22 @@ class Tile {
       ? follow("stocks", {
           parameters: { symbol: this.symbol },
           select: "symbol",
-          onMessage: (quote) => this.show(quote.price),
+          onMessage: (quote, { state }) => this.receive(quote.price, state === true),
           onError: (error) => showError("publish-error", error),
         })
       : null;
   }
 
+  /** The newest price comes first, as the channel's state; it may be on the chart already. */
+  receive(price, state) {
+    if (state && price === this.prices[this.prices.length - 1]) return;
+    this.live ||= !state;
+    this.show(price);
+  }
+
   /** Show earlier prices, unless a live one has come already. */
   showEarlier(prices) {
-    if (this.prices.length) return;
+    if (this.live) return;
     this.prices = prices.slice(0, -1);
     this.show(prices[prices.length - 1]);
   }
@@ -78,7 +86,7 @@ form.addEventListener("submit", async (event) => {
   const price = Number(form.elements.price.value);
   done.hidden = true;
   try {
-    await publish("stocks", { symbol, price });
+    await publish("stocks", { symbol, price }, { stateKey: symbol });
     clearError("publish-error");
     done.textContent = `Published: ${symbol} at ${price.toFixed(2)}.`;
     done.hidden = false;
