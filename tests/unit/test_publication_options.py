@@ -6,6 +6,7 @@ import logging
 
 import pytest
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from channels_realtime import (
@@ -389,3 +390,27 @@ def test_capture_shows_every_option():
     )
     assert (second.removed, second.idempotency_key) == (True, None)
     assert third.transient is True
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_command_takes_the_options_and_says_what_became_of_it(layer, capsys):
+    name = fresh("keyed")
+    arguments = (name, "1", "--key", "k", "--payload-version", "3", "--state-key", "a")
+    call_command("realtime_publish", *arguments, "--exclude", "0123456789abcdef")
+    call_command("realtime_publish", *arguments)
+    call_command("realtime_publish", name, "null", "--state-key", "a", "--removed")
+    assert capsys.readouterr().out.splitlines() == [
+        f"Published to {name}, offset 1.",
+        f"Not published to {name}, offset 1: its key was used, or its version is not new.",
+        f"Published to {name}, offset 2.",
+    ]
+    first, second = layer.sent
+    assert (first.version, first.state_key, first.exclude) == (3, "a", "0123456789abcdef")
+    assert second.removed is True
+
+
+def test_command_says_why_an_option_is_refused():
+    with pytest.raises(CommandError, match="is not keyed; expected no 'state_key'"):
+        call_command("realtime_publish", fresh("open"), "1", "--state-key", "a")

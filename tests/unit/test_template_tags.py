@@ -7,9 +7,9 @@ import json
 
 import pytest
 from channels.layers import get_channel_layer
-from django.template import engines
+from django.template import Context, Template, engines
 
-from channels_realtime import Position, channels, position, publish, sending
+from channels_realtime import Position, aposition, channels, position, publish, sending
 from channels_realtime.errors import Unavailable, UnknownChannel, Unsupported
 from channels_realtime.nodes.stores import stores_of
 from channels_realtime.settings import get_config
@@ -67,3 +67,37 @@ def test_position_of_no_channel_is_an_error():
 def test_position_of_a_channel_without_history_is_an_error():
     with pytest.raises(Unsupported):
         written("users/1")
+
+
+def render(text: str, *, autoescape: bool = True, **variables) -> str:
+    template = Template("{% load channels_realtime %}" + text)
+    return template.render(Context(variables, autoescape=autoescape))
+
+
+def test_position_for_a_script_is_a_dict():
+    at = position(fresh("numbered"))
+    page = render('{% realtime_position at as found %}{{ found|json_script:"at" }}', at=at)
+    assert page == (
+        f'<script id="at" type="application/json">{{"epoch": "{at.epoch}", "offset": 0}}</script>'
+    )
+
+
+def test_position_where_nothing_is_escaped_is_json():
+    at = position(fresh("numbered"))
+    text = render("{% realtime_position at %}", autoescape=False, at=at)
+    assert json.loads(text) == {"epoch": at.epoch, "offset": 0}
+
+
+async def test_position_that_an_async_view_has_read_is_written_on_the_loop():
+    at = await aposition(fresh("numbered"))
+    text = html.unescape(render("{% realtime_position at %}", at=at))
+    assert json.loads(text) == {"epoch": at.epoch, "offset": at.offset}
+
+
+def test_store_that_is_away_breaks_the_page_where_that_is_asked_for(monkeypatch):
+    async def away(*args, **kwargs):
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(stores_of(get_channel_layer(), get_config()).history, "read", away)
+    with pytest.raises(Unavailable):
+        render("{% realtime_position name required=True %}", name=fresh("numbered"))
