@@ -19,7 +19,8 @@ from .access.revocation import Revocations
 from .auth.sweep import CredentialSweep
 from .channels import ChannelRegistry
 from .config import Config
-from .connections import server_subscriptions
+from .connections import server_subscriptions, sessions
+from .connections.sessions import Sessions
 from .connections.user_reader import UserReader
 from .errors import Unavailable
 from .monitoring import inspection, traces
@@ -43,6 +44,7 @@ SERVICES: tuple[type[Service], ...] = (
     CredentialSweep,
     UserReader,
     Presences,
+    Sessions,
     Feed,
     Registry,
     EndedConnections,
@@ -58,6 +60,7 @@ HANDLERS: Mapping[str, Handler] = {
     "blocks": blocks.reload,
     **server_subscriptions.HANDLERS,
     **deliveries.HANDLERS,
+    "replace": sessions.replace,
     **inspection.HANDLERS,
     **traces.HANDLERS,
 }

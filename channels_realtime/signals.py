@@ -12,11 +12,19 @@ from __future__ import annotations
 from django.dispatch import Signal
 
 connected = Signal()
-"""A connection was accepted and has an identity. Arguments: ``connection``."""
+"""A connection was accepted and has an identity. Sent once for each, also for one that is about to
+resume a session. Arguments: ``connection``."""
 
 disconnected = Signal()
-"""A connection has ended. Arguments: ``connection``, ``code`` (the close code that the server sent, or
-None if the client closed it or was lost)."""
+"""A connection has ended. Sent once for each, though its session may be resumed. Where it was, the
+connection that resumed it has the same id and goes on: this signal may come before or after ``resumed``,
+and has the code 4409 if the earlier connection was still open. Arguments: ``connection``, ``code`` (the
+close code that the server sent, or None if the client closed it or was lost)."""
+
+resumed = Signal()
+"""A connection has resumed the session of an earlier one and taken on its public id. Arguments:
+``connection`` (its ``id`` is the earlier one's from now on), ``replaced`` (the id that it had until now, as
+``connected`` was sent with it)."""
 
 subscribed = Signal()
 """A connection subscribed to a channel. Arguments: ``connection``, ``channel`` (its name)."""

@@ -33,6 +33,9 @@ _LATE_S = 600.0
 read again for ever after. More than the clocks of a site's machines differ, and than a transaction
 lasts."""
 
+_RECHECK_SLACK_S = 60.0
+"""How long before a moment a recheck may have come and not be over yet, clocks that differ included."""
+
 _CONCURRENT_REREADS = 4
 """Proofs read again at once, so that a sweep leaves threads for the hooks."""
 
@@ -55,6 +58,8 @@ class Revocations(Service):
         self._loaded: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
         self._failing = False
+        self._begun_at = node.clock.time()
+        self._rechecked_at = 0.0
         self.rechecks = 0
         """Times that subscriptions were judged again; a subscription that was being made meanwhile
         on an earlier answer is judged again too."""
@@ -102,6 +107,17 @@ class Revocations(Service):
         """Whether the identity's proof is over; for connections that the guard does not keep."""
         return self._list.revokes(identity)
 
+    def changed_since(self, moment: float, identity: Identity) -> bool:
+        """Whether rights of this identity may have changed since then, in seconds since the epoch.
+
+        True also where this node cannot tell: it has not run for long enough, or is that close to a
+        recheck that the one who asks about may have missed it.
+        """
+        moment -= _RECHECK_SLACK_S
+        return moment < max(self._begun_at, self._rechecked_at) or self._list.names_since(
+            identity, moment
+        )
+
     def dismiss(self, connection: Member) -> None:
         """A connection is gone, or takes another identity."""
         for key in _keys(connection.identity):
@@ -140,7 +156,7 @@ class Revocations(Service):
             channel: the channel, told apart from that of the same name in another namespace.
             user: the user's key, in the same way.
         """
-        self.rechecks += 1
+        self._count_recheck()
         found: Iterable[Member] = (
             self._node.connections.values() if user is None else self.connections(USER + user)
         )
@@ -151,8 +167,12 @@ class Revocations(Service):
 
     async def recheck_connection(self, connection: Member) -> None:
         """Read a connection's credentials again and judge its subscriptions again."""
-        self.rechecks += 1
+        self._count_recheck()
         await self._recheck(connection, None, connection.identity.user_key)
+
+    def _count_recheck(self) -> None:
+        self.rechecks += 1
+        self._rechecked_at = self._node.clock.time()
 
     async def _recheck(self, connection: Member, channel: str | None, user: str | None) -> None:
         since = self._node.clock.time()

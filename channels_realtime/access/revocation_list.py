@@ -104,3 +104,10 @@ class RevocationList:
             return False
         entry = self._entries.get(RECHECK + identity.user_key)
         return entry is not None and read_at <= entry.not_before + CLOCK_SLACK_S
+
+    def names_since(self, identity: Identity, moment: float) -> bool:
+        """Whether an entry of that moment or later names the identity's user."""
+        if identity.user_key is None:
+            return False
+        found = (self._entries.get(kind + identity.user_key) for kind in (USER, TOKENS, RECHECK))
+        return any(entry is not None and entry.not_before >= moment for entry in found)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..errors import Forbidden, RealtimeError, UnknownMethod, Unsupported
+from ..errors import Forbidden, UnknownMethod, Unsupported
 from ..nodes.node import Node
 from ..protocol import messages as m
-from ..protocol.codes import ErrorCode
-from . import history, presence, publications, subscriptions
+from . import history, presence, publications, resume, subscriptions
 from .publications import encodable
 from .requester import (
     VERDICT,
@@ -63,18 +62,18 @@ async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
 # -- what comes with history and presence ----------------------------------------------------------
 
 
-async def _acknowledge(node: Node, connection: Requester, command: m.Acknowledge) -> m.Push:
+async def _acknowledge(node: Node, connection: Requester, command: m.Acknowledge) -> m.Push | None:
+    if resume.acknowledged(node, connection, command):
+        return (
+            None if command.id is None else m.Acknowledged(id=command.id, channel=command.channel)
+        )
     channel = resolve(node, connection, command.channel)
     await require_look(node, channel, connection)
     raise Unsupported(f"{channel.name!r} keeps no inbox")
 
 
-async def _resume(node: Node, connection: Requester, command: m.Resume) -> m.Push:
-    raise RealtimeError("no such session; subscribe anew", code=ErrorCode.UNKNOWN_SESSION)
-
-
 _HANDLERS: dict[type[m.Command], Callable[[Node, Requester, Any], Awaitable[m.Push | None]]] = {
-    m.Subscribe: subscriptions.subscribe,
+    m.Subscribe: resume.subscribe,
     m.Unsubscribe: subscriptions.unsubscribe,
     m.Publish: publications.publish,
     m.Call: _call,
@@ -82,5 +81,5 @@ _HANDLERS: dict[type[m.Command], Callable[[Node, Requester, Any], Awaitable[m.Pu
     m.Acknowledge: _acknowledge,
     m.GetHistory: history.history,
     m.GetPresence: presence.presence,
-    m.Resume: _resume,
+    m.Resume: resume.resume,
 }

@@ -32,7 +32,9 @@ from ..protocol.names import channel_key
 from ..runtime.hooks import translate
 from . import commands, server_subscriptions, subscriptions
 from .credentials import CredentialHolder
+from .receipts import Receipts
 from .requester import allowed
+from .sessions import Sessions, received_positions
 from .transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class Connection(CredentialHolder):
         "_limits",
         "_publish_buckets",
         "counted_address",
+        "receipts",
         "received",
         "received_bytes",
         "reserved",
@@ -110,6 +113,7 @@ class Connection(CredentialHolder):
         """Messages that the client sent."""
         self.received_bytes = 0
         self.welcomed = False
+        self.receipts = Receipts()
         self.subscriptions: dict[str, Channel] = {}
         self.reserved = 0
         self.turns: dict[str, asyncio.Future[None]] = {}
@@ -131,10 +135,11 @@ class Connection(CredentialHolder):
         """
         waits = server_subscriptions.has_automatic(self._node)
         if waits:
-            self._hold(True)  # what is published there follows the welcome
+            self.hold_deliveries("welcome")  # what is published there follows the welcome
         made = await server_subscriptions.subscribe_at_start(self._node, self)
         channels = {name: subscribed.position for name, subscribed in made.items()}
         config = self._node.config
+        self.receipts.greeted = True
         self._perform(
             self._conversation.welcome(
                 m.Welcome(
@@ -144,14 +149,14 @@ class Connection(CredentialHolder):
                     heartbeat_interval=config.heartbeat_interval,
                     heartbeat_timeout=config.heartbeat_timeout,
                     limits=config.limits.advertised(),
-                    capabilities=("flow",),
+                    capabilities=("flow", "resume") if config.resume_window else ("flow",),
                     channels=channels,
+                    connection_id=self.id,
                 ),
                 self._now(),
             )
         )
-        if waits and not self._conversation.expiry.holding:
-            self._hold(False)
+        self.release_deliveries("welcome")
         self._opened()
 
     def _opened(self) -> None:
@@ -211,6 +216,16 @@ class Connection(CredentialHolder):
             await subscriptions.end_subscriptions(self._node, self)
         finally:
             self._detach()
+
+    def replaced(self) -> None:
+        """Its session was resumed on another connection: close with 4409, and write nothing more.
+
+        What waits for the client is dropped: the other connection gets it.
+        """
+        self.receipts.replaced = True
+        if not self.closed:
+            self._writer.clear()
+            self.close(CloseCode.REPLACED, "the session was resumed on another connection")
 
     def _detach(self) -> None:
         """Hold nothing that holds the connection, so that its memory is free at once.
@@ -333,8 +348,22 @@ class Connection(CredentialHolder):
         self.received += count
         self.received_bytes += size
         self._node.metrics.messages_in += count
+        if self.receipts.awaits_answer and any(isinstance(one, m.Pong) for one in received):
+            self._answered()
         over = self._limits.messages(self.identity.user_key, self.counted_address, count)
         self._perform(self._conversation.receive(received, self._now(), size=size, over=over))
+
+    def due(self, now: float) -> float | None:
+        """The timers' call: remember what a ping was written after, which its answer proves."""
+        waited = self._conversation.heartbeat.waits
+        next_due = super().due(now)
+        if self._conversation.heartbeat.waits and not waited and not self._writer.holds:
+            self.receipts.pinged(received_positions(self._node, self))
+        return next_due
+
+    def _answered(self) -> None:
+        if self.receipts.answered():
+            self._node.service(Sessions).positions_changed(self)
 
     def publish_bucket(self, channel: Channel, *, transient: bool = False) -> TokenBucket | None:
         """The bucket of a channel that limits its publishers, or None."""
@@ -388,6 +417,8 @@ class Connection(CredentialHolder):
         except Exception as error:
             reply = self._refusal(command, error)
         self._perform(self._conversation.complete(run.ticket, reply, self._now()))
+        if isinstance(command, m.Resume):
+            self.release_deliveries("resume")
 
     def _refusal(self, command: m.Command, error: Exception) -> m.Error:
         known = translate(error)

@@ -75,6 +75,10 @@ class CredentialHolder(Shell):
         """Ask again whether it may be on its channels, or on this one; ``Connection`` does."""
         raise NotImplementedError
 
+    def replaced(self) -> None:
+        """Its session was resumed on another connection; ``Connection`` closes."""
+        raise NotImplementedError
+
     # -- taking up ---------------------------------------------------------------------------------
 
     def authenticated(self, found: Authenticated, read_at: float) -> bool:

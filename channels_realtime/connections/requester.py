@@ -14,6 +14,7 @@ from ..nodes.hub import Subscriber
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import ErrorCode
+from .receipts import Receipts
 from .user_reader import UserHolder
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,10 @@ class Requester(Client, Subscriber, UserHolder, Protocol):
     """Subscriptions being made, which count towards the limit."""
     turns: dict[str, asyncio.Future[None]]
     """Channels that are being subscribed to; see ``subscriptions.turn``."""
+    receipts: Receipts
+    """What is kept for its session."""
+    session_id: str
+    """A secret of the client."""
     welcomed: bool
     """Whether it is open: its user is known, and its client may send."""
 
@@ -44,6 +49,10 @@ class Requester(Client, Subscriber, UserHolder, Protocol):
     @property
     def selected(self) -> int:
         """Its subscriptions, each selection counted."""
+        ...
+
+    def hold_deliveries(self, reason: str) -> None:
+        """Keep deliveries back, until they are released for this and every other reason."""
         ...
 
     def discard_queued(self, channel: str) -> None: ...

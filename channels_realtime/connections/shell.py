@@ -73,6 +73,7 @@ class Shell:
         "_conversation",
         "_deliveries",
         "_dialect",
+        "_held_for",
         "_node",
         "_paused_channels",
         "_readable",
@@ -131,6 +132,7 @@ class Shell:
             max_bytes=config.outbox_max_bytes,
         )
         self._deliveries: Deliveries = transport.deliveries(self._writer)
+        self._held_for: frozenset[str] = frozenset()
         self._paused_channels: set[str] = set()
         self._readable: asyncio.Future[None] | None = None
         self._slow_at: float | None = None
@@ -376,7 +378,10 @@ class Shell:
             elif isinstance(effect, Close):
                 self._order_close(effect)
             elif isinstance(effect, Hold):
-                self._hold(effect.held)
+                if effect.held:
+                    self.hold_deliveries("credentials")
+                else:
+                    self.release_deliveries("credentials")
             elif isinstance(effect, Reread):
                 self._node.spawn(self.reread(), "reread")
         over = self._conversation.over
@@ -397,8 +402,18 @@ class Shell:
         """Read the credentials again; ``CredentialHolder`` does."""
         raise NotImplementedError
 
-    def _hold(self, held: bool) -> None:
-        self._transport.hold(self._writer, held)
+    def hold_deliveries(self, reason: str) -> None:
+        """Keep deliveries back, until they are released for this and every other reason."""
+        if not self._held_for:
+            self._transport.hold(self._writer, True)
+        self._held_for |= {reason}
+
+    def release_deliveries(self, reason: str) -> None:
+        """Let deliveries go on, unless they are kept back for another reason too."""
+        if reason in self._held_for:
+            self._held_for -= {reason}
+            if not self._held_for:
+                self._transport.hold(self._writer, False)
 
     def _say(self, push: m.Push) -> bool:
         if self.closed:

@@ -59,12 +59,24 @@ async def end_subscriptions(node: Node, connection: Requester) -> None:
         await _after_unsubscribe(node, connection, channel)
 
 
-async def subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
+async def subscribe(
+    node: Node, connection: Requester, command: m.Subscribe, *, authorise: bool = True
+) -> m.Subscribed:
+    """Subscribe a connection.
+
+    Args:
+        node: the connection's node.
+        connection: the connection.
+        command: what it asks for.
+        authorise: False where ``can_subscribe`` need not be asked: a session is resumed.
+    """
     async with turn(connection, command.channel):
-        return await _subscribe(node, connection, command)
+        return await _subscribe(node, connection, command, authorise)
 
 
-async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
+async def _subscribe(
+    node: Node, connection: Requester, command: m.Subscribe, authorise: bool
+) -> m.Subscribed:
     channel = resolve(node, connection, command.channel, command.parameters)
     selection = channel.subscriber_selection()
     arrival = presence.arrival(node, connection, channel, command.presence)
@@ -77,7 +89,8 @@ async def _subscribe(node: Node, connection: Requester, command: m.Subscribe) ->
         if _asks_hooks(channel):
             since = node.clock.time() - USER_MAX_AGE_S
             await node.service(UserReader).refresh(connection, since)
-        await _require_subscribe(node, connection, channel)
+        if authorise:
+            await _require_subscribe(node, connection, channel)
         await join(node, connection, channel, hooks=True, arrival=arrival)
         members = None if arrival is None else arrival.begin()
         if rechecks != node.service(Revocations).rechecks:
@@ -158,7 +171,10 @@ async def join(
         if channel.recheck_interval is not None:
             at = node.clock.monotonic() + channel.recheck_interval
             node.timers.set(_Recheck(node, connection, channel), at)
-    return node.streams.position(channel.qualified_name)
+    position = node.streams.position(channel.qualified_name)
+    if first and position is not None:
+        connection.receipts.of(name).position = position
+    return position
 
 
 async def _prepare(
@@ -208,6 +224,7 @@ async def unsubscribe(node: Node, connection: Requester, command: m.Unsubscribe)
         if selection not in node.hub.selections(channel.qualified_name, connection):
             raise NotSubscribed(f"not subscribed to {name!r} with these parameters")
         last = node.hub.remove_selection(channel.qualified_name, connection, selection)
+        node.connection_changed(connection.id)
     else:
         node.hub.remove(channel.qualified_name, connection)
         last = True
@@ -298,6 +315,7 @@ def take_away(node: Node, connection: Requester, channel: Channel, refusal: Real
 def _forget_subscription(node: Node, connection: Requester, channel: Channel) -> None:
     del connection.subscriptions[channel.name]
     presence.depart(node, connection, channel)
+    connection.receipts.forget(channel.name)
     node.connection_changed(connection.id)
     connection.set_flow(channel.name, paused=False)
     connection.discard_queued(channel.name)

@@ -170,6 +170,11 @@ class Writer:
             self._owner.dropped(box.dropped - dropped, frame.policy)
         return True
 
+    @property
+    def holds(self) -> bool:
+        """Whether deliveries are kept back."""
+        return self._held is not None
+
     def hold(self) -> None:
         """Keep deliveries back from now on."""
         if self._held is None:

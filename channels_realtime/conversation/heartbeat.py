@@ -72,6 +72,11 @@ class Heartbeat:
             self._pinged_at += seconds
 
     @property
+    def waits(self) -> bool:
+        """Whether a ping was sent and nothing has come since."""
+        return self._pinged_at is not None
+
+    @property
     def deadline(self) -> float | None:
         """When to call ``tick`` next, in monotonic seconds, or None while disabled."""
         if not self.enabled:

@@ -101,6 +101,7 @@ class WebSocketTransport(Transport):
 
 
 _SERVICE_RESTART = 1012
+_NORMAL = 1000
 _ABNORMAL = 1006
 """What a client sees of a connection that ends without a close frame (RFC 6455, section 7.4.1)."""
 
@@ -186,6 +187,10 @@ class Reader(ServerTask):
                     text = event.get("text")
                     connection.receive(event["bytes"] if text is None else text)
             elif kind == "websocket.disconnect":
+                # A close of ours has its echo here, so that it is not the client's.
+                connection.receipts.ended_by_client = (
+                    not connection.closed and event.get("code") == _NORMAL
+                )
                 return
 
     async def _unread(self, waiting: Awaitable[None]) -> None:

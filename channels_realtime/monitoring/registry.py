@@ -20,6 +20,7 @@ from django.db import DataError, IntegrityError
 
 from ..connections.connection import live_connections
 from ..namespaces import namespace_of
+from ..nodes.member import Member
 from ..nodes.node import Node, Service
 from ..protocol.names import channel_key
 from ..runtime.database import QUIET
@@ -61,6 +62,9 @@ class Registry(Service):
         self._share = float(node.config.connection_registry)  # of the connections: 0.0 to 1.0
         self._changed: set[str] = set()
         self._written: set[str] = set()
+        self._adopted: set[str] = (
+            set()
+        )  # ids of connections that were resumed, not yet written here
         self._troubled: dict[str, str] = {}  # as written, where there is trouble
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
@@ -77,6 +81,11 @@ class Registry(Service):
         """Mark a connection to be written; see ``Service``."""
         if is_drawn(connection_id, self._share):
             self._changed.add(connection_id)
+
+    def connection_renamed(self, connection: Member, previous: str) -> None:
+        """Replace the row of the connection that was resumed; see ``Service``."""
+        if is_drawn(connection.id, self._share):
+            self._adopted.add(connection.id)
 
     async def start(self) -> None:
         """Begin to write."""
@@ -205,7 +214,11 @@ class Registry(Service):
         known = self._written.intersection(row["connection_id"] for row in rows)
         # Before the outcome is known: a transaction may have been committed though its answer was lost.
         self._written.update(row["connection_id"] for row in rows)
-        await self._node.database.run(write_rows, rows, subscriptions, gone, known)
+        adopted = frozenset(self._adopted.intersection(self._written, batch))
+        await self._node.database.run(
+            write_rows, self._node.id, rows, subscriptions, gone, known, adopted
+        )
+        self._adopted.difference_update(batch)
         self._written.difference_update(gone)
         for row in rows:
             if row["health"]:

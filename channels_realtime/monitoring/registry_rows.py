@@ -129,25 +129,43 @@ def register_node(node_id: str, lease: float, row: dict[str, Any]) -> None:
 
 
 def write_rows(
+    node_id: str,
     rows: list[dict[str, Any]],
     subscriptions: list[tuple[str, list[str]]],
     gone: list[str],
     known: set[str],
+    adopted: frozenset[str] = frozenset(),
 ) -> None:
+    """Write the rows of connections as they are now.
+
+    Args:
+        node_id: of the node that writes. It deletes no row of another node: the connection that has
+            resumed one of its own has the same id, and may be written there first.
+        rows: of connections.
+        subscriptions: the channels of each.
+        gone: connections that have ended.
+        known: those of ``rows`` that were written before.
+        adopted: those of ``rows`` that have resumed another, with a row that is to be replaced, whichever
+            node wrote it.
+    """
     connection_model, subscription_model = _model("ConnectionRecord"), _model("SubscriptionRecord")
     using = router.db_for_write(connection_model)
     fresh = [row for row in rows if row["connection_id"] not in known]
     stale = [row for row in rows if row["connection_id"] in known]
     with own_transaction(using):
-        replaced = [*gone, *known]
+        replaced = [*gone, *(known - adopted)]
         if replaced:
-            _where(subscription_model, using, connection_id__in=replaced)._raw_delete(using)
-        if gone:
-            _where(connection_model, using, connection_id__in=gone)._raw_delete(using)
-        if stale:
-            _where(
-                connection_model, using, connection_id__in=[row["connection_id"] for row in stale]
+            written = _where(connection_model, using, connection_id__in=replaced)
+            others = written.exclude(node_id=node_id).values("connection_id")
+            # Those without a row of their connection are strays of this node's.
+            _where(subscription_model, using, connection_id__in=replaced).exclude(
+                connection_id__in=others
             )._raw_delete(using)
+            written.filter(node_id=node_id)._raw_delete(using)
+        if adopted:
+            taken = list(adopted)
+            _where(subscription_model, using, connection_id__in=taken)._raw_delete(using)
+            _where(connection_model, using, connection_id__in=taken)._raw_delete(using)
         insert_rows(connection_model, using, [*fresh, *stale])
         wanted = [
             {"connection_id": connection_id, "channel": storable(name, 255)}

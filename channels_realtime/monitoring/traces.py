@@ -21,6 +21,7 @@ from typing import Any, TypeVarTuple
 import msgspec
 
 from ..connections.connection import Connection, live_connections
+from ..nodes.member import Member
 from ..nodes.node import Handler, Node, Service
 from ..protocol import messages as m
 from ..protocol.dialects.realtime import MAX_EVENT_LENGTH
@@ -466,6 +467,17 @@ class Traces(Service):
             )
         trace = self._by_connection[connection.id] = Trace(self, connection)
         return trace
+
+    def connection_renamed(self, connection: Member, previous: str) -> None:
+        """A trace goes on with the connection that has resumed the traced one; see ``Service``."""
+        superseded = self._by_connection.get(connection.id)
+        if superseded is not None:
+            superseded.end(
+                "its session was resumed"
+            )  # its viewers begin anew with the next reading
+        trace = self._by_connection.pop(previous, None)
+        if trace is not None:
+            self._by_connection[connection.id] = trace
 
     def forget(self, connection_id: str, trace: Trace) -> bool:
         """A trace ends; False where it has ended before."""

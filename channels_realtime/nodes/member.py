@@ -26,6 +26,10 @@ class Member(Protocol):
 
     def close(self, code: CloseCode, reason: str, *, retry_after: float | None = None) -> None: ...
 
+    def replaced(self) -> None:
+        """Close it with 4409, and write nothing more: another connection has resumed its session."""
+        ...
+
     def drop(self) -> None:
         """End it without waiting for the client."""
         ...

@@ -77,6 +77,16 @@ class Service:
     def connection_ended(self, connection: Member) -> None:
         """A connection that was accepted has ended; all of it can still be read. Never waits."""
 
+    def connection_renamed(self, connection: Member, previous: str) -> None:
+        """A connection has resumed another, and has taken on its public id. Never waits.
+
+        The other one, which may still be open on this node or another, has the same id until it ends.
+
+        Args:
+            connection: has its new id.
+            previous: the id that it had until now.
+        """
+
 
 _Service = TypeVar("_Service", bound=Service)
 
@@ -185,6 +195,8 @@ class Node:
         self._services: dict[type[Service], Service] = {kind: kind(self) for kind in services}
         self._observers = self._services_with("connection_changed")
         self._end_observers = self._services_with("connection_ended")
+        self._rename_observers = self._services_with("connection_renamed")
+        self._superseded: set[Member] = set()  # their ids are others' now
 
     def _services_with(self, method: str) -> list[Service]:
         return [
@@ -264,10 +276,36 @@ class Node:
 
     def remove(self, connection: Member) -> None:
         """A connection is gone."""
-        if self.connections.pop(connection.id, None) is not None:
-            for service in self._end_observers:
-                service.connection_ended(connection)
+        if self.connections.get(connection.id) is connection:
+            del self.connections[connection.id]
+        elif connection in self._superseded:
+            self._superseded.discard(connection)
+        else:
+            return
+        for service in self._end_observers:
+            service.connection_ended(connection)
         self.connection_changed(connection.id)
+
+    def rename(self, connection: Member, connection_id: str) -> None:
+        """A connection takes on the public id of the one that it has resumed.
+
+        The other one closes with 4409 where it is still open on this node; it keeps its id until then,
+        and is no longer found by it.
+        """
+        previous = connection.id
+        if previous == connection_id or self.connections.get(previous) is not connection:
+            return
+        superseded = self.connections.get(connection_id)
+        if superseded is not None:
+            self._superseded.add(superseded)
+            superseded.replaced()
+        del self.connections[previous]
+        self.connections[connection_id] = connection
+        connection.id = connection_id
+        for service in self._rename_observers:
+            service.connection_renamed(connection, previous)
+        self.connection_changed(previous)
+        self.connection_changed(connection_id)
 
     def connection_changed(self, connection_id: str) -> None:
         """Tell the services that a connection came, went, or is different now."""

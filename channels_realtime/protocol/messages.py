@@ -295,6 +295,7 @@ class Resumed(Push, frozen=True, kw_only=True):
     session_id: str
     channels: tuple[Subscribed, ...]
     dropped: Mapping[str, str]
+    connection_id: str = ""
 
     def __repr__(self) -> str:  # a session id is a secret of the client
         return f"Resumed(session_id=..., channels={len(self.channels)})"

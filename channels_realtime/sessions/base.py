@@ -113,14 +113,14 @@ class SavedSubscription(msgspec.Struct, frozen=True, array_like=True, omit_defau
         selections: the parameters of each of the connection's selections of the channel.
         position: up to here the client has received the channel; None where that is not known.
         presence: whether it gets the joins and leaves of others.
-        automatic: the server made it, so that nobody is asked again whether it may be.
+        granted_by: who made it; see ``Channel.granted_by``.
     """
 
     channel: str
     selections: tuple[Any, ...] = (None,)
     position: Position | None = None
     presence: bool = False
-    automatic: bool = False
+    granted_by: str = ""
 
 
 class SessionRecord(msgspec.Struct, frozen=True, array_like=True):

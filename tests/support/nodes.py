@@ -18,6 +18,7 @@ from channels_realtime.history.base import History
 from channels_realtime.nodes.node import Node
 from channels_realtime.protocol.dialects.base import Dialect
 from channels_realtime.protocol.dialects.realtime import RealtimeDialect
+from channels_realtime.protocol.messages import Publication
 from channels_realtime.protocol.subprotocols import negotiate
 from channels_realtime.services import make_node
 from tests.support.scripted_layer import ScriptedLayer
@@ -168,6 +169,10 @@ class NodeHarness:
             client.connection.finish()
         await settle()
         await self.node.stop()
+
+    def publish(self, channel: str, payload: Any) -> None:
+        """As the broker, which has got it over the layer."""
+        self.node.receive(Publication(channel=channel, payload=payload))
 
     async def open(self, **options) -> FakeClient:
         client = FakeClient(self.node, **options)

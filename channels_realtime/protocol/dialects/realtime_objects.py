@@ -112,6 +112,7 @@ def _write_resumed(push: m.Resumed) -> dict[str, Any]:
             "session_id": push.session_id,
             "channels": {one.channel: _subscribed_fields(one) for one in push.channels},
             "dropped": dict(push.dropped),
+            "connection_id": push.connection_id,
         },
     }
 

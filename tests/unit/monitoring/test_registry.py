@@ -19,6 +19,7 @@ from django.db import DataError, OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from channels_realtime.connections.receipts import Receipts
 from channels_realtime.identity import ANONYMOUS, Identity
 from channels_realtime.models import ConnectionRecord, NodeRecord, SubscriptionRecord
 from channels_realtime.monitoring import registry, registry_rows
@@ -106,6 +107,8 @@ class FakeConnection:
     end_detail: str = ""
     scope: dict[str, Any] = dataclasses.field(default_factory=dict)
     subscriptions: dict[str, Any] = dataclasses.field(default_factory=dict)
+    receipts: Receipts = dataclasses.field(default_factory=Receipts)
+    closed: bool = False
 
 
 def now() -> float:
@@ -455,10 +458,10 @@ def test_user_is_called_what_its_class_says(user, label):
 async def test_row_that_the_database_will_not_have_is_left_out_alone(monkeypatch, caplog):
     write = registry.write_rows
 
-    def refuse(rows, *others):
+    def refuse(node_id, rows, *others):
         if any(row["client_id"] == "poison" for row in rows):
             raise DataError("value out of range")
-        write(rows, *others)
+        write(node_id, rows, *others)
 
     monkeypatch.setattr(registry, "write_rows", refuse)
     async with RegistryHarness() as harness:
@@ -917,10 +920,10 @@ def test_batch_takes_a_few_statements_whatever_is_in_it(django_assert_max_num_qu
     database = connections["default"]
     rows = [registry.row_of(FakeConnection(f"c{n}"), "node") for n in range(100)]
     subscriptions = [(f"c{n}", ["public/a", "public/b"]) for n in range(100)]
-    registry.write_rows(rows, subscriptions, [], set())
+    registry.write_rows("node", rows, subscriptions, [], set())
     with CaptureQueriesContext(database) as queries:
         known = {f"c{n}" for n in range(100)}
-        registry.write_rows(rows, subscriptions, ["gone"], known)
+        registry.write_rows("node", rows, subscriptions, ["gone"], known)
     # Two for the savepoint; SQLite takes 999 parameters a statement, which is 66 rows.
     assert len(queries) <= 12
     assert SubscriptionRecord.objects.count() == 200

@@ -25,7 +25,7 @@ RECORD = SessionRecord(
     identity=USER,
     subscriptions=(
         SavedSubscription("public/a"),
-        SavedSubscription("stocks", ({"symbol": "A"}, None), Position("e", 4), True, True),
+        SavedSubscription("stocks", ({"symbol": "A"}, None), Position("e", 4), True, "operation"),
     ),
 )
 

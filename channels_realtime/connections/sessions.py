@@ -1,0 +1,443 @@
+"""Keeps the sessions of a node's connections, so that a later connection can resume them.
+
+In: connections that came, changed or went, from the node. Out: records in the session store, written
+behind about once a second, in batches. Nothing waits for it, but a ``resume`` for the store. While the
+store is away, what has not been written stays marked, within bounds.
+
+A session has one owner, the connection that was told its id. Once another connection has taken it, the
+store refuses the owner's next record, and the taker's node tells the owner's: either way the owner
+closes with 4409.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import msgspec
+
+from ..channels import Channel
+from ..errors import Unavailable
+from ..nodes.member import Member
+from ..nodes.node import Node, Service
+from ..nodes.store_requests import ask
+from ..nodes.stores import stores_of
+from ..protocol import messages as m
+from ..protocol.codes import CloseCode
+from ..sessions.base import (
+    Save,
+    SavedSubscription,
+    SessionRecord,
+    SessionStore,
+    decode_record,
+    encode_record,
+    identity_key,
+    session_key,
+)
+from . import presence
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .requester import Requester
+
+logger = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
+
+BATCH = 200
+"""Sessions in one request to the store."""
+
+MAX_ENDED = 20_000
+"""Sessions of ended connections that wait for the store; beyond, the oldest are given up."""
+
+FLUSH_INTERVAL_S = 1.0
+"""How often changes are written. The end of a connection is written at once."""
+
+POSITIONS_INTERVAL_S = 10.0
+"""How often the positions of a connection are written, at most."""
+
+REFRESH_INTERVAL_S = 60.0
+"""How often a session without changes is written again, so that it outlives its process by
+``RESUME_WINDOW``."""
+
+LATE_S = 0.25
+"""How long a ``resume`` waits for a session that is not there: the end of its connection may be on its
+way to the store."""
+
+STORE = "the session store"
+"""What errors and logs call it."""
+
+_RETRY_MOST_S = 10.0
+_STOP_TIMEOUT_S = 2.0
+_TELL_WAIT_S = 1.0
+"""How long the owner's node is asked to answer. If it does not, the store refuses the owner."""
+
+
+class _Session:
+    """A connection's session, as the store has it."""
+
+    __slots__ = ("key", "owner", "saved")
+
+    def __init__(self, session_id: str) -> None:
+        self.key = session_key(session_id)
+        self.owner = secrets.token_hex(8)
+        self.saved = False
+
+
+class Sessions(Service):
+    """The sessions of one node's connections."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._window = node.config.resume_window
+        self._changed: set[str] = set()
+        self._sessions: dict[Connection, _Session] = {}
+        self._owners: dict[str, Connection] = {}
+        self._moved: dict[Connection, float] = {}  # when to write their positions; in that order
+        self._written: OrderedDict[Connection, float] = OrderedDict()  # when to write them again
+        self._ended: OrderedDict[str, tuple[Save, float]] = OrderedDict()  # with when each is over
+        self._given_up: list[tuple[str, str]] = []
+        self._owners_to_tell: dict[str, list[str]] = {}
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._failed = 0  # times since it last went well
+        self.saved = 0
+        """Records written."""
+        self.lost = 0
+        """Records of ended connections that were given up: too many waited."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether sessions are kept at all: ``RESUME_WINDOW``."""
+        return self._window > 0
+
+    @property
+    def _store(self) -> SessionStore:
+        return stores_of(self._node.layer, self._node.config).sessions
+
+    # -- from the node -----------------------------------------------------------------------------
+
+    def connection_changed(self, connection_id: str) -> None:
+        """Mark a connection to be written; see ``Service``."""
+        if self._window > 0:
+            self._changed.add(connection_id)
+
+    def positions_changed(self, connection: Connection) -> None:
+        """The client has received more than is written; never waits."""
+        if self._window > 0 and connection not in self._moved:
+            self._moved[connection] = self._node.clock.monotonic() + POSITIONS_INTERVAL_S
+
+    def connection_ended(self, connection: Member) -> None:
+        """Take down what is kept, and hold nothing of the connection; see ``Service``."""
+        ended = cast("Connection", connection)
+        known = self._drop(ended)
+        receipts = ended.receipts
+        if receipts.replaced or not self._is_kept(ended):
+            return
+        if receipts.ended_by_client:
+            if known is not None and known.saved:
+                self._given_up.append((known.key, known.owner))
+        elif known is not None or ended.subscriptions or receipts.restoring:
+            session = _Session(ended.session_id) if known is None else known
+            save = self._save(ended, session, live=False)
+            self._ended[session.key] = save, self._node.clock.monotonic() + self._window
+            while len(self._ended) > MAX_ENDED:
+                self._ended.popitem(last=False)
+                self.lost += 1
+        self._wake.set()
+
+    def _drop(self, connection: Connection) -> _Session | None:
+        self._moved.pop(connection, None)
+        self._written.pop(connection, None)
+        known = self._sessions.pop(connection, None)
+        if known is not None:
+            self._owners.pop(known.owner, None)
+        return known
+
+    async def start(self) -> None:
+        """Begin to write."""
+        if self.is_on and self._task is None and not self._stopped:
+            self._task = asyncio.create_task(self._run(), name="realtime-sessions")
+
+    async def stop(self) -> None:
+        """Write what the end of the node has closed, if the store takes it within two seconds."""
+        self._stopped = True
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self.flush()
+        except (Unavailable, TimeoutError) as error:
+            logger.info("The last sessions were not kept: %s", error)
+
+    # -- the record --------------------------------------------------------------------------------
+
+    def _is_kept(self, connection: Connection) -> bool:
+        return self._window > 0 and connection.receipts.greeted
+
+    def _save(self, connection: Connection, session: _Session, *, live: bool) -> Save:
+        node = self._node
+        record = SessionRecord(
+            connection_id=connection.id,
+            node_id=node.id,
+            live=live,
+            saved_at=node.clock.time(),
+            trusted=connection.close_code not in _UNTRUSTED,
+            identity=connection.identity,
+            subscriptions=saved_subscriptions(node, connection),
+        )
+        return Save(
+            key=session.key,
+            owner=session.owner,
+            identity=identity_key(connection.identity, connection.namespace),
+            body=encode_record(record),
+            # A process that is killed writes nothing any more, and its clients come back all the same.
+            ttl=self._window + (2 * REFRESH_INTERVAL_S if live else 0.0),
+        )
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            pause = FLUSH_INTERVAL_S
+            try:
+                await self.flush()
+                self._failed = 0
+            except Unavailable:  # which was logged
+                pause = min(_RETRY_MOST_S, FLUSH_INTERVAL_S * 2**self._failed)
+                self._failed = min(self._failed + 1, 10)
+            if self._failed:
+                await asyncio.sleep(pause)
+                continue
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def flush(self) -> None:
+        """Write what has changed by now.
+
+        Raises:
+            Unavailable: the store is away; what was not written is written later.
+        """
+        self._wake.clear()
+        async with self._lock:
+            await self._write_live()
+            await self._write_ended()
+            while self._given_up:
+                batch = self._given_up[:BATCH]
+                await self._ask(self._store.forget(batch))
+                del self._given_up[: len(batch)]
+
+    async def _ask(self, request: Coroutine[Any, Any, _Answer]) -> _Answer:
+        return await ask(self._store, request, self._node.config.store_timeout, STORE)
+
+    async def _write_live(self) -> None:
+        pending = self._due()
+        try:
+            while pending:
+                batch = [pending.popitem()[0] for _ in range(min(BATCH, len(pending)))]
+                try:
+                    await self._write(batch)
+                except BaseException:
+                    pending.update(dict.fromkeys(batch))
+                    raise
+                await asyncio.sleep(0)
+        finally:
+            self._changed.update(connection.id for connection in pending if not connection.closed)
+
+    def _due(self) -> dict[Connection, None]:
+        """The connections to be written, in no order."""
+        now = self._node.clock.monotonic()
+        changed, self._changed = self._changed, set()
+        live = cast("dict[str, Connection]", self._node.connections)
+        due = {
+            connection: None
+            for connection in map(live.get, changed)
+            if connection is not None
+            and not connection.closed
+            and self._is_kept(connection)
+            and (connection.subscriptions or connection in self._sessions)
+            and not connection.receipts.restoring
+        }
+        for waiting in (self._moved, self._written):
+            while waiting:
+                connection = next(iter(waiting))
+                if waiting[connection] > now:
+                    break
+                del waiting[connection]
+                due[connection] = None
+        return due
+
+    async def _write(self, batch: list[Connection]) -> None:
+        saves: dict[str, tuple[Connection, Save]] = {}
+        for connection in batch:
+            if connection.closed:  # its end is written, or it was replaced
+                continue
+            session = self._sessions.get(connection)
+            if session is None:
+                session = self._sessions[connection] = _Session(connection.session_id)
+                self._owners[session.owner] = connection
+            session.saved = True
+            saves[session.key] = connection, self._save(connection, session, live=True)
+        if not saves:
+            return
+        refused = await self._ask(self._store.save([save for _, save in saves.values()]))
+        again = self._node.clock.monotonic() + REFRESH_INTERVAL_S
+        for key, (connection, _) in saves.items():
+            if key in refused:
+                self._replace(connection)
+            elif connection in self._sessions:
+                self._written[connection] = again
+                self._written.move_to_end(connection)
+                self._moved.pop(connection, None)
+        self.saved += len(saves) - len(refused)
+
+    async def _write_ended(self) -> None:
+        while self._ended:
+            now = self._node.clock.monotonic()
+            batch: list[tuple[str, Save, float]] = []
+            while self._ended and len(batch) < BATCH:
+                key, (save, until) = self._ended.popitem(last=False)
+                if until > now:  # else nobody could resume it any more
+                    batch.append((key, msgspec.structs.replace(save, ttl=until - now), until))
+            try:
+                await self._ask(self._store.save([save for _, save, _ in batch]))
+            except BaseException:
+                for key, save, until in reversed(batch):
+                    self._ended[key] = save, until
+                    self._ended.move_to_end(key, last=False)
+                raise
+            self.saved += len(batch)
+
+    # -- taking ------------------------------------------------------------------------------------
+
+    async def take(self, session_id: str, connection: Requester) -> SessionRecord | None:
+        """Take a session for a connection that resumes it.
+
+        Returns:
+            None where there is no such session, it is another identity's, or it was resumed before.
+
+        Raises:
+            Unavailable: the store is away.
+        """
+        if not self.is_on or session_id == connection.session_id:
+            return None
+        key = session_key(session_id)
+        identity = identity_key(connection.identity, connection.namespace)
+        ttl = self._window + 2 * REFRESH_INTERVAL_S
+        taken = await self._ask(self._store.take(key, identity, ttl=ttl))
+        if taken is None:
+            if self._store.shared:
+                await asyncio.sleep(LATE_S)
+            await self.flush()
+            taken = await self._ask(self._store.take(key, identity, ttl=ttl))
+        if taken is None:
+            return None
+        record = decode_record(taken.body)
+        if record is not None and record.live:
+            self._tell(record.node_id, taken.owner)
+        return record
+
+    def _tell(self, node_id: str, owner: str) -> None:
+        """Have the owner close, on whichever node it is; nobody waits for it."""
+        if node_id == self._node.id:
+            self.replace(owner)
+            return
+        waiting = self._owners_to_tell.setdefault(node_id, [])
+        waiting.append(owner)
+        if len(waiting) == 1:
+            self._node.spawn(self._tell_node(node_id), "telling owners of sessions")
+
+    async def _tell_node(self, node_id: str) -> None:
+        await asyncio.sleep(0)  # those that are resumed together are told together
+        owners = self._owners_to_tell.pop(node_id)
+        try:
+            await self._node.requests.request(
+                "replace", {"owners": owners}, {node_id}, wait=_TELL_WAIT_S
+            )
+        except Unavailable as error:  # the store refuses them
+            logger.info("Owners of resumed sessions were not told: %s", error.reason)
+
+    def replace(self, owner: str) -> None:
+        """Close the connection with this token: its session was taken."""
+        connection = self._owners.get(owner)
+        if connection is not None:
+            self._replace(connection)
+
+    def _replace(self, connection: Connection) -> None:
+        self._drop(connection)
+        connection.replaced()
+
+
+_UNTRUSTED = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.BLOCKED})
+"""Closes after which rights are asked for again, whatever the channel's class says."""
+
+
+def saved_subscriptions(node: Node, connection: Connection) -> tuple[SavedSubscription, ...]:
+    """The subscriptions of a connection, as its session keeps them."""
+    saved = []
+    for name, channel in connection.subscriptions.items():
+        receipt = connection.receipts.get(name)
+        saved.append(
+            SavedSubscription(
+                channel=name,
+                selections=_selections(node, connection, channel),
+                position=None if receipt is None else receipt.position,
+                presence=presence.watches(node, connection, channel),
+                granted_by=channel.granted_by,
+            )
+        )
+    restoring = connection.receipts.restoring
+    saved += [one for one in restoring if one.channel not in connection.subscriptions]
+    return tuple(saved)
+
+
+_NO_PARAMETERS = (None,)
+
+
+def _selections(node: Node, connection: Connection, channel: Channel) -> tuple[Any, ...]:
+    """The parameters of each of the connection's selections of a channel."""
+    if channel.select is not None:
+        return tuple(_parameters(node, connection, channel))
+    return _NO_PARAMETERS if channel.parameters is None else (channel.parameters,)
+
+
+def _parameters(node: Node, connection: Connection, channel: Channel) -> Iterable[Any]:
+    receipt = connection.receipts.get(channel.name)
+    known = {} if receipt is None else receipt.selections
+    for selection in node.hub.selections(channel.qualified_name, connection):
+        yield known.get(selection, channel.parameters)
+
+
+def received_positions(node: Node, connection: Connection) -> dict[str, m.Position]:
+    """Up to where each channel with history was written to the client by now."""
+    if connection.paused_channels or not connection.subscriptions:
+        return {}
+    found = {}
+    for name, channel in connection.subscriptions.items():
+        if type(channel).kept() is not None:
+            position = node.streams.position(channel.qualified_name)
+            if position is not None:
+                found[name] = position
+    return found
+
+
+# -- requests of other processes -------------------------------------------------------------------
+
+
+def replace(node: Node, arguments: dict[str, Any]) -> None:
+    """Close the connections that had these sessions: others have resumed them."""
+    sessions = node.service(Sessions)
+    for owner in arguments["owners"]:
+        sessions.replace(owner)
