@@ -10,11 +10,10 @@ code, and raises ``Unavailable`` where the channel layer cannot be reached.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -25,20 +24,18 @@ from . import publications, publishing
 from .access.blocks import add_block
 from .auth.revoking import revoke
 from .channels import registry, user_key
-from .errors import RealtimeError, Unavailable, Unsupported
+from .errors import RealtimeError, Unavailable
 from .identity import Identity
 from .models import BlockRecord, ConnectionRecord, NodeRecord
 from .namespaces import current_namespace, namespace
-from .nodes.layers import configured_layer
 from .nodes.requests import notify, request
-from .nodes.stores import stores_of
 from .protocol.codes import CloseCode
 from .protocol.messages import Position
 from .protocol.names import channel_key, namespaced, split_key
-from .runtime import loops
 from .runtime.commits import after_commit, open_transactions
 from .runtime.encoding import normalise_payload
-from .settings import get_config
+from .stored import purge as purge_history
+from .stored import usages
 
 _Value = TypeVar("_Value")
 
@@ -479,7 +476,7 @@ def live_channels(*, search: str = "", limit: int = 200) -> ChannelsReport:
 
 
 def stored(channels: Iterable[str]) -> dict[str, StoredReport]:
-    """What the stores hold of channels; those whose class keeps nothing are left out.
+    """What the history store holds of channels; those whose class keeps nothing are left out.
 
     Args:
         channels: as ``live_channels`` names them.
@@ -487,17 +484,14 @@ def stored(channels: Iterable[str]) -> dict[str, StoredReport]:
     Raises:
         Unavailable: the store does not answer.
     """
-    config = get_config()
     kept = [name for name in channels if _keeps(name)]
     if not kept:
         return {}
-    store = stores_of(configured_layer(config.channel_layer), config).history
-    found = _wait(store.usage(kept), config.store_timeout)
     return {
         name: StoredReport()
         if usage is None
         else StoredReport(position=usage.position, messages=usage.messages, states=usage.states)
-        for name, usage in zip(kept, found, strict=True)
+        for name, usage in zip(kept, usages(kept), strict=True)
     }
 
 
@@ -508,14 +502,11 @@ def purge(channel: str) -> None:
         channel: as ``live_channels`` names it.
 
     Raises:
-        Unsupported: its class keeps nothing.
-        Unavailable: the store does not answer; it may have been done.
+        RealtimeError: as the function ``purge`` of the package.
     """
-    if not _keeps(channel):
-        raise Unsupported(f"{channel!r} keeps no history")
-    config = get_config()
-    store = stores_of(configured_layer(config.channel_layer), config).history
-    _wait(store.purge(channel), config.store_timeout)
+    of, name = split_key(channel)
+    with namespace(of or current_namespace()):
+        purge_history(name)
 
 
 def _keeps(channel: str) -> bool:
@@ -524,16 +515,6 @@ def _keeps(channel: str) -> bool:
         return registry.resolve(split_key(channel)[1]).kept() is not None
     except RealtimeError:  # of another version of the site
         return False
-
-
-def _wait(coroutine: Coroutine[Any, Any, _Value], timeout: float) -> _Value:
-    """Run on the loop that serves, or on the background loop."""
-    future = loops.submit(coroutine)
-    try:
-        return future.result(timeout + 1.0)
-    except concurrent.futures.TimeoutError:
-        future.cancel()
-        raise Unavailable("the event loop does not answer") from None
 
 
 def nodes() -> list[NodeReport]:

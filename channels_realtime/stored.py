@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .channels import Channel
 from .errors import BadPayload, NotRecoverable, Unavailable, Unsupported
-from .history.base import HistoryStore, Page
+from .history.base import HistoryStore, Page, Usage
 from .namespaces import current_namespace
 from .nodes.layers import configured_layer
 from .nodes.node import running_node
@@ -131,6 +131,19 @@ def purge(channel: str) -> None:
 async def apurge(channel: str) -> None:
     """Drop what a channel keeps; from async code. Raises as ``purge``."""
     await _await(_purging(_kept_channel(channel)))
+
+
+def usages(streams: Sequence[str]) -> list[Usage | None]:
+    """What the store holds of streams, by their qualified names; for operators.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+
+    async def ask_usage(store: HistoryStore) -> list[Usage | None]:
+        return await store.usage(streams)
+
+    return _wait(ask_usage)
 
 
 # -- requests to the store -------------------------------------------------------------------------

@@ -73,6 +73,7 @@ class Subscription:
         owner: the name of the user whose own channel it is; else empty.
         paused: whether the client paused it.
         selections: how many selections of the channel it holds.
+        offset: of the last message, where the channel has a history.
         unsubscribe_url: of the confirmation page; empty where the user may not act.
     """
 
@@ -80,6 +81,7 @@ class Subscription:
     owner: str
     paused: bool
     selections: int
+    offset: int | None
     unsubscribe_url: str
 
 
@@ -229,6 +231,7 @@ class DetailPages(ConnectionPages):
                 owner=owners.get(entry["channel"], ""),
                 paused=bool(entry["paused"]),
                 selections=entry["selections"],
+                offset=entry.get("offset"),
                 unsubscribe_url=url(entry["channel"]),
             )
             for entry in found["subscriptions"]
@@ -331,8 +334,7 @@ def _as_recorded(record: ConnectionRecord) -> dict[str, Any]:
         "seen_at": record.seen_at.timestamp(),
         "closed": False,
         "subscriptions": [
-            {"channel": name, "paused": False, "selections": 1, "epoch": None, "offset": None}
-            for name in names
+            {"channel": name, "paused": False, "selections": 1, "offset": None} for name in names
         ],
         "subscriptions_total": record.channels,
         "headers": [],

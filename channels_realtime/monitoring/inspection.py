@@ -89,8 +89,7 @@ def _inspect(node: Node, arguments: dict[str, Any]) -> dict[str, Any] | None:
                 "selections": len(
                     node.hub.selections(channel_key(connection.namespace, name), connection)
                 ),
-                "epoch": None,
-                "offset": None,
+                "offset": _offset(node, channel_key(connection.namespace, name)),
             }
             for name in names[:MAX_SUBSCRIPTIONS]
         ],
@@ -107,6 +106,12 @@ def _inspect(node: Node, arguments: dict[str, Any]) -> dict[str, Any] | None:
         "headers": list(_headers(connection.scope.get("headers", ()), _names(node))),
         "traced": connection.id in node.service(Traces),
     }
+
+
+def _offset(node: Node, channel: str) -> int | None:
+    """Up to where a channel with history was delivered here."""
+    position = node.streams.position(channel)
+    return None if position is None else position.offset
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]], names: Container[str]) -> Iterator[list[str]]:

@@ -132,8 +132,7 @@ def inspection(record: ConnectionRecord, **changes: Any) -> dict[str, Any]:
         "seen_at": record.seen_at.timestamp(),
         "closed": False,
         "subscriptions": [
-            {"channel": name, "paused": False, "selections": 1, "epoch": None, "offset": None}
-            for name in channels
+            {"channel": name, "paused": False, "selections": 1, "offset": None} for name in channels
         ],
         "subscriptions_total": len(channels),
         "received": 1234,

@@ -31,8 +31,8 @@ def test_detail_shows_the_answer_of_the_node(viewer, connect, nodes, node):
     nodes.inspections[record.pk] = inspection(
         record,
         subscriptions=[
-            {"channel": "orders/1", "paused": True, "selections": 2, "epoch": "e1", "offset": 41},
-            {"channel": "news", "paused": False, "selections": 1, "epoch": None, "offset": None},
+            {"channel": "orders/1", "paused": True, "selections": 2, "offset": 41},
+            {"channel": "news", "paused": False, "selections": 1, "offset": None},
         ],
         subscriptions_total=7,
         traced=True,
@@ -56,7 +56,7 @@ def test_detail_shows_the_answer_of_the_node(viewer, connect, nodes, node):
         "Sent 1 message, 512 bytes",
         "Round trip 12.5 ms; last 3: 10.0 to 34.0 ms",
         "Errors 2",
-        "orders/1 paused, 2 selections",
+        "orders/1 paused, 2 selections, offset 41 ",
         "news live",
         "5 more are not shown.",
         "2 headers; values that may contain credentials are hidden",
