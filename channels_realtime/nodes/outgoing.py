@@ -145,7 +145,7 @@ async def send(
         logger.debug("A publication is not kept: %s", error.reason)
         await forward(publication, max(0.0, deadline - now()))
         return Outcome()
-    if appended.duplicate or appended.position is None:
+    if appended.duplicate or appended.position is None or store.wakes_nodes:
         return Outcome(position=appended.position, duplicate=appended.duplicate)
     try:
         left = max(0.0, deadline - now())

@@ -135,6 +135,7 @@ class Streams:
         self._due = asyncio.Event()
         self._syncing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._end_waking: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -187,6 +188,7 @@ class Streams:
 
     async def _open(self, key: str, opening: _Opening) -> None:
         try:
+            self._have_it_wake(self._store())
             stream = await self._read_position(key)
         finally:
             del self._opening[key]
@@ -235,11 +237,33 @@ class Streams:
 
     async def stop(self) -> None:
         """End its tasks."""
+        if self._end_waking is not None:
+            self._end_waking()
+            self._end_waking = None
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._syncing = None
+
+    # -- from a store that wakes its nodes ---------------------------------------------------------
+
+    def _have_it_wake(self, store: HistoryStore) -> None:
+        if self._end_waking is None and store.wakes_nodes:
+            loop = asyncio.get_running_loop()
+
+            def wake(key: str) -> None:  # from any thread
+                loop.call_soon_threadsafe(self._woken, key)
+
+            self._end_waking = store.watch(wake)
+
+    def _woken(self, key: str) -> None:
+        """The store has something new of a channel."""
+        stream = self._streams.get(key)
+        if stream is not None:
+            self._doubt(key, grace=0.0)
+        elif (opening := self._opening.get(key)) is not None:
+            opening.stirred = True
 
     # -- from the layer ----------------------------------------------------------------------------
 
@@ -301,7 +325,9 @@ class Streams:
                 pause = min(2 * pause, _MAX_RETRY_S)
         finally:
             stream.healing = None
-            if healed:
+            if (
+                healed and self._end_waking is None
+            ):  # of a store that wakes nodes it is the usual way
                 self._metrics.healed_gaps += 1
                 self._metrics.healed += healed
 
@@ -477,11 +503,11 @@ class Streams:
                 self._heal_soon(key, stream)
         return unsure
 
-    def _doubt(self, key: str) -> None:
+    def _doubt(self, key: str, grace: float = REORDER_GRACE_S) -> None:
         stream = self._streams.get(key)
         if stream is not None:
             stream.doubtful = True
-            self._heal_soon(key, stream)
+            self._heal_soon(key, stream, grace)
 
     # -- inside ------------------------------------------------------------------------------------
 
