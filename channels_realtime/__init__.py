@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
     from .channels import Channel, Client, action, register
     from .history.base import History
+    from .listening import subscribe
     from .namespaces import namespace
     from .presence.base import Presence
     from .protocol.messages import Position
@@ -72,6 +73,7 @@ _HOMES = {
     "quote": "protocol.names",
     "recheck": "auth.revoking",
     "revoke": "auth.revoking",
+    "subscribe": "listening",
     "unquote": "protocol.names",
 }
 
@@ -106,6 +108,7 @@ __all__ = [
     "register",
     "revoke",
     "session_channel",
+    "subscribe",
     "unquote",
 ]
 

@@ -7,6 +7,7 @@
     ├── UnknownSession, NotRecoverable, Conflict
     ├── RateLimited, TooLarge, TooManySubscriptions
     ├── RequestTimeout, Unavailable
+    ├── TooSlow              code that follows a channel did not keep up
     ├── ImproperUse          a bug in the calling code, never sent to a client
     └── ConnectionClosed     the connection ended before its request was answered
 
@@ -184,6 +185,12 @@ class Unavailable(RealtimeError):
 
     code = ErrorCode.UNAVAILABLE
     default_reason = "temporarily unavailable"
+
+
+class TooSlow(RealtimeError):
+    """The site's own code that follows a channel, with ``subscribe()``, did not keep up."""
+
+    default_reason = "too slow: messages were dropped"
 
 
 class ImproperUse(RealtimeError):

@@ -23,7 +23,7 @@ from .capture import CapturedPublication, captures
 from .config import Config
 from .errors import Conflict, ImproperUse, Unavailable
 from .history.base import HistoryStore
-from .nodes import deliveries, envelope
+from .nodes import deliveries, envelope, light
 from .nodes import outgoing as outgoing_path
 from .nodes.layers import configured_layer
 from .nodes.node import running_node
@@ -307,7 +307,7 @@ async def _send_without_node(layer: Any, config: Config, one: Outgoing, timeout:
 
 def _warn_once_that_nothing_hears() -> None:
     global _warned
-    if _warned or _serves:
+    if _warned or _serves or light.is_running():
         return
     _warned = True
     logger.warning(

@@ -117,6 +117,7 @@ class Node:
         handlers: what it does when another process requests it, by the request's kind.
         routes: to channel classes; by default those that the apps registered.
         clock: where the time comes from.
+        serves: False where it holds no connections, and does nothing at the request of others.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Node:
         handlers: Mapping[str, Handler] | None = None,
         routes: ChannelRegistry | None = None,
         clock: Clock | None = None,
+        serves: bool = True,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.config = config
@@ -181,6 +183,7 @@ class Node:
             layer=layer,
             config=config,
             spawn=self.spawn,
+            serves=serves,
         )
         self.takes_presence: Callable[[Publication], None] | None = None
         """Takes changes of channels' members; the presence service sets it."""
@@ -463,8 +466,9 @@ class Node:
         self.database.close()
         self.background.close()
         self.requests.remove()
-        loops.remove_serving_loop(self.loop)
-        _nodes.pop(self.loop, None)
+        if _nodes.get(self.loop) is self:
+            loops.remove_serving_loop(self.loop)
+            del _nodes[self.loop]
 
 
 def _cause_of(error: Unavailable) -> str:
