@@ -11,32 +11,26 @@ A channel with history is followed by its offsets: what did not come is read fro
 from __future__ import annotations
 
 import asyncio
-import logging
+import dataclasses
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-import msgspec
-
 from .channels import Channel
 from .errors import ImproperUse, NotRecoverable, TooSlow
-from .history.base import Page
 from .namespaces import current_namespace
 from .nodes import light
 from .nodes.node import Node, running_node, serving_node
 from .nodes.outgoing import decode_entry
+from .nodes.store_requests import ask
+from .nodes.streams import Missed
 from .protocol.dialects.base import Encoding
 from .protocol.frames import Frame, Policy
 from .protocol.messages import Position, Publication
 from .protocol.names import channel_key
 from .publications import check_channel
 from .runtime import loops
-
-logger = logging.getLogger(__name__)
-
-PAGE = 100
-"""Publications that are read from the history at once."""
 
 _Value = TypeVar("_Value")
 
@@ -111,6 +105,7 @@ class Subscription:
         self._feed: _Feed | None = None
         self._ready: deque[Publication] = deque()
         self._behind = False
+        self._cursor: Position | None = None  # up to where messages are in ``_ready``
         self._closed = False
 
     position: Position | None = None
@@ -144,7 +139,7 @@ class Subscription:
                     continue
                 publication = await feed.get()
                 if publication is None:
-                    if self._channel.kept() is None:
+                    if self._cursor is None:  # nothing that could be read on from
                         raise TooSlow(
                             f"more than {self._max_queue} messages of {self._channel.name!r} waited;"
                             " expected a faster consumer, a larger max_queue or a channel with history"
@@ -175,58 +170,54 @@ class Subscription:
         if self._feed is None:
             feed = _Feed(self._channel, self._max_queue)
             try:
-                page = await feed.start(self._since)
+                begun = await feed.start(state=self._since is None)
             except BaseException:
                 feed.abandon()
                 raise
             self._feed = feed
-            if page is not None:
-                await self._begin(page)
+            self._begin(begun)
+            if self._behind:
+                try:
+                    await self._catch_up(feed)
+                except NotRecoverable:
+                    await self.aclose()
+                    raise
         return self._feed
 
-    async def _begin(self, page: Page) -> None:
-        if self._since is None:
-            self.position = page.position
-            self._take(page, state=True)
-            return
-        self.position = self._since
-        try:
-            self._take_missed(page)
-        except NotRecoverable:
-            await self.aclose()
-            raise
+    def _begin(self, begun: _Begun) -> None:
+        self.position = self._cursor = begun.position if self._since is None else self._since
+        self._ready.extend(begun.state)
+        self._behind = self._since is not None
 
     async def _catch_up(self, feed: _Feed) -> None:
         feed.clear()
-        self._take_missed(await feed.read(self.position))
-
-    def _take_missed(self, page: Page) -> None:
-        if not page.complete:
-            self.position = page.position
+        cursor = self._cursor
+        assert cursor is not None
+        missed = await feed.read(cursor)
+        if not missed.complete:
+            self.position = missed.position
             raise NotRecoverable(
                 f"the history of {self._channel.name!r} does not hold what follows the position"
             )
-        self._take(page)
-        self._behind = bool(page.entries) and page.entries[-1].offset < page.position.offset
-
-    def _take(self, page: Page, *, state: bool = False) -> None:
-        for entry in page.entries:
-            position = Position(page.position.epoch, entry.offset)
-            publication = decode_entry(position, entry.body, state=state)
-            if not state:
-                publication = msgspec.structs.replace(publication, recovered=True)
-            self._ready.append(publication)
+        self._ready.extend(missed.publications)
+        # Offsets have no gaps, whatever of these can be read.
+        self._cursor = Position(cursor.epoch, cursor.offset + missed.entries)
+        self._behind = self._cursor.offset < missed.position.offset
 
     def _is_next(self, publication: Publication) -> bool:
         """Whether a publication follows the last; where something is missing, it is read."""
-        found, last = publication.position, self.position
-        if found is None or last is None:
+        found, last = publication.position, self._cursor
+        if found is None:
+            return True
+        if last is None:  # the store was away when it began
+            self._cursor = found
             return True
         if found.epoch == last.epoch and found.offset <= last.offset:
             return False  # it was read from the store
         if found.epoch != last.epoch or found.offset != last.offset + 1:
             self._behind = True
             return False
+        self._cursor = found
         return True
 
     def _give(self, publication: Publication) -> Publication:
@@ -247,6 +238,19 @@ class _NoEncoding(Encoding):
 _NO_ENCODING = _NoEncoding(lambda data: data)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Begun:
+    """Where a subscription begins.
+
+    Args:
+        position: of the channel; None where it keeps no history.
+        state: of the channel, at that position.
+    """
+
+    position: Position | None = None
+    state: tuple[Publication, ...] = ()
+
+
 class _Feed:
     """What a node delivers to one subscription, which may be on another loop.
 
@@ -260,7 +264,9 @@ class _Feed:
         self._key = channel_key(channel.namespace, channel.name)
         self._max_queue = max_queue
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Publication] = deque()  # safe to append to and take from in two threads
+        self._queue: deque[Publication | None] = (
+            deque()
+        )  # safe to append to and take from in two threads
         self._overflowed = False
         self._waiting: asyncio.Future[None] | None = None
         self._node: Node | None = None
@@ -269,15 +275,15 @@ class _Feed:
 
     # -- on the subscriber's loop ------------------------------------------------------------------
 
-    async def start(self, since: Position | None) -> Page | None:
-        """Begin; returns what the history has, where the channel keeps one."""
+    async def start(self, *, state: bool) -> _Begun:
+        """Begin; ``state`` says whether the channel's state is wanted."""
         node = running_node() or serving_node()
         self._is_light = node is None
         home = None if node is None else node.loop
-        return await self._at_home(self._join(node, since), home)
+        return await self._at_home(self._join(node, state), home)
 
     async def get(self) -> Publication | None:
-        """The next publication; None where some were dropped."""
+        """The next publication; None where some may be missing."""
         while not self._queue:
             if self._overflowed:
                 self._overflowed = False
@@ -293,11 +299,11 @@ class _Feed:
         self._overflowed = False
         self._queue.clear()
 
-    async def read(self, since: Position | None) -> Page:
+    async def read(self, since: Position) -> Missed:
         """Read on in the history."""
         node = self._node
         assert node is not None
-        return await self._at_home(node.history.read(self._key, since, limit=PAGE), node.loop)
+        return await self._at_home(node.streams.read(self._key, since), node.loop)
 
     async def stop(self) -> None:
         """Take no more."""
@@ -327,29 +333,45 @@ class _Feed:
 
     # -- on the node's loop ------------------------------------------------------------------------
 
-    async def _join(self, node: Node | None, since: Position | None) -> Page | None:
+    async def _join(self, node: Node | None, state: bool) -> _Begun:
         if node is None:
             node = await light.enter()
-        self._node = node
+        key, opened = self._key, False
         try:
-            await node.broker.join(self._key)
+            await node.broker.join(key)
+            try:
+                if self._channel.kept() is not None:
+                    await node.streams.open(key)
+                    opened = True
+                self._node = node
+                node.delivers(key, type(self._channel))
+                node.hub.add(key, self)
+                position = node.streams.position(key)
+                if not (state and self._channel.state is not None):
+                    return _Begun(position)
+                return await self._read_state(node)
+            except BaseException:
+                if self._node is not None:
+                    await self._leave()
+                    raise
+                if opened:
+                    node.streams.close(key)
+                node.broker.leave(key)
+                raise
         except BaseException:
-            self._node = None
-            if self._is_light:
+            if self._node is None and self._is_light:
                 await light.leave()
             raise
-        node.delivers(self._key, type(self._channel))
-        node.hub.add(self._key, self)
-        try:
-            if self._channel.kept() is None:
-                return None
-            if since is None and self._channel.state is not None:
-                return await node.history.state(self._key)
-            limit = 0 if since is None else PAGE
-            return await node.history.read(self._key, since, limit=limit)
-        except BaseException:
-            await self._leave()
-            raise
+
+    async def _read_state(self, node: Node) -> _Begun:
+        store = node.history
+        page = await ask(store, store.state(self._key), node.config.store_timeout)
+        epoch = page.position.epoch
+        state = (
+            decode_entry(Position(epoch, entry.offset), entry.body, state=True)
+            for entry in page.entries
+        )
+        return _Begun(page.position, tuple(state))
 
     async def _leave(self) -> None:
         node = self._node
@@ -363,8 +385,13 @@ class _Feed:
 
     def deliver(self, frame: Frame, publication: Publication) -> None:
         """Take a publication; never waits, never raises."""
-        if publication.kind:
-            return  # members that come and go
+        self._put(publication)
+
+    def started_anew(self, channel: str, position: Position) -> None:
+        """Something may be missing; what it is, the store says."""
+        self._put(None)
+
+    def _put(self, publication: Publication | None) -> None:
         if len(self._queue) >= self._max_queue:
             self._overflowed = True
         elif not self._overflowed:

@@ -207,7 +207,7 @@ async def test_slow_code_is_told_after_what_waits(process):
 
 
 async def test_history_is_replayed_from_a_position_and_followed(process):
-    first = await apublish("kept/a", 0)
+    first = (await apublish("kept/a", 0)).position
     for number in range(1, 250):
         await apublish("kept/a", number)
     async with subscribe("kept/a", since=first) as messages:
@@ -217,7 +217,7 @@ async def test_history_is_replayed_from_a_position_and_followed(process):
 
 
 async def test_position_may_be_as_a_page_has_it(process):
-    first = await apublish("kept/a", 0)
+    first = (await apublish("kept/a", 0)).position
     await apublish("kept/a", 1)
     since = {"epoch": first.epoch, "offset": first.offset}
     async with subscribe("kept/a", since=since) as messages:
@@ -233,7 +233,7 @@ async def test_slow_code_catches_up_where_there_is_history(process):
 
 
 async def test_position_that_is_gone_is_not_recoverable(process):
-    first = await apublish("short/a", 0)
+    first = (await apublish("short/a", 0)).position
     for number in range(10):
         await apublish("short/a", number)
     messages = subscribe("short/a", since=first)
@@ -250,6 +250,16 @@ async def test_slow_code_that_the_history_has_left_behind_is_told(process):
             await apublish("short/a", number)
         with pytest.raises(NotRecoverable):
             await take(messages, 10)
+
+
+async def test_state_comes_first(process):
+    for number in range(3):
+        await apublish("last/a", number)
+    async with subscribe("last/a") as messages:
+        await apublish("last/a", 3)
+        async with asyncio.timeout(TIMEOUT_S):
+            first, second = await anext(messages), await anext(messages)
+        assert [(m.payload, m.state) for m in (first, second)] == [(2, True), (3, False)]
 
 
 # -- misuse ----------------------------------------------------------------------------------------
