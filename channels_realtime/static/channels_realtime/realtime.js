@@ -89,7 +89,7 @@ const FAILED = Symbol("failed");
  * @typedef {{recovered: boolean} & Partial<Position>} Recovery  False: messages may be missing; load the state again.
  * @typedef {{code: string, reason: string}} Ending
  * @typedef {{epoch?: string, offset?: number, duplicate?: boolean}} PublishedPayload
- * @typedef {{messages: Message[]} & Position} History  The position is that of the channel's newest message.
+ * @typedef {{messages: Message[]} & Position} History  The position is where to go on from, as `since`.
  * @typedef {{since?: PositionLike, limit?: number, reverse?: boolean} & RequestOptions} HistoryOptions
  * @typedef {Position | string | null} PositionLike  A position, or its JSON text as a template writes it.
  *
