@@ -1,4 +1,4 @@
-"""The admin's site, its crowd and its staff, for all tests that look at its pages."""
+"""The admin's site, its crowd and its staff; the example site and its users."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import pytest
 
 from tests.browser.admin_crowd import AdminSite, Client, Crowd, admin_site
 from tests.browser.admin_staff import BROWSERS, CROWD, OTHERS, VISITORS, StaffBrowser, picture_all
+from tests.browser.example_visitors import Visitors
+from tests.example.site import run_demo
+from tests.support.servers import Server
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +82,30 @@ def staff(staff_browser: StaffBrowser, request: pytest.FixtureRequest) -> Iterat
         if request.session.testsfailed > failed:
             picture_all(staff_browser.browser, request.node.name)
         staff_browser.leave()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with run_demo(Path(tmp_path_factory.mktemp("demo"))) as server:
+        yield server
+
+
+@pytest.fixture
+def visitors(chromium: Browser, server: Server) -> Iterator[Visitors]:
+    visitors = Visitors(chromium, server)
+    try:
+        yield visitors
+        assert visitors.problems == []
+    finally:
+        for context in chromium.contexts:
+            context.close()
+
+
+@pytest.fixture
+def alice(visitors: Visitors) -> Page:
+    return visitors.sign_in("alice")
+
+
+@pytest.fixture
+def bob(visitors: Visitors) -> Page:
+    return visitors.sign_in("bob")

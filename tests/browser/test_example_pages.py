@@ -1,78 +1,21 @@
 """The example's pages, seen by two users in two browser contexts."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser.example_visitors import (
+    AT_ONCE_MS,
+    RECONNECT_MS,
+    Visitors,
+    wait_for_card,
+    wait_for_text,
+)
 from tests.example.site import manage, run_demo
-from tests.support.servers import Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-AT_ONCE_MS = 1000
-RECONNECT_MS = 15_000
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with run_demo(Path(tmp_path_factory.mktemp("demo"))) as server:
-        yield server
-
-
-class Visitors:
-    """Opens a browser context for each user, and collects the script errors of all."""
-
-    def __init__(self, browser: "Browser", server: Server) -> None:
-        self.browser = browser
-        self.server = server
-        self.problems: list[str] = []
-
-    def sign_in(self, name: str) -> "Page":
-        page = self.browser.new_context().new_page()
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.goto(self.server.url("/accounts/login/"))
-        page.fill("[name=username]", name)
-        page.fill("[name=password]", name)
-        page.click("button[type=submit]")
-        page.wait_for_url(self.server.url("/"))
-        return page
-
-    def open(self, page: "Page", path: str) -> None:
-        """Go to a page and wait until it is connected."""
-        page.goto(self.server.url(path))
-        page.wait_for_function("document.querySelector('#connection').dataset.state == 'connected'")
-
-
-@pytest.fixture
-def visitors(chromium: "Browser", server: Server) -> Iterator[Visitors]:
-    visitors = Visitors(chromium, server)
-    try:
-        yield visitors
-        assert visitors.problems == []
-    finally:
-        for context in chromium.contexts:
-            context.close()
-
-
-@pytest.fixture
-def alice(visitors: Visitors) -> "Page":
-    return visitors.sign_in("alice")
-
-
-@pytest.fixture
-def bob(visitors: Visitors) -> "Page":
-    return visitors.sign_in("bob")
-
-
-def wait_for_text(page: "Page", selector: str, text: str, timeout_ms: int = AT_ONCE_MS) -> None:
-    page.locator(selector, has_text=text).first.wait_for(timeout=timeout_ms)
-
-
-def wait_for_card(page: "Page", title: str, status: str, timeout_ms: int = AT_ONCE_MS) -> None:
-    wait_for_text(page, f"[data-status={status}] .card", title, timeout_ms)
 
 
 def test_a_message_appears_in_both_browsers_within_a_second(

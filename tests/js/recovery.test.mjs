@@ -358,7 +358,8 @@ describe("resume", () => {
     const client = await welcomed();
     await subscribed(client, "a", {}, position(3));
     await comeBack();
-    await answerResume({ a: { ...position(3), recovered: true } }, { session_id: "another" });
+    await answerResume({ a: { ...position(3), recovered: true } }, { session_id: "another", connection_id: "c9" });
+    assert.equal(client.connectionId, "c9");
     await comeBack({ session_id: "third", connection_id: "c3" });
     assert.equal(sent()[0].session_id, "another");
   });

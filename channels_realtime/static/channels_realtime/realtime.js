@@ -1483,7 +1483,7 @@ export class RealtimeClient extends Emitter {
       { type: "resume", session_id: this.#session, since },
       (payload) => {
         this.#session = payload.session_id ?? own ?? null;
-        this.connectionId ??= id ?? null;
+        this.connectionId = payload.connection_id ?? this.connectionId ?? id ?? null;
         this.#start(payload.channels ?? {});
       },
       (error) => {

@@ -5,7 +5,8 @@ import { avatar, textOf } from "./messages.js";
 const MAX_SHOWN = 600;
 const SAME_AUTHOR_MS = 3 * 60 * 1000;
 const TYPING_SHOWN_MS = 3000;
-const MEMBERS_SHOWN = 6;
+const AVATARS_SHOWN = 6;
+const NAMES_SHOWN = 3;
 
 const room = document.querySelector("#room");
 const list = document.querySelector("#messages");
@@ -126,18 +127,21 @@ let shownNames = null;
 function showMembers(members, count) {
   const names = [...members.values()].map(({ info }) => info?.name ?? "unknown");
   names.sort((a, b) => (b === ownName) - (a === ownName) || a.localeCompare(b));
-  const shown = names.slice(0, MEMBERS_SHOWN).map((name) => {
+  const labels = names.map((name) => (name === ownName ? "you" : name));
+  const shown = names.slice(0, AVATARS_SHOWN).map((name, index) => {
     const item = document.createElement("li");
-    const label = name === ownName ? `${name} (you)` : name;
     const text = document.createElement("span");
     text.className = "hidden";
-    text.textContent = label;
-    item.title = label;
+    text.textContent = labels[index];
+    item.title = labels[index];
     item.append(avatar(name), text);
     return item;
   });
   hereList.replaceChildren(...shown);
-  document.querySelector("#here-count").textContent = count === 1 ? "Only you here" : `${count} here`;
+  const others = count - Math.min(count, NAMES_SHOWN);
+  const more = others > 0 ? ` and ${others} more` : "";
+  document.querySelector("#here-count").textContent = `${count} here`;
+  document.querySelector("#here-names").textContent = `: ${labels.slice(0, NAMES_SHOWN).join(", ")}${more}`;
   here.hidden = false;
   announce(names);
   for (const name of typingTimers.keys()) if (!names.includes(name)) showTyping(name, false);
