@@ -401,7 +401,13 @@ class HistoryStoreContract:
     async def test_a_condition_of_a_version(self, store: HistoryStore) -> None:
         stream = new_stream()
         seen = Condition(version=1)
-        await self._refused(store, self.request(stream, state_key="a", condition=seen))
+        try:
+            await self.append(store, self.request(stream, state_key="a", condition=seen))
+        except Conflict:
+            pass
+        else:
+            raise AssertionError("this append was kept; expected a Conflict")
+        assert await store.positions([stream]) == [None]
         await self.append(store, self.request(stream, state_key="a", version=1))
         await self._refused(store, self.request(stream, state_key="b", condition=seen))
         await self.append(store, self.request(stream, state_key="a", version=2, condition=seen))

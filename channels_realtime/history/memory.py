@@ -184,7 +184,12 @@ class MemoryHistory(HistoryStore):
 
     def _append(self, request: Append) -> Appended:
         now = self._now()
-        stream = self._open(request.stream, now)
+        self._sweep(now)
+        stream = self._get(request.stream, now)
+        if stream is None:
+            if request.condition is not None and not _is_met(request.condition, None):
+                raise condition_unmet(request.condition)  # and no stream is made for it
+            stream = self._open(request.stream, now)
         used = stream.keys.get(request.key) if request.key is not None else None
         if used is not None and used.expires > now:
             if used.digest != request.digest:

@@ -231,7 +231,7 @@ def test_malformed_option_is_refused_in_the_caller(layer, options, text):
             "has no versions; expected no 'version', or versions = True on Open",
         ),
         (
-            "kept",
+            "numbered",
             {"version": 1},
             "has no versions; expected no 'version', or versions = True on Kept",
         ),
