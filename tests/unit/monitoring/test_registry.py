@@ -110,6 +110,9 @@ class FakeConnection:
     receipts: Receipts = dataclasses.field(default_factory=Receipts)
     closed: bool = False
 
+    def replaced(self) -> None:
+        self.receipts.replaced = True
+
 
 def now() -> float:
     return asyncio.get_running_loop().time()
@@ -911,6 +914,80 @@ async def test_subscriber_of_the_feed_hears_that_rows_have_changed():
         harness.add("a")
         await asyncio.sleep(1.1)
         assert published == [("realtime/admin/connections", {"changed": True})]
+
+
+# -- resumed connections ---------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_row_of_a_resumed_connection_is_of_the_node_that_it_is_on():
+    async with RegistryHarness() as one, RegistryHarness() as two:
+        (owner,) = one.add("a", subscriptions={"public/old": None})
+        (taker,) = two.add("interim", subscriptions={"public/new": None})
+        await asyncio.sleep(1.1)
+        assert written() == {"a", "interim"}
+        two.node.rename(taker, "a")  # type: ignore[arg-type]
+        await asyncio.sleep(1.1)
+        assert written() == {"a"}
+        assert row("a").node_id == two.node.id
+        assert channels_of("a") == ["public/new"]
+        one.remove(owner)  # later than the other was written
+        await asyncio.sleep(1.1)
+        assert row("a").node_id == two.node.id
+        assert channels_of("a") == ["public/new"]
+        two.remove(taker)
+        await asyncio.sleep(1.1)
+        assert (written(), channels_of("a")) == (set(), [])
+
+
+@in_virtual_time
+async def test_owner_that_goes_before_the_resumed_one_is_written_leaves_no_trace():
+    async with RegistryHarness() as one, RegistryHarness() as two:
+        (owner,) = one.add("a", subscriptions={"public/old": None})
+        await asyncio.sleep(1.1)
+        (taker,) = two.add("interim", subscriptions={"public/new": None})
+        two.node.rename(taker, "a")  # type: ignore[arg-type]
+        one.remove(owner)
+        await asyncio.sleep(1.1)
+        assert written() == {"a"}
+        assert (row("a").node_id, channels_of("a")) == (two.node.id, ["public/new"])
+        two.remove(taker)
+        await asyncio.sleep(1.1)
+
+
+@in_virtual_time
+async def test_owner_that_does_not_know_yet_takes_no_row_back():
+    async with RegistryHarness() as one, RegistryHarness() as two:
+        (owner,) = one.add("a")
+        await asyncio.sleep(1.1)
+        (taker,) = two.add("interim")
+        two.node.rename(taker, "a")  # type: ignore[arg-type]
+        await asyncio.sleep(1.1)
+        owner.subscriptions["public/late"] = None
+        one.node.connection_changed("a")
+        await asyncio.sleep(1.1)
+        assert (row("a").node_id, channels_of("a")) == (two.node.id, [])
+        one.remove(owner)
+        two.remove(taker)
+        await asyncio.sleep(1.1)
+        assert written() == set()
+
+
+@in_virtual_time
+async def test_owner_on_the_same_node_ends_and_the_row_stays():
+    async with RegistryHarness() as harness:
+        (owner,) = harness.add("a", subscriptions={"public/old": None})
+        (taker,) = harness.add("interim", subscriptions={"public/new": None})
+        await asyncio.sleep(1.1)
+        harness.node.rename(taker, "a")  # type: ignore[arg-type]
+        assert owner.receipts.replaced
+        assert dict(harness.node.connections) == {"a": taker}
+        harness.remove(owner)
+        await asyncio.sleep(1.1)
+        assert (written(), channels_of("a")) == ({"a"}, ["public/new"])
+        harness.remove(taker)
+        await asyncio.sleep(1.1)
+        assert written() == set()
 
 
 # -- cost and surroundings -------------------------------------------------------------------------
