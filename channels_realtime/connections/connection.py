@@ -29,6 +29,7 @@ from ..protocol.codes import CloseCode, ErrorCode
 from ..protocol.dialects.base import Dialect
 from ..protocol.frames import frame_size
 from ..protocol.names import channel_key
+from ..protocol.selection import Selection
 from ..runtime.hooks import translate
 from . import commands, server_subscriptions, subscriptions
 from .credentials import CredentialHolder
@@ -74,6 +75,8 @@ class Connection(CredentialHolder):
         "_limits",
         "_publish_buckets",
         "counted_address",
+        "live_from",
+        "paused_at",
         "receipts",
         "received",
         "received_bytes",
@@ -115,6 +118,8 @@ class Connection(CredentialHolder):
         self.welcomed = False
         self.receipts = Receipts()
         self.subscriptions: dict[str, Channel] = {}
+        self.live_from: dict[tuple[str, Selection], m.Position] = {}
+        self.paused_at: dict[str, m.Position] = {}
         self.reserved = 0
         self.turns: dict[str, asyncio.Future[None]] = {}
         self._limits: SharedLimits = node.service(AccessLimits) if limits is None else limits
@@ -194,6 +199,8 @@ class Connection(CredentialHolder):
     def finish(self) -> None:
         """Free everything the connection holds, whatever ended it."""
         self.closed = True
+        for follower in tuple(self.followers.values()):
+            follower.stop()
         self._conversation.gone()
         node, limits = self._node, self._node.service(AccessLimits)
         node.timers.remove(self)

@@ -13,9 +13,12 @@ from ..errors import Forbidden
 from ..nodes.hub import Subscriber
 from ..nodes.node import Node
 from ..protocol import messages as m
-from ..protocol.codes import ErrorCode
+from ..protocol.codes import CloseCode, ErrorCode
+from ..protocol.selection import Selection
 from .receipts import Receipts
+from .shell import Follower
 from .user_reader import UserHolder
+from .writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +28,12 @@ class Requester(Client, Subscriber, UserHolder, Protocol):
 
     subscriptions: dict[str, Channel]
     """The channels it is on."""
+    live_from: dict[tuple[str, Selection], m.Position]
+    """Positions from which it is live on channels with history, by name and selection."""
+    paused_at: dict[str, m.Position]
+    """Positions of the channels with history that its client has paused."""
+    followers: dict[str, Follower]
+    """What writes what it has missed, by channel; it is silent there."""
     reserved: int
     """Subscriptions being made, which count towards the limit."""
     turns: dict[str, asyncio.Future[None]]
@@ -58,6 +67,15 @@ class Requester(Client, Subscriber, UserHolder, Protocol):
     def discard_queued(self, channel: str) -> None: ...
 
     def set_flow(self, channel: str, *, paused: bool) -> None: ...
+
+    def silence(self, channel: str, *, silent: bool) -> None: ...
+
+    def hand(self, publication: m.Publication) -> None: ...
+
+    @property
+    def writer(self) -> Writer: ...
+
+    def close(self, code: CloseCode, reason: str) -> None: ...
 
     def log_exception(self, message: str) -> None: ...
 

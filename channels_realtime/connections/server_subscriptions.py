@@ -15,6 +15,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+import msgspec
+
 from ..access.revocation import Revocations
 from ..access.revocation_list import USER
 from ..channels import Channel, user_channel_name
@@ -56,8 +58,7 @@ async def subscribe_at_start(node: Node, connection: Requester) -> dict[str, m.S
     if connection.user_id is not None:
         own = resolve(node, connection, user_channel_name(connection.user_id))
         if own.name not in connection.subscriptions:
-            position = await subscriptions.join(node, connection, own, hooks=False)
-            made[own.name] = m.Subscribed(channel=own.name, position=position)
+            made[own.name] = await subscriptions.join(node, connection, own, hooks=False)
     classes = _automatic_classes(node)
     if not classes:
         return made
@@ -183,8 +184,8 @@ async def make(node: Node, connection: Requester, channel: Channel) -> m.Subscri
             if held.granted_by != OPERATION:  # which no recheck ends
                 held.granted_by = channel.granted_by
             return None
-        position = await subscriptions.join(node, connection, channel, hooks=True)
-        return m.Subscribed(channel=channel.name, position=position, automatic=True)
+        subscribed = await subscriptions.join(node, connection, channel, hooks=True)
+        return msgspec.structs.replace(subscribed, automatic=True)
 
 
 # -- afterwards ------------------------------------------------------------------------------------

@@ -426,7 +426,7 @@ def received_positions(node: Node, connection: Connection) -> dict[str, m.Positi
         return {}
     found = {}
     for name, channel in connection.subscriptions.items():
-        if type(channel).kept() is not None:
+        if type(channel).kept() is not None and name not in connection.followers:
             position = node.streams.position(channel.qualified_name)
             if position is not None:
                 found[name] = position

@@ -57,6 +57,22 @@ class Tap(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Writes what a connection has missed of a channel; see ``catch_up``."""
+
+    def stop(self) -> m.Position:
+        """End; everything up to the position was written."""
+        ...
+
+    def covers(self, since: m.Position | None) -> bool:
+        """Whether it will write all that follows a position, whatever is selected by then."""
+        ...
+
+    async def wait(self) -> None:
+        """Wait until it has ended."""
+        ...
+
+
 class Shell:
     """A connected client with a conversation, a dialect and a transport.
 
@@ -77,6 +93,7 @@ class Shell:
         "_node",
         "_paused_channels",
         "_readable",
+        "_silent_channels",
         "_slow_at",
         "_tap",
         "_tasks",
@@ -91,6 +108,7 @@ class Shell:
         "end",
         "end_detail",
         "errors",
+        "followers",
         "id",
         "scope",
         "throttled",
@@ -120,6 +138,8 @@ class Shell:
         """Errors that the client was told."""
         self.throttled = 0
         """Times that the client was over a limit."""
+        self.followers: dict[str, Follower] = {}
+        """What writes what it has missed, by channel."""
         self.encoding: Encoding = dialect.encoding
         self._node = node
         self._conversation = conversation
@@ -134,6 +154,7 @@ class Shell:
         self._deliveries: Deliveries = transport.deliveries(self._writer)
         self._held_for: frozenset[str] = frozenset()
         self._paused_channels: set[str] = set()
+        self._silent_channels: set[str] = set()  # paused, or catching up
         self._readable: asyncio.Future[None] | None = None
         self._slow_at: float | None = None
         self._tap: Tap | None = None
@@ -300,7 +321,7 @@ class Shell:
 
     def deliver(self, frame: Frame, publication: m.Publication) -> None:
         """Write a publication's frame; never waits, never raises."""
-        if self.closed or (self._paused_channels and frame.channel in self._paused_channels):
+        if self.closed or (self._silent_channels and frame.channel in self._silent_channels):
             return
         if self._tap is not None:
             self._tap.delivered(publication, frame.size)
@@ -308,7 +329,7 @@ class Shell:
 
     def started_anew(self, channel: str, position: m.Position) -> None:
         """Tell the client that it has missed something of a channel; never waits, never raises."""
-        if self.closed or channel in self._paused_channels:
+        if self.closed or channel in self._silent_channels:
             return
         push = m.Subscribed(channel=channel, position=position, recovered=False)
         data = self._dialect.encode(push)
@@ -333,6 +354,23 @@ class Shell:
             self._paused_channels.add(channel)
         else:
             self._paused_channels.discard(channel)
+        self.silence(channel, silent=paused)
+
+    def silence(self, channel: str, *, silent: bool) -> None:
+        """Drop what is delivered live on a channel, or let it through again, unless it is paused."""
+        if silent or channel in self._paused_channels:
+            self._silent_channels.add(channel)
+        else:
+            self._silent_channels.discard(channel)
+
+    def hand(self, publication: m.Publication) -> None:
+        """Write a publication that is this client's alone: one that it has missed, or of a state."""
+        if self.closed:
+            return
+        frame = self.encoding.publication_frame(publication, Policy.CLOSE)
+        if self._tap is not None:
+            self._tap.delivered(publication, frame.size)
+        self._deliveries.deliver(frame)
 
     def overflowed(self) -> None:
         """The outbox is full: a slow consumer ends, and comes back with its positions.
@@ -433,6 +471,9 @@ class Shell:
             self._writer.write(frame, last=last)
         else:
             self._writer.deliver(frame)
+        if isinstance(push, m.Subscribed):
+            for publication in push.missed:
+                self.hand(publication)
         return True
 
     def _show(self, push: m.Push, size: int) -> None:
@@ -461,6 +502,8 @@ class Shell:
 
     def _end(self) -> None:
         self.closed = True
+        for follower in tuple(self.followers.values()):
+            follower.stop()
         self._wake_reader()
         for task in self._tasks:
             task.cancel()

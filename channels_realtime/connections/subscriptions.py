@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from .. import signals
 from ..access.revocation import Revocations
 from ..channels import Channel
@@ -17,6 +19,7 @@ from ..errors import (
     AlreadySubscribed,
     ConnectionClosed,
     Forbidden,
+    NotRecoverable,
     NotSubscribed,
     RealtimeError,
     TooManySubscriptions,
@@ -25,7 +28,7 @@ from ..errors import (
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..runtime.hooks import translate
-from . import presence
+from . import catch_up, presence
 from .requester import BUILT_IN, NO_VERDICT, Requester, allowed, resolve, run_hook
 from .user_reader import USER_MAX_AGE_S, UserReader
 
@@ -80,29 +83,55 @@ async def _subscribe(
     channel = resolve(node, connection, command.channel, command.parameters)
     selection = channel.subscriber_selection()
     arrival = presence.arrival(node, connection, channel, command.presence)
-    members = None
     if selection in node.hub.selections(channel.qualified_name, connection):
         if command.since is None:
             raise AlreadySubscribed(f"already subscribed to {channel.name!r}")
-    else:
-        rechecks = node.service(Revocations).rechecks
-        if _asks_hooks(channel):
-            since = node.clock.time() - USER_MAX_AGE_S
-            await node.service(UserReader).refresh(connection, since)
-        if authorise:
-            await _require_subscribe(node, connection, channel)
-        await join(node, connection, channel, hooks=True, arrival=arrival)
-        members = None if arrival is None else arrival.begin()
-        if rechecks != node.service(Revocations).rechecks:
-            # Rights may have changed between the question and the subscription being found.
-            node.spawn(connection.recheck(channel.name), "recheck")
+        return await _replay(node, connection, channel, command)
+    rechecks = node.service(Revocations).rechecks
+    if _asks_hooks(channel):
+        since = node.clock.time() - USER_MAX_AGE_S
+        await node.service(UserReader).refresh(connection, since)
+    if authorise:
+        await _require_subscribe(node, connection, channel)
+    subscribed = await join(
+        node,
+        connection,
+        channel,
+        hooks=True,
+        since=command.since,
+        require_recovery=command.require_recovery,
+        arrival=arrival,
+    )
+    members = None if arrival is None else arrival.begin()
+    if rechecks != node.service(Revocations).rechecks:
+        # Rights may have changed between the question and the subscription being found.
+        node.spawn(connection.recheck(channel.name), "recheck")
+    return msgspec.structs.replace(subscribed, id=command.id, members=members)
+
+
+async def _replay(
+    node: Node, connection: Requester, channel: Channel, command: m.Subscribe
+) -> m.Subscribed:
+    """Answer a client that is on the channel already and names a position."""
+    assert command.since is not None
+    missed = await catch_up.replay(node, connection, channel, command.since)
+    if missed is None and command.require_recovery:
+        raise NotRecoverable(catch_up.GONE)
+    _count_recovery(node, missed is not None)
     return m.Subscribed(
         id=command.id,
         channel=channel.name,
         position=node.streams.position(channel.qualified_name),
-        recovered=None if command.since is None else False,
-        members=members,
+        recovered=missed is not None,
+        missed=missed or (),
     )
+
+
+def _count_recovery(node: Node, recovered: bool) -> None:
+    if recovered:
+        node.metrics.recovered += 1
+    else:
+        node.metrics.unrecovered += 1
 
 
 async def _require_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
@@ -116,19 +145,33 @@ async def join(
     channel: Channel,
     *,
     hooks: bool,
+    since: m.Position | None = None,
+    require_recovery: bool = False,
     arrival: presence.Arrival | None = None,
-) -> m.Position | None:
-    """Put a connection on a channel.
+) -> m.Subscribed:
+    """Put a connection on a channel, live from now on.
+
+    What comes before that, because it was missed after ``since`` or is the channel's state, is in
+    the result; where it is much, it is written afterwards by itself.
 
     Args:
         node: the connection's node.
         connection: the connection.
         channel: what it is to be on.
         hooks: False for the user's own channel, which counts towards no limit.
+        since: up to where the client knows the channel; None where it does not.
+        require_recovery: whether a ``since`` that cannot be met is an error.
         arrival: where presence was asked for; prepared here, and begun by the caller with the reply.
 
     Returns:
-        the channel's position, where it has history; nothing is awaited after it was read.
+        what to tell the client, with nothing awaited since it is live.
+
+    Raises:
+        TooManySubscriptions: it has all that it may have.
+        NotRecoverable: ``since`` cannot be met, and ``require_recovery``.
+        Unavailable: the layer or the store did not answer.
+        ConnectionClosed: it has ended meanwhile.
+        Exception: what ``on_subscribe`` raises.
     """
     name = channel.name
     limit = node.config.max_subscriptions
@@ -137,7 +180,8 @@ async def join(
         raise TooManySubscriptions(f"this connection holds all the {limit} subscriptions it may")
     selection = channel.subscriber_selection()
     first = name not in connection.subscriptions
-    opened = False
+    opened = covered = False
+    missing: catch_up.CatchUp | None = None
     connection.reserved += 1
     try:
         if first:
@@ -146,6 +190,11 @@ async def join(
             if first and channel.kept() is not None:
                 await node.streams.open(channel.qualified_name)
                 opened = True
+            covered = not first and await _covered(connection, name, since)
+            if not covered:
+                missing = await catch_up.begin(
+                    node, connection, channel, since, required=require_recovery
+                )
             if hooks and first and channel.overrides("on_subscribe"):
                 await _run_on_subscribe(node, connection, channel)
             if connection.closed:
@@ -153,6 +202,8 @@ async def join(
             if arrival is not None:
                 await _prepare(node, connection, channel, arrival, first=first)
         except BaseException:
+            if missing is not None:
+                missing.close()
             if opened:
                 node.streams.close(channel.qualified_name)
             if first:
@@ -162,7 +213,20 @@ async def join(
         connection.reserved -= 1
     # No await from here to the reply: what is delivered from now on follows it.
     node.delivers(channel.qualified_name, type(channel))
+    before = node.hub.selections(channel.qualified_name, connection)
     node.hub.add(channel.qualified_name, connection, selection)
+    position = node.streams.position(channel.qualified_name)
+    if position is not None:
+        connection.live_from[name, selection] = position
+    recovered = covered
+    missed: tuple[m.Publication, ...] | None = None
+    if missing is not None:
+        if not first:
+            missing.only(selection, besides=before)
+        missed = catch_up.finish(node, connection, missing, live=not first)
+        recovered = missing.recovered and missed is not None
+    if since is not None:
+        _count_recovery(node, recovered)
     if first:
         connection.subscriptions[name] = channel
         presence.arrive(node, connection, channel)
@@ -171,10 +235,25 @@ async def join(
         if channel.recheck_interval is not None:
             at = node.clock.monotonic() + channel.recheck_interval
             node.timers.set(_Recheck(node, connection, channel), at)
-    position = node.streams.position(channel.qualified_name)
     if first and position is not None:
         connection.receipts.of(name).position = position
-    return position
+    return m.Subscribed(
+        channel=name,
+        position=position,
+        recovered=None if since is None else recovered,
+        missed=missed or (),
+    )
+
+
+async def _covered(connection: Requester, name: str, since: m.Position | None) -> bool:
+    """Whether what follows ``since`` will be written anyway; else that is not being written now."""
+    follower = connection.followers.get(name)
+    if follower is None:
+        return False
+    if follower.covers(since) or connection.writer.holds:
+        return follower.covers(since)
+    await follower.wait()
+    return False
 
 
 async def _prepare(
@@ -317,6 +396,12 @@ def _forget_subscription(node: Node, connection: Requester, channel: Channel) ->
     presence.depart(node, connection, channel)
     connection.receipts.forget(channel.name)
     node.connection_changed(connection.id)
+    follower = connection.followers.get(channel.name)
+    if follower is not None:
+        follower.stop()
+    for kept in [kept for kept in connection.live_from if kept[0] == channel.name]:
+        del connection.live_from[kept]
+    connection.paused_at.pop(channel.name, None)
     connection.set_flow(channel.name, paused=False)
     connection.discard_queued(channel.name)
     node.left(channel.qualified_name)
@@ -350,9 +435,24 @@ class _Recheck:
 
 
 async def set_flow(node: Node, connection: Requester, command: m.Flow) -> m.Push:
-    if command.channel not in connection.subscriptions:
-        raise NotSubscribed(f"not subscribed to {command.channel!r}")
-    connection.set_flow(command.channel, paused=command.paused)
-    if not command.paused:
-        presence.tell_again(node, connection, connection.subscriptions[command.channel])
-    return m.FlowChanged(id=command.id, channel=command.channel, paused=command.paused)
+    """Pause or resume a channel's deliveries; where it has history, what was paused follows."""
+    name = command.channel
+    channel = connection.subscriptions.get(name)
+    if channel is None:
+        raise NotSubscribed(f"not subscribed to {name!r}")
+    position = node.streams.position(channel.qualified_name)
+    follower = connection.followers.get(name)
+    if command.paused:
+        if follower is not None:
+            position = follower.stop()
+        if position is not None:
+            connection.paused_at.setdefault(name, position)
+        connection.set_flow(name, paused=True)
+    else:
+        since = connection.paused_at.pop(name, None)
+        connection.set_flow(name, paused=False)
+        if since is not None and position is not None and since != position:
+            missing = catch_up.CatchUp(node, connection, channel, since)
+            catch_up.Follower(node, connection, missing, promised=False).start()
+        presence.tell_again(node, connection, channel)
+    return m.FlowChanged(id=command.id, channel=name, paused=command.paused)

@@ -67,6 +67,7 @@ class Writer:
         "_max_messages",
         "_outbox",
         "_owner",
+        "_released",
         "_send",
         "_turn",
         "sent",
@@ -82,6 +83,7 @@ class Writer:
         self._held: Outbox | None = None
         self._drain: asyncio.Task[None] | None = None
         self._ended = False
+        self._released: asyncio.Future[None] | None = None  # while something waits for it
         self._turn: asyncio.Future[None] | None = None  # there while ``send`` writes
         self.sent = 0
         """Frames that were given to the server."""
@@ -110,7 +112,9 @@ class Writer:
         Returns:
             False where the owner was told of trouble instead.
         """
-        self._ended = self._ended or last
+        if last:
+            self._ended = True
+            self._wake()
         if self.busy:
             return self._queue(self._box(), frame, last=last)
         self.sent += 1
@@ -175,6 +179,23 @@ class Writer:
         """Whether deliveries are kept back."""
         return self._held is not None
 
+    async def drained(self) -> None:
+        """Wait until nothing waits to be written and deliveries are not held, or it has ended."""
+        while not self._ended:
+            ahead: asyncio.Future[None] | None = self._drain or self._turn
+            if ahead is None:
+                if self._held is None:
+                    return
+                if self._released is None:
+                    self._released = asyncio.get_running_loop().create_future()
+                ahead = self._released
+            await asyncio.wait([ahead])
+
+    def _wake(self) -> None:
+        released, self._released = self._released, None
+        if released is not None and not released.done():
+            released.set_result(None)
+
     def hold(self) -> None:
         """Keep deliveries back from now on."""
         if self._held is None:
@@ -183,6 +204,7 @@ class Writer:
     def release(self) -> None:
         """Let deliveries go on, those that were held first."""
         held, self._held = self._held, None
+        self._wake()
         while held is not None and (frame := held.get()) is not None:
             if not self.write(frame):
                 return  # the owner's last words are written; nothing may follow them
@@ -201,7 +223,9 @@ class Writer:
 
     def stop(self) -> list[asyncio.Task[None]]:
         """Write no more; returns the task to wait for, if there is one."""
+        self._ended = True
         self.clear()
+        self._wake()
         if self._drain is None:
             return []
         self._drain.cancel()

@@ -101,7 +101,10 @@ class ConsumerChannels:
         if self._connection.closed:
             raise ConnectionClosed
         try:
-            await commands.serve(self._node, self._connection, command)
+            reply = await commands.serve(self._node, self._connection, command)
+            if isinstance(reply, m.Subscribed):  # the state of a channel that has one
+                for publication in reply.missed:
+                    self._connection.hand(publication)
         except RealtimeError:
             raise
         except Exception as error:

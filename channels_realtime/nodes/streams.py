@@ -92,12 +92,14 @@ class Missed:
     Args:
         position: the store's newest.
         publications: marked as recovered, oldest first.
+        sizes: of each in bytes, as it is kept.
         complete: whether nothing is missing between the position asked for and the first of them.
-        entries: how many there were, before those that cannot be read were left out.
+        entries: how many there were, with those that cannot be read and were left out.
     """
 
     position: Position
     publications: tuple[Publication, ...]
+    sizes: tuple[int, ...]
     complete: bool
     entries: int
 
@@ -129,6 +131,7 @@ class Streams:
         self._streams: dict[str, LiveStream] = {}
         self._opening: dict[str, _Opening] = {}
         self._reads: dict[tuple[str, Position, int], asyncio.Task[Missed]] = {}
+        self._states: dict[str, asyncio.Task[Page]] = {}
         self._reading = asyncio.Semaphore(_MAX_READS)
         self._buckets: Counter[int] = Counter()
         self._seen: dict[int, int] = {}
@@ -419,9 +422,29 @@ class Streams:
     async def _read(self, key: str, since: Position, limit: int) -> Missed:
         async with self._reading:
             page = await self._ask(lambda store: store.read(key, since, limit=limit))
-        found = (_decode(page, entry, recovered=True) for entry in page.entries)
-        publications = tuple(one for one in found if one is not None)
-        return Missed(page.position, publications, page.complete, len(page.entries))
+        decoded = [(_decode(page, one, recovered=True), len(one.body)) for one in page.entries]
+        readable = [(one, size) for one, size in decoded if one is not None]
+        return Missed(
+            page.position,
+            publications=tuple(one for one, _ in readable),
+            sizes=tuple(size for _, size in readable),
+            complete=page.complete,
+            entries=len(page.entries),
+        )
+
+    async def state(self, key: str) -> Page:
+        """Read a channel's state; those who ask at the same time share the answer.
+
+        Raises:
+            Unavailable: the store is away.
+        """
+        task = self._states.get(key)
+        if task is None:
+            task = self._states[key] = self._spawn(
+                self._ask(lambda store: store.state(key)), "realtime-state"
+            )
+            task.add_done_callback(lambda _: self._states.pop(key, None))
+        return await asyncio.shield(task)
 
     async def reach(self, key: str, position: Position) -> None:
         """Have an open channel delivered up to a position that the store has, or start anew."""

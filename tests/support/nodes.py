@@ -69,6 +69,20 @@ class Kept(Public):
     history = History(size=20, ttl=3_600.0)
 
 
+class Long(Public):
+    """Keeps a long history."""
+
+    history = History(size=5_000, ttl=3_600.0)
+    select = "symbol"
+
+
+class Keyed(Public):
+    """Keeps the newest of each key, and a short history."""
+
+    history = History(size=20, ttl=3_600.0)
+    state = "keyed"
+
+
 class FakeClient:
     """A client and its connection; keeps what the connection writes."""
 
@@ -153,7 +167,9 @@ class NodeHarness:
         Gated.gate, Gated.log = asyncio.Event(), []
         routes.register("gated/<str:x>", Gated)
         routes.register("public/<str:x>", Public)
-        routes.register("kept/<str:x>", Kept)
+        routes.register("stored/<str:x>", Kept)
+        routes.register("long/<str:x>", Long)
+        routes.register("states/<str:x>", Keyed)
         self.layer = ScriptedLayer() if layer is None else layer
         self.node = make_node(
             Config(**(values | config)), self.layer, routes=routes, clock=VirtualClock()

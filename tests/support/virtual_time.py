@@ -56,5 +56,5 @@ def in_virtual_time(test: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
 
 async def settle() -> None:
     """Let everything run that waits for nothing; no virtual time passes."""
-    for _ in range(20):
+    for _ in range(60):
         await asyncio.sleep(0)

@@ -6,101 +6,17 @@ import contextlib
 import pytest
 
 from channels_realtime.errors import Unavailable
-from channels_realtime.history.base import HistoryStore
-from channels_realtime.history.memory import MemoryHistory
 from channels_realtime.nodes.groups import group_name
-from channels_realtime.nodes.outgoing import Outcome, Outgoing
 from channels_realtime.nodes.streams import GIVE_UP_S, REORDER_GRACE_S, LiveStream
 from channels_realtime.protocol.messages import Position, Publication
-from tests.support.nodes import FakeClient, Kept, NodeHarness, subscribe
+from tests.support.histories import CHANNEL, HistoryHarness, past, told
+from tests.support.nodes import subscribe
 from tests.support.virtual_time import in_virtual_time, settle
-
-CHANNEL = "kept/a"
-GROUP = group_name("realtime", CHANNEL)
-
-
-class ScriptedStore(MemoryHistory):
-    """The memory store, until told otherwise."""
-
-    def __init__(self, *arguments) -> None:
-        super().__init__(*arguments)
-        self.away = False
-        self.calls: list[str] = []
-
-    async def _script(self, method: str) -> None:
-        self.calls.append(method)
-        await asyncio.sleep(0)
-        if self.away:
-            raise OSError("refused")
-
-    async def append(self, request):
-        await self._script("append")
-        return await super().append(request)
-
-    async def read(self, stream, since=None, *, limit, reverse=False):
-        await self._script("read")
-        return await super().read(stream, since, limit=limit, reverse=reverse)
-
-    async def positions(self, streams):
-        await self._script("positions")
-        return await super().positions(streams)
-
-    async def changes(self, seen):
-        await self._script("changes")
-        return await super().changes(seen)
-
-
-STORE = f"{__name__}.ScriptedStore"
-
-
-class Harness(NodeHarness):
-    """A node with a store that can be away, whose layer loses what it is told to."""
-
-    def __init__(self, **config) -> None:
-        super().__init__(history_store=STORE, heartbeat_interval=3_600.0, **config)
-
-    @property
-    def store(self) -> ScriptedStore:
-        store: HistoryStore = self.node.history
-        assert isinstance(store, ScriptedStore)
-        return store
-
-    async def publish(self, *payloads, lost: bool = False) -> list[Outcome]:
-        """Publish; ``lost`` on the way to this node."""
-        layer, sent = self.layer, []
-        if lost:
-            layer.deaf_groups.add(GROUP)
-        for payload in payloads:
-            outgoing = Outgoing(publication=Publication(CHANNEL, payload), history=Kept.history)
-            outcome = await self.node.publish(outgoing)
-            sent.append(outcome)
-        layer.deaf_groups.discard(GROUP)
-        await settle()
-        return sent
-
-    async def subscribed(self) -> FakeClient:
-        client = await self.open()
-        (reply,) = await client.ask(subscribe(CHANNEL))
-        assert reply["type"] == "subscribed"
-        return client
-
-
-def told(client: FakeClient) -> list:
-    """Payloads of the messages since the last time, and pushed ``subscribed``."""
-    return [
-        one["payload"] if one["type"] == "message" else (one["type"], one["payload"])
-        for one in client.take()
-    ]
-
-
-async def past(seconds: float) -> None:
-    await asyncio.sleep(seconds)
-    await settle()
 
 
 @in_virtual_time
 async def test_subscribed_has_the_position_and_messages_are_numbered():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         await harness.publish("before")
         client = await harness.open()
         (reply,) = await client.ask(subscribe(CHANNEL))
@@ -114,7 +30,7 @@ async def test_subscribed_has_the_position_and_messages_are_numbered():
 
 @in_virtual_time
 async def test_gap_is_filled_from_the_store_after_a_moment():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         client = await harness.subscribed()
         await harness.publish(1)
         await harness.publish(2, 3, lost=True)
@@ -128,7 +44,7 @@ async def test_gap_is_filled_from_the_store_after_a_moment():
 
 @in_virtual_time
 async def test_reordered_publications_need_no_store():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         client = await harness.subscribed()
         epoch = harness.node.streams.position(CHANNEL).epoch
         reads = harness.store.calls.count("read")
@@ -145,7 +61,7 @@ async def test_reordered_publications_need_no_store():
 
 @in_virtual_time
 async def test_lost_tail_is_found_by_the_next_comparison():
-    async with Harness(sync_interval=5.0) as harness:
+    async with HistoryHarness(sync_interval=5.0) as harness:
         client = await harness.subscribed()
         await past(5.0)  # the first comparison of these buckets
         await harness.publish(1, 2, lost=True)
@@ -157,7 +73,7 @@ async def test_lost_tail_is_found_by_the_next_comparison():
 
 @in_virtual_time
 async def test_error_of_the_layer_brings_the_comparison_forward():
-    async with Harness(sync_interval=600.0) as harness:
+    async with HistoryHarness(sync_interval=600.0) as harness:
         client = await harness.subscribed()
         await harness.publish(1, lost=True)
         harness.layer.fail("receive", OSError("reset"))
@@ -170,7 +86,7 @@ async def test_error_of_the_layer_brings_the_comparison_forward():
 
 @in_virtual_time
 async def test_groups_that_the_layer_had_forgotten_bring_the_comparison_forward():
-    async with Harness(sync_interval=600.0, layer_check_interval=10.0) as harness:
+    async with HistoryHarness(sync_interval=600.0, layer_check_interval=10.0) as harness:
         client = await harness.subscribed()
         harness.layer.forget_groups()
         await harness.publish(1)
@@ -182,7 +98,7 @@ async def test_groups_that_the_layer_had_forgotten_bring_the_comparison_forward(
 
 @in_virtual_time
 async def test_comparison_asks_for_what_has_changed_alone():
-    async with Harness(sync_interval=5.0) as harness:
+    async with HistoryHarness(sync_interval=5.0) as harness:
         await harness.subscribed()
         await past(5.5)
         harness.store.calls.clear()
@@ -196,7 +112,7 @@ async def test_comparison_asks_for_what_has_changed_alone():
 
 @in_virtual_time
 async def test_range_that_is_gone_is_said():
-    async with Harness(sync_interval=5.0) as harness:
+    async with HistoryHarness(sync_interval=5.0) as harness:
         client = await harness.subscribed()
         await harness.publish(0)
         told(client)
@@ -214,7 +130,7 @@ async def test_range_that_is_gone_is_said():
 
 @in_virtual_time
 async def test_store_that_was_lost_begins_an_epoch_whose_publications_all_arrive():
-    async with Harness(sync_interval=5.0) as harness:
+    async with HistoryHarness(sync_interval=5.0) as harness:
         client = await harness.subscribed()
         await harness.publish(1, 2, 3)
         told(client)
@@ -232,7 +148,7 @@ async def test_store_that_was_lost_begins_an_epoch_whose_publications_all_arrive
 
 @in_virtual_time
 async def test_store_that_lost_its_newest_begins_an_epoch():
-    async with Harness(sync_interval=5.0) as harness:
+    async with HistoryHarness(sync_interval=5.0) as harness:
         client = await harness.subscribed()
         await harness.publish(1, 2, 3)
         told(client)
@@ -258,7 +174,7 @@ def lose_newest(stream) -> None:
 
 @in_virtual_time
 async def test_live_delivery_goes_on_while_the_store_is_away():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         client = await harness.subscribed()
         epoch = harness.node.streams.position(CHANNEL).epoch
         harness.store.away = True
@@ -271,7 +187,7 @@ async def test_live_delivery_goes_on_while_the_store_is_away():
 
 @in_virtual_time
 async def test_gap_waits_for_a_store_that_comes_back():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         client = await harness.subscribed()
         await harness.publish(1, lost=True)
         await harness.publish(2)
@@ -286,7 +202,7 @@ async def test_gap_waits_for_a_store_that_comes_back():
 
 @in_virtual_time
 async def test_gap_is_given_up_and_said_when_the_store_stays_away():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         client = await harness.subscribed()
         await harness.publish(1)
         epoch = harness.node.streams.position(CHANNEL).epoch
@@ -307,20 +223,20 @@ async def test_gap_is_given_up_and_said_when_the_store_stays_away():
 
 @in_virtual_time
 async def test_subscribing_needs_the_store_unless_the_channel_is_open():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         await harness.subscribed()
         harness.store.away = True
         second = await harness.open()
         (reply,) = await second.ask(subscribe(CHANNEL))
         assert reply["type"] == "subscribed"
-        (error,) = await second.ask(subscribe("kept/b"))
+        (error,) = await second.ask(subscribe("stored/b"))
         assert error["payload"]["code"] == "unavailable"
-        assert "kept/b" not in harness.node.streams
+        assert "stored/b" not in harness.node.streams
 
 
 @in_virtual_time
 async def test_live_setting_serves_a_new_channel_without_the_store():
-    async with Harness(store_failures="live") as harness:
+    async with HistoryHarness(store_failures="live") as harness:
         await harness.publish("before")
         harness.store.away = True
         client = await harness.open()
@@ -339,7 +255,7 @@ async def test_live_setting_serves_a_new_channel_without_the_store():
 
 @in_virtual_time
 async def test_stream_closes_with_its_last_subscriber():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         first, second = await harness.subscribed(), await harness.subscribed()
         await first.ask({"type": "unsubscribe", "channel": CHANNEL})
         assert CHANNEL in harness.node.streams
@@ -351,7 +267,7 @@ async def test_stream_closes_with_its_last_subscriber():
 
 @in_virtual_time
 async def test_many_that_open_at_once_read_once():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         streams = harness.node.streams
         await asyncio.gather(*(streams.open(CHANNEL) for _ in range(50)))
         assert harness.store.calls.count("read") == 1
@@ -364,7 +280,7 @@ async def test_many_that_open_at_once_read_once():
 
 @in_virtual_time
 async def test_caller_that_is_cancelled_while_a_channel_opens_leaves_nothing():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         streams = harness.node.streams
         tasks = [asyncio.ensure_future(streams.open(CHANNEL)) for _ in range(2)]
         await asyncio.sleep(0)
@@ -384,7 +300,7 @@ async def test_caller_that_is_cancelled_while_a_channel_opens_leaves_nothing():
 
 @in_virtual_time
 async def test_identical_reads_in_flight_are_one():
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         await harness.publish(1, 2)
         streams = harness.node.streams
         await streams.open(CHANNEL)
@@ -411,7 +327,7 @@ def test_stream_is_small():
 @pytest.mark.parametrize("count", [1, 2])
 @in_virtual_time
 async def test_publication_that_comes_while_the_channel_opens_is_not_missed(count):
-    async with Harness() as harness:
+    async with HistoryHarness() as harness:
         client = await harness.open()
         asked = asyncio.ensure_future(client.ask(subscribe(CHANNEL)))
         await settle()
