@@ -6,15 +6,20 @@ import dataclasses
 import pytest
 
 from channels_realtime import Channel, signals
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.access.revocation_list import Revocation
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.connections import sessions
 from channels_realtime.connections.sessions import Sessions
 from channels_realtime.errors import Unavailable
 from channels_realtime.identity import Identity
+from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.nodes.stores import stores_of
+from channels_realtime.protocol.codes import CloseCode
+from channels_realtime.protocol.messages import Position, Publication
+from channels_realtime.sessions.base import decode_record, session_key
 from channels_realtime.sessions.memory import MemorySessions
-from tests.support.nodes import FakeClient, NodeHarness, subscribe
+from tests.support.nodes import FakeClient, Kept, NodeHarness, subscribe
 from tests.support.scripted_layer import ScriptedLayer
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -254,8 +259,6 @@ async def test_session_of_revoked_credentials_is_unknown():
         session = first.connection.session_id
         harness.end(first)
         now = harness.node.clock.time()
-        from channels_realtime.access.revocation import Revocations
-
         harness.node.service(Revocations).take([Revocation("session:a", now, now + 600.0)])
         second = await harness.open_as("1", keys=frozenset({"session:b"}))
         assert await refused(second, session) == UNKNOWN
@@ -372,9 +375,6 @@ LONG_S = 100.0
 @pytest.mark.parametrize("meanwhile", ["nothing", "a recheck", "a young node", "a closed login"])
 @in_virtual_time
 async def test_channel_that_trusts_is_asked_only_where_rights_may_have_changed(meanwhile):
-    from channels_realtime.access.revocation import Revocations
-    from channels_realtime.protocol.codes import CloseCode
-
     async with Harness() as harness:
         await harness.node.ready()
         if meanwhile != "a young node":
@@ -627,3 +627,111 @@ async def test_record_holds_no_session_id():
 
 
 # -- proof of what was received --------------------------------------------------------------------
+
+KEPT = "kept/a"
+
+
+async def keep(harness: Harness, count: int) -> None:
+    """Publish to the channel with history."""
+    for number in range(count):
+        publication = Publication(channel=KEPT, payload=number)
+        await harness.node.publish(Outgoing(publication=publication, history=Kept.history))
+    await asyncio.sleep(0.1)
+
+
+async def saved_position(harness: Harness, client: FakeClient) -> Position | None:
+    """What the client's session has of the channel."""
+    await harness.sessions.flush()
+    stored = harness.sessions._store._sessions[session_key(client.connection.session_id)]
+    (found,) = decode_record(stored.body).subscriptions
+    assert found.channel == KEPT
+    return found.position
+
+
+@in_virtual_time
+async def test_answered_ping_proves_what_was_written_before_it():
+    async with Harness(heartbeat_interval=25.0, heartbeat_timeout=10.0) as harness:
+        await harness.node.ready()
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(KEPT))
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 3)
+        assert await saved_position(harness, client) == Position(epoch, 0)
+        client.take()
+        await asyncio.sleep(26.0)
+        assert client.take() == [{"type": "ping"}]
+        await keep(harness, 2)  # after the ping: not proven by its answer
+        await client.ask({"type": "pong"})
+        await asyncio.sleep(sessions.POSITIONS_INTERVAL_S + 0.1)
+        assert await saved_position(harness, client) == Position(epoch, 3)
+
+
+@in_virtual_time
+async def test_answer_to_an_earlier_ping_proves_no_more_than_that():
+    async with Harness(heartbeat_interval=25.0, heartbeat_timeout=10.0) as harness:
+        await harness.node.ready()
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(KEPT))
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 1)
+        await asyncio.sleep(26.0)
+        await client.ask({"type": "ping"})  # shows life, and is no answer
+        await keep(harness, 1)
+        await asyncio.sleep(26.0)
+        assert [one["type"] for one in client.take()].count("ping") == 1
+        await client.ask({"type": "pong"})
+        await asyncio.sleep(0)
+        assert client.connection.receipts.get(KEPT).position == Position(epoch, 1)
+        await client.ask({"type": "pong"})
+        assert client.connection.receipts.get(KEPT).position == Position(epoch, 1)
+
+
+@in_virtual_time
+async def test_acknowledgement_proves_what_it_names_and_nothing_that_cannot_be():
+    async with Harness() as harness:
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(KEPT))
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 3)
+        client.take()
+        for payload, expected in (
+            ({"epoch": epoch, "offset": 2}, 2),
+            ({"epoch": epoch, "offset": 1}, 2),
+            ({"epoch": "other", "offset": 3}, 2),
+            ({"epoch": epoch, "offset": 4}, 2),  # there is no such publication
+            ({"epoch": epoch, "offset": 3}, 3),
+        ):
+            asked = {"type": "ack", "channel": KEPT, "payload": payload}
+            assert await client.ask(asked) == []
+            assert client.connection.receipts.get(KEPT).position == Position(epoch, expected)
+        assert await client.ask({**asked, "id": 1}) == [{"type": "ack", "channel": KEPT, "id": 1}]
+
+
+@in_virtual_time
+async def test_positions_are_written_at_most_every_ten_seconds_and_at_the_end(monkeypatch):
+    sizes = []
+
+    class Counting(MemorySessions):
+        async def save(self, saves):
+            sizes.append(len(saves))
+            return await super().save(saves)
+
+    async with Harness() as harness:
+        stores_of(harness.layer, harness.node.config)._sessions = Counting(
+            None, harness.node.config
+        )
+        await harness.node.ready()
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(KEPT))
+        epoch = reply["payload"]["epoch"]
+        await asyncio.sleep(1.5)
+        assert sizes == [1]
+        for number in range(1, 20):
+            await keep(harness, 1)
+            payload = {"epoch": epoch, "offset": number}
+            await client.ask({"type": "ack", "channel": KEPT, "payload": payload})
+            await asyncio.sleep(0.9)
+        assert len(sizes) == 2
+        harness.end(client)
+        await asyncio.sleep(0.1)
+        assert await saved_position(harness, client) == Position(epoch, 19)
