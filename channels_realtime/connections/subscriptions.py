@@ -85,7 +85,10 @@ async def _subscribe(
     arrival = presence.arrival(node, connection, channel, command.presence)
     if selection in node.hub.selections(channel.qualified_name, connection):
         if command.since is None:
-            raise AlreadySubscribed(f"already subscribed to {channel.name!r}")
+            raise AlreadySubscribed(
+                f"already subscribed to {channel.name!r}",
+                position=node.streams.position(channel.qualified_name),
+            )
         return await _replay(node, connection, channel, command)
     rechecks = node.service(Revocations).rechecks
     if _asks_hooks(channel):
