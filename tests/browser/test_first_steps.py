@@ -101,8 +101,7 @@ def test_tutorial_leads_to_two_windows_that_show_the_same_list(steps, windows):
     server = until(taken, "python manage.py runserver").server
     sign_in(admin, server.origin)
     save(admin, f"{server.origin}/admin/notes/note/add/", "text", "was here before")
-    with page.expect_response("**/notes.json"):  # loaded when it is subscribed
-        page.goto(f"{server.origin}/")
+    open_subscribed(page, f"{server.origin}/")
     items = page.locator("#notes li")
     expect(items).to_have_text(["was here before"])
     save(admin, f"{server.origin}/admin/notes/note/add/", "text", "new")
@@ -113,8 +112,7 @@ def test_tutorial_leads_to_two_windows_that_show_the_same_list(steps, windows):
     assert "This publication reaches no client" in told
 
     server = until(taken, "python manage.py runserver").server
-    with page.expect_response("**/notes.json"):
-        page.goto(f"{server.origin}/")
+    open_subscribed(page, f"{server.origin}/")
     until(taken, "python manage.py realtime_publish")
     expect(items).to_have_text(["changed", "new", "from the shell"], timeout=WAIT_MS)
     assert "Traceback" not in server.log()

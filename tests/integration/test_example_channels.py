@@ -103,7 +103,8 @@ def test_a_message_too_long_to_be_stored_still_reaches_the_room(page: Socket) ->
     page.send(type="publish", channel="rooms/engineering", payload={"text": text})
     assert page.message("rooms/engineering")["payload"] == {"text": text}
     reply = page.ask(type="call", channel="rooms/engineering", method="recent")
-    assert reply["payload"] == {"messages": []}
+    assert reply["payload"]["messages"] == []
+    assert reply["payload"]["position"]["offset"] == 1
 
 
 def test_a_room_without_a_database_row_carries_messages_too(page: Socket) -> None:
@@ -120,10 +121,38 @@ def test_plain_text_of_a_bare_connection_reaches_the_room(alice: Visitor, page: 
         assert bare.connection.recv(timeout=5) == "hello"
 
 
-def test_a_typing_event_reaches_the_room(page: Socket, staff_page: Socket) -> None:
+def test_a_typing_event_reaches_the_room_and_is_not_kept(page: Socket, staff_page: Socket) -> None:
     page.subscribe("rooms/lobby")
-    staff_page.send(type="publish", channel="rooms/lobby", payload=None, event="typing")
-    assert page.message("rooms/lobby")["event"] == "typing"
+    notice: dict[str, object] = {"channel": "rooms/lobby", "payload": None, "event": "typing"}
+    staff_page.send(type="publish", transient=True, **notice)
+    received = page.message("rooms/lobby")
+    assert (received["event"], "offset" in received) == ("typing", False)
+    assert error_code(staff_page.ask(type="publish", **notice)) == "forbidden"
+
+
+def test_typing_events_are_limited_in_rate(page: Socket) -> None:
+    notice = {"type": "publish", "channel": "rooms/lobby", "payload": None, "event": "typing"}
+    replies = [page.ask(transient=True, **notice) for _ in range(6)]
+    assert error_code(replies[-1]) == "rate_limited"
+
+
+def test_a_room_tells_who_is_here(page: Socket, staff_page: Socket) -> None:
+    staff_page.subscribe("rooms/coffee")
+    reply = page.ask(type="subscribe", channel="rooms/coffee", presence=True)
+    names = [member["info"]["name"] for member in reply["payload"]["members"]]
+    assert sorted(names) == ["admin", "alice"]
+
+
+def test_a_page_of_earlier_messages_of_a_room(page: Socket) -> None:
+    for number in range(3):
+        page.ask(type="publish", channel="rooms/engineering", payload={"text": f"early {number}"})
+    recent = page.ask(type="call", channel="rooms/engineering", method="recent")["payload"]
+    before = recent["messages"][-1]["id"]
+    earlier = page.ask(
+        type="call", channel="rooms/engineering", method="recent", payload={"before": before}
+    )["payload"]
+    assert [one["text"] for one in earlier["messages"]][-2:] == ["early 0", "early 1"]
+    assert "position" not in earlier
 
 
 def test_an_event_that_clients_may_not_send_is_refused(page: Socket) -> None:

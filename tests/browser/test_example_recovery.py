@@ -1,0 +1,301 @@
+"""What the example's pages miss: nothing. And who is there."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser.example_visitors import (
+    AT_ONCE_MS,
+    RECONNECT_MS,
+    Visitors,
+    wait_for_card,
+    wait_for_text,
+)
+from tests.example.site import manage, run_demo
+from tests.support.forwarder import Forwarder
+from tests.support.servers import Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+ROUNDS = 3
+PUBLISHING_MS = 300
+GRACE_MS = 5_000
+
+RECORD_FRAMES = """
+window.frames = { sent: [], received: [] };
+const Native = WebSocket;
+window.WebSocket = class extends Native {
+  constructor(...args) {
+    super(...args);
+    this.addEventListener("message", ({ data }) => window.frames.received.push(...[JSON.parse(data)].flat()));
+  }
+  send(text) {
+    window.frames.sent.push(...[JSON.parse(text)].flat());
+    super.send(text);
+  }
+};
+"""
+
+ADD_CARDS = """async ({ milliseconds, title }) => {
+  const form = document.querySelector("#new-card");
+  const until = performance.now() + milliseconds;
+  let added = 0;
+  do {
+    const body = new FormData(form);
+    body.set("title", `${title} ${added}`);
+    const response = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+    if (!response.ok) throw new Error(`${response.status}`);
+    added += 1;
+  } while (performance.now() < until);
+  return added;
+}"""
+
+WATCH_ANNOUNCEMENTS = """() => {
+  window.announced = [];
+  const node = document.querySelector("#here-announcement");
+  new MutationObserver(() => node.textContent && window.announced.push(node.textContent))
+    .observe(node, { childList: true });
+}"""
+
+
+def add_cards(page: "Page", title: str, milliseconds: int = 0) -> int:
+    """Publish cards from a page, one request after another. Returns how many."""
+    added = page.evaluate(ADD_CARDS, {"milliseconds": milliseconds, "title": title})
+    assert isinstance(added, int)
+    return added
+
+
+def offsets(page: "Page", channel: str) -> list[int]:
+    """The offsets of a channel's messages, as its page received them."""
+    return page.evaluate(  # type: ignore[no-any-return]
+        """channel => window.frames.received
+            .filter((message) => message.type === "message" && message.channel === channel)
+            .map((message) => message.offset)""",
+        channel,
+    )
+
+
+def wait_for_titles(page: "Page", title: str, count: int, timeout_ms: int = RECONNECT_MS) -> None:
+    """Wait until the page shows the cards ``<title> 0`` to ``<title> <count - 1>``, each once."""
+    wait_for_text(page, ".card-title", f"{title} {count - 1}", timeout_ms)
+    titles = page.locator(".card-title").all_text_contents()
+    shown = sorted(int(text.rpartition(" ")[2]) for text in titles if text.startswith(f"{title} "))
+    assert shown == list(range(count))
+
+
+def test_who_is_here_is_shown_and_a_reload_is_not_a_leave(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/rooms/coffee/")
+    for page, names in ((alice, ": you, bob"), (bob, ": you, alice")):
+        wait_for_text(page, "#here-count", "2 here", RECONNECT_MS)
+        wait_for_text(page, "#here-names", names)
+    bob.evaluate(WATCH_ANNOUNCEMENTS)
+
+    visitors.open(alice, "/rooms/coffee/")
+    wait_for_text(alice, "#here-count", "2 here", RECONNECT_MS)
+    admin = visitors.sign_in("admin")
+    visitors.open(admin, "/rooms/coffee/")
+    wait_for_text(bob, "#here-count", "3 here", RECONNECT_MS)
+    alice.context.close()
+    wait_for_text(bob, "#here-count", "2 here", GRACE_MS + RECONNECT_MS)
+    assert bob.evaluate("window.announced") == ["admin is here", "alice left"]
+    wait_for_text(bob, "#here-names", ": you, admin")
+
+
+def test_typing_is_shown_then_gone_and_leaves_no_trace(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/rooms/engineering/")
+    wait_for_text(alice, "#here-count", "2 here", RECONNECT_MS)
+    alice.type("#text", "hm")
+    wait_for_text(bob, "#typing", "alice is typing…")
+    assert alice.text_content("#typing") == ""
+    bob.wait_for_function("!document.querySelector('#typing').textContent", timeout=RECONNECT_MS)
+
+    alice.type("#text", "m, yes")
+    wait_for_text(bob, "#typing", "alice is typing…")
+    alice.press("#text", "Enter")
+    wait_for_text(bob, ".bubble", "hmm, yes")
+    assert bob.text_content("#typing") == ""
+    kept = bob.evaluate(
+        """async () => {
+          const { client } = await import("site");
+          const { messages } = await client.history("rooms/engineering", { reverse: true, limit: 5 });
+          return messages.map(({ event, payload }) => [event, payload?.text]);
+        }"""
+    )
+    assert kept[0] == [None, "hmm, yes"]
+    assert all(event != "typing" for event, _ in kept)
+
+
+def test_earlier_messages_come_when_the_list_is_scrolled_to_its_beginning(
+    visitors: Visitors, server: Server, alice: "Page"
+) -> None:
+    visitors.open(alice, "/rooms/")
+    alice.fill("#room-name", "Long ago")
+    alice.click(".new-room button")
+    alice.wait_for_url(server.url("/rooms/long-ago/"))
+    wait_for_text(alice, "#here-count", "1 here", RECONNECT_MS)
+    alice.evaluate(
+        """async () => {
+          const { client } = await import("site");
+          for (let n = 0; n < 70; n += 1) {
+            for (;;) {
+              try {
+                await client.publish("rooms/long-ago", { text: `Message ${n}`, key: `k${n}` });
+                break;
+              } catch (error) {
+                if (error.code !== "rate_limited") throw error;
+                await new Promise((resolve) => setTimeout(resolve, (error.retryAfter ?? 0) * 1000));
+              }
+            }
+          }
+        }"""
+    )
+    visitors.open(alice, "/rooms/long-ago/")
+    wait_for_text(alice, ".bubble", "Message 69", RECONNECT_MS)
+    texts = alice.locator(".bubble").all_text_contents
+    assert texts() == [f"Message {n}" for n in range(10, 70)]
+    alice.evaluate("document.querySelector('#messages').scrollTop = 0")
+    wait_for_text(alice, ".bubble", "Message 0", RECONNECT_MS)
+    assert texts() == [f"Message {n}" for n in range(70)]
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_board_misses_nothing_between_the_page_and_its_subscription(
+    visitors: Visitors, server: Server, alice: "Page", bob: "Page", number: int
+) -> None:
+    visitors.open(bob, "/boards/1/")
+    held: list[Route] = []
+    alice.add_init_script(RECORD_FRAMES)
+    alice.route(
+        "**/board.js", lambda route: held.append(route)
+    )  # so that the rendered page does not subscribe yet
+    with alice.expect_request("**/board.js"):
+        alice.goto(server.url("/boards/1/"), wait_until="commit")
+    added = add_cards(bob, f"Between {number}", PUBLISHING_MS)
+    assert added >= 1
+    held[0].continue_()
+    wait_for_titles(alice, f"Between {number}", added)
+    assert add_cards(bob, f"Live {number}") == 1
+    wait_for_titles(alice, f"Live {number}", 1)
+
+    start = alice.evaluate("JSON.parse(document.querySelector('#board').dataset.position).offset")
+    assert offsets(alice, "boards/1") == list(range(start + 1, start + added + 2))
+    calls = alice.evaluate("window.frames.sent.filter(({ type }) => type === 'call').length")
+    assert calls == 0
+
+
+class Line:
+    """The way of one browser to the server, which the test cuts and mends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, forwarder: Forwarder) -> None:
+        self._loop = loop
+        self._forwarder = forwarder
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self._forwarder.port}"
+
+    def cut(self) -> None:
+        self._run(self._forwarder.refuse())
+
+    def mend(self) -> None:
+        self._run(self._forwarder.start())
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+
+
+@contextmanager
+def line_to(port: int) -> Iterator[Line]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="line")
+    thread.start()
+    line = Line(loop, Forwarder("127.0.0.1", port))
+    try:
+        line.mend()
+        yield line
+    finally:
+        line.cut()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def test_a_board_gets_what_it_missed_when_its_connection_was_cut(
+    visitors: Visitors, server: Server, bob: "Page"
+) -> None:
+    visitors.open(bob, "/boards/1/")
+    with line_to(server.port) as line:
+        alice = visitors.sign_in("alice", line.origin)
+        alice.add_init_script(RECORD_FRAMES)
+        alice.goto(f"{line.origin}/boards/1/")
+        assert add_cards(bob, "Before") == 1
+        wait_for_titles(alice, "Before", 1)
+        added = 0
+        for number in range(ROUNDS):
+            line.cut()
+            wait_for_text(alice, "#connection-state", "Reconnecting", RECONNECT_MS)
+            added += (missed := add_cards(bob, f"Missed {number}", PUBLISHING_MS))
+            line.mend()
+            alice.evaluate("window.dispatchEvent(new Event('online'))")
+            wait_for_titles(alice, f"Missed {number}", missed)
+        start = alice.evaluate(
+            "JSON.parse(document.querySelector('#board').dataset.position).offset"
+        )
+        assert offsets(alice, "boards/1") == list(range(start + 1, start + added + 2))
+        calls = alice.evaluate("window.frames.sent.filter(({ type }) => type === 'call').length")
+        assert calls == 0
+        alice.context.close()
+
+
+def test_a_board_loads_its_cards_where_the_history_is_gone(
+    chromium: "Browser", tmp_path: Path
+) -> None:
+    with run_demo(tmp_path) as first:
+        visitors = Visitors(chromium, first)
+        alice = visitors.sign_in("alice")
+        visitors.open(alice, "/boards/1/")
+    wait_for_text(alice, "#connection-state", "Reconnecting", RECONNECT_MS)
+    save = (
+        "from boards.models import *\n"
+        "Card.objects.create(board_id=1, title='While it was down', status='doing')\n"
+        "Card.objects.filter(title='Save a card in the admin').delete()\n"
+    )
+    assert manage(tmp_path, "shell", "-c", save).returncode == 0
+    with run_demo(tmp_path, PORT=str(first.port)):
+        alice.evaluate("window.dispatchEvent(new Event('online'))")
+        wait_for_card(alice, "While it was down", "doing", 3 * RECONNECT_MS)
+        assert alice.locator(".card", has_text="Save a card in the admin").count() == 0
+        alice.fill("#card-title", "And on")
+        alice.press("#card-title", "Enter")
+        wait_for_card(alice, "And on", "todo", RECONNECT_MS)
+        alice.context.close()
+    assert visitors.problems == []
+
+
+def test_a_symbol_that_is_switched_on_again_gets_its_newest_price_first(
+    visitors: Visitors, alice: "Page"
+) -> None:
+    admin = visitors.sign_in("admin")
+    for page in (admin, alice):
+        visitors.open(page, "/stocks/")
+    wait_for_text(alice, "[data-symbol=MSFT] [data-price]", "415.10", RECONNECT_MS)
+    alice.locator("[data-symbol=MSFT] input").uncheck(force=True)
+    admin.select_option("#publish-symbol", "MSFT")
+    admin.fill("#publish-price", "432.50")
+    admin.click("#publish button")
+    wait_for_text(admin, "[data-symbol=MSFT] [data-price]", "432.50", AT_ONCE_MS)
+    assert alice.text_content("[data-symbol=MSFT] [data-price]") != "432.50"
+    alice.locator("[data-symbol=MSFT] input").check(force=True)
+    wait_for_text(alice, "[data-symbol=MSFT] [data-price]", "432.50", RECONNECT_MS)
