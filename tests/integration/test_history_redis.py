@@ -11,6 +11,7 @@ import redis
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
+from channels_realtime.history import redis as redis_store
 from channels_realtime.history import scripts
 from channels_realtime.history.base import Append, Condition, History, bucket_of
 from channels_realtime.history.redis import RedisHistory
@@ -173,8 +174,8 @@ async def test_every_key_expires(make, admin):
 
 async def test_changes_over_the_bound_are_unknown(make, admin, monkeypatch):
     small = scripts.Script(scripts.APPEND.text.replace(str(scripts.MAX_CHANGED), "32"))
-    monkeypatch.setattr("channels_realtime.history.redis.APPEND", small)
-    monkeypatch.setattr("channels_realtime.history.redis.bucket_of", lambda stream: 7)
+    monkeypatch.setattr(redis_store, "APPEND", small)
+    monkeypatch.setattr(redis_store, "bucket_of", lambda stream: 7)
     store = make()
     await store.append(request("rooms/0"))
     seen = dict((await store.changes({7: 0})).sequences)
@@ -208,7 +209,7 @@ async def test_old_changes_are_forgotten_and_unknown(make, admin):
 
 async def test_too_many_state_keys_are_refused(make, monkeypatch):
     small = scripts.Script(scripts.APPEND.text.replace(str(scripts.MAX_STATE_KEYS), "2"))
-    monkeypatch.setattr("channels_realtime.history.redis.APPEND", small)
+    monkeypatch.setattr(redis_store, "APPEND", small)
     store = make()
     for key in ("a", "b", "a"):
         await store.append(request(state_key=key))
