@@ -119,10 +119,13 @@ end
 
 _APPEND = """
 local UID, BODY, SIZE, TTL_MS = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local DIGEST, WINDOW_MS, VERSION = ARGV[7], ARGV[8], tonumber(ARGV[9])
-local STATE_KEY = ARGV[10] ~= '' and string.sub(ARGV[10], 2) or nil
-local STATE_TTL_MS, REMOVED, TOMBSTONE_MS = tonumber(ARGV[11]), ARGV[12] == '1', tonumber(ARGV[13])
-local IF_NEW, IF_VERSION = ARGV[14] == '1', tonumber(ARGV[15])
+local DIGEST, WINDOW_MS, VERSION, STATE_KEY, STATE_TTL_MS, REMOVED, TOMBSTONE_MS, IF_NEW, IF_VERSION
+if ARGV[7] then
+  DIGEST, WINDOW_MS, VERSION = ARGV[7], ARGV[8], tonumber(ARGV[9])
+  STATE_KEY = ARGV[10] ~= '' and string.sub(ARGV[10], 2) or nil
+  STATE_TTL_MS, REMOVED, TOMBSTONE_MS = tonumber(ARGV[11]), ARGV[12] == '1', tonumber(ARGV[13])
+  IF_NEW, IF_VERSION = ARGV[14] == '1', tonumber(ARGV[15])
+end
 local USED_KEY = KEYS[7]
 
 if USED_KEY then

@@ -37,7 +37,9 @@ def serve_reference(kind: str) -> Iterator[Server]:
         yield server
 
 
-async def measure(server: Server, clients: int, *, ours: bool) -> tuple[float, float]:
+async def measure(
+    server: Server, clients: int, *, ours: bool, channel: str = CHANNEL
+) -> tuple[float, float]:
     """Deliveries a second, and server microseconds a delivery."""
     received, everybody, expected = 0, asyncio.Event(), clients
 
@@ -50,7 +52,7 @@ async def measure(server: Server, clients: int, *, ours: bool) -> tuple[float, f
     publisher = await join(server.port, welcomed=ours)
     members = await join_many(server.port, clients, welcomed=ours)
     for member in members:
-        await member.subscribe(CHANNEL)
+        await member.subscribe(channel)
         member.on_frame = count
     gc.freeze()
 
@@ -59,7 +61,7 @@ async def measure(server: Server, clients: int, *, ours: bool) -> tuple[float, f
         for _ in range(number):
             expected = received + clients
             everybody.clear()
-            publisher.say({"type": "publish", "channel": CHANNEL, "payload": stamped(SIZE)})
+            publisher.say({"type": "publish", "channel": channel, "payload": stamped(SIZE)})
             async with asyncio.timeout(30):
                 await everybody.wait()
 

@@ -3,7 +3,7 @@
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404
 
-from channels_realtime import Channel, action, register
+from channels_realtime import Channel, History, action, register
 from channels_realtime.errors import UnknownChannel
 
 
@@ -22,6 +22,11 @@ class PublicChannel(Channel):
     @action(name="async-echo")
     async def echo_on_the_loop(self, connection, payload):
         return {"echo": payload}
+
+
+@register("kept/<str:name>")
+class KeptChannel(PublicChannel):
+    history = History(size=1_000, ttl=600.0)
 
 
 @register("closed/<str:name>")
