@@ -3,7 +3,10 @@
 SITE_DATABASE_URL: ``sqlite:///path``, or ``postgresql`` or ``mysql`` and ``://user:password@host:port/name``.
 SITE_DATABASE_OPTIONS: JSON of more keys of a PostgreSQL database.
 SITE_USE_TZ: ``0`` for a site without time zones; SITE_TIME_ZONE: by default UTC.
-SITE_LAYER: ``memory`` (the default), ``pubsub``, ``core`` or ``deaf``.
+SITE_LAYER: ``memory`` (the default), ``pubsub``, ``core``, ``deaf`` or ``unruly``.
+SITE_LAYER_FAULTS: JSON; what the unruly layer does to publications, see ``tests.site.members.layers``.
+SITE_HISTORY_SIZE: how many publications the channels of ``tests.site.kept`` keep.
+SITE_REDIS_SENTINELS: JSON ``[[host, port], …]`` instead of SITE_REDIS_URL, with SITE_REDIS_MASTER.
 SITE_REDIS_URL, SITE_REDIS_PREFIX: of the layers and the cache; without a URL the cache is in memory.
 SITE_REALTIME: JSON of ``CHANNELS_REALTIME``.
 SITE_LOG_LEVEL: of the package's loggers and asyncio's.
@@ -36,6 +39,7 @@ INSTALLED_APPS = [
     "tests.site.members",
     "tests.site.database_hooks",
     "tests.site.howto_chat",
+    "tests.site.kept",
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -79,6 +83,7 @@ _LAYERS = {
     "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
     "core": "channels_redis.core.RedisChannelLayer",
     "deaf": "tests.site.members.layers.DeafLayer",
+    "unruly": "tests.site.members.layers.UnrulyLayer",
 }
 _redis_url = os.environ.get("SITE_REDIS_URL", "")
 _redis_prefix = os.environ.get("SITE_REDIS_PREFIX", "site")
@@ -89,6 +94,9 @@ def _channel_layer(kind):
         return {"BACKEND": _LAYERS[kind]}
     # No socket timeout: with redis-py 8 its default ends the core layer's idle receiver after 5 s.
     hosts = [{"address": _redis_url, "socket_timeout": None}]
+    if "SITE_REDIS_SENTINELS" in os.environ:
+        sentinels = [tuple(each) for each in json.loads(os.environ["SITE_REDIS_SENTINELS"])]
+        hosts = [{"sentinels": sentinels, "master_name": os.environ["SITE_REDIS_MASTER"]}]
     return {"BACKEND": _LAYERS[kind], "CONFIG": {"hosts": hosts, "prefix": _redis_prefix}}
 
 

@@ -1,6 +1,7 @@
 """A TCP port before another, which can refuse, break or hang: outages of a database or a Redis."""
 
 import asyncio
+import random
 from contextlib import suppress
 
 from tests.support.servers import free_port
@@ -13,7 +14,7 @@ class Forwarder:
         self._target = (host, port)
         self.port = free_port()
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._links: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._open = asyncio.Event()
         self._open.set()
 
@@ -24,7 +25,18 @@ class Forwarder:
         """Break every connection, and refuse new ones."""
         assert self._server is not None
         self._server.close()
-        for writer in tuple(self._writers):
+        for link in tuple(self._links):
+            self._break(link)
+
+    def cut_one(self, chance: random.Random) -> bool:
+        """Break one connection in the middle of whatever it carries; False where there is none."""
+        if not self._links:
+            return False
+        self._break(chance.choice(tuple(self._links)))
+        return True
+
+    def _break(self, link: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
+        for writer in link:
             writer.transport.abort()
 
     def hang(self) -> None:
@@ -40,16 +52,19 @@ class Forwarder:
         except OSError:
             writer.close()
             return
-        self._writers |= {writer, far_writer}
+        link = (writer, far_writer)
+        self._links.add(link)
         try:
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
         finally:
-            self._writers -= {writer, far_writer}
+            self._links.discard(link)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 await self._open.wait()
+                if writer.is_closing():
+                    return
                 writer.write(data)
                 await writer.drain()
         writer.close()
