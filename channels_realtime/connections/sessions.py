@@ -51,6 +51,9 @@ _Answer = TypeVar("_Answer")
 BATCH = 200
 """Sessions in one request to the store."""
 
+MAX_RECORD_BYTES = 65_536
+"""Of a session that is kept; a client with more, for example in parameters, subscribes anew."""
+
 MAX_ENDED = 20_000
 """Sessions of ended connections that wait for the store; beyond, the oldest are given up."""
 
@@ -96,7 +99,8 @@ class Sessions(Service):
         self._window = node.config.resume_window
         self._changed: set[str] = set()
         self._sessions: dict[Connection, _Session] = {}
-        self._owners: dict[str, Connection] = {}
+        self._owners: dict[str, Connection] = {}  # by their tokens
+        self._keys: dict[str, Connection] = {}
         self._moved: dict[Connection, float] = {}  # when to write their positions; in that order
         self._written: OrderedDict[Connection, float] = OrderedDict()  # when to write them again
         self._ended: OrderedDict[str, tuple[Save, float]] = OrderedDict()  # with when each is over
@@ -158,6 +162,7 @@ class Sessions(Service):
         known = self._sessions.pop(connection, None)
         if known is not None:
             self._owners.pop(known.owner, None)
+            self._keys.pop(known.key, None)
         return known
 
     async def start(self) -> None:
@@ -195,11 +200,13 @@ class Sessions(Service):
             identity=connection.identity,
             subscriptions=saved_subscriptions(node, connection),
         )
+        body = encode_record(record)
         return Save(
             key=session.key,
             owner=session.owner,
             identity=identity_key(connection.identity, connection.namespace),
-            body=encode_record(record),
+            # Nothing in place of too much: an earlier record would restore what is no longer so.
+            body=body if len(body) <= MAX_RECORD_BYTES else b"",
             # A process that is killed writes nothing any more, and its clients come back all the same.
             ttl=self._window + (2 * REFRESH_INTERVAL_S if live else 0.0),
         )
@@ -240,7 +247,11 @@ class Sessions(Service):
                 del self._given_up[: len(batch)]
 
     async def _ask(self, request: Coroutine[Any, Any, _Answer]) -> _Answer:
-        return await ask(self._store, request, self._node.config.store_timeout, STORE)
+        try:
+            return await ask(self._store, request, self._node.config.store_timeout, STORE)
+        except Unavailable:
+            self._node.metrics.store_errors += 1
+            raise
 
     async def _write_live(self) -> None:
         pending = self._due()
@@ -287,7 +298,7 @@ class Sessions(Service):
             session = self._sessions.get(connection)
             if session is None:
                 session = self._sessions[connection] = _Session(connection.session_id)
-                self._owners[session.owner] = connection
+                self._owners[session.owner] = self._keys[session.key] = connection
             session.saved = True
             saves[session.key] = connection, self._save(connection, session, live=True)
         if not saves:
@@ -336,6 +347,9 @@ class Sessions(Service):
         key = session_key(session_id)
         identity = identity_key(connection.identity, connection.namespace)
         ttl = self._window + 2 * REFRESH_INTERVAL_S
+        owner = self._keys.get(key)
+        if key in self._ended or (owner is not None and owner.id in self._changed):
+            await self.flush()  # what the store has is not the newest
         taken = await self._ask(self._store.take(key, identity, ttl=ttl))
         if taken is None:
             if self._store.shared:

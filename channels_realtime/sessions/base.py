@@ -35,7 +35,7 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         key: of the session; see ``session_key``.
-        owner: the token of the connection that saves it.
+        owner: the token of the connection that saves it: ASCII letters and digits.
         identity: who may take it; see ``identity_key``.
         body: an encoded ``SessionRecord``, opaque to the store.
         ttl: for how many seconds it is kept.

@@ -606,7 +606,7 @@ async def test_nothing_of_ended_connections_is_held():
             harness.end(client)
         await asyncio.sleep(1.1)
         held = harness.sessions
-        kept = ("changed", "sessions", "owners", "moved", "written", "ended", "given_up")
+        kept = ("changed", "sessions", "owners", "keys", "moved", "written", "ended", "given_up")
         assert {name: len(getattr(held, f"_{name}")) for name in kept} == dict.fromkeys(kept, 0)
         assert len(harness.node._superseded) == 0
 
@@ -624,6 +624,31 @@ async def test_record_holds_no_session_id():
             assert secret not in key
             assert secret.encode() not in session.body
             assert secret not in repr(dataclasses.asdict(session))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@in_virtual_time
+async def test_newest_is_resumed_on_the_same_node_though_the_store_has_an_older_one(ends):
+    async with Harness() as harness:
+        first = await harness.open()
+        await first.ask(subscribe("public/a"), subscribe("public/b"))
+        await harness.sessions.flush()
+        await first.ask({"type": "unsubscribe", "channel": "public/a"}, subscribe("public/c"))
+        if ends:
+            harness.end(first)
+        reply = await resumed(await harness.open(), first.connection.session_id)
+        assert channels(reply) == ["public/b", "public/c"]
+
+
+@in_virtual_time
+async def test_session_that_is_too_large_is_unknown():
+    async with Harness() as harness:
+        first = await harness.open()
+        await first.ask(subscribe("public/a", payload="x" * 40_000))
+        await harness.sessions.flush()
+        await first.ask(subscribe("public/b", payload="x" * 40_000))
+        harness.end(first)
+        assert await refused(await harness.open(), first.connection.session_id) == UNKNOWN
 
 
 # -- proof of what was received --------------------------------------------------------------------

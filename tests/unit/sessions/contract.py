@@ -27,8 +27,8 @@ class SessionStoreContract:
         async def test(store):
             key = secrets.token_hex(20)
             assert await store.save([saved(key, body=b"first")]) == frozenset()
-            assert await store.save([saved(key, body=b"\x00\xff last")]) == frozenset()
-            assert await store.take(key, USER, ttl=60.0) == Taken("a", b"\x00\xff last")
+            assert await store.save([saved(key, body=b" \x00\n\xff last ")]) == frozenset()
+            assert await store.take(key, USER, ttl=60.0) == Taken("a", b" \x00\n\xff last ")
 
         self.run(test)
 
@@ -81,7 +81,7 @@ class SessionStoreContract:
         async def test(store):
             key = secrets.token_hex(20)
             await store.save([saved(key)])
-            for identity in ("=2", "?", "=1 ", ""):
+            for identity in ("=2", "?", "=1 ", "", "-", "=\x001", "=\ud800"):
                 assert await store.take(key, identity, ttl=60.0) is None
             assert await store.take(key, USER, ttl=60.0) is not None
 
