@@ -16,9 +16,12 @@ Raise them in a channel's hooks to refuse a request. ``publish()`` raises them t
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .protocol.codes import ErrorCode
+
+if TYPE_CHECKING:  # which imports this module
+    from .protocol.messages import Position
 
 
 class RealtimeError(Exception):
@@ -118,10 +121,19 @@ class NotSubscribed(RealtimeError):
 
 
 class AlreadySubscribed(RealtimeError):
-    """The connection is already subscribed to the channel with these parameters."""
+    """The connection is already subscribed to the channel with these parameters.
+
+    Args:
+        reason: what the client is told.
+        position: of the channel, where it has history.
+    """
 
     code = ErrorCode.ALREADY_SUBSCRIBED
     default_reason = "already subscribed"
+
+    def __init__(self, reason: str | None = None, *, position: Position | None = None) -> None:
+        super().__init__(reason)
+        self.position = position
 
 
 class UnknownMethod(RealtimeError):

@@ -26,7 +26,7 @@ from .history.base import HistoryStore
 from .nodes import deliveries, envelope, light
 from .nodes import outgoing as outgoing_path
 from .nodes.layers import configured_layer
-from .nodes.node import running_node
+from .nodes.node import running_node, serving_node
 from .nodes.outgoing import Outcome, Outgoing, keep_in_transaction
 from .nodes.stores import stores_of
 from .protocol.messages import Publication
@@ -126,7 +126,7 @@ def send_all(
             raise
         _log_loss(outgoing, error)
         return None
-    return _published(outcomes, deliveries.count(outgoing, outcomes))
+    return _published(outcomes, deliveries.count(outgoing, outcomes, _own_node()))
 
 
 async def asend_all(outgoing: list[Outgoing], *, raises: bool) -> list[Published] | None:
@@ -148,7 +148,12 @@ async def asend_all(outgoing: list[Outgoing], *, raises: bool) -> list[Published
             raise
         _log_loss(outgoing, error)
         return None
-    return _published(outcomes, await deliveries.acount(outgoing, outcomes))
+    return _published(outcomes, await deliveries.acount(outgoing, outcomes, _own_node()))
+
+
+def _own_node() -> frozenset[str]:
+    node = serving_node()
+    return frozenset() if node is None else frozenset({node.id})
 
 
 def _published(outcomes: list[Outcome], told: list[int | None]) -> list[Published]:

@@ -22,6 +22,7 @@ from .namespaces import check_namespaces
 from .origins import check_allowlist, check_cross_origin_sites, check_origins
 from .pings import check_server_pings
 from .server import check_asgi_application, check_server
+from .stores import check_stores
 from .tickets import check_tickets
 from .tokens import check_times, check_tokens
 
@@ -44,6 +45,7 @@ __all__ = [
     "check_server",
     "check_server_pings",
     "check_settings",
+    "check_stores",
     "check_tickets",
     "check_times",
     "check_tokens",

@@ -31,6 +31,7 @@ def check_channel_classes(
     for channel_class in classes:
         found += _check_names(channel_class)
         found += _check_arguments(channel_class)
+        found += _check_inbox(channel_class)
     return found
 
 
@@ -66,6 +67,23 @@ def _check_arguments(channel_class: type[Channel]) -> Iterator[CheckMessage]:
             )
         except ValueError:
             continue  # no signature to look at: written in C
+
+
+def _check_inbox(channel_class: type[Channel]) -> Iterator[CheckMessage]:
+    if channel_class.inbox and channel_class.kept() is None:
+        yield Error(
+            f"{_path(channel_class)}.inbox is True, but the channel keeps no history: there is nothing"
+            " that a user could get later.",
+            hint="Add history = History(size=…, ttl=…), as long as an inbox may stay unread.",
+            id="channels_realtime.E038",
+        )
+    if channel_class.unacknowledged_after is not None and not channel_class.inbox:
+        yield checks.Warning(
+            f"{_path(channel_class)}.unacknowledged_after is set without inbox = True:"
+            " on_unacknowledged is never called.",
+            hint="Set inbox = True, or remove it.",
+            id="channels_realtime.W052",
+        )
 
 
 def _path(channel_class: type[Channel]) -> str:

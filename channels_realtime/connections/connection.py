@@ -22,7 +22,7 @@ from ..conversation.effects import Run
 from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation, Phase
 from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
-from ..errors import ConnectionClosed, RealtimeError, Unavailable, Unsupported
+from ..errors import AlreadySubscribed, ConnectionClosed, RealtimeError, Unavailable, Unsupported
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode, ErrorCode
@@ -441,6 +441,7 @@ class Connection(CredentialHolder):
             code=known.code,
             reason=known.reason,
             retry_after=known.retry_after,
+            position=known.position if isinstance(known, AlreadySubscribed) else None,
         )
 
 

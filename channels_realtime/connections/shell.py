@@ -471,9 +471,10 @@ class Shell:
             self._writer.write(frame, last=last)
         else:
             self._writer.deliver(frame)
-        if isinstance(push, m.Subscribed):
-            for publication in push.missed:
-                self.hand(publication)
+        if isinstance(push, (m.Subscribed, m.Resumed)):
+            for subscribed in (push,) if isinstance(push, m.Subscribed) else push.channels:
+                for publication in subscribed.missed:
+                    self.hand(publication)
         return True
 
     def _show(self, push: m.Push, size: int) -> None:

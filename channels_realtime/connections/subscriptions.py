@@ -85,7 +85,10 @@ async def _subscribe(
     arrival = presence.arrival(node, connection, channel, command.presence)
     if selection in node.hub.selections(channel.qualified_name, connection):
         if command.since is None:
-            raise AlreadySubscribed(f"already subscribed to {channel.name!r}")
+            raise AlreadySubscribed(
+                f"already subscribed to {channel.name!r}",
+                position=node.streams.position(channel.qualified_name),
+            )
         return await _replay(node, connection, channel, command)
     rechecks = node.service(Revocations).rechecks
     if _asks_hooks(channel):
@@ -219,12 +222,17 @@ async def join(
     if position is not None:
         connection.live_from[name, selection] = position
     recovered = covered
+    known = told = position
     missed: tuple[m.Publication, ...] | None = None
     if missing is not None:
         if not first:
             missing.only(selection, besides=before)
         missed = catch_up.finish(node, connection, missing, live=not first)
         recovered = missing.recovered and missed is not None
+        if missed is not None:
+            known = missing.since
+            if not missing.recovered:  # after the state comes what is newer than the state
+                told = missing.since
     if since is not None:
         _count_recovery(node, recovered)
     if first:
@@ -235,11 +243,11 @@ async def join(
         if channel.recheck_interval is not None:
             at = node.clock.monotonic() + channel.recheck_interval
             node.timers.set(_Recheck(node, connection, channel), at)
-    if first and position is not None:
-        connection.receipts.of(name).position = position
+    if first and known is not None:
+        connection.receipts.of(name).position = known
     return m.Subscribed(
         channel=name,
-        position=position,
+        position=told,
         recovered=None if since is None else recovered,
         missed=missed or (),
     )

@@ -1,6 +1,7 @@
 """``GET …/health/`` and ``GET …/ready/``: for load balancers and Kubernetes probes.
 
-Health: the process responds; a channel layer that fails is named, since a restart does not mend it.
+Health: the process responds; a channel layer or a history store that fails is named, since a restart
+does not mend it.
 Readiness: the process accepts new connections, which it does not while
 it drains. A process that has no node yet is healthy and ready.
 """
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_safe
 from ..nodes.breaker import breaker_of
 from ..nodes.layers import made_layer
 from ..nodes.node import serving_node
+from ..nodes.stores import stores_of
 from ..settings import get_config
 
 
@@ -24,13 +26,18 @@ from ..settings import get_config
 def health(request: HttpRequest) -> JsonResponse:
     """Respond 200, with the id of this process's node, or null if it has none yet.
 
-    While the channel layer does not take what the process sends, ``channel_layer`` is "failing".
+    While the channel layer does not take what the process sends, ``channel_layer`` is "failing"; while
+    the history store does not answer it, ``history`` is.
     """
     node = serving_node()
     body = {"status": "ok", "node": None if node is None else node.id}
-    layer = made_layer(get_config().channel_layer) if node is None else node.layer
-    if layer is not None and breaker_of(layer).failing:
-        body["channel_layer"] = "failing"
+    config = get_config()
+    layer = made_layer(config.channel_layer) if node is None else node.layer
+    if layer is not None:
+        if breaker_of(layer).failing:
+            body["channel_layer"] = "failing"
+        if stores_of(layer, config).history_failing:
+            body["history"] = "failing"
     return JsonResponse(body)
 
 

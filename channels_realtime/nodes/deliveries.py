@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -77,18 +77,28 @@ async def answer(node: Node, arguments: dict[str, Any]) -> int:
 HANDLERS = {"deliveries": answer}
 
 
-def count(outgoing: Sequence[Outgoing], outcomes: Sequence[Outcome]) -> list[int | None]:
-    """How many connections were told of each publication; None of those that are not counted."""
+def count(
+    outgoing: Sequence[Outgoing], outcomes: Sequence[Outcome], own: frozenset[str]
+) -> list[int | None]:
+    """How many connections were told of each publication; None of those that are not counted.
+
+    Args:
+        outgoing: what was sent.
+        outcomes: what became of each.
+        own: the id of this process's node, which may not have a row yet; empty without one.
+    """
     return [
-        _sum(one, _ask(one)) if _is_counted(one, outcome) else None
+        _sum(one, _ask(one, own)) if _is_counted(one, outcome) else None
         for one, outcome in zip(outgoing, outcomes, strict=True)
     ]
 
 
-async def acount(outgoing: Sequence[Outgoing], outcomes: Sequence[Outcome]) -> list[int | None]:
+async def acount(
+    outgoing: Sequence[Outgoing], outcomes: Sequence[Outcome], own: frozenset[str]
+) -> list[int | None]:
     """How many connections were told of each publication; from async code."""
     return [
-        _sum(one, await _aask(one)) if _is_counted(one, outcome) else None
+        _sum(one, await _aask(one, own)) if _is_counted(one, outcome) else None
         for one, outcome in zip(outgoing, outcomes, strict=True)
     ]
 
@@ -101,17 +111,17 @@ def _arguments(one: Outgoing) -> dict[str, Any]:
     return {"channel": one.publication.key, "uid": one.publication.uid}
 
 
-def _ask(one: Outgoing) -> Answers | None:
+def _ask(one: Outgoing, own: frozenset[str]) -> Answers | None:
     try:
-        return request("deliveries", _arguments(one), _alive(), wait=WAIT_S)
+        return request("deliveries", _arguments(one), _alive() | own, wait=WAIT_S)
     except (DatabaseError, Unavailable) as error:
         _log_failure(one, error)
         return None
 
 
-async def _aask(one: Outgoing) -> Answers | None:
+async def _aask(one: Outgoing, own: frozenset[str]) -> Answers | None:
     try:
-        nodes = await sync_to_async(_alive)()
+        nodes = await sync_to_async(_alive)() | own
         return await arequest("deliveries", _arguments(one), nodes, wait=WAIT_S)
     except (DatabaseError, Unavailable) as error:
         _log_failure(one, error)
@@ -134,7 +144,7 @@ def _sum(one: Outgoing, answers: Answers | None) -> int | None:
     return told
 
 
-def _alive() -> Collection[str]:
+def _alive() -> frozenset[str]:
     # Looked up here: code that publishes may be imported before the apps are ready.
     nodes = apps.get_model("channels_realtime", "NodeRecord")
     return frozenset(nodes.objects.alive().values_list("pk", flat=True))

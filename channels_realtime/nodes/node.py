@@ -45,6 +45,7 @@ from .member import Member
 from .metrics import Metrics
 from .outgoing import Outcome, Outgoing, send
 from .requests import Requests
+from .store_requests import is_failing
 from .stores import stores_of
 from .streams import Streams
 
@@ -361,13 +362,19 @@ class Node:
             Conflict: its key or condition.
             Unavailable: the layer or the store failed, or did not take it in time.
         """
-        outcome = await send(
-            outgoing,
-            store=None if outgoing.history is None else self.history,
-            config=self.config,
-            forward=self._forward,
-            timeout=self.config.publish_timeout if timeout is None else timeout,
-        )
+        store = None if outgoing.history is None else self.history
+        try:
+            outcome = await send(
+                outgoing,
+                store=store,
+                config=self.config,
+                forward=self._forward,
+                timeout=self.config.publish_timeout if timeout is None else timeout,
+            )
+        except Unavailable:
+            if store is not None and is_failing(store):
+                self.metrics.store_errors += 1
+            raise
         if not outcome.duplicate:
             self.metrics.published += 1
         return outcome

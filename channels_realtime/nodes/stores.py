@@ -16,6 +16,7 @@ from ..history.base import HistoryStore
 from ..presence.base import PresenceStore
 from ..runtime.redis_clients import redis_hosts
 from ..sessions.base import SessionStore
+from .store_requests import is_failing
 
 _MEMORY_HISTORY = "channels_realtime.history.memory.MemoryHistory"
 _REDIS_HISTORY = "channels_realtime.history.redis.RedisHistory"
@@ -63,6 +64,11 @@ class Stores:
             path = self._config.session_store or self._default(_MEMORY_SESSIONS, _REDIS_SESSIONS)
             self._sessions = import_string(path)(self._layer(), self._config)
         return self._sessions
+
+    @property
+    def history_failing(self) -> bool:
+        """Whether the store of publications did not answer the last request."""
+        return self._history is not None and is_failing(self._history)
 
     def _default(self, memory: str, redis: str) -> str:
         """Redis, unless there is none: then all processes have a memory of their own, as a check says."""

@@ -347,11 +347,14 @@ class PongReply(Push, frozen=True, kw_only=True):
 
 
 class Error(Push, frozen=True, kw_only=True):
+    """``position``: of the channel, where a second ``subscribe`` is refused."""
+
     code: str
     reason: str
     request: str | None = None
     channel: str | None = None
     retry_after: float | None = None
+    position: Position | None = None
 
 
 class Closing(Push, frozen=True, kw_only=True):

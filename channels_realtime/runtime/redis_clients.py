@@ -71,7 +71,7 @@ class _Client:
     __slots__ = ("keeper", "redis", "room")
 
     def __init__(self, host: Host) -> None:
-        self.redis = _connect(host)
+        self.redis = connect(host)
         self.room = asyncio.Semaphore(MAX_CONNECTIONS)
         self.keeper = self._close_with_loop()
 
@@ -200,7 +200,7 @@ class RedisClients:
         return client
 
 
-def _connect(host: Host) -> Any:
+def connect(host: Host) -> Any:
     """A client of redis-py for one of the hosts; opens no connection yet."""
     from channels_redis.utils import create_pool  # optional, as is redis-py
     from redis.asyncio import Redis

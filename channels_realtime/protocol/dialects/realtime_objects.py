@@ -149,6 +149,7 @@ def _write_error(push: m.Error) -> dict[str, Any]:
     if push.channel is not None:
         message["channel"] = push.channel
     message["payload"] = _reasons(push.code, push.reason, push.retry_after)
+    message["payload"] |= position_fields(push.position)
     return message
 
 

@@ -198,6 +198,7 @@ async def test_client_that_is_subscribed_gets_what_is_older_than_its_subscriptio
         client.take()
         (error,) = await client.ask(subscribe(CHANNEL))
         assert error["payload"]["code"] == "already_subscribed"
+        assert error["payload"]["offset"] == 3
         reply, *missed = await client.ask(subscribe(CHANNEL, **since(known)))
         assert reply["payload"] == known | {"offset": 3, "recovered": True}
         assert offsets(missed) == [1, 2]

@@ -6,13 +6,20 @@ import dataclasses
 import pytest
 
 from channels_realtime import Channel, signals
+from channels_realtime.access.revocation import Revocations
 from channels_realtime.access.revocation_list import Revocation
 from channels_realtime.auth.base import Authenticated
+from channels_realtime.channels import UserChannel
 from channels_realtime.connections import sessions
 from channels_realtime.connections.sessions import Sessions
 from channels_realtime.errors import Unavailable
+from channels_realtime.history.base import History
 from channels_realtime.identity import Identity
+from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.nodes.stores import stores_of
+from channels_realtime.protocol.codes import CloseCode
+from channels_realtime.protocol.messages import Position, Publication
+from channels_realtime.sessions.base import decode_record, session_key
 from channels_realtime.sessions.memory import MemorySessions
 from tests.support.nodes import FakeClient, NodeHarness, subscribe
 from tests.support.scripted_layer import ScriptedLayer
@@ -40,6 +47,15 @@ class Trusting(Guarded):
     reauthorize_on_resume = False
 
 
+class Kept(Channel):
+    public = True
+    history = History(size=500, ttl=3_600.0)
+
+
+class KeptStocks(Stocks):
+    history = History(size=500, ttl=3_600.0)
+
+
 class User:
     is_authenticated = True
     is_active = True
@@ -59,6 +75,8 @@ class Harness(NodeHarness):
             ("stocks", Stocks),
             ("guarded/<str:x>", Guarded),
             ("trusting/<str:x>", Trusting),
+            ("history/<str:x>", Kept),
+            ("kept_stocks", KeptStocks),
         ):
             self.node.routes.register(route, kind)
 
@@ -254,8 +272,6 @@ async def test_session_of_revoked_credentials_is_unknown():
         session = first.connection.session_id
         harness.end(first)
         now = harness.node.clock.time()
-        from channels_realtime.access.revocation import Revocations
-
         harness.node.service(Revocations).take([Revocation("session:a", now, now + 600.0)])
         second = await harness.open_as("1", keys=frozenset({"session:b"}))
         assert await refused(second, session) == UNKNOWN
@@ -372,9 +388,6 @@ LONG_S = 100.0
 @pytest.mark.parametrize("meanwhile", ["nothing", "a recheck", "a young node", "a closed login"])
 @in_virtual_time
 async def test_channel_that_trusts_is_asked_only_where_rights_may_have_changed(meanwhile):
-    from channels_realtime.access.revocation import Revocations
-    from channels_realtime.protocol.codes import CloseCode
-
     async with Harness() as harness:
         await harness.node.ready()
         if meanwhile != "a young node":
@@ -652,3 +665,267 @@ async def test_session_that_is_too_large_is_unknown():
 
 
 # -- proof of what was received --------------------------------------------------------------------
+
+KEPT = "history/a"
+
+
+async def keep(harness: Harness, count: int, channel: str = KEPT) -> None:
+    """Publish to a channel with history."""
+    for number in range(count):
+        publication = Publication(channel=channel, payload=number)
+        await harness.node.publish(Outgoing(publication=publication, history=Kept.history))
+    await asyncio.sleep(0.1)
+
+
+async def saved_position(harness: Harness, client: FakeClient) -> Position | None:
+    """What the client's session has of the channel."""
+    await harness.sessions.flush()
+    stored = harness.sessions._store._sessions[session_key(client.connection.session_id)]
+    (found,) = decode_record(stored.body).subscriptions
+    assert found.channel == KEPT
+    return found.position
+
+
+@in_virtual_time
+async def test_answered_ping_proves_what_was_written_before_it():
+    async with Harness(heartbeat_interval=25.0, heartbeat_timeout=10.0) as harness:
+        await harness.node.ready()
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(KEPT))
+        assert reply["type"] == "subscribed", reply
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 3)
+        assert await saved_position(harness, client) == Position(epoch, 0)
+        client.take()
+        await asyncio.sleep(26.0)
+        assert client.take() == [{"type": "ping"}]
+        await keep(harness, 2)  # after the ping: not proven by its answer
+        await client.ask({"type": "pong"})
+        await asyncio.sleep(sessions.POSITIONS_INTERVAL_S + 0.1)
+        assert await saved_position(harness, client) == Position(epoch, 3)
+
+
+@in_virtual_time
+async def test_answer_to_an_earlier_ping_proves_no_more_than_that():
+    async with Harness(heartbeat_interval=25.0, heartbeat_timeout=10.0) as harness:
+        await harness.node.ready()
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(KEPT))
+        assert reply["type"] == "subscribed", reply
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 1)
+        await asyncio.sleep(26.0)
+        await client.ask({"type": "ping"})  # shows life, and is no answer
+        await keep(harness, 1)
+        await asyncio.sleep(26.0)
+        assert [one["type"] for one in client.take()].count("ping") == 1
+        await client.ask({"type": "pong"})
+        await asyncio.sleep(0)
+        assert client.connection.receipts.get(KEPT).position == Position(epoch, 1)
+        await client.ask({"type": "pong"})
+        assert client.connection.receipts.get(KEPT).position == Position(epoch, 1)
+
+
+@in_virtual_time
+async def test_acknowledgement_proves_what_it_names_and_nothing_that_cannot_be():
+    async with Harness() as harness:
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(KEPT))
+        assert reply["type"] == "subscribed", reply
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 3)
+        client.take()
+        for payload, expected in (
+            ({"epoch": epoch, "offset": 2}, 2),
+            ({"epoch": epoch, "offset": 1}, 2),
+            ({"epoch": "other", "offset": 3}, 2),
+            ({"epoch": epoch, "offset": 4}, 2),  # there is no such publication
+            ({"epoch": epoch, "offset": 3}, 3),
+        ):
+            asked = {"type": "ack", "channel": KEPT, "payload": payload}
+            assert await client.ask(asked) == []
+            assert client.connection.receipts.get(KEPT).position == Position(epoch, expected)
+        assert await client.ask({**asked, "id": 1}) == [{"type": "ack", "channel": KEPT, "id": 1}]
+
+
+@in_virtual_time
+async def test_positions_are_written_at_most_every_ten_seconds_and_at_the_end(monkeypatch):
+    sizes = []
+
+    class Counting(MemorySessions):
+        async def save(self, saves):
+            sizes.append(len(saves))
+            return await super().save(saves)
+
+    async with Harness() as harness:
+        stores_of(harness.layer, harness.node.config)._sessions = Counting(
+            None, harness.node.config
+        )
+        await harness.node.ready()
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(KEPT))
+        assert reply["type"] == "subscribed", reply
+        epoch = reply["payload"]["epoch"]
+        await asyncio.sleep(1.5)
+        assert sizes == [1]
+        for number in range(1, 20):
+            await keep(harness, 1)
+            payload = {"epoch": epoch, "offset": number}
+            await client.ask({"type": "ack", "channel": KEPT, "payload": payload})
+            await asyncio.sleep(0.9)
+        assert len(sizes) == 2
+        harness.end(client)
+        await asyncio.sleep(0.1)
+        assert await saved_position(harness, client) == Position(epoch, 19)
+
+
+# -- what was missed -------------------------------------------------------------------------------
+
+
+def offsets(messages: list, channel: str) -> list[int]:
+    """Of the recovered messages of a channel."""
+    found = [one for one in messages if one["type"] == "message" and one["channel"] == channel]
+    assert all(one["recovered"] for one in found), found
+    return [one["offset"] for one in found]
+
+
+async def after_resume(client: FakeClient, session_id: str, **fields) -> tuple[dict, list]:
+    """The reply to a ``resume``, and what followed it."""
+    messages = await client.ask({"type": "resume", "session_id": session_id, **fields})
+    await asyncio.sleep(0.5)
+    messages += client.take()
+    assert messages[0]["type"] == "resumed", messages
+    return messages[0]["payload"], messages[1:]
+
+
+@in_virtual_time
+async def test_missed_messages_follow_the_reply_channel_by_channel_and_then_what_is_live():
+    names = [f"history/{number}" for number in range(5)]
+    async with Harness() as harness:
+        first = await harness.open()
+        positions = {}
+        for name in names:
+            (reply,) = await first.ask(subscribe(name))
+            positions[name] = reply["payload"]
+        harness.end(first)
+        for name in names:
+            await keep(harness, 7, name)
+        second = await harness.open()
+        since = {name: {**at, "offset": 3} for name, at in positions.items()}
+        payload, missed = await after_resume(second, first.connection.session_id, since=since)
+        assert payload["channels"] == {
+            name: {**positions[name], "offset": 7, "recovered": True} for name in names
+        }
+        assert {name: offsets(missed, name) for name in names} == {
+            name: [4, 5, 6, 7] for name in names
+        }
+        blocks = [one["channel"] for one in missed]
+        assert blocks == [name for name in dict.fromkeys(blocks) for _ in range(4)]
+        await keep(harness, 1, names[0])
+        (live,) = second.take()
+        assert (live["offset"], "recovered" in live) == (8, False)
+
+
+@in_virtual_time
+async def test_without_positions_it_goes_on_after_what_was_proven():
+    async with Harness() as harness:
+        first = await harness.open()
+        (reply,) = await first.ask(subscribe(KEPT))
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 5)
+        await first.ask({"type": "ack", "channel": KEPT, "payload": {"epoch": epoch, "offset": 2}})
+        await keep(harness, 1)
+        harness.end(first)
+        second = await harness.open()
+        payload, missed = await after_resume(second, first.connection.session_id)
+        assert payload["channels"] == {KEPT: {"epoch": epoch, "offset": 6, "recovered": True}}
+        assert offsets(missed, KEPT) == [3, 4, 5, 6]  # at least once
+
+
+@in_virtual_time
+async def test_what_was_recovered_is_not_taken_for_received():
+    async with Harness() as harness:
+        client = await harness.open()
+        await client.ask(subscribe(KEPT))
+        await keep(harness, 4)
+        for _ in range(3):  # lost again and again, before anything is proven
+            session = client.connection.session_id
+            harness.end(client)
+            client = await harness.open()
+            _, missed = await after_resume(client, session)
+            assert offsets(missed, KEPT) == [1, 2, 3, 4]
+        assert harness.node.metrics.recovered == 3
+
+
+@pytest.mark.parametrize("why", ["epoch", "ahead", "gone"])
+@in_virtual_time
+async def test_position_that_cannot_be_met_is_said_and_the_channel_is_live(why):
+    async with Harness() as harness:
+        first = await harness.open()
+        (reply,) = await first.ask(subscribe(KEPT))
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 600 if why == "gone" else 3)
+        harness.end(first)
+        at = {
+            "epoch": {"epoch": "other", "offset": 1},
+            "ahead": {"epoch": epoch, "offset": 1_000},
+            "gone": {"epoch": epoch, "offset": 1},
+        }[why]
+        second = await harness.open()
+        payload, missed = await after_resume(second, first.connection.session_id, since={KEPT: at})
+        assert payload["channels"][KEPT]["recovered"] is False
+        assert missed == []
+        await keep(harness, 1)
+        (live,) = second.take()
+        assert live["offset"] == payload["channels"][KEPT]["offset"] + 1
+
+
+@in_virtual_time
+async def test_much_that_was_missed_comes_in_order_and_once_while_more_is_published():
+    async with Harness() as harness:
+        first = await harness.open()
+        (reply,) = await first.ask(subscribe(KEPT))
+        epoch = reply["payload"]["epoch"]
+        harness.end(first)
+        await keep(harness, 400)
+        second = await harness.open()
+        asked = {"type": "resume", "session_id": first.connection.session_id}
+        messages = await second.ask({**asked, "since": {KEPT: {"epoch": epoch, "offset": 0}}})
+        await keep(harness, 50)
+        messages += second.take()
+        assert messages[0]["type"] == "resumed"
+        assert [one["offset"] for one in messages[1:]] == list(range(1, 451))
+
+
+@in_virtual_time
+async def test_selections_share_one_replay_in_order():
+    async with Harness() as harness:
+        first = await harness.open()
+        for symbol in "AB":
+            (reply,) = await first.ask(subscribe("kept_stocks", payload={"symbol": symbol}))
+        epoch = reply["payload"]["epoch"]
+        harness.end(first)
+        for symbol in "ABCABC":
+            publication = Publication(channel="kept_stocks", payload={"symbol": symbol})
+            await harness.node.publish(Outgoing(publication=publication, history=Kept.history))
+        second = await harness.open()
+        since = {"kept_stocks": {"epoch": epoch, "offset": 0}}
+        payload, missed = await after_resume(second, first.connection.session_id, since=since)
+        assert payload["channels"]["kept_stocks"]["recovered"] is True
+        assert offsets(missed, "kept_stocks") == [1, 2, 4, 5]
+
+
+@in_virtual_time
+async def test_own_channel_with_a_position_is_replayed(monkeypatch):
+    monkeypatch.setattr(UserChannel, "history", Kept.history)
+    async with Harness() as harness:
+        first = await harness.open_as("1")
+        await keep(harness, 1, "users/1")
+        (sent,) = first.take()
+        harness.end(first)
+        await keep(harness, 2, "users/1")
+        second = await harness.open_as("1")
+        since = {"users/1": {"epoch": sent["epoch"], "offset": 1}}
+        payload, missed = await after_resume(second, first.connection.session_id, since=since)
+        assert payload["channels"]["users/1"]["recovered"] is True
+        assert offsets(missed, "users/1") == [2, 3]

@@ -13,7 +13,10 @@ from django.urls import include, path, reverse
 
 from channels_realtime.http.health import health, ready
 from channels_realtime.nodes.breaker import breaker_of
+from channels_realtime.nodes.store_requests import HISTORY
+from channels_realtime.nodes.stores import stores_of
 from channels_realtime.services import current_node
+from channels_realtime.settings import get_config
 
 urlpatterns = [path("realtime/", include("channels_realtime.urls"))]
 
@@ -45,6 +48,19 @@ def test_health_names_a_channel_layer_that_fails():
         answer = health(request())
         assert answer.status_code == 200  # a restart would not mend it
         assert body(answer) == {"status": "ok", "node": None, "channel_layer": "failing"}
+    finally:
+        breaker.sent()
+    assert body(health(request())) == {"status": "ok", "node": None}
+
+
+def test_health_names_a_history_store_that_fails():
+    stores = stores_of(get_channel_layer(), get_config())
+    breaker = breaker_of(stores.history, HISTORY)
+    breaker.failed(1.0, 0.0, 5.0)
+    try:
+        answer = health(request())
+        assert answer.status_code == 200
+        assert body(answer) == {"status": "ok", "node": None, "history": "failing"}
     finally:
         breaker.sent()
     assert body(health(request())) == {"status": "ok", "node": None}

@@ -874,3 +874,35 @@ def test_who_watches_is_logged_with_the_connection(caplog):
     assert {record.levelno for record in records} == {logging.INFO}
     assert {record.connection_id for record in records} == {identity[0]}
     assert SECRET not in caplog.text
+
+
+# -- resumed connections ---------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_viewer_goes_on_with_the_connection_that_resumes_the_traced_one():
+    async with NodeHarness() as harness:
+        client, viewer = await watched(harness)
+        await client.ask({"type": "subscribe", "channel": "public/a"})
+        assert viewer.types() == ["in subscribe", "out subscribed"]
+        successor = await harness.open()
+        await successor.ask({"type": "resume", "session_id": client.connection.session_id})
+        assert client.connection._tap is None
+        assert viewer.read() == []  # of a trace that begins now
+        assert successor.connection._tap is not None
+        await successor.ask({"type": "ping"})
+        assert viewer.types() == ["in ping", "out pong"]
+
+
+@in_virtual_time
+async def test_trace_of_a_connection_that_resumes_goes_on_under_its_new_id():
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        await client.ask({"type": "subscribe", "channel": "public/a"})
+        harness.clients.remove(client)
+        client.connection.finish()
+        successor, viewer = await watched(harness)
+        interim = successor.connection.id
+        await successor.ask({"type": "resume", "session_id": client.connection.session_id})
+        assert interim not in harness.node.service(Traces)
+        assert viewer.types() == ["in resume", "out resumed"]

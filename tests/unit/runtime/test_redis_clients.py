@@ -11,7 +11,7 @@ from redis.asyncio.cluster import RedisCluster
 
 from channels_realtime.config import Config
 from channels_realtime.errors import ImproperUse
-from channels_realtime.runtime.redis_clients import RedisClients, _connect, redis_hosts
+from channels_realtime.runtime.redis_clients import RedisClients, connect, redis_hosts
 
 URL = "redis://:secret@example.com:6380/3"
 SENTINEL = {"sentinels": [("10.0.0.1", 26_379)], "master_name": "mymaster"}
@@ -74,7 +74,7 @@ def test_servers_share_the_buckets():
 
 
 async def test_a_client_is_made_of_an_address_with_its_options():
-    client = _connect({"address": URL, "health_check_interval": 7})
+    client = connect({"address": URL, "health_check_interval": 7})
     assert isinstance(client, Redis)
     options = client.connection_pool.connection_kwargs
     assert (options["host"], options["port"], options["db"]) == ("example.com", 6_380, 3)
@@ -82,12 +82,12 @@ async def test_a_client_is_made_of_an_address_with_its_options():
 
 
 async def test_a_client_asks_the_sentinels_for_the_master():
-    client = _connect(SENTINEL)
+    client = connect(SENTINEL)
     assert isinstance(client.connection_pool, SentinelConnectionPool)
     assert client.connection_pool.service_name == "mymaster"
 
 
 async def test_a_cluster_has_a_client_of_its_own_that_sends_once():
-    client = _connect({"address": "redis://10.0.0.1:7000", "cluster": True})
+    client = connect({"address": "redis://10.0.0.1:7000", "cluster": True})
     assert isinstance(client, RedisCluster)
     assert client.retry.get_retries() == 0
