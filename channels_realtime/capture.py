@@ -35,25 +35,31 @@ class Captured(Sequence[CapturedPublication]):
         self._entries: list[_Entry] = []
         self._frozen: list[CapturedPublication] | None = None
 
-    def record(self, publications: list[CapturedPublication], databases: Sequence[str]) -> None:
+    def record(
+        self,
+        publications: list[CapturedPublication],
+        databases: Sequence[str],
+        outgoing: Sequence[Any],
+    ) -> None:
         """Keep publications.
 
         Args:
             publications: the publications of one call.
             databases: the aliases of the databases for whose commits they wait.
+            outgoing: the same, as they would be sent.
         """
-        entry = _Entry(publications, databases)
+        entry = _Entry(publications, databases, outgoing)
         self._entries.append(entry)
         for alias, mark in entry.marks.items():
             transaction.on_commit(mark, using=alias)
 
-    def take(self) -> list[CapturedPublication]:
-        """Return the publications that are out and were not taken before."""
-        found: list[CapturedPublication] = []
+    def take(self) -> list[Any]:
+        """Return what is to be sent of the publications that are out and were not taken before."""
+        found: list[Any] = []
         for entry in self._entries:
             if not entry.taken and entry.is_out():
                 entry.taken = True
-                found += entry.publications
+                found += entry.outgoing
         return found
 
     def freeze(self) -> None:
@@ -93,10 +99,16 @@ class Captured(Sequence[CapturedPublication]):
 class _Entry:
     """The publications of one call, and the commits that they wait for."""
 
-    __slots__ = ("marks", "publications", "taken")
+    __slots__ = ("marks", "outgoing", "publications", "taken")
 
-    def __init__(self, publications: list[CapturedPublication], databases: Sequence[str]) -> None:
+    def __init__(
+        self,
+        publications: list[CapturedPublication],
+        databases: Sequence[str],
+        outgoing: Sequence[Any],
+    ) -> None:
         self.publications = publications
+        self.outgoing = outgoing
         self.taken = False
         self.marks = {alias: functools.partial(self._committed, alias) for alias in databases}
         """What each database calls at its commit; without those that have."""

@@ -114,7 +114,7 @@ def send_all(
     databases = open_transactions(using) if on_commit else ()
     capture = captures.current()
     if capture is not None:
-        capture.record(list(map(_shown, outgoing)), databases)
+        capture.record(list(map(_shown, outgoing)), databases, outgoing)
         return None if databases else [Published() for _ in outgoing]
     try:
         if databases:
@@ -135,7 +135,7 @@ async def asend_all(outgoing: list[Outgoing], *, raises: bool) -> list[Published
         return []
     capture = captures.current()
     if capture is not None:
-        capture.record(list(map(_shown, outgoing)), ())
+        capture.record(list(map(_shown, outgoing)), (), outgoing)
         return [Published() for _ in outgoing]
     timeout = get_config().publish_timeout
     try:

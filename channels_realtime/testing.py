@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import dataclasses
 import json
 import queue
 import threading
@@ -37,8 +38,10 @@ from .monitoring.feed import Feed
 from .monitoring.metrics import MetricsRecorder
 from .monitoring.registry import Registry
 from .nodes.node import Node, place
+from .nodes.outgoing import Outgoing, send
 from .presence.contract import PresenceStoreContract
 from .protocol.codes import ErrorCode
+from .protocol.messages import Publication
 from .runtime.database import DatabaseThread
 from .runtime.hooks import HookRunner
 from .services import HANDLERS, SERVICES
@@ -191,8 +194,13 @@ class RealtimeClient:
 
     # -- requests ----------------------------------------------------------------------------------
 
-    def subscribe(self, channel: str, parameters: Any = None) -> dict[str, Any]:
+    def subscribe(self, channel: str, parameters: Any = None, **fields: Any) -> dict[str, Any]:
         """Subscribe to a channel.
+
+        Args:
+            channel: the channel's name.
+            parameters: what the channel class selects by, or reads.
+            fields: others of the protocol, such as ``since={"epoch": …, "offset": …}``.
 
         Returns:
             the payload of ``subscribed``.
@@ -200,8 +208,9 @@ class RealtimeClient:
         Raises:
             RealtimeError: it is refused; ``code`` and ``reason`` are those that the client gets.
         """
-        payload = {} if parameters is None else {"payload": parameters}
-        found: dict[str, Any] = self._request({"type": "subscribe", "channel": channel, **payload})
+        if parameters is not None:
+            fields["payload"] = parameters
+        found: dict[str, Any] = self._request({**fields, "type": "subscribe", "channel": channel})
         return found
 
     def unsubscribe(self, channel: str) -> dict[str, Any]:
@@ -209,11 +218,31 @@ class RealtimeClient:
         found: dict[str, Any] = self._request({"type": "unsubscribe", "channel": channel})
         return found
 
-    def publish(self, channel: str, payload: Any, *, event: str | None = None) -> dict[str, Any]:
-        """Publish as a client. Raises as ``subscribe``."""
-        message = {"type": "publish", "channel": channel, "payload": payload}
-        named = message if event is None else {**message, "event": event}
-        found: dict[str, Any] = self._request(named)
+    def publish(
+        self, channel: str, payload: Any, *, event: str | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Publish as a client. Raises as ``subscribe``.
+
+        Args:
+            channel: the channel's name.
+            payload: in JSON types.
+            event: a name that the channel lets clients use.
+            fields: others of the protocol, such as ``key="a"``, ``echo=False`` or ``transient=True``.
+        """
+        if event is not None:
+            fields["event"] = event
+        message = {**fields, "type": "publish", "channel": channel, "payload": payload}
+        found: dict[str, Any] = self._request(message)
+        return found
+
+    def history(self, channel: str, **fields: Any) -> dict[str, Any]:
+        """Read what a channel keeps, as a client: ``messages`` and the position. Raises as ``subscribe``.
+
+        Args:
+            channel: the channel's name.
+            fields: ``since``, ``limit`` and ``reverse``.
+        """
+        found: dict[str, Any] = self._request({**fields, "type": "history", "channel": channel})
         return found
 
     def call(self, channel: str, method: str, payload: Any = None) -> Any:
@@ -333,7 +362,15 @@ class _Site:
 
     def start(self) -> None:
         self._thread.start()
-        self._node = self.run(self._make(get_config()), _TIMEOUT_S)
+        # No store of the site's either: what a test publishes is kept for that test.
+        config = dataclasses.replace(
+            get_config(),
+            history_store=None,
+            presence_store=None,
+            session_store=None,
+            store_redis=None,
+        )
+        self._node = self.run(self._make(config), _TIMEOUT_S)
         captures.push(self._captured)
 
     def stop(self) -> None:
@@ -385,13 +422,19 @@ class _Site:
 
     def deliver(self, timeout: float) -> None:
         """Deliver what the test has published since the last time, unless it was rolled back."""
-        publications = self._captured.take()
-        if publications:
-            self.run(self._deliver(publications), timeout)
+        outgoing = self._captured.take()
+        if outgoing:
+            self.run(self._deliver(outgoing), timeout)
 
-    async def _deliver(self, publications: list[Any]) -> None:
-        for publication in publications:
-            self._node.receive(publication)
+    async def _deliver(self, outgoing: list[Outgoing]) -> None:
+        node = self._node
+
+        async def forward(publication: Publication, timeout: float) -> None:
+            node.receive(publication)
+
+        for one in outgoing:
+            store = None if one.history is None else node.history
+            await send(one, store=store, config=node.config, forward=forward, timeout=_TIMEOUT_S)
 
 
 class _Caller(concurrent.futures.Executor):

@@ -79,14 +79,31 @@ class ConsumerChannels:
         async with self._turn:
             await self._serve(command)
 
-    async def publish(self, channel: str, payload: Any, event: str | None = None) -> None:
+    async def publish(
+        self,
+        channel: str,
+        payload: Any,
+        event: str | None = None,
+        *,
+        key: str | None = None,
+        echo: bool = True,
+        transient: bool = False,
+    ) -> None:
         """Publish in the client's name: with its rights, and with it as the ``sender``.
 
         The site itself publishes with ``apublish``.
 
+        Args:
+            channel: the channel's name.
+            payload: as for ``publish``.
+            event: a name that the channel class lets clients use.
+            key: an idempotency key of the client's user.
+            echo: False reaches everybody but this client.
+            transient: it is not kept; only for events that the class lists.
+
         Raises:
-            Forbidden, UnknownChannel, BadPayload, TooLarge, RateLimited, Unavailable, or what the
-            channel's hooks raise.
+            Forbidden, UnknownChannel, BadPayload, TooLarge, RateLimited, Unsupported, Conflict,
+            Unavailable, or what the channel's hooks raise.
         """
         config = self._node.config
         payload = normalise_payload(payload, max_depth=config.max_payload_depth)
@@ -95,7 +112,16 @@ class ConsumerChannels:
             raise TooLarge(
                 f"a payload of {size} bytes; expected at most {config.max_payload_bytes}"
             )
-        await self._serve(m.Publish(channel=channel, payload=payload, event=event))
+        await self._serve(
+            m.Publish(
+                channel=channel,
+                payload=payload,
+                event=event,
+                key=key,
+                echo=echo,
+                transient=transient,
+            )
+        )
 
     async def _serve(self, command: m.Command) -> None:
         if self._connection.closed:
