@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
-    from .channels import Channel, Client, action, register
+    from .channels import Channel, Client, UserChannel, action, register
     from .history.base import History
     from .listening import subscribe
     from .namespaces import namespace
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Channel": "channels",
     "Client": "channels",
+    "UserChannel": "channels",
     "History": "history.base",
     "HistoryPage": "stored",
     "Position": "protocol.messages",
@@ -85,6 +86,7 @@ __all__ = [
     "Position",
     "Presence",
     "Published",
+    "UserChannel",
     "action",
     "ahistory",
     "aposition",

@@ -24,12 +24,25 @@ from .history.base import History
 from .identity import Identity
 from .presence.base import Presence
 from .protocol.frames import Policy
-from .protocol.names import MAX_NAME_LENGTH, QuotedConverter, Route, channel_key, check_name, quote
+from .protocol.names import (
+    MAX_NAME_LENGTH,
+    QuotedConverter,
+    Route,
+    channel_key,
+    check_name,
+    quote,
+    unquote,
+)
 from .protocol.selection import ALL, Selection, selection_of
 from .settings import get_config
 
 USER_CHANNEL_PREFIX = "users/"
 """Reserved: ``users/<id>`` is every user's own channel."""
+
+USER_PATTERN = USER_CHANNEL_PREFIX + "<user_id>"
+"""The one pattern there, for a subclass of ``UserChannel``."""
+
+_HASHED = "=FF"
 
 OWN_CHANNELS_PREFIX = "realtime/"
 """Channels of the package itself, such as the one that updates the admin's list."""
@@ -124,6 +137,8 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
     "on_unsubscribe": ("connection",),
     "on_publish": ("connection", "payload", "event"),
     "sender": ("connection",),
+    "inbox_users": (),
+    "on_unacknowledged": ("user_id", "publications"),
 }
 """The hooks of a channel class, and the arguments of each."""
 
@@ -188,7 +203,7 @@ class Channel:
 
     inbox: ClassVar[bool] = False
     """Whether the channel remembers what each user has acknowledged: a ``subscribe`` without a position
-    then begins after it. Needs a ``history``."""
+    then begins after it. Needs a ``history``. Anonymous clients have no inbox."""
 
     unacknowledged_after: ClassVar[float | None] = None
     """Seconds after which ``on_unacknowledged`` is called for a user of the inbox; None never does."""
@@ -229,11 +244,12 @@ class Channel:
             raise ImproperUse(
                 f"{cls.__qualname__}.presence is {cls.presence!r}; expected Presence(…) or None"
             )
-        if not isinstance(inspect.getattr_static(cls, "members_info"), classmethod):
-            raise ImproperUse(
-                f"{cls.__qualname__}.members_info is no classmethod; expected @classmethod above"
-                " def members_info(cls, clients)"
-            )
+        for hook, argument in (("members_info", "clients"), ("automatic", "connection")):
+            if not isinstance(inspect.getattr_static(cls, hook), classmethod):
+                raise ImproperUse(
+                    f"{cls.__qualname__}.{hook} is no classmethod; expected @classmethod above"
+                    f" def {hook}(cls, {argument})"
+                )
         policies = [policy.value for policy in Policy]
         if cls.slow_policy is not None and cls.slow_policy not in policies:
             raise ImproperUse(
@@ -308,6 +324,29 @@ class Channel:
         """
         return payload
 
+    def inbox_users(self) -> Any:
+        """The users whom the channel's publications are for, though they may never have subscribed.
+
+        Called in ``publish()``, in sync and in async code, so it must not block: take them from
+        ``self.kwargs``. Those who have subscribed are known anyway.
+
+        Returns:
+            users' primary keys.
+        """
+        return ()
+
+    def on_unacknowledged(self, user_id: str, publications: Any) -> Any:
+        """Called when a user has acknowledged nothing for ``unacknowledged_after`` seconds.
+
+        Called once over all processes, by one that serves connections; again only where it failed, or its
+        process has died meanwhile. Whether the user may still have them is for the hook to look up.
+
+        Args:
+            user_id: the user's primary key as text.
+            publications: all that the user has not acknowledged, oldest first, without those of
+                an earlier call; at most 1,000.
+        """
+
     def sender(self, connection: Client) -> Any:
         """What other clients see of the publishing client, as ``sender``. None shows nothing."""
         return {"user": connection.user_id}
@@ -367,6 +406,12 @@ class Channel:
             return ALL
 
     @classmethod
+    def looks_after_inboxes(cls) -> bool:
+        """Whether ``on_unacknowledged`` is to be called."""
+        wants = cls.inbox and cls.unacknowledged_after is not None
+        return wants and cls.overrides("on_unacknowledged")
+
+    @classmethod
     def kept(cls) -> History | None:
         """What is kept of the publications; a channel with state has a short history at least."""
         if cls.history is None and (cls.state is not None or cls.versions):
@@ -423,16 +468,25 @@ def user_channel_name(user_id: str) -> str:
     """
     quoted = quote(user_id)
     if not quoted or len(USER_CHANNEL_PREFIX) + len(quoted) > MAX_NAME_LENGTH:
-        quoted = "=FF" + hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
+        quoted = _HASHED + hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
     return USER_CHANNEL_PREFIX + quoted
 
 
 class UserChannel(Channel):
-    """``users/<id>``: a user's own channel. All connections of the user are subscribed from the start."""
+    """``users/<id>``: a user's own channel. All connections of the user are subscribed from the start.
+
+    Subclass it to give it a history, an inbox and so on, with ``@register("users/<user_id>")`` above. The
+    connections are on it from the start whatever ``can_subscribe`` says.
+    """
 
     def can_subscribe(self, connection: Client) -> bool:
         """Only this user may subscribe."""
         return connection.user_id is not None and self.name == user_channel_name(connection.user_id)
+
+    def inbox_users(self) -> tuple[str, ...]:
+        """The user that it is of; unknown where the key is too long for a name."""
+        quoted: str = self.kwargs["user_id"]
+        return () if quoted.startswith(_HASHED) else (unquote(quoted),)
 
 
 def session_channel_name(key: str) -> str:
@@ -523,8 +577,9 @@ class ChannelRegistry:
 
     def __init__(self) -> None:
         self._routes: dict[str, tuple[Route, type[Channel]]] = {}
-        user_route = Route(USER_CHANNEL_PREFIX + "<str:user_id>", _converters())
-        self._user_route = user_route
+        self._user_route = Route(USER_CHANNEL_PREFIX + "<str:user_id>", _converters())
+        self.user_class: type[UserChannel] = UserChannel
+        """The class of ``users/<id>``."""
 
     def register(self, pattern: str, channel_class: type[Channel]) -> None:
         """Add a route.
@@ -537,10 +592,8 @@ class ChannelRegistry:
             got = getattr(channel_class, "__qualname__", repr(channel_class))
             raise ImproperUse(f"@register({pattern!r}) is for subclasses of Channel; got {got}")
         if pattern.startswith(USER_CHANNEL_PREFIX):
-            raise ImproperUse(
-                f"channel route {pattern!r}: {USER_CHANNEL_PREFIX!r} is reserved for users' own"
-                " channels; expected another first segment"
-            )
+            self._register_user_class(pattern, channel_class)
+            return
         taken = self._routes.get(pattern)
         if taken is not None and _path(taken[1]) != _path(channel_class):  # else a reload
             raise ImproperUse(f"channel route {pattern!r} is taken by {_path(taken[1])}")
@@ -550,16 +603,33 @@ class ChannelRegistry:
             raise ImproperUse(str(error)) from None
         self._routes[pattern] = (route, channel_class)
 
+    def _register_user_class(self, pattern: str, channel_class: type[Channel]) -> None:
+        if pattern != USER_PATTERN or not issubclass(channel_class, UserChannel):
+            raise ImproperUse(
+                f"channel route {pattern!r}: {USER_CHANNEL_PREFIX!r} is reserved for users' own"
+                f" channels; expected another first segment, or {USER_PATTERN!r} and a subclass of"
+                " UserChannel"
+            )
+        taken = self.user_class
+        if taken is not UserChannel and _path(taken) != _path(channel_class):  # else a reload
+            raise ImproperUse(f"channel route {pattern!r} is taken by {_path(taken)}")
+        self.user_class = channel_class
+
     def unregister(self, pattern: str) -> None:
         """Remove a route (for tests).
 
         Raises:
             KeyError: there is no such route.
         """
+        if pattern == USER_PATTERN:
+            self.user_class = UserChannel
+            return
         del self._routes[pattern]
 
     def __iter__(self) -> Iterator[tuple[str, type[Channel]]]:
-        return ((pattern, found[1]) for pattern, found in self._routes.items())
+        if self.user_class is not UserChannel:
+            yield USER_PATTERN, self.user_class
+        yield from ((pattern, found[1]) for pattern, found in self._routes.items())
 
     def resolve(self, name: str, parameters: Any = None) -> Channel:
         """Return the channel with this name.
@@ -573,7 +643,7 @@ class ChannelRegistry:
             kwargs = self._user_route.match(name)
             if kwargs is None:
                 raise UnknownChannel()  # reserved: the site's routes must not match it
-            return UserChannel(name, kwargs, parameters)
+            return self.user_class(name, kwargs, parameters)
         if name.startswith(SESSION_CHANNEL_PREFIX):
             return SessionChannel(name, {}, parameters)
         for route, channel_class in self._routes.values():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -19,7 +20,7 @@ from .channels import OWN_CHANNELS_PREFIX, RESERVED_EVENT_PREFIX, Channel, regis
 from .errors import BadPayload, TooLarge, UnknownChannel, Unsupported
 from .history.base import Condition
 from .namespaces import current_namespace
-from .nodes.outgoing import Outgoing
+from .nodes.outgoing import Expectation, Outgoing
 from .protocol.dialects.realtime import MAX_EVENT_LENGTH, MAX_KEY_LENGTH
 from .protocol.messages import MAX_ID_INTEGER, Position, Publication
 from .runtime.encoding import normalise_payload, payload_size
@@ -162,6 +163,13 @@ def outgoing_of(
     """
     history = None if transient else channel.kept()
     _check_options(channel, publication, key=key, condition=condition, transient=transient)
+    expectation = None
+    if history is not None and channel.looks_after_inboxes():
+        now = time.time()
+        publication = msgspec.structs.replace(publication, kept_at=now)
+        users = tuple(map(str, channel.inbox_users()))
+        assert channel.unacknowledged_after is not None
+        expectation = Expectation(users, now + channel.unacknowledged_after)
     if channel.count_deliveries:
         publication = msgspec.structs.replace(publication, uid=secrets.token_hex(8))
     return Outgoing(
@@ -174,6 +182,7 @@ def outgoing_of(
         state_ttl=channel.state_ttl,
         transient=transient,
         counted=channel.count_deliveries,
+        expectation=expectation,
     )
 
 

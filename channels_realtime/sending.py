@@ -188,6 +188,8 @@ def _keep_and_wait(
         if store is None:
             waiting.append(one)
             continue
+        if one.expectation is not None:
+            _expect(one)
         found = keep_in_transaction(one, store, using or _database_of(databases), get_config())
         known.append(Published(position=found.outcome.position, duplicate=found.outcome.duplicate))
         if found.to_tell is not None:
@@ -198,6 +200,18 @@ def _keep_and_wait(
             commit = _commits.current = _Commit()
         after_commit(functools.partial(_send_after_commit, waiting, commit), databases)
     return known if len(known) == len(outgoing) else None
+
+
+def _expect(one: Outgoing) -> None:
+    """Have the channel looked after, whatever becomes of the transaction."""
+    config = get_config()
+    inboxes = stores_of(configured_layer(config.channel_layer), config).inboxes
+    future = loops.submit(outgoing_path.expect(one, inboxes, config.store_timeout))
+    try:
+        future.result(config.store_timeout + _LOOP_S)
+    except concurrent.futures.TimeoutError:
+        future.cancel()
+        raise Unavailable("the event loop did not answer") from None
 
 
 def _transactional_store(one: Outgoing) -> HistoryStore | None:
@@ -306,6 +320,7 @@ async def _send_without_node(layer: Any, config: Config, one: Outgoing, timeout:
         store=None if one.history is None else stores_of(layer, config).history,
         config=config,
         forward=functools.partial(envelope.send, layer, config.group_prefix),
+        inboxes=None if one.expectation is None else stores_of(layer, config).inboxes,
         timeout=timeout,
     )
 

@@ -20,6 +20,7 @@ from .auth.sweep import CredentialSweep
 from .channels import ChannelRegistry
 from .config import Config
 from .connections import server_subscriptions, sessions
+from .connections.inboxes import Inboxes
 from .connections.sessions import Sessions
 from .connections.user_reader import UserReader
 from .errors import Unavailable
@@ -45,6 +46,7 @@ SERVICES: tuple[type[Service], ...] = (
     UserReader,
     Presences,
     Sessions,
+    Inboxes,
     Feed,
     Registry,
     EndedConnections,

@@ -62,7 +62,7 @@ def _check_arguments(channel_class: type[Channel]) -> Iterator[CheckMessage]:
             yield Error(
                 f"{_path(channel_class)}.{name} cannot be called with"
                 f" ({', '.join(arguments)}): {error}.",
-                hint=f"Write: def {name}(self, {', '.join(arguments)}).",
+                hint=f"Write: def {name}({', '.join(('self', *arguments))}).",
                 id="channels_realtime.E035",
             )
         except ValueError:

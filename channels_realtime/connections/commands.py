@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import Forbidden, UnknownMethod, Unsupported
 from ..nodes.node import Node
 from ..protocol import messages as m
-from . import history, presence, publications, resume, subscriptions
+from . import history, inboxes, presence, publications, resume, subscriptions
 from .publications import encodable
 from .requester import (
     VERDICT,
@@ -63,13 +63,16 @@ async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
 
 
 async def _acknowledge(node: Node, connection: Requester, command: m.Acknowledge) -> m.Push | None:
-    if resume.acknowledged(node, connection, command):
-        return (
-            None if command.id is None else m.Acknowledged(id=command.id, channel=command.channel)
-        )
-    channel = resolve(node, connection, command.channel)
-    await require_look(node, channel, connection)
-    raise Unsupported(f"{channel.name!r} keeps no inbox")
+    known = resume.acknowledged(node, connection, command)
+    channel = connection.subscriptions.get(command.channel)
+    if channel is None:
+        channel = resolve(node, connection, command.channel)
+        await require_look(node, channel, connection)
+    if channel.inbox:
+        await inboxes.acknowledge(node, connection, channel, command.position)
+    elif not known:
+        raise Unsupported(f"{channel.name!r} keeps no inbox")
+    return None if command.id is None else m.Acknowledged(id=command.id, channel=channel.name)
 
 
 _HANDLERS: dict[type[m.Command], Callable[[Node, Requester, Any], Awaitable[m.Push | None]]] = {

@@ -138,7 +138,7 @@ class Connection(CredentialHolder):
         Raises:
             Unavailable: the channel layer is away.
         """
-        waits = server_subscriptions.has_automatic(self._node)
+        waits = server_subscriptions.may_deliver_at_start(self._node)
         if waits:
             self.hold_deliveries("welcome")  # what is published there follows the welcome
         made = await server_subscriptions.subscribe_at_start(self._node, self)

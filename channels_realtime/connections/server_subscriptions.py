@@ -25,7 +25,7 @@ from ..nodes.node import Handler, Node
 from ..protocol import messages as m
 from ..protocol.names import channel_key, split_key
 from ..runtime.hooks import translate
-from . import subscriptions
+from . import inboxes, subscriptions
 from .requester import Requester, resolve
 from .user_reader import UserReader
 
@@ -74,8 +74,10 @@ async def subscribe_at_start(node: Node, connection: Requester) -> dict[str, m.S
     return made
 
 
-def has_automatic(node: Node) -> bool:
-    """Whether a class of the node's routes puts connections on its channels."""
+def may_deliver_at_start(node: Node) -> bool:
+    """Whether something may be delivered while a connection is put on the channels of its start."""
+    if node.routes.user_class.kept() is not None:
+        return True
     return any(kind.is_automatic() for _, kind in node.routes)
 
 
@@ -248,6 +250,7 @@ def _end_others(
         ):
             refusal = Forbidden(f"no longer on {channel.name!r}")
             subscriptions.take_away(node, connection, channel, refusal)
+            inboxes.refused(node, connection, channel)
 
 
 async def _make_and_tell(node: Node, connection: Requester, channel: Channel) -> None:

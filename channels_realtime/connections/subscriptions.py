@@ -28,7 +28,7 @@ from ..errors import (
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..runtime.hooks import translate
-from . import catch_up, presence
+from . import catch_up, inboxes, presence
 from .requester import BUILT_IN, NO_VERDICT, Requester, allowed, resolve, run_hook
 from .user_reader import USER_MAX_AGE_S, UserReader
 
@@ -185,6 +185,7 @@ async def join(
     first = name not in connection.subscriptions
     opened = covered = False
     missing: catch_up.CatchUp | None = None
+    inbox: inboxes.Begin | None = None
     connection.reserved += 1
     try:
         if first:
@@ -193,6 +194,9 @@ async def join(
             if first and channel.kept() is not None:
                 await node.streams.open(channel.qualified_name)
                 opened = True
+            if first and since is None:
+                inbox = await inboxes.begin(node, connection, channel)
+                since = None if inbox is None else inbox.since
             covered = not first and await _covered(connection, name, since)
             if not covered:
                 missing = await catch_up.begin(
@@ -245,6 +249,8 @@ async def join(
             node.timers.set(_Recheck(node, connection, channel), at)
     if first and known is not None:
         connection.receipts.of(name).position = known
+    if inbox is not None and inbox.is_new:
+        inboxes.begun(node, connection, channel, position)
     return m.Subscribed(
         channel=name,
         position=told,
@@ -388,6 +394,7 @@ async def recheck(
             refusal = known
         if connection.subscriptions.get(name) is channel:
             take_away(node, connection, channel, refusal)
+            inboxes.refused(node, connection, channel)
 
 
 def take_away(node: Node, connection: Requester, channel: Channel, refusal: RealtimeError) -> None:

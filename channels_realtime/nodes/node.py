@@ -26,6 +26,7 @@ from ..channels import registry as default_routes
 from ..config import Config
 from ..errors import Unavailable
 from ..history.base import HistoryStore
+from ..history.inboxes import InboxStore
 from ..namespaces import ConnectionContext
 from ..protocol.frames import Policy
 from ..protocol.messages import Position, Publication
@@ -369,6 +370,7 @@ class Node:
                 store=store,
                 config=self.config,
                 forward=self._forward,
+                inboxes=None if outgoing.expectation is None else self.inboxes,
                 timeout=self.config.publish_timeout if timeout is None else timeout,
             )
         except Unavailable:
@@ -386,6 +388,11 @@ class Node:
     def history(self) -> HistoryStore:
         """The store of publications of its layer."""
         return stores_of(self.layer, self.config).history
+
+    @property
+    def inboxes(self) -> InboxStore:
+        """The store of what users have acknowledged, of its layer."""
+        return stores_of(self.layer, self.config).inboxes
 
     def receive(self, publication: Publication, sent_at: float | None = None) -> None:
         """The broker's publications go to the local subscribers."""

@@ -19,8 +19,9 @@ import msgspec
 from ..config import Config
 from ..errors import Unavailable
 from ..history.base import Append, Appended, Condition, History, HistoryStore
+from ..history.inboxes import InboxStore
 from ..protocol.messages import Position, Publication
-from .store_requests import ask
+from .store_requests import INBOXES, ask
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,18 @@ _MAX_RETRY_S = 0.5
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Publication).decode
+
+
+class Expectation(NamedTuple):
+    """That users acknowledge a publication.
+
+    Args:
+        users: whom it is for, as far as its channel class names them.
+        due_at: by when, in seconds since the epoch.
+    """
+
+    users: tuple[str, ...]
+    due_at: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +60,7 @@ class Outgoing:
         transient: it is not kept although its channel has a history.
         counted: its publisher asks how many connections were told.
         kept: it is in the history already, so that nodes need only be told.
+        expectation: what the channel's inboxes expect; None for a channel that does not look after any.
     """
 
     publication: Publication
@@ -59,6 +73,7 @@ class Outgoing:
     transient: bool = False
     counted: bool = False
     kept: bool = False
+    expectation: Expectation | None = None
 
     def with_content(self, payload: Any, sender: Any) -> Outgoing:
         """The same, with what the channel's hooks have made of it."""
@@ -110,6 +125,7 @@ async def send(
     config: Config,
     forward: Callable[[Publication, float], Awaitable[None]],
     timeout: float,
+    inboxes: InboxStore | None = None,
 ) -> Outcome:
     """Keep a publication and send it.
 
@@ -119,6 +135,7 @@ async def send(
         config: the settings.
         forward: sends a publication over the layer, within so many seconds.
         timeout: seconds that all of it may take.
+        inboxes: of the channel, where they expect something.
 
     Raises:
         Conflict: its key or condition.
@@ -137,6 +154,8 @@ async def send(
     request = append_request(
         dataclasses.replace(outgoing, publication=publication), history, config
     )
+    if inboxes is not None:
+        await expect(outgoing, inboxes, min(timeout, config.store_timeout))
     try:
         appended = await _append(store, request, config, timeout)
     except Unavailable as error:
@@ -154,6 +173,20 @@ async def send(
         # It is kept: nodes that compare their positions with the store find it.
         logger.warning("A publication is delivered late: %s", error.reason)
     return Outcome(position=appended.position)
+
+
+async def expect(outgoing: Outgoing, inboxes: InboxStore, timeout: float) -> None:
+    """Have the channel looked after when a publication is due; before it is kept.
+
+    After a failure in between, nothing is found that is due; the other way round, nothing would look.
+
+    Raises:
+        Unavailable: the store is away.
+    """
+    expectation = outgoing.expectation
+    if expectation is not None:
+        expected = inboxes.expect(outgoing.publication.key, expectation.users, expectation.due_at)
+        await ask(inboxes, expected, timeout, INBOXES)
 
 
 class KeptInTransaction(NamedTuple):

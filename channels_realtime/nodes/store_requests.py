@@ -22,6 +22,8 @@ _Answer = TypeVar("_Answer")
 HISTORY = "the history store"
 """What errors and logs call it."""
 
+INBOXES = "the inbox store"
+
 
 async def ask(
     store: Any, request: Coroutine[Any, Any, _Answer], timeout: float, name: str = HISTORY

@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from ..config import Config
 from ..history.base import HistoryStore
+from ..history.inboxes import InboxStore
 from ..presence.base import PresenceStore
 from ..runtime.redis_clients import redis_hosts
 from ..sessions.base import SessionStore
@@ -20,6 +21,8 @@ from .store_requests import is_failing
 
 _MEMORY_HISTORY = "channels_realtime.history.memory.MemoryHistory"
 _REDIS_HISTORY = "channels_realtime.history.redis.RedisHistory"
+_MEMORY_INBOXES = "channels_realtime.history.memory_inboxes.MemoryInboxes"
+_REDIS_INBOXES = "channels_realtime.history.redis_inboxes.RedisInboxes"
 _MEMORY_PRESENCE = "channels_realtime.presence.memory.MemoryPresence"
 _REDIS_PRESENCE = "channels_realtime.presence.redis.RedisPresence"
 _MEMORY_SESSIONS = "channels_realtime.sessions.memory.MemorySessions"
@@ -38,6 +41,7 @@ class Stores:
         self._layer = weakref.ref(layer)
         self._config = config
         self._history: HistoryStore | None = None
+        self._inboxes: InboxStore | None = None
         self._presence: PresenceStore | None = None
         self._sessions: SessionStore | None = None
 
@@ -48,6 +52,14 @@ class Stores:
             path = self._config.history_store or self._default(_MEMORY_HISTORY, _REDIS_HISTORY)
             self._history = import_string(path)(self._layer(), self._config)
         return self._history
+
+    @property
+    def inboxes(self) -> InboxStore:
+        """The store of what users have acknowledged."""
+        if self._inboxes is None:
+            path = self._default(_MEMORY_INBOXES, _REDIS_INBOXES)
+            self._inboxes = import_string(path)(self._layer(), self._config)
+        return self._inboxes
 
     @property
     def presence(self) -> PresenceStore:

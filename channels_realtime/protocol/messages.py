@@ -56,6 +56,8 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     exclude_user: str | None = None
     """The key of the user that the excluded connection has to be of, ``""`` for an anonymous one;
     None where it may be anybody's."""
+    kept_at: float | None = None
+    """When it was published, in a channel with an inbox that is looked after."""
 
     @property
     def key(self) -> str:

@@ -12,7 +12,7 @@ from django.db.models import CharField, EmailField, UUIDField
 from django.utils.functional import SimpleLazyObject
 from rest_framework_simplejwt.models import TokenUser
 
-from channels_realtime import Channel, action, channels, register
+from channels_realtime import Channel, History, action, channels, register
 from channels_realtime.channels import (
     HOOKS,
     ChannelRegistry,
@@ -130,6 +130,33 @@ def test_route_is_refused_when_it_is_the_users_own(routes, pattern):
         ImproperUse, match=re.escape(f"channel route {pattern!r}: 'users/' is reserved")
     ):
         routes.register(pattern, Orders)
+
+
+def test_users_own_channels_may_have_a_class_of_the_site(routes):
+    class Inbox(UserChannel):
+        history = History()
+        inbox = True
+
+    class Another(UserChannel):
+        pass
+
+    routes.register("users/<user_id>", Inbox)
+    channel = routes.resolve("users/j=C3=BCrgen")
+    assert type(channel) is Inbox
+    assert channel.inbox_users() == ("jürgen",)
+    assert type(channel)(user_channel_name("x" * 200), {"user_id": "=FF0"}).inbox_users() == ()
+    assert next(iter(routes)) == ("users/<user_id>", Inbox)
+    with pytest.raises(ImproperUse, match="'users/<user_id>' is taken by"):
+        routes.register("users/<user_id>", Another)
+    with pytest.raises(ImproperUse, match="and a subclass of UserChannel"):
+        routes.register("users/<user_id>", Orders)
+    routes.unregister("users/<user_id>")
+    assert type(routes.resolve("users/5")) is UserChannel
+
+
+def test_automatic_is_refused_when_it_is_no_classmethod():
+    with pytest.raises(ImproperUse, match=r"Wrong\.automatic is no classmethod"):
+        type("Wrong", (Channel,), {"automatic": lambda self, connection: ()})
 
 
 @pytest.mark.parametrize("pattern", ["", "/a", "a/", "<nope:x>", "a b", "<int:x>/<int:x>"])
