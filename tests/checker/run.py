@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,15 +115,29 @@ class Result:
 
 def run(options: Options) -> Result:
     """Run the checker; see ``Options``."""
+    with private_redis_server() as redis_url, stage(options, SITE_REDIS_URL=redis_url) as found:
+        return asyncio.run(found.run(found.cut(), found.kill_clients(redis_url)))
+
+
+@contextlib.contextmanager
+def stage(
+    options: Options, *, realtime: dict[str, Any] | None = None, **variables: str
+) -> Iterator[Stage]:
+    """The servers of a run.
+
+    Args:
+        options: what is run.
+        realtime: settings beside the checker's own.
+        variables: of the site, which say where its Redis is.
+    """
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="realtime-checker-"))
-        redis_url = stack.enter_context(private_redis_server())
-        site = checked_site(Path(directory), redis_url, options)
+        site = checked_site(Path(directory), options, **variables).having(realtime=realtime or {})
         servers = stack.enter_context(together(*(site.serve(kind) for kind in options.servers)))
-        return asyncio.run(_Run(options, site, redis_url, servers, Path(directory)).run())
+        yield Stage(options, site, servers, Path(directory))
 
 
-def checked_site(directory: Path, redis_url: str, options: Options) -> Site:
+def checked_site(directory: Path, options: Options, **variables: str) -> Site:
     """The site with the layer that has faults."""
     faults = {name: getattr(options, name) for name in ("lose", "miss", "repeat", "delay")}
     return new_site(
@@ -131,56 +145,66 @@ def checked_site(directory: Path, redis_url: str, options: Options) -> Site:
         SITE_LAYER="unruly",
         SITE_LAYER_FAULTS=json.dumps(faults),
         SITE_HISTORY_SIZE=str(options.size),
-        SITE_REDIS_URL=redis_url,
         SITE_REDIS_PREFIX="checker",
         SITE_LOG_LEVEL="ERROR",
+        **variables,
     ).having(realtime={"SYNC_INTERVAL": 2.0, "CONNECTION_FAILURES": None})
 
 
-class _Run:
+class Stage:
+    """Servers, with forwarders before them, subscribers and publishers.
+
+    Args:
+        options: what is run.
+        site: that is served.
+        servers: of the site.
+        directory: for the publishers' files.
+    """
+
     def __init__(
-        self,
-        options: Options,
-        site: Site,
-        redis_url: str,
-        servers: tuple[Server, ...],
-        directory: Path,
+        self, options: Options, site: Site, servers: tuple[Server, ...], directory: Path
     ) -> None:
+        self.site = site
+        self.servers = servers
+        self.disturbances: Counter[str] = Counter()
+        self.lost_at: float | None = None
+        """When a store without the newest publications took over; see ``judge``."""
+        self.publishers: Publishers
+        self.subscribers: list[Subscriber] = []
         self._options = options
-        self._site = site
-        self._redis_url = redis_url
-        self._servers = servers
         self._directory = directory
         self._random = random.Random(options.seed)
-        self._disturbances: Counter[str] = Counter()
+        self._forwarders: list[Forwarder] = []
         self._ending = False
 
-    async def run(self) -> Result:
+    async def run(self, *disturbances: Coroutine[Any, Any, None]) -> Result:
+        """Publish and subscribe while the disturbances run, then compare."""
         options = self._options
-        forwarders = [Forwarder(HOST, server.port) for server in self._servers]
-        for forwarder in forwarders:
+        self._forwarders = [Forwarder(HOST, server.port) for server in self.servers]
+        for forwarder in self._forwarders:
             await forwarder.start()
-        subscribers = self._make_subscribers([forwarder.port for forwarder in forwarders])
-        async with running(*(each.run() for each in subscribers)):
+        self.subscribers = self._make_subscribers([each.port for each in self._forwarders])
+        async with running(*(each.run() for each in self.subscribers)):
             async with asyncio.timeout(START_TIMEOUT_S):
-                for subscriber in subscribers:
+                for subscriber in self.subscribers:
                     await subscriber.connected.wait()
             began = time.monotonic()
-            with publishing(self._site, options, self._directory) as publishers:
-                async with running(self._cut(forwarders), self._kill()):
-                    for publisher in publishers.processes:
+            with publishing(self.site, options, self._directory) as self.publishers:
+                async with running(*disturbances):
+                    for publisher in self.publishers.processes:
                         status = await asyncio.to_thread(publisher.wait)
                         assert status == 0, f"a publisher ended with {status}"
             took = min(time.monotonic() - began, options.seconds)
-            truth = publishers.truth(options.size)
+            truth = self.publishers.truth(options.size)
             self._ending = True
-            await self._settle(subscribers, truth)
-        verdict = judge(truth, [r for each in subscribers for r in each.records.values()])
-        states = [await asyncio.to_thread(state, server) for server in self._servers]
+            await self._settle(truth)
+        records = [record for each in self.subscribers for record in each.records.values()]
+        verdict = judge(truth, records, lost_at=self.lost_at)
+        states = [await asyncio.to_thread(state, server) for server in self.servers]
         clients: Counter[str] = Counter()
-        for subscriber in subscribers:
+        for subscriber in self.subscribers:
             clients.update(subscriber.counts)
-        return Result(verdict, truth, took, clients, states, self._disturbances)
+        return Result(verdict, truth, took, clients, states, self.disturbances)
 
     def _make_subscribers(self, ports: list[int]) -> list[Subscriber]:
         options, names = self._options, self._options.names()
@@ -192,7 +216,7 @@ class _Run:
                 follows = [names[(first + n) % len(names)] for n in range(options.follows)]
                 made.append(
                     Subscriber(
-                        f"{options.servers[at]}-{number}",
+                        f"{options.servers[at]}-{at}-{number}",
                         port,
                         sorted(set(follows)),
                         resumes=number % 2 == 1,
@@ -203,36 +227,38 @@ class _Run:
 
     def _pause(self, chance: float) -> float:
         if chance < self._options.away and not self._ending:
-            self._disturbances["long absences"] += 1
+            self.disturbances["long absences"] += 1
             return self._options.moved_on_s()
         return 0.5 * chance
 
-    async def _cut(self, forwarders: list[Forwarder]) -> None:
+    async def cut(self) -> None:
+        """Cut connections of clients at random."""
         while True:
             await asyncio.sleep(self._random.uniform(0.5, 1.5) * self._options.cut_every)
-            if self._random.choice(forwarders).cut_one(self._random):
-                self._disturbances["connections cut"] += 1
+            if self._random.choice(self._forwarders).cut_one(self._random):
+                self.disturbances["connections cut"] += 1
 
-    async def _kill(self) -> None:
+    async def kill_clients(self, redis_url: str) -> None:
+        """Have Redis end the connections of the servers and publishers, again and again."""
         from redis.asyncio import Redis  # only where there is one
 
-        async with Redis.from_url(self._redis_url) as client:
+        async with Redis.from_url(redis_url) as client:
             kinds = ("normal", "pubsub")
             number = 0
             while True:
                 await asyncio.sleep(self._options.kill_every)
                 kind = kinds[number % 2]
                 killed = await client.client_kill_filter(_type=kind, skipme=True)
-                self._disturbances[f"clients of Redis killed ({kind})"] += int(killed)
+                self.disturbances[f"clients of Redis killed ({kind})"] += int(killed)
                 number += 1
 
-    async def _settle(self, subscribers: list[Subscriber], truth: Truth) -> None:
+    async def _settle(self, truth: Truth) -> None:
         """Wait until everybody has seen the ends; whoever has not by then has a fault."""
         ends = {channel: truth.end(channel) for channel in truth.channels}
         known = {channel: end for channel, end in ends.items() if end is not None}
 
         def all_there() -> bool:
-            return not any(subscriber.behind(known) for subscriber in subscribers)
+            return not any(subscriber.behind(known) for subscriber in self.subscribers)
 
         with contextlib.suppress(TimeoutError):
             await until(all_there, "all have seen the ends", END_TIMEOUT_S)
@@ -248,6 +274,10 @@ class Publishers:
 
     processes: list[subprocess.Popen[bytes]]
     paths: list[Path]
+
+    def count(self) -> int:
+        """How many publications they were told the position of, so far."""
+        return sum(path.read_bytes().count(b"\n") for path in self.paths)
 
     def truth(self, size: int, ttl: float = 3_600.0) -> Truth:
         """What they have written so far."""

@@ -7,11 +7,12 @@ above the newest publication, or the next publication was not kept any more.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.checker.record import Cursor, Kept, Received, Record, Started, Truth
+from tests.checker.record import Cursor, Event, Kept, Received, Record, Started, Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +73,17 @@ class _Judge:
         self._branch: str | None = None  # of a fork: which of the two streams it is on
 
     def run(self) -> None:
-        for event in self._record.events:
+        for event, following in itertools.pairwise([*self._record.events, None]):
+            assert event is not None
             if isinstance(event, Started):
-                self._started(event)
+                self._started(event, following)
             else:
                 self._received(event)
         end = self._truth.end(self._record.channel)
         if end is not None and self._at != end:
             self._fault("tail", f"ended at {self._at}, the stream at {end}")
 
-    def _started(self, event: Started) -> None:
+    def _started(self, event: Started, following: Event | None) -> None:
         counts = self._verdict.counts
         if event.since is not None and event.since != self._at:
             self._fault("cursor", f"sent {event.since}, was at {self._at}")
@@ -101,7 +103,7 @@ class _Judge:
             if event.recovered is None:
                 self._fault("unasked", "the answer does not say whether it recovered")
             known = event.since or self._at
-            reason = None if known is None else self._moved_on(known, event)
+            reason = None if known is None else self._moved_on(known, event, following)
             if reason is None:
                 self._fault("unproven", f"not recovered from {known} to {event.position}")
             else:
@@ -109,15 +111,22 @@ class _Judge:
         self._at = event.position
         self._branch = None
 
-    def _moved_on(self, known: Cursor, event: Started) -> str | None:
+    def _moved_on(self, known: Cursor, event: Started, following: Event | None) -> str | None:
         """Why the history could not give what followed a cursor."""
         if known.epoch != event.position.epoch:
             return "because of a new epoch"
         if known.offset > event.position.offset:
             return "because the store lost it"
-        following = Cursor(known.epoch, known.offset + 1)
-        if self._truth.is_gone(self._record.channel, following, event.at):
+        next_one = Cursor(known.epoch, known.offset + 1)
+        if self._truth.is_gone(self._record.channel, next_one, event.at):
             return "because it was kept no longer"
+        if (
+            self._lost_at is not None
+            and isinstance(following, Started)
+            and following.position.epoch != known.epoch
+        ):
+            # The store was found to be empty, and the node said so before it knew the new epoch.
+            return "because of an epoch that began next"
         return None
 
     def _received(self, event: Received) -> None:

@@ -3,6 +3,7 @@
 ``python -m tests.checker`` runs it for five minutes; ``docs/topics/what-you-can-rely-on.md``.
 """
 
+from tests.checker.rounds import run as run_rounds
 from tests.checker.run import Options, run
 
 
@@ -33,3 +34,10 @@ def test_subscribers_miss_nothing_on_a_layer_that_loses_repeats_and_reorders() -
     assert result.disturbances["connections cut"] > 10
     assert result.disturbances["clients of Redis killed (normal)"] > 0
     assert result.disturbances["clients of Redis killed (pubsub)"] > 0
+
+
+def test_page_and_subscription_leave_no_gap_between_them() -> None:
+    outcome = run_rounds(20, 5)
+    assert outcome.faults == []
+    assert outcome.rounds == 20
+    assert outcome.between > 40

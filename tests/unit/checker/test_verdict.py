@@ -228,3 +228,13 @@ def test_old_cursor_that_is_accepted_after_the_loss_is_found() -> None:
         got(8, payload="q8"),
     ]
     assert kinds(judged([*events, *anew()], forked(), lost_at=LOST_AT)) == ["fork"]
+
+
+@pytest.mark.parametrize(("lost_at", "found"), [(LOST_AT, []), (None, ["unproven"])])
+def test_not_recovered_before_the_new_epoch_is_known_is_proven_by_a_loss_alone(
+    lost_at: float | None, found: list[str]
+) -> None:
+    truth = truth_of(9)
+    truth.add("c", Cursor("f", 1), Kept("r1", 100.0, 101.0))
+    events = [*good()[:5], Started(55.0, Cursor("e", 9), since=Cursor("e", 4), recovered=False)]
+    assert kinds(judge(truth, [Record("s", "c", [*events, *anew()])], lost_at=lost_at)) == found
