@@ -17,6 +17,7 @@ from channels_realtime.exclusion import aexcluded, excluded
 from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.testing import capture_publications
+from tests.support.kept_channels import register_kinds
 from tests.support.nodes import NodeHarness, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -120,10 +121,11 @@ def test_publish_refuses_something_else_before_anything_is_sent():
 @pytest.mark.parametrize(
     ("exclude_user", "excludes"), [(None, True), ("7", True), ("8", False), ("", False)]
 )
-@pytest.mark.parametrize("channel", ["public/a", "kept/a"])
+@pytest.mark.parametrize("channel", ["public/a", "numbered/1"])
 @in_virtual_time
 async def test_only_this_connection_of_this_user_is_left_out(channel, exclude_user, excludes):
     async with NodeHarness() as harness:
+        register_kinds(harness.node.routes)
         tab, second = await harness.open(), await harness.open()
         for client in (tab, second):
             client.connection.identity = Identity(user_id="7", method="test")
