@@ -97,3 +97,17 @@ class HookedChannel(Channel):
         if payload == "refuse":
             raise ValidationError("refused by the hook")
         return {"changed": payload}
+
+
+@register("states/<int:number>")
+class StateChannel(Channel):
+    """The newest message of each key; its publishers learn how many connections were told."""
+
+    public = True
+    state = "keyed"
+    versions = True
+    count_deliveries = True
+    transient_events = ("typing",)
+
+    async def can_publish(self, connection):
+        return True

@@ -67,7 +67,11 @@ def _said(channel: str, published: Published | None) -> str:
     if published is None:  # a test has captured it, or a transaction is open
         return f"Published to {channel}."
     at = "" if published.offset is None else f", offset {published.offset}"
-    told = "" if published.told is None else f", told {published.told} connections"
+    told = "" if published.told is None else f", told {_counted(published.told)}"
     if published.duplicate:
         return f"Not published to {channel}{at}: its key was used, or its version is not new."
     return f"Published to {channel}{at}{told}."
+
+
+def _counted(connections: int) -> str:
+    return "1 connection" if connections == 1 else f"{connections} connections"
