@@ -119,10 +119,13 @@ class Appended(msgspec.Struct, frozen=True):
         position: where it is, or for a duplicate key where the first one is. None where it is known
             only at the commit of the caller's transaction, or a version was too old.
         duplicate: it was not kept: its key was used before, or its version is not new.
+        previous: the uid of the publication before it; empty for none, or where the store does not
+            know. Nodes compare it with what they have, and so notice a store that has lost some.
     """
 
     position: Position | None
     duplicate: bool = False
+    previous: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -154,6 +157,18 @@ class Page(msgspec.Struct, frozen=True):
     complete: bool = True
 
 
+class Newest(msgspec.Struct, frozen=True):
+    """The newest publication of a stream.
+
+    Args:
+        position: where it is.
+        uid: as it was appended; empty for none, or where the store does not know.
+    """
+
+    position: Position
+    uid: str = ""
+
+
 class Changes(msgspec.Struct, frozen=True):
     """What changed in the buckets that were asked about.
 
@@ -161,11 +176,13 @@ class Changes(msgspec.Struct, frozen=True):
         sequences: the present sequence number of each bucket that has changed.
         streams: the streams that changed, with their newest positions.
         unknown: buckets whose changes are not all known any more: every position there may be new.
+        uids: of the newest publications of those streams, where the store knows.
     """
 
     sequences: Mapping[int, int]
     streams: Mapping[str, Position]
     unknown: frozenset[int] = frozenset()
+    uids: Mapping[str, str] = {}
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -252,6 +269,17 @@ class HistoryStore:
             Unavailable: the store is away.
         """
         raise NotImplementedError
+
+    async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
+        """The newest position of each stream with its uid, in the order asked.
+
+        A store that keeps uids with its positions overrides this.
+
+        Raises:
+            Unavailable: the store is away.
+        """
+        found = await self.positions(streams)
+        return [None if position is None else Newest(position) for position in found]
 
     async def changes(self, seen: Mapping[int, int]) -> Changes:
         """What changed since; costs what changes, not what there is.

@@ -446,6 +446,21 @@ class HistoryStoreContract:
         assert await store.positions([]) == []
 
     @_scenario
+    async def test_uids_that_the_store_knows_are_right(self, store: HistoryStore) -> None:
+        """A store may leave them empty; nodes then notice less of what it loses."""
+        stream = new_stream()
+        first, second = self.request(stream), self.request(stream)
+        assert (await self.append(store, first)).previous == ""
+        assert (await self.append(store, second)).previous in ("", first.uid)
+        newest, missing = await store.newest([stream, new_stream()])
+        assert missing is None
+        assert newest is not None
+        assert newest.position.offset == 2
+        assert newest.uid in ("", second.uid)
+        found = await store.changes({bucket_of(stream): 0})
+        assert found.uids.get(stream, "") in ("", second.uid)
+
+    @_scenario
     async def test_changes_name_what_was_appended_to(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 1)
         quiet = await self._fill(store, 1)

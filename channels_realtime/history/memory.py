@@ -27,6 +27,7 @@ from .base import (
     Condition,
     Entry,
     HistoryStore,
+    Newest,
     Page,
     Usage,
     bucket_of,
@@ -86,11 +87,12 @@ class _State:
 class _Stream:
     """One channel's publications, by offset; ``first`` to ``top`` are kept."""
 
-    __slots__ = ("entries", "epoch", "expires", "first", "keys", "states", "top")
+    __slots__ = ("entries", "epoch", "expires", "first", "keys", "states", "top", "uid")
 
     def __init__(self, expires: float) -> None:
         self.epoch = secrets.token_hex(8)
         self.top = 0
+        self.uid = ""  # of the newest publication
         self.first = 1
         self.expires = expires
         self.entries: dict[int, tuple[float, Entry]] = {}
@@ -208,6 +210,7 @@ class MemoryHistory(HistoryStore):
             if len(stream.states) >= MAX_STATE_KEYS:
                 raise too_many_state_keys()
 
+        previous, stream.uid = stream.uid, request.uid
         stream.top += 1
         entry = Entry(stream.top, request.uid, request.body)
         stream.entries[stream.top] = (now + request.history.ttl, entry)
@@ -218,7 +221,7 @@ class MemoryHistory(HistoryStore):
         if request.key is not None:
             stream.keys[request.key] = _Key(request.digest, position, now + request.key_window)
         self._mark(request.stream)
-        return Appended(position)
+        return Appended(position, previous=previous)
 
     def _set_state(self, stream: _Stream, request: Append, entry: Entry, now: float) -> None:
         if request.state_key is None and request.version is None:
@@ -276,9 +279,16 @@ class MemoryHistory(HistoryStore):
             found = (self._get(stream, now) for stream in streams)
             return [None if stream is None else stream.position for stream in found]
 
+    async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
+        with self._lock:
+            now = self._now()
+            found = (self._get(stream, now) for stream in streams)
+            return [None if one is None else Newest(one.position, one.uid) for one in found]
+
     async def changes(self, seen: Mapping[int, int]) -> Changes:
         sequences: dict[int, int] = {}
         streams: dict[str, Position] = {}
+        uids: dict[str, str] = {}
         unknown: set[int] = set()
         with self._lock:
             now = self._now()
@@ -295,7 +305,8 @@ class MemoryHistory(HistoryStore):
                 for name in bucket.since(sequence):
                     if (stream := self._get(name, now)) is not None:
                         streams[name] = stream.position
-        return Changes(sequences, streams, frozenset(unknown))
+                        uids[name] = stream.uid
+        return Changes(sequences, streams, frozenset(unknown), uids)
 
     async def renew_epoch(self, stream: str, epoch: str) -> Position:
         with self._lock:
@@ -303,7 +314,7 @@ class MemoryHistory(HistoryStore):
             found = self._open(stream, now)
             if found.epoch == epoch:
                 found.epoch = secrets.token_hex(8)
-                found.top = 0
+                found.top, found.uid = 0, ""
                 found.drop()
                 self._mark(stream)
             return found.position

@@ -22,6 +22,7 @@ from .base import (
     Changes,
     Entry,
     HistoryStore,
+    Newest,
     Page,
     Usage,
     bucket_of,
@@ -64,7 +65,8 @@ class RedisHistory(HistoryStore):
         )
         match outcome:
             case b"ok":
-                return Appended(_position(*found))
+                epoch, offset, previous = found
+                return Appended(_position(epoch, offset), previous=previous.decode())
             case b"duplicate":
                 return Appended(_position(*found), duplicate=True)
             case b"old":
@@ -101,6 +103,16 @@ class RedisHistory(HistoryStore):
         answers = await self._ask_each(streams, bucket_of, ask, 1)
         return [_position(*each[0]) if each[0][0] is not None else None for each in answers]
 
+    async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
+        def ask(pipe: Any, stream: str) -> None:
+            pipe.hmget(self._keys(stream)[1][0], "e", "o", "u")
+
+        answers = await self._ask_each(streams, bucket_of, ask, 1)
+        return [
+            None if epoch is None else Newest(_position(epoch, offset), (uid or b"").decode())
+            for ((epoch, offset, uid),) in answers
+        ]
+
     async def changes(self, seen: Mapping[int, int]) -> Changes:
         def ask(pipe: Any, bucket: int) -> None:
             changed = self._changed_key(bucket)
@@ -136,9 +148,14 @@ class RedisHistory(HistoryStore):
                 sequences[bucket] = present
                 unknown.add(bucket)
         # Read after the sequence numbers: a position may be newer than its number, never older.
-        positions = zip(names, await self.positions(names), strict=True)
-        streams = {name: position for name, position in positions if position is not None}
-        return Changes(sequences, streams, frozenset(unknown))
+        newest = zip(names, await self.newest(names), strict=True)
+        found = {name: one for name, one in newest if one is not None}
+        return Changes(
+            sequences,
+            streams={name: one.position for name, one in found.items()},
+            unknown=frozenset(unknown),
+            uids={name: one.uid for name, one in found.items()},
+        )
 
     async def renew_epoch(self, stream: str, epoch: str) -> Position:
         return _position(*await self._run(RENEW, stream, epoch))

@@ -1,7 +1,7 @@
 """The Lua scripts of the Redis store: each is one step, on keys of one hash tag.
 
-Keys of a stream, all in its bucket's slot: the position (hash: ``e`` epoch, ``o`` newest offset, ``x``
-no publication expires before), the publications (a Redis stream, ids ``<offset>-<expires, ms>``), the
+Keys of a stream, all in its bucket's slot: the position (hash: ``e`` epoch, ``o`` newest offset, ``u`` its
+uid, ``x`` no publication expires before), the publications (a Redis stream, ids ``<offset>-<expires, ms>``), the
 states (hash: key to ``<offset> <uid> <version or -> <body>``), the versions (hash), and when states
 and versions expire (sorted set, members ``s<key>`` and ``v<key>``). Keys of a bucket: its changed
 streams (sorted set by sequence number, and the member ``""`` up to which changes may be forgotten).
@@ -75,7 +75,7 @@ end
 
 local function begin(epoch)
   call('DEL', ENTRIES, STATES, VERSIONS, EXPIRIES)
-  call('HDEL', META, 'x')
+  call('HDEL', META, 'x', 'u')
   call('HSET', META, 'e', epoch, 'o', 0)
 end
 
@@ -104,7 +104,7 @@ local function expire_entries()
   end
 end
 
-local found = call('HMGET', META, 'e', 'o', 'x')
+local found = call('HMGET', META, 'e', 'o', 'x', 'u')
 local epoch, top = found[1], tonumber(found[2])
 """
 
@@ -163,6 +163,7 @@ if epoch and not state and not version and (VERSION or (STATE_KEY and not REMOVE
   end
 end
 
+local previous = found[4] or ''
 if not epoch then
   epoch, top = NEW_EPOCH, 0
   begin(epoch)
@@ -177,7 +178,7 @@ if due and due <= now then
   due = oldest
 end
 due = math.min(due or expires, expires)
-call('HSET', META, 'e', epoch, 'o', offset, 'x', text(due))
+call('HSET', META, 'e', epoch, 'o', offset, 'u', UID, 'x', text(due))
 if call('PTTL', ENTRIES) < TTL_MS then call('PEXPIRE', ENTRIES, TTL_MS + SLACK_MS) end
 
 if VERSION then
@@ -214,7 +215,7 @@ if USED_KEY then
   call('SET', USED_KEY, offset .. ' ' .. epoch .. ' ' .. DIGEST, 'PX', WINDOW_MS)
 end
 mark()
-return {'ok', epoch, top}
+return {'ok', epoch, top, previous}
 """
 
 _READ = (
@@ -277,8 +278,8 @@ def _script(body: str) -> Script:
 
 
 APPEND = _script(_APPEND)
-"""Keep a publication: ``ok``, ``duplicate`` (both with the position), ``old``, ``key``, ``condition``
-or ``full``."""
+"""Keep a publication: ``ok`` (with the position and the uid of the one before), ``duplicate`` (with the
+position), ``old``, ``key``, ``condition`` or ``full``."""
 
 READ = _script(_READ)
 """The position, the oldest offset that is kept, and publications."""

@@ -168,7 +168,10 @@ async def send(
         return Outcome(position=appended.position, duplicate=appended.duplicate)
     try:
         left = max(0.0, deadline - now())
-        await forward(msgspec.structs.replace(publication, position=appended.position), left)
+        numbered = msgspec.structs.replace(
+            publication, position=appended.position, previous=appended.previous
+        )
+        await forward(numbered, left)
     except Unavailable as error:
         # It is kept: nodes that compare their positions with the store find it.
         logger.warning("A publication is delivered late: %s", error.reason)

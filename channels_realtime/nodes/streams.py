@@ -26,7 +26,7 @@ import msgspec
 
 from ..config import Config
 from ..errors import Unavailable
-from ..history.base import Entry, HistoryStore, Page, bucket_of
+from ..history.base import Entry, HistoryStore, Newest, Page, bucket_of
 from ..protocol.messages import Position, Publication
 from ..recovery.catch_up import Tail
 from ..recovery.stream import Finding, Stream, Verdict
@@ -201,8 +201,8 @@ class Streams:
         self._streams[key] = stream
         self._buckets[bucket_of(key)] += 1
         if opening.stirred:  # what came may be newer than what was read
-            stream.doubtful = True
-        if stream.doubtful:
+            stream.doubt()
+        if stream.doubts:
             self._heal_soon(key, stream)
         if self._syncing is None:
             self._syncing = self._spawn(self._sync_for_ever(), "realtime-sync")
@@ -214,7 +214,7 @@ class Streams:
             if self._config.store_failures != "live":
                 raise
             stream = LiveStream(_UNKNOWN_EPOCH, 0)
-            stream.doubtful = True
+            stream.doubt()
             return stream
         top = page.position
         newest = page.entries[0] if page.entries else None
@@ -281,7 +281,7 @@ class Streams:
             else:
                 self._deliver(publication)
             return
-        verdict = stream.take(position, publication.uid)
+        verdict = stream.take(position, publication.uid, publication.previous)
         if verdict is Verdict.DELIVER:
             self._out(stream, publication)
             if stream.held:
@@ -319,10 +319,8 @@ class Streams:
                     logger.debug("What is missing cannot be read: %s", error.reason)
                 except Exception:
                     logger.exception("Healing a channel failed", extra={"channel": key})
-                stream.doubtful = True
                 if now() >= given_up_at and stream.top > stream.offset:
-                    self._start_anew(key, stream, stream.give_up())
-                    stream.doubtful = True  # the store is asked as soon as it is back
+                    self._go_on(key, stream)
                     given_up_at = now() + GIVE_UP_S
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _MAX_RETRY_S)
@@ -337,8 +335,7 @@ class Streams:
     async def _fill(self, key: str, stream: LiveStream) -> int:
         """Read what is missing, one page, and deliver it; how many publications that were."""
         async with self._reading:
-            stream.doubtful = False
-            asked_top, epoch = stream.top, stream.epoch
+            doubts, asked_top, epoch = stream.doubts, stream.top, stream.epoch
             # The last one that was delivered is read too: its uid shows a fork.
             since = Position(epoch, max(0, stream.offset - 1))
             page = await self._ask(lambda store: store.read(key, since, limit=PAGE))
@@ -354,6 +351,8 @@ class Streams:
         waited = stream.held
         finding = stream.fill(asked_top, page.position, page.entries, deliver)
         filled -= waited - stream.held  # those had come over the layer
+        if finding in (Finding.COMPLETE, Finding.MORE):
+            stream.settle(doubts)
         for held in stream.released():
             self._out(stream, held)
         if finding is Finding.GONE:
@@ -375,6 +374,16 @@ class Streams:
             whole = False
         self._start_anew(key, stream, Position(top.epoch, 0) if whole else top)
         stream.learn(top)
+
+    def _go_on(self, key: str, stream: LiveStream) -> None:
+        """Deliver what there is: the store was away for too long to wait for what is missing."""
+        position = stream.give_up()
+        if position != stream.position:
+            self._start_anew(key, stream, position)
+            return
+        stream.settle(stream.doubts)  # nothing is missing; the next comparison asks again
+        for held in stream.released():
+            self._out(stream, held)
 
     def _start_anew(self, key: str, stream: LiveStream, position: Position) -> None:
         self._metrics.resets += 1
@@ -487,7 +496,10 @@ class Streams:
             return
         seen = {bucket: self._seen.get(bucket, 0) for bucket in self._buckets}
         changes = await self._ask(lambda store: store.changes(seen))
-        unsure = self._learn(changes.streams.items())
+        unsure = self._learn(
+            (key, Newest(position, changes.uids.get(key, "")))
+            for key, position in changes.streams.items()
+        )
         if changes.unknown:
             unknown = [key for key in self._streams if bucket_of(key) in changes.unknown]
             unsure += await self._compare(unknown)
@@ -498,38 +510,47 @@ class Streams:
                 self._seen[bucket] = sequence
 
     async def _compare(self, keys: list[str], *, sure: bool = False) -> list[str]:
-        """Ask for positions; with ``sure`` one below what was delivered before the question counts."""
+        """Ask for the newest of channels.
+
+        Args:
+            keys: the channels.
+            sure: whether a position below what was delivered before this question counts.
+
+        Returns:
+            the channels that are further on here.
+        """
         unsure: list[str] = []
         for first in range(0, len(keys), _POSITIONS):
             asked = keys[first : first + _POSITIONS]
             before = {key: self._streams[key].offset for key in asked if key in self._streams}
-            found = await self._ask(lambda store, asked=asked: store.positions(asked))  # type: ignore[misc]
-            known: list[tuple[str, Position]] = []
-            for key, position in zip(asked, found, strict=True):
-                if position is None or (sure and position.offset < before.get(key, 0)):
+            found = await self._ask(lambda store, asked=asked: store.newest(asked))  # type: ignore[misc]
+            known: list[tuple[str, Newest]] = []
+            for key, newest in zip(asked, found, strict=True):
+                if newest is None or (sure and newest.position.offset < before.get(key, 0)):
                     self._doubt(key)
                 else:
-                    known.append((key, position))
+                    known.append((key, newest))
             unsure += self._learn(known)
         return unsure
 
-    def _learn(self, positions: Iterable[tuple[str, Position]]) -> list[str]:
-        """Note positions of the store; return the channels that are further on here."""
+    def _learn(self, newest: Iterable[tuple[str, Newest]]) -> list[str]:
+        """Note what the store has as its newest; return the channels that are further on here."""
         unsure = []
-        for key, position in positions:
+        for key, found in newest:
+            position = found.position
             stream = self._streams.get(key)
             if stream is None:
                 continue
             if position.epoch == stream.epoch and position.offset < stream.offset:
                 unsure.append(key)
-            elif stream.learn(position):
+            elif stream.learn(position, found.uid):
                 self._heal_soon(key, stream)
         return unsure
 
     def _doubt(self, key: str, grace: float = REORDER_GRACE_S) -> None:
         stream = self._streams.get(key)
         if stream is not None:
-            stream.doubtful = True
+            stream.doubt()
             self._heal_soon(key, stream, grace)
 
     # -- inside ------------------------------------------------------------------------------------

@@ -59,6 +59,9 @@ class Publication(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     kept_at: float | None = None
     """When it was published, in a channel with an inbox that is looked after."""
 
+    previous: str = ""
+    """The ``uid`` of the publication before it, as it is sent; not kept."""
+
     @property
     def key(self) -> str:
         """The channel, told apart from that of the same name in another namespace."""

@@ -7,7 +7,10 @@ so what the layer loses is read there.
 
 A store can lose its newest publications too: a replica that was behind takes over, and gives new
 publications the old numbers. So each has a random uid. Where the store's newest offset is below one
-that this node has seen, or an offset has another uid, the stream has forked: it needs a new epoch.
+that this node has seen, or an offset has another uid, the stream has forked: it needs a new epoch. Each
+publication names the uid of the one before it, and the store the uid of its newest, so that a fork
+shows even where this node got nothing of what was lost. While anything is in doubt, nothing is
+delivered: the store is asked first.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class Verdict(enum.Enum):
     REPEATED = enum.auto()
     """It was delivered before, or waits already."""
     AHEAD = enum.auto()
-    """One before it is missing; ``hold`` it and wait, then read the store."""
+    """One before it is missing, or the store is to be asked first; ``hold`` it, and read the store."""
     DOUBTFUL = enum.auto()
     """The stream may have forked or begun a new epoch: read the store, which has this one too."""
 
@@ -79,7 +82,7 @@ class Stream(Generic[_Item]):
         uid: of the publication at that offset, where it is known.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_uids", "doubtful", "epoch", "offset", "top")
+    __slots__ = ("_held", "_held_bytes", "_uids", "doubts", "epoch", "offset", "top")
 
     def __init__(self, epoch: str, offset: int, uid: str = "") -> None:
         self.epoch = epoch
@@ -87,8 +90,8 @@ class Stream(Generic[_Item]):
         """Everything up to here was delivered."""
         self.top = offset
         """The highest offset that is known to exist."""
-        self.doubtful = False
-        """Whether the store is to be asked which epoch it has."""
+        self.doubts = 0
+        """Reasons to ask the store whether the stream is still the same; see ``settle``."""
         self._uids: list[str] | None = None
         self._held: dict[int, tuple[str, int, _Item]] | None = None
         self._held_bytes = 0
@@ -103,7 +106,7 @@ class Stream(Generic[_Item]):
     @property
     def incomplete(self) -> bool:
         """Whether something is missing, or in doubt: the store is to be read."""
-        return self.doubtful or self.top > self.offset
+        return self.doubts > 0 or self.top > self.offset
 
     @property
     def held(self) -> int:
@@ -112,27 +115,36 @@ class Stream(Generic[_Item]):
 
     # -- from the layer ----------------------------------------------------------------------------
 
-    def take(self, position: Position, uid: str) -> Verdict:
-        """Judge a publication of the layer; ``DELIVER`` counts it as delivered."""
+    def take(self, position: Position, uid: str, previous: str = "") -> Verdict:
+        """Judge a publication of the layer; ``DELIVER`` counts it as delivered.
+
+        Args:
+            position: its own.
+            uid: its own.
+            previous: the uid of the one before it, where the store knew.
+        """
         offset = position.offset
         if position.epoch != self.epoch:
-            self.doubtful = True
+            self.doubts += 1
             return Verdict.DOUBTFUL
         if offset == self.offset + 1:
-            self.offset = offset
-            if offset > self.top:
-                self.top = offset
-            self._remember(offset, uid)
-            return Verdict.DELIVER
-        if offset <= self.offset:
+            if previous and self._uid(self.offset) not in (None, previous):
+                self.doubts += 1
+            if not self.doubts:
+                self.offset = offset
+                if offset > self.top:
+                    self.top = offset
+                self._remember(offset, uid)
+                return Verdict.DELIVER
+        elif offset <= self.offset:
             if self._uid(offset) == uid:
                 return Verdict.REPEATED
-            self.doubtful = True
+            self.doubts += 1
             return Verdict.DOUBTFUL
         if self._held is not None and (known := self._held.get(offset)) is not None:
             if known[0] == uid:
                 return Verdict.REPEATED
-            self.doubtful = True
+            self.doubts += 1
             return Verdict.DOUBTFUL
         if offset > self.top:
             self.top = offset
@@ -150,8 +162,8 @@ class Stream(Generic[_Item]):
         return True
 
     def released(self) -> Iterator[_Item]:
-        """Take out what follows without a gap; each counts as delivered."""
-        while self._held:
+        """Take out what follows without a gap; each counts as delivered. Nothing while in doubt."""
+        while self._held and not self.doubts:
             found = self._held.get(self.offset + 1)
             if found is None:
                 return
@@ -162,11 +174,23 @@ class Stream(Generic[_Item]):
 
     # -- from the store ----------------------------------------------------------------------------
 
-    def learn(self, position: Position) -> bool:
-        """Note a position that the store was seen to have; whether the store is to be read."""
+    def doubt(self) -> None:
+        """The store is to be asked before anything more is delivered."""
+        self.doubts += 1
+
+    def settle(self, doubts: int) -> None:
+        """A read that began when there were so many doubts has answered them."""
+        if self.doubts == doubts:
+            self.doubts = 0
+
+    def learn(self, position: Position, uid: str = "") -> bool:
+        """Note what the store was seen to have as its newest; whether the store is to be read."""
         if position.epoch != self.epoch or position.offset < self.offset:
             # Below what was delivered: it may be old by now, or the store has lost something.
-            self.doubtful = True
+            self.doubts += 1
+        elif position.offset == self.offset:
+            if uid and self._uid(self.offset) not in (None, uid):
+                self.doubts += 1
         elif position.offset > self.top:
             self.top = position.offset
         return self.incomplete
@@ -222,7 +246,7 @@ class Stream(Generic[_Item]):
         self.epoch = position.epoch
         self.offset = position.offset
         self.top = max(self._held, default=position.offset) if self._held else position.offset
-        self.doubtful = False
+        self.doubts = 0
         self._uids = None
 
     def give_up(self) -> Position:

@@ -44,7 +44,7 @@ class TestLateContract(TestContract):
     store_class = LateHistory
 
 
-CHANNEL = "kept/a"
+CHANNEL = "stored/a"
 
 
 def _publish(*payloads: int, roll_back: bool = False) -> None:

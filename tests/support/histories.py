@@ -42,6 +42,10 @@ class ScriptedStore(MemoryHistory):
         await self._script("positions")
         return await super().positions(streams)
 
+    async def newest(self, streams):
+        await self._script("newest")
+        return await super().newest(streams)
+
     async def changes(self, seen):
         await self._script("changes")
         return await super().changes(seen)

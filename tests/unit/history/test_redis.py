@@ -27,7 +27,7 @@ class FakeClients:
     async def run(self, index: int, script: Any, keys: list[str], args: Any) -> Any:
         self.calls.append((script, list(keys)))
         return {
-            scripts.APPEND: [b"ok", b"epoch", 1],
+            scripts.APPEND: [b"ok", b"epoch", 1, b""],
             scripts.READ: [b"epoch", 1, 1, []],
             scripts.STATE: [b"epoch", 1, []],
             scripts.RENEW: [b"epoch", 0],

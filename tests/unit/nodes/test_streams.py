@@ -153,8 +153,7 @@ async def test_store_that_lost_its_newest_begins_an_epoch():
         await harness.publish(1, 2, 3)
         told(client)
         before = harness.node.streams.position(CHANNEL)
-        stream = harness.store._streams[CHANNEL]
-        lose_newest(stream)
+        lose_newest(harness.store._streams[CHANNEL])
         await harness.publish("another third")
         await past(1.0)
         after = harness.node.streams.position(CHANNEL)
@@ -166,10 +165,51 @@ async def test_store_that_lost_its_newest_begins_an_epoch():
         assert told(client) == ["on"]
 
 
-def lose_newest(stream) -> None:
-    """As a replica that was one publication behind."""
-    stream.entries.popitem()
-    stream.top -= 1
+def lose_newest(stream, count: int = 1) -> None:
+    """As a replica that was so many publications behind."""
+    for _ in range(count):
+        stream.entries.popitem()
+        stream.top -= 1
+    stream.uid = stream.entries[stream.top][1].uid if stream.entries else ""
+
+
+@pytest.mark.parametrize("again", [3, 4])
+@in_virtual_time
+async def test_numbers_that_are_given_again_while_the_layer_loses_them_begin_an_epoch(again):
+    async with HistoryHarness(sync_interval=5.0) as harness:
+        client = await harness.subscribed()
+        await past(5.0)
+        await harness.publish(1, 2, 3, 4)
+        told(client)
+        before = harness.node.streams.position(CHANNEL)
+        lose_newest(harness.store._streams[CHANNEL], 3)
+        # This node gets none of them, and the next number is that which it expects.
+        await harness.publish(*range(3), lost=True)
+        if again == 4:
+            await harness.publish("the fifth")
+        await past(6.0)
+        after = harness.node.streams.position(CHANNEL)
+        assert after.epoch != before.epoch
+        (word,) = told(client)
+        assert word[1]["recovered"] is False
+        await harness.publish("on")
+        assert told(client) == ["on"]
+
+
+@in_virtual_time
+async def test_doubt_waits_for_the_store_no_longer_than_a_gap():
+    async with HistoryHarness() as harness:
+        client = await harness.subscribed()
+        await harness.publish(1)
+        epoch = harness.node.streams.position(CHANNEL).epoch
+        told(client)
+        harness.store.away = True
+        harness.node.receive(Publication(CHANNEL, "?", position=Position("other", 1), uid="x"))
+        harness.node.receive(Publication(CHANNEL, 2, position=Position(epoch, 2), uid="y"))
+        assert told(client) == []
+        await past(GIVE_UP_S + 3.0)
+        assert told(client) == [2]
+        assert harness.node.metrics.resets == 0
 
 
 @in_virtual_time

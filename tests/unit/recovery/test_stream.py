@@ -38,10 +38,16 @@ class Store:
     def position(self) -> Position:
         return Position(self.epoch, len(self.entries))
 
-    def append(self) -> tuple[Position, str]:
+    @property
+    def uid(self) -> str:
+        return self.entries[-1].uid if self.entries else ""
+
+    def append(self) -> tuple[Position, str, str]:
+        """The position, the uid and the previous uid, as they are sent."""
+        previous = self.uid
         self.uids += 1
         self.entries.append(Kept(len(self.entries) + 1, f"u{self.uids}"))
-        return self.position, self.entries[-1].uid
+        return self.position, self.uid, previous
 
     def read(self, since: int, limit: int) -> list[Kept]:
         first = max(since + 1, self.first)
@@ -63,8 +69,7 @@ class Node:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        newest = store.entries[-1].uid if store.entries else ""
-        self.stream = Stream(store.epoch, store.position.offset, newest)
+        self.stream = Stream(store.epoch, store.position.offset, store.uid)
         self.delivered: list[tuple[str, int, str]] = []
         self.runs = [store.position]
         """Where it began, and where it began anew."""
@@ -73,8 +78,8 @@ class Node:
         """One was counted as delivered; released ones are counted one by one."""
         self.delivered.append((self.stream.epoch, self.stream.offset, uid))
 
-    def take(self, position: Position, uid: str) -> None:
-        verdict = self.stream.take(position, uid)
+    def take(self, position: Position, uid: str, previous: str) -> None:
+        verdict = self.stream.take(position, uid, previous)
         if verdict is Verdict.DELIVER:
             self.deliver(uid)
             self.release()
@@ -95,11 +100,13 @@ class Node:
         for _round in range(1_000):
             if not self.stream.incomplete:
                 return
-            self.stream.doubtful = False
+            doubts = self.stream.doubts
             entries = self.store.read(max(0, self.stream.offset - 1), limit)
             finding = self.stream.fill(
                 self.stream.top, self.store.position, entries, lambda one: self.deliver(one.uid)
             )
+            if finding in (Finding.COMPLETE, Finding.MORE):
+                self.stream.settle(doubts)
             self.release()
             if finding is Finding.GONE or finding is Finding.OTHER_EPOCH:
                 self.start_anew(self.store.position)
@@ -108,7 +115,7 @@ class Node:
         raise AssertionError("it reads for ever")
 
     def sync(self) -> None:
-        self.stream.learn(self.store.position)
+        self.stream.learn(self.store.position, self.store.uid)
         self.heal()
 
 
@@ -234,6 +241,35 @@ def test_other_uid_of_what_was_delivered_is_a_fork():
     assert fill(stream, at(12), 10, 11, 12) == (Finding.FORKED, [])
 
 
+def test_publication_after_another_than_the_one_delivered_is_held_and_doubted():
+    stream = make_stream()
+    assert stream.take(at(11), "u11", "another line's") is Verdict.AHEAD
+    stream.hold(11, "u11", "p11", 1)
+    assert stream.doubts
+    assert list(stream.released()) == []
+    doubts = stream.doubts
+    assert fill(stream, at(11), 10, 11) == (Finding.COMPLETE, [11])  # it was no fork
+    stream.settle(doubts)
+    assert not stream.incomplete
+    assert stream.take(at(12), "u12", "u11") is Verdict.DELIVER
+
+
+def test_doubt_that_comes_while_the_store_is_read_is_not_settled_by_it():
+    stream = make_stream()
+    stream.doubt()
+    doubts = stream.doubts
+    stream.take(at(3), "late")
+    stream.settle(doubts)
+    assert stream.incomplete
+
+
+def test_newest_of_the_store_with_another_uid_is_doubted():
+    stream = make_stream()
+    assert not stream.learn(at(10), "u10")
+    assert not stream.learn(at(10))
+    assert stream.learn(at(10), "another line's")
+
+
 def test_stream_that_gives_up_goes_on_with_what_is_held():
     stream = make_stream()
     for offset in (15, 16):
@@ -252,7 +288,7 @@ def test_stream_that_gives_up_goes_on_with_what_is_held():
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("publish"), st.integers(1, 4)),
+        st.tuples(st.just("publish"), st.integers(1, 8)),
         st.tuples(st.just("arrive"), st.integers(0, 40)),
         st.tuples(st.just("lose"), st.integers(0, 40)),
         st.tuples(st.just("heal"), st.integers(2, 5)),
@@ -263,7 +299,7 @@ STEPS = st.lists(
 MISFORTUNES = st.lists(
     st.one_of(
         st.tuples(st.just("trim"), st.integers(1, 10)),
-        st.tuples(st.just("replica"), st.integers(1, 5)),
+        st.tuples(st.just("replica"), st.integers(1, 8)),
         st.tuples(st.just("restart"), st.just(0)),
     ),
     max_size=3,
@@ -272,7 +308,7 @@ MISFORTUNES = st.lists(
 
 def play(steps, store: Store, nodes: list[Node]) -> None:
     """Publish; let the layer deliver any of what was published, in any order, any number of times."""
-    under_way: list[list[tuple[Position, str]]] = [[] for _ in nodes]
+    under_way: list[list[tuple[Position, str, str]]] = [[] for _ in nodes]
     for step, number in steps:
         if step == "publish":
             for _ in range(number):
@@ -346,7 +382,11 @@ def test_store_that_loses_forks_or_forgets_is_noticed_and_said(parts, before):
         check(node)
 
 
-@given(steps=STEPS, lost=st.integers(1, 5), after=st.integers(0, 8))
+@given(
+    steps=STEPS,
+    lost=st.integers(1, 8),
+    after=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12),
+)
 def test_two_nodes_agree_after_a_replica_that_was_behind_took_over(steps, lost, after):
     store = Store()
     nodes = [Node(store), Node(store)]
@@ -354,11 +394,11 @@ def test_two_nodes_agree_after_a_replica_that_was_behind_took_over(steps, lost, 
     seen = store.position
     lost = min(lost, seen.offset)
     store.lose(lost)
-    for _ in range(after):
+    for arrive in after:
         published = store.append()
-        for node in nodes:
-            node.take(*published)
-            node.heal()
+        for node, got in zip(nodes, arrive, strict=True):
+            if got:
+                node.take(*published)
     for _round in range(2):  # the first to see it begins an epoch, which the other then sees
         for node in nodes:
             node.sync()
