@@ -21,7 +21,8 @@ class Receipt:
     """What a session keeps of one subscription, beside the channel itself.
 
     Args:
-        position: up to here the client has received the channel; None without history.
+        position: up to here the client has received the channel; None without history, and while it is not
+            proven that the channel's state has arrived.
     """
 
     __slots__ = ("position", "selections")
@@ -108,10 +109,10 @@ class Receipts:
     def received(self, channel: str, position: Position) -> bool:
         """The client has everything of the channel up to there; False where that says nothing new."""
         receipt = self._by_channel.get(channel)
-        known = None if receipt is None else receipt.position
-        if receipt is None or known is None:
+        if receipt is None:
             return False
-        if known.epoch == position.epoch and known.offset >= position.offset:
+        known = receipt.position
+        if known is not None and known.epoch == position.epoch and known.offset >= position.offset:
             return False
         receipt.position = position
         return True

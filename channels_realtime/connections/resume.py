@@ -120,25 +120,28 @@ async def _subscribe(
     trusts: bool,
 ) -> m.Subscribed:
     name = saved.channel
+    selections = saved.selections
+    reply = m.Subscribed(channel=name)
     if saved.granted_by == server_subscriptions.OPERATION:
-        channel = resolve(node, connection, name, saved.selections[0])
+        channel = resolve(node, connection, name, selections[0])
         channel.granted_by = saved.granted_by
-        made = await server_subscriptions.make(node, connection, channel)
-        if since is None and made is not None:
-            return made
+        made = await server_subscriptions.make(node, connection, channel, since=since)
+        if made is not None:
+            reply, selections = made, selections[1:]
     elif saved.granted_by and name not in connection.subscriptions:
         raise Forbidden(f"no longer on {name!r}")  # its class was asked at the welcome
     authorise = not trusts or _wants_authorising(node, connection, name)
-    reply = m.Subscribed(channel=name)
-    for parameters in saved.selections:
+    for parameters in selections:
         command = m.Subscribe(
             channel=name, parameters=parameters, since=since, presence=saved.presence
         )
         try:
             reply = await subscriptions.subscribe(node, connection, command, authorise=authorise)
-        except AlreadySubscribed:
-            continue  # its user's own channel, or an automatic one
-        _keep(node, connection, command, reply)
+        except AlreadySubscribed:  # its user's own channel, or an automatic one
+            position = node.streams.position(connection.subscriptions[name].qualified_name)
+            reply = m.Subscribed(channel=name, position=position)
+            continue
+        _keep(node, connection, command)
     return reply
 
 
@@ -153,22 +156,17 @@ async def subscribe(node: Node, connection: Requester, command: m.Subscribe) -> 
     """Serve a client's ``subscribe``, and keep what its session needs of it."""
     connection.receipts.fresh = False
     reply = await subscriptions.subscribe(node, connection, command)
-    _keep(node, connection, command, reply)
+    _keep(node, connection, command)
     return reply
 
 
-def _keep(node: Node, connection: Requester, command: m.Subscribe, reply: m.Subscribed) -> None:
+def _keep(node: Node, connection: Requester, command: m.Subscribe) -> None:
     channel = connection.subscriptions.get(command.channel)
-    if channel is None:
-        return
-    if channel.select is not None:
+    if channel is not None and channel.select is not None:
         selection = resolve(
             node, connection, channel.name, command.parameters
         ).subscriber_selection()
         connection.receipts.of(channel.name).selections[selection] = command.parameters
-    if command.since is not None and reply.recovered:
-        # Nothing proves yet that what was missed has arrived.
-        connection.receipts.of(channel.name).position = command.since
     node.connection_changed(connection.id)
 
 

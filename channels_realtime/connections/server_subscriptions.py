@@ -168,8 +168,16 @@ async def _try_to_make(node: Node, connection: Requester, channel: Channel) -> m
     return None
 
 
-async def make(node: Node, connection: Requester, channel: Channel) -> m.Subscribed | None:
+async def make(
+    node: Node, connection: Requester, channel: Channel, *, since: m.Position | None = None
+) -> m.Subscribed | None:
     """Put a connection on a channel, as ``channel.granted_by`` says; nothing is asked.
+
+    Args:
+        node: the connection's node.
+        connection: the connection.
+        channel: the channel.
+        since: up to where the client knows it, where a session is resumed.
 
     Returns:
         what to tell the client, with nothing awaited since; None where it was on the channel before.
@@ -186,7 +194,7 @@ async def make(node: Node, connection: Requester, channel: Channel) -> m.Subscri
             if held.granted_by != OPERATION:  # which no recheck ends
                 held.granted_by = channel.granted_by
             return None
-        subscribed = await subscriptions.join(node, connection, channel, hooks=True)
+        subscribed = await subscriptions.join(node, connection, channel, hooks=True, since=since)
         return msgspec.structs.replace(subscribed, automatic=True)
 
 

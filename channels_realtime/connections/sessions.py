@@ -421,7 +421,7 @@ _NO_PARAMETERS = (None,)
 
 
 def _selections(node: Node, connection: Connection, channel: Channel) -> tuple[Any, ...]:
-    """The parameters of each of the connection's selections of a channel."""
+    """The parameters of each of the connection's selections of a channel, the first one's first."""
     if channel.select is not None:
         return tuple(_parameters(node, connection, channel))
     return _NO_PARAMETERS if channel.parameters is None else (channel.parameters,)
@@ -430,7 +430,9 @@ def _selections(node: Node, connection: Connection, channel: Channel) -> tuple[A
 def _parameters(node: Node, connection: Connection, channel: Channel) -> Iterable[Any]:
     receipt = connection.receipts.get(channel.name)
     known = {} if receipt is None else receipt.selections
-    for selection in node.hub.selections(channel.qualified_name, connection):
+    first = channel.subscriber_selection()
+    held = node.hub.selections(channel.qualified_name, connection)
+    for selection in sorted(held, key=lambda each: each != first):
         yield known.get(selection, channel.parameters)
 
 

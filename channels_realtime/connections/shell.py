@@ -363,14 +363,22 @@ class Shell:
         else:
             self._silent_channels.discard(channel)
 
-    def hand(self, publication: m.Publication) -> None:
-        """Write a publication that is this client's alone: one that it has missed, or of a state."""
+    def hand(self, publication: m.Publication, *, first: bool = False) -> None:
+        """Write a publication that is this client's alone: one that it has missed, or of a state.
+
+        Args:
+            publication: what it has missed.
+            first: before what is held back.
+        """
         if self.closed:
             return
         frame = self.encoding.publication_frame(publication, Policy.CLOSE)
         if self._tap is not None:
             self._tap.delivered(publication, frame.size)
-        self._deliveries.deliver(frame)
+        if first:
+            self._writer.write(frame)
+        else:
+            self._deliveries.deliver(frame)
 
     def overflowed(self) -> None:
         """The outbox is full: a slow consumer ends, and comes back with its positions.
@@ -471,10 +479,13 @@ class Shell:
             self._writer.write(frame, last=last)
         else:
             self._writer.deliver(frame)
-        if isinstance(push, (m.Subscribed, m.Resumed)):
-            for subscribed in (push,) if isinstance(push, m.Subscribed) else push.channels:
+        if isinstance(push, m.Subscribed):
+            for publication in push.missed:
+                self.hand(publication)
+        elif isinstance(push, m.Resumed):
+            for subscribed in push.channels:
                 for publication in subscribed.missed:
-                    self.hand(publication)
+                    self.hand(publication, first=True)
         return True
 
     def _show(self, push: m.Push, size: int) -> None:

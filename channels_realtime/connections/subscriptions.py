@@ -237,6 +237,7 @@ async def join(
             known = missing.since
             if not missing.recovered:  # after the state comes what is newer than the state
                 told = missing.since
+                known = None  # until it is proven that the state has arrived
     if since is not None:
         _count_recovery(node, recovered)
     if first:
@@ -247,7 +248,7 @@ async def join(
         if channel.recheck_interval is not None:
             at = node.clock.monotonic() + channel.recheck_interval
             node.timers.set(_Recheck(node, connection, channel), at)
-    if first and known is not None:
+    if first and position is not None:
         connection.receipts.of(name).position = known
     if inbox is not None and inbox.is_new:
         inboxes.begun(node, connection, channel, position)

@@ -10,7 +10,7 @@ from channels_realtime.access.revocation import Revocations
 from channels_realtime.access.revocation_list import Revocation
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.channels import UserChannel
-from channels_realtime.connections import sessions
+from channels_realtime.connections import server_subscriptions, sessions
 from channels_realtime.connections.sessions import Sessions
 from channels_realtime.errors import Unavailable
 from channels_realtime.history.base import History
@@ -421,6 +421,55 @@ async def test_selections_are_restored_with_their_parameters():
         assert held == {(False, "A"), (True, True)}
         kept = second.connection.receipts.get("stocks")
         assert kept.selections == {(False, "A"): wanted[0], (True, True): wanted[2]}
+
+
+@in_virtual_time
+async def test_what_the_site_subscribed_is_restored_and_nothing_is_asked():
+    async with Harness() as harness:
+        first = await harness.open()
+        for name in ("guarded/a", KEPT):
+            channel = harness.node.routes.resolve(name)
+            channel.granted_by = server_subscriptions.OPERATION
+            await server_subscriptions.make(harness.node, first.connection, channel)
+        await keep(harness, 2)
+        harness.end(first)
+        Guarded.allows = False
+        Guarded.asked.clear()
+        second = await harness.open()
+        payload, missed = await after_resume(second, first.connection.session_id)
+        assert sorted(payload["channels"]) == ["guarded/a", KEPT]
+        assert payload["dropped"] == {}
+        assert offsets(missed, KEPT) == [1, 2]
+        assert Guarded.asked == []
+        held = second.connection.subscriptions
+        assert {channel.granted_by for channel in held.values()} == {"operation"}
+
+
+@in_virtual_time
+async def test_automatic_channel_is_there_as_long_as_its_class_says():
+    class Team(Channel):
+        names = ["teams/red", "teams/blue"]
+        history = Kept.history
+
+        @classmethod
+        async def automatic(cls, connection):
+            return cls.names
+
+    async with Harness() as harness:
+        harness.node.routes.register("teams/<str:name>", Team)
+        first = await harness.open()
+        (red,) = (await first.ask(subscribe("public/a")))[-1:]
+        assert red["type"] == "subscribed"
+        await keep(harness, 3, "teams/red")
+        session = first.connection.session_id
+        harness.end(first)
+        Team.names = ["teams/red", "teams/green"]
+        second = await harness.open()
+        payload, missed = await after_resume(second, session)
+        assert set(payload["channels"]) == {"teams/red", "public/a"}
+        assert payload["channels"]["teams/red"]["recovered"] is True
+        assert payload["dropped"] == {"teams/blue": "forbidden"}
+        assert offsets(missed, "teams/red") == [1, 2, 3]
 
 
 @in_virtual_time
@@ -929,3 +978,54 @@ async def test_own_channel_with_a_position_is_replayed(monkeypatch):
         payload, missed = await after_resume(second, first.connection.session_id, since=since)
         assert payload["channels"]["users/1"]["recovered"] is True
         assert offsets(missed, "users/1") == [2, 3]
+
+
+class Newest(Kept):
+    state = "last"
+
+
+class Inbox(Kept):
+    inbox = True
+
+
+@in_virtual_time
+async def test_state_comes_again_until_it_is_proven_to_have_arrived():
+    name = "newest/a"
+    async with Harness(heartbeat_interval=25.0, heartbeat_timeout=10.0) as harness:
+        harness.node.routes.register("newest/<str:x>", Newest)
+        for number in range(2):
+            publication = Publication(channel=name, payload=number)
+            await harness.node.publish(
+                Outgoing(publication=publication, history=Kept.history, state_key="")
+            )
+        client = await harness.open()
+        await client.ask(subscribe(name))
+        for proven in (False, False, True):
+            if proven:
+                await asyncio.sleep(26.0)
+                await client.ask({"type": "pong"})
+            session = client.connection.session_id
+            harness.end(client)
+            client = await harness.open()
+            payload, missed = await after_resume(client, session)
+            assert payload["channels"][name]["offset"] == 2
+            assert payload["channels"][name].get("recovered") is (True if proven else None)
+            expected = [] if proven else [(1, 2, True)]
+            assert [(one["payload"], one["offset"], one["state"]) for one in missed] == expected
+
+
+@in_virtual_time
+async def test_inbox_begins_after_what_its_user_has_acknowledged():
+    name = "inbox/a"
+    async with Harness() as harness:
+        harness.node.routes.register("inbox/<str:x>", Inbox)
+        first = await harness.open_as("1")
+        (reply,) = await first.ask(subscribe(name))
+        epoch = reply["payload"]["epoch"]
+        await keep(harness, 3, name)
+        payload = {"epoch": epoch, "offset": 1}
+        await first.ask({"type": "ack", "channel": name, "payload": payload})
+        harness.end(first)
+        second = await harness.open_as("1")
+        _, missed = await after_resume(second, first.connection.session_id)
+        assert offsets(missed, name) == [2, 3]
