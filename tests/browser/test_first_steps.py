@@ -70,6 +70,7 @@ def open_subscribed(window: Page, url: str) -> None:
     def listen(socket: WebSocket) -> None:
         socket.on("framereceived", lambda frame: frames.append(frame))  # keeps a mark on it
 
+    window.goto("about:blank")  # the page of a server that has ended would still be reconnecting
     window.once("websocket", listen)
     window.goto(url)
     deadline = time.monotonic() + WAIT_MS / 1000
