@@ -24,6 +24,7 @@ from channels_realtime import (
     namespace,
     publish,
     register,
+    services,
     signals,
 )
 from channels_realtime.access.revocation import Revocations
@@ -36,7 +37,6 @@ from channels_realtime.channels import registry
 from channels_realtime.checks import check_namespaces
 from channels_realtime.errors import ImproperUse, TokenInvalid, Unauthenticated
 from channels_realtime.identity import Identity
-from channels_realtime.monitoring import inspection
 from channels_realtime.namespaces import current_namespace
 from channels_realtime.nodes import groups
 from channels_realtime.operations import publish_test
@@ -612,7 +612,7 @@ def test_staff_name_a_channel_with_its_namespace():
 
 
 async def _asked(node: Any, kind: str, **arguments: Any) -> Any:
-    answer = inspection.HANDLERS[kind](node, arguments)
+    answer = services.HANDLERS[kind](node, arguments)
     return await answer if inspect.isawaitable(answer) else answer
 
 
