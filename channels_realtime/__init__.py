@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from .channels import Channel, Client, UserChannel, action, register
     from .history.base import History
     from .listening import subscribe
+    from .members import apresence, presence
     from .namespaces import namespace
     from .presence.base import Presence
-    from .protocol.messages import Position
+    from .protocol.messages import Members, Position
     from .protocol.names import quote, unquote
     from .publications import Published
     from .publishing import (
@@ -49,7 +50,10 @@ _HOMES = {
     "History": "history.base",
     "HistoryPage": "stored",
     "Position": "protocol.messages",
+    "Members": "protocol.messages",
     "Presence": "presence.base",
+    "apresence": "members",
+    "presence": "members",
     "Published": "publications",
     "action": "channels",
     "register": "channels",
@@ -83,6 +87,7 @@ __all__ = [
     "Client",
     "History",
     "HistoryPage",
+    "Members",
     "Position",
     "Presence",
     "Published",
@@ -90,6 +95,7 @@ __all__ = [
     "action",
     "ahistory",
     "aposition",
+    "apresence",
     "apublish",
     "apublish_many",
     "apublish_to_session",
@@ -100,6 +106,7 @@ __all__ = [
     "history",
     "namespace",
     "position",
+    "presence",
     "publish",
     "publish_many",
     "publish_to_session",

@@ -20,7 +20,7 @@ from .nodes.layers import configured_layer
 from .nodes.node import running_node
 from .nodes.outgoing import decode_entry
 from .nodes.store_requests import ask
-from .nodes.stores import stores_of
+from .nodes.stores import Stores, stores_of
 from .protocol.dialects.realtime import MAX_HISTORY_LIMIT
 from .protocol.messages import MAX_ID_INTEGER, Position, Publication
 from .publications import Published, check_channel
@@ -210,8 +210,37 @@ def _history_page(channel: str, page: Page, *, reverse: bool) -> HistoryPage:
 
 
 def _wait(request: _Request[_Answer]) -> _Answer:
-    """Ask the store, and wait for its answer at most so long as it may take."""
-    timeout = get_config().store_timeout + _LOOP_S
+    return from_sync(_of_history(request))
+
+
+async def _await(request: _Request[_Answer]) -> _Answer:
+    return await from_async(_of_history(request))
+
+
+def _of_history(request: _Request[_Answer]) -> StoresRequest[_Answer]:
+    async def of_history(stores: Stores) -> _Answer:
+        return await ask(stores.history, request(stores.history), get_config().store_timeout)
+
+    return of_history
+
+
+# -- from anywhere ---------------------------------------------------------------------------------
+
+StoresRequest = Callable[[Stores], Coroutine[Any, Any, _Answer]]
+"""A request to the stores, which is bounded in time itself."""
+
+
+def from_sync(request: StoresRequest[_Answer], *, calls: int = 1) -> _Answer:
+    """Ask the stores from sync code, and wait for the answer at most so long as it may take.
+
+    Args:
+        request: what is asked.
+        calls: how many times in turn it asks a store, each of which may take ``STORE_TIMEOUT``.
+
+    Raises:
+        Unavailable: a store does not answer.
+    """
+    timeout = calls * get_config().store_timeout + _LOOP_S
     future = loops.submit(_ask(request))
     try:
         return future.result(timeout)
@@ -220,18 +249,16 @@ def _wait(request: _Request[_Answer]) -> _Answer:
         raise Unavailable(f"the event loop did not answer within {timeout:g} seconds") from None
 
 
-async def _await(request: _Request[_Answer]) -> _Answer:
+async def from_async(request: StoresRequest[_Answer]) -> _Answer:
+    """Ask the stores from async code, as ``from_sync``."""
     if running_node() is not None:
         return await _ask(request)
     return await asyncio.wrap_future(loops.submit(_ask(request)))
 
 
-async def _ask(request: _Request[_Answer]) -> _Answer:
+async def _ask(request: StoresRequest[_Answer]) -> _Answer:
     """Ask from the loop that this runs on."""
     node = running_node()
     config = get_config()
-    if node is not None:
-        store = node.history
-    else:
-        store = stores_of(configured_layer(config.channel_layer), config).history
-    return await ask(store, request(store), config.store_timeout)
+    layer = configured_layer(config.channel_layer) if node is None else node.layer
+    return await request(stores_of(layer, config))

@@ -36,13 +36,18 @@ from ..presence.base import (
 )
 from ..protocol.messages import Member, Members, Publication
 from ..protocol.names import split_key
+from .breaker import breaker_of
 from .hub import Hub, Subscriber
 from .member_info import MemberInfo
 from .node import Node, Service
 from .rosters import Rosters
+from .store_requests import ask
 from .stores import stores_of
 
 logger = logging.getLogger(__name__)
+
+PRESENCE = "the presence store"
+"""What errors and logs call it."""
 
 _SWEEP_INTERVAL_S = 1.0
 _RETRY_MOST_S = 5.0
@@ -79,10 +84,13 @@ class Presences(Service):
         super().__init__(node)
         config = node.config
         self._lease = 0.9 * config.node_lease
+        self._renewal = self._lease / 4
         self._interval = min(_SWEEP_INTERVAL_S, config.node_lease / 20)
         self._info = MemberInfo(node, self._informed)
         self._hub = Hub(node.metrics, node.clock.monotonic)
-        self._rosters: Rosters = Rosters(lambda: self._store, self._hub, self._now, self._wake_up)
+        self._rosters: Rosters = Rosters(
+            lambda: self._store, self._hub, self._now, self._renewal + 1.0, self._wake_up
+        )
         self._stays: dict[Client, dict[str, Stay]] = {}
         self._held: dict[Hold, Stay] = {}
         self._entries: dict[Stay, None] = {}
@@ -250,7 +258,9 @@ class Presences(Service):
         stream = channel.qualified_name
         if stream in self._rosters:
             return self._rosters.members(stream)
-        roll = await self._store.members(stream, _presence(channel).max_members)
+        request = self._store.members(stream, _presence(channel).max_members)
+        timeout = self._node.config.store_timeout
+        roll = await ask(self._store, request, timeout, PRESENCE)
         return Members(roll.count, roll.members)
 
     # -- changes -----------------------------------------------------------------------------------
@@ -266,7 +276,7 @@ class Presences(Service):
             return
         self._rosters.take(changes)
 
-    def _decided(self, changes: Sequence[Change]) -> None:
+    def decided(self, changes: Sequence[Change]) -> None:
         """The store has given this node these decisions: tell everybody, once."""
         if changes:
             self._rosters.take(changes)
@@ -309,6 +319,7 @@ class Presences(Service):
                 continue
             if self._failures:
                 logger.info("The presence store answers again")
+                breaker_of(self._store, PRESENCE).sent()
             self._failures = 0
             due = [self._next_renewal, self._next_sweep, self._next_check]
             if self._rosters.next_repair is not None:
@@ -320,6 +331,7 @@ class Presences(Service):
                 pass
 
     def _failed(self, error: Exception) -> None:
+        breaker_of(self._store, PRESENCE).failing = True
         self._failures += 1
         self._node.metrics.store_errors += 1
         if not isinstance(error, Unavailable):
@@ -373,14 +385,14 @@ class Presences(Service):
         for stay in stays:
             stay.sent = True
         changes = await self._store.enter(self._node.id, entries, self._lease)
-        self._decided(changes)
+        self.decided(changes)
         for stay in stays:
             self._entries.pop(stay, None)
             if not stay.entered.done():
                 stay.entered.set_result(None)
 
     async def _let_leave(self, departures: Sequence[Departure]) -> None:
-        self._decided(await self._store.leave(self._node.id, departures))
+        self.decided(await self._store.leave(self._node.id, departures))
         for departure in departures:
             self._departures.pop(departure, None)
 
@@ -393,7 +405,7 @@ class Presences(Service):
         if counts:
             for partition in await self._store.renew(self._node.id, counts, self._lease):
                 await self._reconcile(partition)
-        self._next_renewal = now + self._lease / 4
+        self._next_renewal = now + self._renewal
 
     async def _reconcile(self, partition: int) -> None:
         found = await self._store.held(self._node.id, partition)
@@ -423,7 +435,7 @@ class Presences(Service):
         more = True
         while more:
             found: Sweep = await self._store.sweep(partitions)
-            self._decided(found.changes)
+            self.decided(found.changes)
             more = found.more and bool(found.changes)
 
     async def _check(self) -> None:

@@ -42,6 +42,7 @@ class Rosters:
         store: gives the store of members.
         hub: of those who watch.
         now: monotonic seconds.
+        settling: seconds in which all nodes put back what the store has lost.
         wake: called when ``repair`` has something to do at an earlier time.
     """
 
@@ -50,11 +51,13 @@ class Rosters:
         store: Callable[[], PresenceStore],
         hub: Hub,
         now: Callable[[], float],
+        settling: float,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
         self._hub = hub
         self._now = now
+        self._settling = settling
         self._wake = wake
         self._rosters: dict[str, Roster] = {}
         self._references: dict[str, int] = {}
@@ -126,12 +129,15 @@ class Rosters:
             roster = self._rosters.get(change.stream)
             if roster is None:
                 continue
+            restarted = roster.restarted(change.sequence)
             if roster.take(change):
                 self._tell(change)
             if change.stream in self._loading:
                 continue
             if roster.overrun or roster.thin:
                 self.suspect(change.stream, 0.0)
+            elif restarted:
+                self.suspect(change.stream, self._settling)
             elif roster.incomplete:
                 self.suspect(change.stream)
 
@@ -174,7 +180,8 @@ class Rosters:
             for stream, tally in zip(batch, await self._store().tallies(batch), strict=True):
                 roster = self._rosters.get(stream)
                 if roster is not None and tally.sequence != roster.sequence:
-                    self.suspect(stream)
+                    restarted = roster.restarted(tally.sequence)
+                    self.suspect(stream, self._settling if restarted else _MISSING_S)
 
     async def repair(self) -> None:
         """Read again what is suspected and due.

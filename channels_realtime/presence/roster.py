@@ -15,6 +15,9 @@ from .base import Change, Roll
 AHEAD = 1_000
 """Changes that may be ahead of a missing one; with more of them the store is to be read again."""
 
+_JUMP = 1_000_000
+"""More changes than a channel has between two looks at it: numbers begin at the time in microseconds."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Repair:
@@ -68,6 +71,10 @@ class Roster:
     def overrun(self) -> bool:
         """Whether so many changes are ahead of a missing one that it is not waited for."""
         return len(self._ahead) > AHEAD
+
+    def restarted(self, sequence: int) -> bool:
+        """Whether a number is of a stream that was lost, and has begun anew or not yet."""
+        return sequence == 0 or sequence - self.sequence > _JUMP
 
     @property
     def thin(self) -> bool:
@@ -131,7 +138,7 @@ class Roster:
         recorded, self._recorded = self._recorded or [], None
         if roll is None:
             return Repair([])
-        before, count, was_whole = self._members, self.count, self._whole
+        before, was_whole = self._members, self._whole
         known = None if self._ahead else self.sequence
         self._set(roll)
         for change in recorded:
@@ -143,6 +150,7 @@ class Roster:
         left = [member for key, member in before.items() if key not in self._members]
         joined = [member for key, member in self._members.items() if key not in before]
         changes = []
+        count = self.count - len(joined) + len(left)
         for kind, step, members in (("leave", -1, left), ("join", 1, joined)):
             for member in members:
                 count += step

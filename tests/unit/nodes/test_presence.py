@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 
-from channels_realtime import Channel, Presence
-from channels_realtime.errors import Unavailable
+import pytest
+
+from channels_realtime import Channel, Presence, signals
+from channels_realtime.errors import ImproperUse, Unavailable
+from channels_realtime.namespaces import SCOPE_KEY
+from channels_realtime.nodes.groups import group_name
 from channels_realtime.nodes.presence import Presences
 from channels_realtime.nodes.stores import stores_of
 from channels_realtime.presence.memory import MemoryPresence
@@ -264,3 +268,389 @@ async def test_members_of_a_killed_process_leave_within_the_lease():
         assert [(kind, count) for kind, _, count in left] == [("leave", 2), ("leave", 1)]
         (reply,) = await ann.ask({"type": "presence", "channel": "rooms/a"})
         assert reply["payload"]["count"] == 1
+
+
+# -- what members are ------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_who_signs_in_becomes_a_member_by_user():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(1)
+        await watching(ann)
+        await bob.ask(subscribe("rooms/a"))
+        assert told(ann.take()) == [("join", bob.connection.id, 2)]
+        sign_in(bob, "2")
+        await settle()
+        assert told(ann.take()) == [("join", "user:2", 3)]
+        await site.pass_time(7.0)
+        assert told(ann.take()) == [("leave", bob.connection.id, 2)]
+
+
+@in_virtual_time
+async def test_information_is_asked_for_many_at_once():
+    async with Site() as site:
+        ann = await site.client(0, "1")
+        (reply,) = await ann.ask(watch("named/a"))
+        assert reply["payload"]["members"] == [
+            {"id": "user:1", "user": "1", "info": {"name": "name of 1"}}
+        ]
+        Named.calls.clear()
+        others = [await site.client(0, str(n)) for n in range(2, 12)]
+        for client in others:
+            client.connection.receive('{"type": "subscribe", "channel": "named/a"}')
+        await settle()
+        assert [len(call) for call in Named.calls] == [10]
+        joins = [message["payload"]["member"] for message in ann.take()]
+        assert {each["info"]["name"] for each in joins} == {f"name of {n}" for n in range(2, 12)}
+
+
+@in_virtual_time
+async def test_those_who_come_while_a_class_is_asked_are_asked_for_together():
+    async with Site() as site:
+        Named.gate = asyncio.Event()
+        clients = [await site.client(0, str(n)) for n in range(1, 6)]
+        for client in clients:
+            await client.ask(subscribe("named/a"))
+        assert [len(call) for call in Named.calls] == [1]
+        Named.gate.set()
+        await settle()
+        assert [len(call) for call in Named.calls] == [1, 4]
+
+
+@pytest.mark.parametrize(
+    "answer", [ValueError("no table"), "text", {"1": object()}, {"1": "x" * 5_000}, {"9": "other"}]
+)
+def test_a_member_without_information_is_a_member_all_the_same(answer, caplog):
+    @in_virtual_time
+    async def run():
+        async with Site() as site:
+            Named.answer = answer
+            ann = await site.client(0, "1")
+            (reply,) = await ann.ask(watch("named/a"))
+            assert reply["payload"]["members"] == [{"id": "user:1", "user": "1", "info": None}]
+
+    run()
+    assert ("members_info" in caplog.text) == (answer != {"9": "other"})
+
+
+def test_information_is_of_a_classmethod():
+    with pytest.raises(ImproperUse, match="members_info is no classmethod"):
+
+        class Wrong(Channel):
+            def members_info(self, clients):
+                return {}
+
+
+@in_virtual_time
+async def test_who_is_gone_before_it_was_asked_about_was_never_there():
+    async with Site() as site:
+        ann = await site.client(0, "1")
+        await watching(ann, "named/a")
+        Named.gate = asyncio.Event()
+        bob = await site.client(0, "2")
+        await bob.ask(subscribe("named/a"))
+        await leave(bob)
+        Named.gate.set()
+        await site.pass_time(10.0)
+        assert ann.take() == []
+
+
+@in_virtual_time
+async def test_crowds_are_counted_and_not_announced():
+    async with Site() as site:
+        clients = [await site.client(n % 2, str(n)) for n in range(1, 5)]
+        for client in clients[:3]:
+            await client.ask(subscribe("crowds/a"))
+        (reply,) = await clients[3].ask(watch("crowds/a"))
+        assert reply["payload"]["count"] == 4
+        assert [member["id"] for member in reply["payload"]["members"]] == ["user:1", "user:2"]
+        await leave(clients[0])
+        await site.pass_time(2.0)
+        assert clients[3].take() == []
+        (reply,) = await clients[3].ask({"type": "presence", "channel": "crowds/a"})
+        assert reply["payload"]["count"] == 3
+
+
+@in_virtual_time
+async def test_namespaces_are_apart():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(0, "2")
+        bob.connection.scope[SCOPE_KEY] = "acme"
+        assert await watching(ann) == ["user:1"]
+        assert await watching(bob) == ["user:2"]
+        assert ann.take() == []
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_the_request_needs_no_subscription():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(1, "2")
+        await ann.ask(subscribe("rooms/a"))
+        (reply,) = await bob.ask({"type": "presence", "channel": "rooms/a", "id": 7})
+        assert reply == {
+            "type": "presence",
+            "id": 7,
+            "channel": "rooms/a",
+            "payload": {"members": [{"id": "user:1", "user": "1", "info": None}], "count": 1},
+        }
+
+
+@in_virtual_time
+async def test_a_class_without_presence_says_so():
+    async with Site() as site:
+        ann = await site.client(0, "1")
+        (reply,) = await ann.ask({"type": "presence", "channel": "public/a", "id": 1})
+        assert reply["payload"]["code"] == "unsupported"
+        (reply,) = await ann.ask(watch("public/a"))
+        assert (reply["type"], reply["payload"]) == ("subscribed", {})
+
+
+@in_virtual_time
+async def test_the_request_needs_the_right_to_subscribe():
+    class Closed(Channel):
+        presence = Presence()
+
+    async with Site() as site:
+        site.nodes[0].node.routes.register("closed/<str:x>", Closed)
+        ann = await site.client(0, "1")
+        (reply,) = await ann.ask({"type": "presence", "channel": "closed/a"})
+        assert reply["payload"]["code"] == "forbidden"
+
+
+@in_virtual_time
+async def test_after_a_pause_the_members_are_told_anew():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(1, "2")
+        await watching(ann)
+        await ann.ask({"type": "flow", "channel": "rooms/a", "payload": {"paused": True}})
+        await bob.ask(subscribe("rooms/a"))
+        assert ann.take() == []
+        found = await ann.ask({"type": "flow", "channel": "rooms/a", "payload": {"paused": False}})
+        members = next(message for message in found if message["type"] == "presence")
+        assert members["payload"]["count"] == 2
+
+
+# -- loss ------------------------------------------------------------------------------------------
+
+
+async def lose(site, *, node):
+    """What a node sends to the room is lost, while it lasts."""
+    group = group_name(site.nodes[node].node.config.group_prefix, "rooms/a")
+    site.layer.deaf_groups.add(group)
+    return group
+
+
+@in_virtual_time
+async def test_a_change_that_the_layer_lost_is_told_when_the_next_one_comes():
+    async with Site() as site:
+        ann = await site.client(0, "1")
+        await watching(ann)
+        group = await lose(site, node=1)
+        bob, eve = await site.client(1, "2"), await site.client(1, "3")
+        presences = site.nodes[1].node.service(Presences)
+        room = site.nodes[1].node.routes.resolve("rooms/a")
+        presences.enter(bob.connection, room)
+        await settle()
+        site.layer.deaf_groups.remove(group)
+        presences.enter(eve.connection, room)
+        await settle()
+        assert told(ann.take()) == [("join", "user:3", 3)]
+        await site.pass_time(0.5)
+        assert told(ann.take()) == [("join", "user:2", 3)]
+        for client in (bob, eve):
+            presences.leave(client.connection, room)
+
+
+@in_virtual_time
+async def test_a_last_change_that_the_layer_lost_is_found_by_comparing():
+    async with Site() as site:
+        ann = await site.client(0, "1")
+        await watching(ann)
+        group = await lose(site, node=1)
+        bob = await site.client(1, "2")
+        presences = site.nodes[1].node.service(Presences)
+        room = site.nodes[1].node.routes.resolve("rooms/a")
+        presences.enter(bob.connection, room)
+        await settle()
+        site.layer.deaf_groups.remove(group)
+        assert ann.take() == []
+        await site.pass_time(6.0)
+        assert told(ann.take()) == [("join", "user:2", 2)]
+        presences.leave(bob.connection, room)
+
+
+@in_virtual_time
+async def test_a_node_that_was_swept_enters_its_members_again():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(1, "2")
+        await watching(ann)
+        await watching(bob)
+        ann.take()
+        stalled = site.nodes[1].node.service(Presences)
+        stalled._task.cancel()  # the process hangs
+        stalled._task = None
+        await site.pass_time(LEASE)
+        assert told(ann.take()) == [("leave", "user:2", 1)]
+        stalled._begin()
+        await site.pass_time(6.0)
+        assert told(ann.take()) == [("join", "user:2", 2)]
+        bob.take()
+        assert (await site.store.members("rooms/a", 9)).count == 2
+
+
+@in_virtual_time
+async def test_a_store_that_lost_everything_gets_it_again_and_nobody_is_told():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(1, "2")
+        await watching(ann)
+        await watching(bob)
+        ann.take()
+        site.store._partitions[:] = MemoryPresence()._partitions
+        await site.pass_time(7.0)
+        assert (await site.store.members("rooms/a", 9)).count == 2
+        eve = await site.client(1, "3")
+        await eve.ask(subscribe("rooms/a"))
+        await site.pass_time(20.0)
+        assert told(ann.take()) == told(bob.take()) == [("join", "user:3", 3)]
+
+
+@in_virtual_time
+async def test_while_the_store_is_away_a_subscription_is_live_and_presence_unavailable():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(0, "2")
+        site.store.away = True
+        (reply,) = await ann.ask(subscribe("rooms/a"))
+        assert reply["type"] == "subscribed"
+        bob.connection.receive('{"type": "subscribe", "channel": "rooms/a", "presence": true}')
+        await site.pass_time(3.0)
+        (reply,) = bob.take()
+        assert (reply["type"], reply["payload"]["code"]) == ("error", "unavailable")
+        assert "rooms/a" not in bob.connection.subscriptions
+        site.store.away = False
+        await site.pass_time(6.0)
+        assert await watching(bob) == ["user:1", "user:2"]
+
+
+@in_virtual_time
+async def test_those_who_left_while_the_store_was_away_leave():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(1, "2")
+        await watching(ann)
+        await bob.ask(subscribe("rooms/a"))
+        ann.take()
+        site.store.away = True
+        await leave(bob)
+        await site.pass_time(3.0)
+        site.store.away = False
+        await site.pass_time(12.0)
+        assert told(ann.take()) == [("leave", "user:2", 1)]
+
+
+# -- life ------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_node_that_stops_takes_its_members_off_after_their_grace():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(1, "2")
+        await watching(ann)
+        await bob.ask(subscribe("rooms/a"))
+        ann.take()
+        await site.nodes[1].node.service(Presences).stop()
+        await site.pass_time(4.0)
+        assert ann.take() == []
+        await site.pass_time(3.0)
+        assert told(ann.take()) == [("leave", "user:2", 1)]
+
+
+@in_virtual_time
+async def test_a_subscription_that_ends_while_it_is_made_is_no_member():
+    async with Site() as site:
+        ann, bob = await site.client(0, "1"), await site.client(1, "2")
+        await watching(ann, "named/a")
+        Named.gate = asyncio.Event()
+        bob.connection.receive('{"type": "subscribe", "channel": "named/a", "presence": true}')
+        await settle()
+        await leave(bob)
+        Named.gate.set()
+        await site.pass_time(10.0)
+        assert ann.take() == []
+        presences = site.nodes[1].node.service(Presences)
+        assert not presences._stays
+        assert not presences._rosters._rosters
+
+
+@in_virtual_time
+async def test_a_storm_of_reloads_is_silent_and_cheap():
+    async with Site() as site:
+        ann = await site.client(0, "1")
+        await watching(ann)
+        crowd = [await site.client(n % 2, str(n)) for n in range(100, 400)]
+        for client in crowd:
+            await client.ask(subscribe("rooms/a"))
+        ann.take()
+        site.store.calls.clear()
+        for client in crowd:
+            client.connection.finish()
+        await settle()
+        again = [await site.client(n % 2, str(n)) for n in range(100, 400)]
+        for client in again:
+            client.connection.receive('{"type": "subscribe", "channel": "rooms/a"}')
+        await site.pass_time(10.0)
+        assert ann.take() == []
+        written = [call for call in site.store.calls if call[0] in ("enter", "leave")]
+        assert sum(count for _, count in written) == 600
+        assert len(written) < 30
+        assert (await site.store.members("rooms/a", 0)).count == 301
+
+
+@in_virtual_time
+async def test_each_decision_sends_one_signal():
+    heard = []
+
+    def hear(name):
+        def receiver(channel, namespace, member=None, **_):
+            heard.append((name, channel, namespace, member and member.id))
+
+        getattr(signals, name).connect(receiver)
+        return receiver
+
+    names = ("channel_occupied", "member_joined", "member_left", "channel_vacated")
+    receivers = {name: hear(name) for name in names}
+    try:
+        async with Site() as site:
+            ann, bob = await site.client(0, "1"), await site.client(1, "2")
+            await ann.ask(subscribe("rooms/a"))
+            await bob.ask(subscribe("rooms/a"))
+            await site.pass_time(1.0)
+            assert heard == [
+                ("channel_occupied", "rooms/a", "", None),
+                ("member_joined", "rooms/a", "", "user:1"),
+                ("member_joined", "rooms/a", "", "user:2"),
+            ]
+            heard.clear()
+            await leave(ann)
+            await leave(bob)
+            await site.pass_time(10.0)
+            assert sorted(heard[:2]) == [
+                ("member_left", "rooms/a", "", "user:1"),
+                ("member_left", "rooms/a", "", "user:2"),
+            ]
+            assert heard[2:] == [("channel_vacated", "rooms/a", "", None)]
+    finally:
+        for name, receiver in receivers.items():
+            getattr(signals, name).disconnect(receiver)
+
+
+@in_virtual_time
+async def test_a_site_without_presence_does_not_ask_the_store():
+    async with NodeHarness() as harness:
+        await harness.node.ready()
+        store = ScriptedStore()
+        stores_of(harness.layer, harness.node.config)._presence = store
+        await asyncio.sleep(60)
+        assert store.calls == []
