@@ -213,6 +213,11 @@ class RealtimeClient:
         found: dict[str, Any] = self._request({**fields, "type": "subscribe", "channel": channel})
         return found
 
+    def presence(self, channel: str) -> dict[str, Any]:
+        """Ask who is on a channel: ``members`` and ``count``. Raises as ``subscribe``."""
+        found: dict[str, Any] = self._request({"type": "presence", "channel": channel})
+        return found
+
     def unsubscribe(self, channel: str) -> dict[str, Any]:
         """End a subscription."""
         found: dict[str, Any] = self._request({"type": "unsubscribe", "channel": channel})

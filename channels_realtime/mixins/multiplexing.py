@@ -46,7 +46,9 @@ class ConsumerChannels:
     def __len__(self) -> int:
         return len(self._connection.subscriptions)
 
-    async def subscribe(self, channel: str, parameters: Any = None) -> None:
+    async def subscribe(
+        self, channel: str, parameters: Any = None, *, presence: bool = False
+    ) -> m.Members | None:
         """Put the client on a channel; once this returns, what is published there arrives.
 
         It is on its user's own channel, ``users/<id>``, already: that is nothing to subscribe to, and
@@ -55,15 +57,23 @@ class ConsumerChannels:
         Args:
             channel: its name, such as ``"orders/42"``.
             parameters: where the channel class selects by them.
+            presence: tell the client who comes and goes, where the channel class has presence.
+
+        Returns:
+            who is on the channel, where that was asked for.
 
         Raises:
             Forbidden, UnknownChannel, BadChannel, AlreadySubscribed, TooManySubscriptions,
             Unavailable, or what the channel's hooks raise.
         """
-        command = m.Subscribe(channel=channel, parameters=normalise_payload(parameters))
+        command = m.Subscribe(
+            channel=channel, parameters=normalise_payload(parameters), presence=presence
+        )
         async with self._turn:
-            if not (self._is_own(channel) and channel in self):
-                await self._serve(command)
+            if self._is_own(channel) and channel in self:
+                return None
+            reply = await self._serve(command)
+            return reply.members if isinstance(reply, m.Subscribed) else None
 
     def _is_own(self, channel: str) -> bool:
         user_id = self._connection.user_id
@@ -123,7 +133,7 @@ class ConsumerChannels:
             )
         )
 
-    async def _serve(self, command: m.Command) -> None:
+    async def _serve(self, command: m.Command) -> m.Push | None:
         if self._connection.closed:
             raise ConnectionClosed
         try:
@@ -131,6 +141,7 @@ class ConsumerChannels:
             if isinstance(reply, m.Subscribed):  # the state of a channel that has one
                 for publication in reply.missed:
                     self._connection.hand(publication)
+            return reply
         except RealtimeError:
             raise
         except Exception as error:
@@ -182,8 +193,10 @@ class ChannelsMixin(ConsumerMixin):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not getattr(cls, "_sync", False):
-            cls._realtime_expect_async(ChannelsMixin, "channel_message", "channel_ended")
-        for hook in ("channel_message", "channel_ended"):
+            cls._realtime_expect_async(
+                ChannelsMixin, "channel_message", "channel_member", "channel_ended"
+            )
+        for hook in ("channel_message", "channel_member", "channel_ended"):
             cls._realtime_refuse_in_sync(
                 ChannelsMixin,
                 hook,
@@ -214,6 +227,27 @@ class ChannelsMixin(ConsumerMixin):
         publication = m.Publication(channel=channel, payload=payload, event=event, sender=sender)
         await self.send(text_data=JSON.encode(publication_object(publication)))  # type: ignore[attr-defined]
 
+    async def channel_member(
+        self, channel: str, kind: str, member: dict[str, Any], count: int
+    ) -> None:
+        """Somebody joined or left a channel that was subscribed to with ``presence``.
+
+        Called as ``channel_message``, and only in a class that overrides that; by default the wire's
+        ``join`` or ``leave`` is sent.
+
+        Args:
+            channel: the channel's name.
+            kind: ``"join"`` or ``"leave"``.
+            member: its ``id``, ``user`` and ``info``.
+            count: how many members there are now.
+        """
+        publication = m.Publication(
+            channel=channel,
+            payload={"member": member, "count": count},
+            kind="join" if kind == "join" else "leave",
+        )
+        await self.send(text_data=JSON.encode(publication_object(publication)))  # type: ignore[attr-defined]
+
     async def channel_ended(self, channel: str, code: str, reason: str) -> None:
         """The server took a subscription away; nothing of the channel follows.
 
@@ -227,7 +261,8 @@ class ChannelsMixin(ConsumerMixin):
         own_ends = self._realtime_overrides(ChannelsMixin, "channel_ended")
         return msgspec.structs.replace(
             options,
-            says=options.says if own_ends else options.says | {m.Unsubscribed},
+            says=options.says
+            | ({m.PresenceReply} if own_ends else {m.PresenceReply, m.Unsubscribed}),
             own_messages=self._realtime_overrides(ChannelsMixin, "channel_message"),
             own_ends=own_ends,
             channels=True,
@@ -252,6 +287,12 @@ class ChannelsMixin(ConsumerMixin):
             await self.channel_ended(ended.channel, str(ended.code), ended.reason)
             return
         message = _decode(frame.content["bytes"])
+        if message["type"] in ("join", "leave"):
+            found = message["payload"]
+            await self.channel_member(
+                message["channel"], message["type"], found["member"], found["count"]
+            )
+            return
         await self.channel_message(
             message["channel"], message["payload"], message.get("event"), message.get("sender")
         )

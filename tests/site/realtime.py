@@ -3,7 +3,7 @@
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404
 
-from channels_realtime import Channel, History, action, register
+from channels_realtime import Channel, History, Presence, action, register
 from channels_realtime.errors import UnknownChannel
 
 
@@ -111,3 +111,26 @@ class StateChannel(Channel):
 
     async def can_publish(self, connection):
         return True
+
+
+@register("rooms/<str:name>")
+class RoomChannel(Channel):
+    """Tells who is on it."""
+
+    public = True
+    presence = Presence(grace=2.0, max_members=1_000)
+
+    def can_publish(self, connection):
+        return True
+
+    @classmethod
+    def members_info(cls, clients):
+        return {client.user_id: {"name": client.user.get_username()} for client in clients}
+
+
+@register("devices/<str:name>")
+class DeviceChannel(Channel):
+    """Each connection is a member."""
+
+    public = True
+    presence = Presence(grace=0, by_user=False)
