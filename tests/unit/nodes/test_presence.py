@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
 from channels_realtime import Channel, Presence, signals
 from channels_realtime.errors import ImproperUse, Unavailable
+from channels_realtime.identity import Identity
 from channels_realtime.namespaces import SCOPE_KEY
 from channels_realtime.nodes.groups import group_name
 from channels_realtime.nodes.presence import Presences
@@ -143,9 +143,7 @@ class Site:
 
 def sign_in(client, user):
     connection = client.connection
-    connection.identity = SimpleNamespace(
-        user_id=user, user_key=user, is_anonymous=False, expires_at=None, method="session", keys=()
-    )
+    connection.identity = Identity(user_id=user, method="session")
     client.node.connection_changed(connection.id)
 
 
