@@ -100,7 +100,7 @@ def tell_again(node: Node, connection: Requester, channel: Channel) -> None:
     """Tell a connection who is there, after a pause in which it was not told of joins and leaves."""
     if watches(node, connection, channel):
         members = node.service(Presences).watched(channel)
-        connection.notify(m.PresenceReply(channel=channel.name, members=members))
+        connection.notify(m.Subscribed(channel=channel.name, members=members))
 
 
 async def presence(node: Node, connection: Requester, command: m.GetPresence) -> m.Push:

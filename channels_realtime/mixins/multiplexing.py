@@ -261,8 +261,7 @@ class ChannelsMixin(ConsumerMixin):
         own_ends = self._realtime_overrides(ChannelsMixin, "channel_ended")
         return msgspec.structs.replace(
             options,
-            says=options.says
-            | ({m.PresenceReply} if own_ends else {m.PresenceReply, m.Unsubscribed}),
+            says=options.says | ({m.Subscribed} if own_ends else {m.Subscribed, m.Unsubscribed}),
             own_messages=self._realtime_overrides(ChannelsMixin, "channel_message"),
             own_ends=own_ends,
             channels=True,

@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from ..presence.base import BATCH, Change, PresenceStore, Roll
 from ..presence.roster import Roster
 from ..protocol.frames import Policy
-from ..protocol.messages import Members, PresenceReply, Publication, Push
+from ..protocol.messages import Members, Publication, Push, Subscribed
 from ..protocol.names import split_key
 from ..protocol.selection import ALL
 from .hub import Hub, Subscriber
@@ -222,7 +222,7 @@ class Rosters:
             self.repaired += 1
         if repair.whole:
             channel = split_key(stream)[1]
-            push = PresenceReply(channel=channel, members=roster.members)
+            push = Subscribed(channel=channel, members=roster.members)
             for watcher in self._hub.subscribers(stream):
                 cast(Watcher, watcher).notify(push)
 

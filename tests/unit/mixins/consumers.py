@@ -95,7 +95,7 @@ async def nothing_left(node: Node) -> None:
 def _tasks_of_connections() -> list[asyncio.Task[Any]]:
     known = {
         *("inbox", "groups", "revocation-poll", "sweep", "revocations", "limits"),
-        *("registry", "ended", "samples", "blocks", "sessions"),
+        *("registry", "ended", "samples", "blocks", "sessions", "presence"),
     }
     return [
         task

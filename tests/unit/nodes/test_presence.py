@@ -428,7 +428,7 @@ async def test_after_a_pause_the_members_are_told_anew():
         await bob.ask(subscribe("rooms/a"))
         assert ann.take() == []
         found = await ann.ask({"type": "flow", "channel": "rooms/a", "payload": {"paused": False}})
-        members = next(message for message in found if message["type"] == "presence")
+        members = next(message for message in found if message["type"] == "subscribed")
         assert members["payload"]["count"] == 2
 
 
