@@ -1,5 +1,6 @@
 """Channels with permissions that stand in the database."""
 
+import os
 import time
 
 from channels_realtime import Channel, register
@@ -41,3 +42,7 @@ class StaffChannel(Channel):
 @register("open/<str:name>")
 class OpenChannel(Channel):
     public = True
+
+
+if "SITE_SERVER_SIDE" in os.environ:
+    from . import server_side  # noqa: F401 - registers its channels

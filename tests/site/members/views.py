@@ -184,6 +184,23 @@ def mint(request, user, seconds):
 
 
 @action
+def seats(request, user):
+    """The rooms that a user has a seat in."""
+    found = Seat.objects.filter(user_pk=user).order_by("room")
+    return list(found.values_list("room", flat=True))
+
+
+@action
+def subscribe_user(request, user, channel):
+    return _plain(operations.subscribe(_users().get(pk=user), channel))
+
+
+@action
+def unsubscribe_user(request, user, channel, reason):
+    return _plain(operations.unsubscribe(_users().get(pk=user), channel, reason=reason))
+
+
+@action
 def operate(request, verb, arguments="{}"):
     """An operation of the admin, from a process that may hold none of the connections."""
     return _plain(getattr(operations, verb)(**json.loads(arguments)))
