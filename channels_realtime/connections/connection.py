@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from .. import signals
 from ..access.limits import AccessLimits
 from ..access.revocation import Revocations
-from ..channels import SESSION_CHANNEL_PREFIX, Channel
+from ..channels import SESSION_CHANNEL_PREFIX, Channel, user_channel_name
 from ..conversation.effects import Run
 from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation, Phase
@@ -304,9 +304,11 @@ class Connection(CredentialHolder):
         """
         if self._transport.has_channels:
             made = await server_subscriptions.subscribe_at_start(self._node, self)
-            for subscribed in made.values():
-                if subscribed.automatic or subscribed.position is not None:
-                    self.notify(subscribed)
+            own = user_channel_name(self.user_id) if self.user_id is not None else None
+            for name, subscribed in made.items():
+                # Every client knows of its user's own channel; of its position only if it is told.
+                if name != own or subscribed.position is not None:
+                    server_subscriptions.tell(self, subscribed)
 
     async def sign_in(self, token: str) -> None:
         """Take up a token that the site's own consumer was sent in a message of its own.

@@ -51,14 +51,15 @@ async def subscribe_at_start(node: Node, connection: Requester) -> dict[str, m.S
         those that were made now, by channel.
 
     Raises:
-        Unavailable: the layer did not answer.
+        Unavailable: the layer or a store did not answer.
         ConnectionClosed: the connection has ended meanwhile.
     """
     made: dict[str, m.Subscribed] = {}
     if connection.user_id is not None:
         own = resolve(node, connection, user_channel_name(connection.user_id))
         if own.name not in connection.subscriptions:
-            made[own.name] = await subscriptions.join(node, connection, own, hooks=False)
+            joined = await subscriptions.join(node, connection, own, hooks=False)
+            made[own.name] = msgspec.structs.replace(joined, automatic=True)
     classes = _automatic_classes(node)
     if not classes:
         return made
@@ -198,6 +199,13 @@ async def make(
         return msgspec.structs.replace(subscribed, automatic=True)
 
 
+def tell(connection: Requester, subscribed: m.Subscribed) -> None:
+    """Tell a client of a subscription that the server has made, and give it what comes first."""
+    if not connection.notify(subscribed):  # a site's own consumer is not told
+        for publication in subscribed.missed:
+            connection.hand(publication)
+
+
 # -- afterwards ------------------------------------------------------------------------------------
 
 
@@ -268,7 +276,7 @@ async def _make_and_tell(node: Node, connection: Requester, channel: Channel) ->
         logger.warning("%r was not made automatically: %s", channel.name, error.reason)
     else:
         if subscribed is not None:
-            connection.notify(subscribed)
+            tell(connection, subscribed)
 
 
 # -- requests of other processes -------------------------------------------------------------------
@@ -313,7 +321,7 @@ async def _subscribe(node: Node, arguments: dict[str, Any]) -> dict[str, list[st
             return
         done.append(connection.id)
         if subscribed is not None:
-            connection.notify(subscribed)
+            tell(connection, subscribed)
 
     chosen = [connection for connection in _chosen(node, arguments) if connection.welcomed]
     impossible += [one.id for one in chosen if not one.takes_subscriptions]

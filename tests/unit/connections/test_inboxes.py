@@ -212,6 +212,23 @@ async def test_user_without_a_connection_has_the_messages_with_the_welcome():
 
 
 @in_virtual_time
+async def test_client_that_signs_in_has_them_too():
+    async with Harness() as harness:
+        await harness.publish("users/5", 1)
+        client = await harness.enter(None)
+        client.take()
+        identity = Identity(user_id="5", method="session")
+        found = Authenticated(identity=identity, user=AnonymousUser())
+        assert client.connection.authenticated(found, harness.node.clock.time())
+        await client.connection.join_own_channel()
+        await settle()
+        subscribed, *missed = client.take()
+        assert (subscribed["channel"], subscribed["automatic"]) == ("users/5", True)
+        assert subscribed["payload"]["recovered"] is True
+        assert payloads(missed) == [1]
+
+
+@in_virtual_time
 async def test_client_that_names_a_position_begins_there():
     async with Harness() as harness:
         client = await harness.enter("5")

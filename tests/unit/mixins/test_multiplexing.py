@@ -16,7 +16,9 @@ from channels.generic.websocket import (
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
 
-from channels_realtime import apublish, apublish_to_user, errors
+from channels_realtime import Channel, apublish, apublish_to_user, errors
+from channels_realtime.channels import registry
+from channels_realtime.connections.server_subscriptions import HANDLERS
 from channels_realtime.consumers import RealtimeConsumer
 from channels_realtime.mixins import ChannelsMixin, ConsumerMixin, RealtimeMixin
 from tests.site.realtime import HookedChannel
@@ -85,6 +87,31 @@ async def test_nothing_arrives_after_unsubscribing(node, remote):
         await apublish("public/a", 1)
         await apublish("public/b", 2)
         assert (await socket.read())["payload"] == 2
+
+
+@pytest.mark.parametrize("remote", REMOTES)
+async def test_server_puts_a_consumer_on_a_channel_with_its_state(node, remote):
+    class Board(Channel):
+        state = "last"
+
+    registry.register("board/<str:x>", Board)
+    try:
+        await apublish("board/a", "before")
+        async with AsgiSocket(remote.as_asgi()) as socket:
+            await done(socket, "subscribe", "public/a")  # it is open
+            found = await HANDLERS["subscribe"](
+                node,
+                {"connections": list(node.connections), "channel": "board/a", "parameters": None},
+            )
+            assert found == {"done": list(node.connections), "impossible": []}
+            await apublish("board/a", "after")
+            received = [await socket.read(), await socket.read()]
+            assert [(m["payload"], m.get("state", False)) for m in received] == [
+                ("before", True),
+                ("after", False),
+            ]
+    finally:
+        registry.unregister("board/<str:x>")
 
 
 @pytest.mark.parametrize("remote", REMOTES)
