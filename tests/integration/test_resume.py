@@ -92,6 +92,72 @@ def test_lost_client_resumes_on_the_other_process(
         assert [second.expect("message")["payload"] for _ in names] == names
 
 
+@BOTH_WAYS
+@pytest.mark.parametrize("with_positions", [True, False])
+def test_what_was_missed_comes_once_with_positions_and_at_least_once_without(
+    pair: dict[str, Server], here: str, there: str, with_positions: bool
+) -> None:
+    names = [f"kept/{uuid.uuid4().hex}" for _ in range(3)]
+    with opened(pair[here]) as (first, lost):
+        since = {name: first.subscribe(name)["payload"] for name in names}
+        for name in names:
+            for number in range(1, 6):
+                publish(pair[there], name, number)
+            for number in range(1, 4):
+                assert first.expect("message")["payload"] == number
+            since[name] = {**since[name], "offset": 3}
+            for number in range(4, 6):  # of which the client says nothing
+                assert first.expect("message")["payload"] == number
+        lose(first)
+    for name in names:
+        for number in range(6, 11):
+            publish(pair[here], name, number)
+    with client(pair[there]) as second:
+        fields = {"since": since} if with_positions else {}
+        reply = second.request("resume", session_id=lost["session_id"], **fields)
+        assert {
+            name: one["recovered"] for name, one in reply["payload"]["channels"].items()
+        } == dict.fromkeys(names, True)
+        for name in names:
+            publish(pair[here], name, "live")
+        got: dict[str, list[Any]] = {name: [] for name in names}
+        while not all(got[name][-1:] == ["live"] for name in names):
+            message = second.expect("message")
+            got[message["channel"]].append(message["payload"])
+            if message["payload"] != "live":
+                assert message["recovered"] is True
+        first_missed = 4 if with_positions else 1
+        assert got == {name: [*range(first_missed, 11), "live"] for name in names}
+
+
+@BOTH_WAYS
+def test_admin_has_one_row_of_it_throughout(
+    redis_site: Site, pair: dict[str, Server], here: str, there: str
+) -> None:
+    with opened(pair[here]) as (first, lost):
+        first.subscribe("public/rows")
+        name = lost["connection_id"]
+        wait_until(lambda: rows(redis_site, name) == [1], "the row of the first")
+        with client(pair[there]) as second:
+            resumed_within(second, lost["session_id"])
+            assert first.close_code()[0] == 4409
+            # The one that ended is noted, and takes no row of the one that goes on.
+            wait_until(lambda: rows(redis_site, name, ended=True) == [1], "the first has ended")
+            assert rows(redis_site, name) == [1]
+    wait_until(lambda: rows(redis_site, name) == [0], "the second has ended")
+
+
+def rows(site: Site, connection_id: str, *, ended: bool = False) -> list[int]:
+    """How many rows a connection has."""
+    model = "EndedConnectionRecord" if ended else "ConnectionRecord"
+    code = (
+        f"from channels_realtime.models import {model};"
+        f"print('rows:', {model}.objects.filter(connection_id={connection_id!r}).count())"
+    )
+    printed = site.manage("shell", "-v", "0", "-c", code)
+    return [int(printed.rpartition("rows:")[2])]
+
+
 @pytest.mark.parametrize("field", ["sessionId", "session_id"])
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_first_frame_of_a_plain_page_resumes(
