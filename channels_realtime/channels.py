@@ -220,11 +220,13 @@ class Channel:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if isinstance(cls.client_events, str):
-            raise ImproperUse(
-                f"{cls.__qualname__}.client_events is the text {cls.client_events!r};"
-                f" expected names, such as ({cls.client_events!r},)"
-            )
+        for option in ("client_events", "transient_events"):
+            events = getattr(cls, option)
+            if isinstance(events, str):
+                raise ImproperUse(
+                    f"{cls.__qualname__}.{option} is the text {events!r};"
+                    f" expected names, such as ({events!r},)"
+                )
         for hook in HOOKS:
             method = getattr(cls, hook)
             if not callable(method) and not (hook == "can_call" and method is None):
@@ -235,6 +237,11 @@ class Channel:
         if cls.state not in (None, "last", "keyed"):
             raise ImproperUse(
                 f"{cls.__qualname__}.state is {cls.state!r}; expected 'last', 'keyed' or None"
+            )
+        if cls.state_ttl is not None and not (cls.state_ttl > 0 and cls.state is not None):
+            raise ImproperUse(
+                f"{cls.__qualname__}.state_ttl is {cls.state_ttl!r} with state = {cls.state!r};"
+                " expected seconds greater than 0, for a state"
             )
         if not isinstance(cls.history, (History, NoneType)):
             raise ImproperUse(

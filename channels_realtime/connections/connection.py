@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 MAX_PUBLISH_BUCKETS = 100
 """Channels whose publish rate is remembered for a connection; the oldest is forgotten first."""
 
+_CAPABILITIES = ("flow", "history", "presence", "state", "resume")
+"""The optional parts of the protocol; the last one where sessions are kept."""
+
 UNAVAILABLE_RETRY_S = 5.0
 """How long a client waits after the channel layer was away; it adds jitter of its own."""
 
@@ -154,7 +157,7 @@ class Connection(CredentialHolder):
                     heartbeat_interval=config.heartbeat_interval,
                     heartbeat_timeout=config.heartbeat_timeout,
                     limits=config.limits.advertised(),
-                    capabilities=("flow", "resume") if config.resume_window else ("flow",),
+                    capabilities=_CAPABILITIES if config.resume_window else _CAPABILITIES[:-1],
                     channels=channels,
                     connection_id=self.id,
                 ),

@@ -19,7 +19,7 @@ import pytest
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
 from channels.routing import URLRouter
-from django.contrib.auth.models import AnonymousUser, Group
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
@@ -32,6 +32,7 @@ from channels_realtime import (
     Channel,
     asgi,
     checks,
+    position,
     publish,
     publish_to_user,
     recheck,
@@ -545,6 +546,16 @@ def _(site):
     return raised(made, client_events="typing")
 
 
+@mistake('`transient_events = "typing"`')
+def _(site):
+    return raised(made, transient_events="typing")
+
+
+@mistake("`state_ttl = 60` without a `state`")
+def _(site):
+    return raised(made, state_ttl=60)
+
+
 @mistake('`slow_policy = "drop"`')
 def _(site):
     return raised(made, slow_policy="drop")
@@ -593,6 +604,40 @@ def _(site):
 @mistake("`event=3`")
 def _(site):
     return raised(publish, "public/a", 1, event=3)
+
+
+@mistake('`key="a"` for a channel that keeps nothing')
+def _(site):
+    short_routes(site)
+    return raised(publish, "orders/42", 1, key="a")
+
+
+@mistake("`version=3` for a class without `versions`")
+def _(site):
+    short_routes(site)
+    return raised(publish, "orders/42", 1, version=3)
+
+
+@mistake('`state_key="a"` for a class without `state = "keyed"`')
+def _(site):
+    short_routes(site)
+    return raised(publish, "orders/42", 1, state_key="a")
+
+
+@mistake("`removed=True` without a `state_key`")
+def _(site):
+    return raised(publish, "public/a", 1, removed=True)
+
+
+@mistake("`exclude=request.user`")
+def _(site):
+    return raised(publish, "public/a", 1, exclude=User(username="alice"))
+
+
+@mistake('`position("orders/42")` of a channel that keeps nothing')
+def _(site):
+    short_routes(site)
+    return raised(position, "orders/42")
 
 
 @mistake("`publish()` in an `async` view")
