@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ..config import Config
@@ -97,56 +97,45 @@ class RedisHistory(HistoryStore):
         return Page(_position(*found), tuple(entries))
 
     async def positions(self, streams: Sequence[str]) -> list[Position | None]:
-        def ask(pipe: Any, stream: str) -> None:
-            pipe.hmget(self._keys(stream)[1][0], "e", "o")
-
-        answers = await self._ask_each(streams, bucket_of, ask, 1)
-        return [_position(*each[0]) if each[0][0] is not None else None for each in answers]
+        return [None if one is None else one.position for one in await self.newest(streams)]
 
     async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
-        def ask(pipe: Any, stream: str) -> None:
-            pipe.hmget(self._keys(stream)[1][0], "e", "o", "u")
+        found: list[Newest | None] = [None] * len(streams)
 
-        answers = await self._ask_each(streams, bucket_of, ask, 1)
-        return [
-            None if epoch is None else Newest(_position(epoch, offset), (uid or b"").decode())
-            for ((epoch, offset, uid),) in answers
-        ]
+        async def ask_server(index: int, asked: Sequence[int]) -> None:
+            keys = [self._keys(streams[at])[1][0] for at in asked]
+            for at, value in zip(asked, await self._clients.values(index, keys), strict=True):
+                found[at] = _newest(value)
+
+        await self._each_server(streams, bucket_of, ask_server)
+        return found
 
     async def changes(self, seen: Mapping[int, int]) -> Changes:
-        def ask(pipe: Any, bucket: int) -> None:
-            changed = self._changed_key(bucket)
-            # From `seen` on, inclusive: if nothing is there, the store was lost.
-            pipe.zrangebyscore(changed, seen[bucket], "+inf", withscores=True)
-            pipe.zscore(changed, "")
-
-        def ask_present(pipe: Any, bucket: int) -> None:
+        def ask_newest(pipe: Any, bucket: int) -> None:
             pipe.zrevrange(self._changed_key(bucket), 0, 0, withscores=True)
 
-        known = [bucket for bucket, sequence in seen.items() if sequence > 0]
+        def ask_changed(pipe: Any, bucket: int) -> None:
+            key = self._changed_key(bucket)
+            pipe.zrangebyscore(key, f"({seen[bucket]}", "+inf", withscores=True)
+            pipe.zscore(key, "")  # last: what is forgotten meanwhile counts as unknown
+
+        answers = await self._ask_each(list(seen), int, ask_newest, 1)
         sequences: dict[int, int] = {}
-        unknown: set[int] = set()
-        names: list[str] = []
-        lost = [bucket for bucket, sequence in seen.items() if sequence <= 0]
-        answers = await self._ask_each(known, int, ask, 2)
-        for bucket, (changed, floor) in zip(known, answers, strict=True):
-            if not changed:
-                lost.append(bucket)
-                continue
-            present = int(changed[-1][1])
-            if present == seen[bucket]:
-                continue
-            sequences[bucket] = present
-            if floor is None or seen[bucket] < floor:
-                unknown.add(bucket)
-                continue
-            names += [name.decode() for name, sequence in changed if sequence > seen[bucket]]
-        answers = await self._ask_each(lost, int, ask_present, 1)
-        for bucket, (newest,) in zip(lost, answers, strict=True):
+        for bucket, (newest,) in zip(seen, answers, strict=True):
             present = int(newest[0][1]) if newest else 0
             if present != seen[bucket]:
                 sequences[bucket] = present
+        unknown = {bucket for bucket, present in sequences.items() if seen[bucket] > present}
+        further = [bucket for bucket in sequences if 0 < seen[bucket] < sequences[bucket]]
+        unknown |= {bucket for bucket in sequences if seen[bucket] <= 0}
+        names: list[str] = []
+        answers = await self._ask_each(further, int, ask_changed, 2)
+        for bucket, (changed, floor) in zip(further, answers, strict=True):
+            if not changed or floor is None or seen[bucket] < floor:
                 unknown.add(bucket)
+                continue
+            names += [name.decode() for name, _ in changed]
+            sequences[bucket] = int(changed[-1][1])
         # Read after the sequence numbers: a position may be newer than its number, never older.
         newest = zip(names, await self.newest(names), strict=True)
         found = {name: one for name, one in newest if one is not None}
@@ -166,14 +155,14 @@ class RedisHistory(HistoryStore):
     async def usage(self, streams: Sequence[str]) -> list[Usage | None]:
         def ask(pipe: Any, stream: str) -> None:
             meta, entries, states, *_ = self._keys(stream)[1]
-            pipe.hmget(meta, "e", "o")
+            pipe.get(meta)
             pipe.xlen(entries)
             pipe.hlen(states)
 
         answers = await self._ask_each(streams, bucket_of, ask, 3)
         return [
-            None if found[0] is None else Usage(_position(*found), messages, states)
-            for found, messages, states in answers
+            None if (newest := _newest(value)) is None else Usage(newest.position, messages, states)
+            for value, messages, states in answers
         ]
 
     async def ping(self) -> None:
@@ -231,11 +220,20 @@ class RedisHistory(HistoryStore):
                 for number, at in enumerate(chunk):
                     found[at] = answers[number * commands : (number + 1) * commands]
 
+        await self._each_server(subjects, bucket, ask_server)
+        return found
+
+    async def _each_server(
+        self,
+        subjects: Sequence[Any],
+        bucket: Callable[[Any], int],
+        ask: Callable[[int, Sequence[int]], Awaitable[None]],
+    ) -> None:
+        """Ask all servers at once, each about its own subjects, which are given by their indices."""
         by_server: dict[int, list[int]] = {}
         for at, subject in enumerate(subjects):
             by_server.setdefault(self._clients.index_of(bucket(subject)), []).append(at)
-        await asyncio.gather(*(ask_server(index, asked) for index, asked in by_server.items()))
-        return found
+        await asyncio.gather(*(ask(index, asked) for index, asked in by_server.items()))
 
 
 def _arguments(request: Append) -> tuple[Any, ...]:
@@ -277,6 +275,14 @@ def _ms(seconds: float) -> int:
 
 def _position(epoch: bytes, offset: int | bytes) -> Position:
     return Position(epoch.decode(), int(offset))
+
+
+def _newest(value: bytes | None) -> Newest | None:
+    """What the value of a position's key says."""
+    if value is None:
+        return None
+    epoch, offset, _, uid = value.split(b" ")
+    return Newest(_position(epoch, offset), uid.decode())
 
 
 def _entry(number: bytes, fields: list[bytes]) -> Entry:

@@ -1,10 +1,11 @@
 """The Lua scripts of the Redis store: each is one step, on keys of one hash tag.
 
-Keys of a stream, all in its bucket's slot: the position (hash: ``e`` epoch, ``o`` newest offset, ``u`` its
-uid, ``x`` no publication expires before), the publications (a Redis stream, ids ``<offset>-<expires, ms>``), the
-states (hash: key to ``<offset> <uid> <version or -> <body>``), the versions (hash), and when states
-and versions expire (sorted set, members ``s<key>`` and ``v<key>``). Keys of a bucket: its changed
-streams (sorted set by sequence number, and the member ``""`` up to which changes may be forgotten).
+Keys of a stream, all in its bucket's slot: the position (text: ``<epoch> <newest offset> <no publication
+expires before, ms> <uid of the newest, or nothing>``, so that many are read by one command), the
+publications (a Redis stream, ids ``<offset>-<expires, ms>``), the states (hash: key to ``<offset> <uid>
+<version or -> <body>``), the versions (hash), and when states and versions expire (sorted set, members
+``s<key>`` and ``v<key>``). Keys of a bucket: its changed streams (sorted set by sequence number, and the
+member ``""`` up to which changes may be forgotten).
 
 A sequence number is the time in microseconds, or one more than the one before: so a store that was
 lost, or a replica that took over without its last changes, does not give the same number twice.
@@ -73,10 +74,13 @@ local function keep(ms, stateful)
   end
 end
 
+local function save(epoch, top, due, uid)
+  call('SET', META, epoch .. ' ' .. text(top) .. ' ' .. text(due) .. ' ' .. uid, 'KEEPTTL')
+end
+
 local function begin(epoch)
   call('DEL', ENTRIES, STATES, VERSIONS, EXPIRIES)
-  call('HDEL', META, 'x', 'u')
-  call('HSET', META, 'e', epoch, 'o', 0)
+  save(epoch, 0, 0, '')
 end
 
 local function expire_states(limit)
@@ -104,8 +108,14 @@ local function expire_entries()
   end
 end
 
-local found = call('HMGET', META, 'e', 'o', 'x', 'u')
-local epoch, top = found[1], tonumber(found[2])
+local epoch, top, due, previous
+do
+  local found = call('GET', META)
+  if found then
+    epoch, top, due, previous = string.match(found, '^(%S+) (%d+) (%d+) (%S*)$')
+    top, due = tonumber(top), tonumber(due)
+  end
+end
 """
 
 _OPEN = """
@@ -163,22 +173,19 @@ if epoch and not state and not version and (VERSION or (STATE_KEY and not REMOVE
   end
 end
 
-local previous = found[4] or ''
 if not epoch then
-  epoch, top = NEW_EPOCH, 0
+  epoch, top, due, previous = NEW_EPOCH, 0, 0, ''
   begin(epoch)
 end
 top = top + 1
 local expires = now + TTL_MS
 local offset = text(top)
-local due = tonumber(found[3])
 call('XADD', ENTRIES, 'MAXLEN', SIZE, offset .. '-' .. text(expires), 'u', UID, 'b', BODY)
-if due and due <= now then
+if due > 0 and due <= now then
   local _, oldest = expire_entries()
-  due = oldest
+  due = oldest or expires
 end
-due = math.min(due or expires, expires)
-call('HSET', META, 'e', epoch, 'o', offset, 'u', UID, 'x', text(due))
+save(epoch, top, due > 0 and math.min(due, expires) or expires, UID)
 if call('PTTL', ENTRIES) < TTL_MS then call('PEXPIRE', ENTRIES, TTL_MS + SLACK_MS) end
 
 if VERSION then

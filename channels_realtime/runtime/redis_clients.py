@@ -21,6 +21,8 @@ from ..errors import ImproperUse, Unavailable
 MAX_CONNECTIONS = 32
 """How many connections one client opens to its server; commands beyond them wait their turn."""
 
+_VALUES = 1_000  # read by one command
+
 Host = Mapping[str, Any]
 """How a server is reached: what ``channels_redis`` takes as one of its ``hosts``, as a mapping."""
 
@@ -149,6 +151,27 @@ class RedisClients:
             fill(pipe)
             answers: list[Any] = await pipe.execute()
             return answers
+
+    async def values(self, index: int, keys: Sequence[str]) -> list[bytes | None]:
+        """The values of text keys of the server ``index``, many at once.
+
+        Raises:
+            Unavailable: as for ``run``.
+        """
+        found: list[bytes | None] = []
+        for start in range(0, len(keys), _VALUES):
+            asked = keys[start : start + _VALUES]
+            if self._hosts[index].get("cluster"):  # MGET takes the keys of one slot alone
+
+                def fill(pipe: Any, asked: Sequence[str] = asked) -> None:
+                    for key in asked:
+                        pipe.get(key)
+
+                found += await self.pipeline(index, fill)
+            else:
+                async with self._use(index) as redis:
+                    found += await redis.mget(asked)
+        return found
 
     async def ping(self) -> None:
         """Ask every server for a sign of life.

@@ -114,7 +114,7 @@ class Asked:
             appended = await self.store.append(request)
         except Conflict as error:
             return error.reason
-        return self._shown(appended.position), appended.duplicate
+        return self._shown(appended.position), appended.duplicate, appended.previous
 
     async def read(self, name: str, after: Any, limit: int, reverse: bool) -> Any:
         position = None
@@ -135,7 +135,10 @@ class Asked:
         await self.store.purge(name)
 
     async def positions(self) -> Any:
-        return list(map(self._shown, await self.store.positions(STREAMS)))
+        positions = list(map(self._shown, await self.store.positions(STREAMS)))
+        newest = await self.store.newest(STREAMS)
+        assert [one and self._shown(one.position) for one in newest] == positions
+        return [(shown, one and one.uid) for shown, one in zip(positions, newest, strict=True)]
 
     async def changes(self) -> Any:
         changes = await self.store.changes(self._sequences)
