@@ -402,7 +402,7 @@ class Node:
             return
         position = publication.position
         if position is None:
-            self._deliver(publication)
+            self.streams.pass_on(publication)
         else:
             self.streams.take(publication, position)
         if isinstance(sent_at, float):

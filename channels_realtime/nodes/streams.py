@@ -55,6 +55,9 @@ _MAX_READS = 32
 _POSITIONS = 1_000
 """Positions that are asked for at once."""
 
+_MAX_UNNUMBERED = 1_000
+"""Publications without a number whose uids are remembered."""
+
 _UNKNOWN_EPOCH = ""
 """Of a stream that was opened while the store was away."""
 
@@ -133,6 +136,7 @@ class Streams:
         self._reads: dict[tuple[str, Position, int], asyncio.Task[Missed]] = {}
         self._states: dict[str, asyncio.Task[Page]] = {}
         self._reading = asyncio.Semaphore(_MAX_READS)
+        self._unnumbered: dict[str, None] = {}  # uids that were delivered without a position
         self._buckets: Counter[int] = Counter()
         self._seen: dict[int, int] = {}
         self._due = asyncio.Event()
@@ -209,7 +213,8 @@ class Streams:
 
     async def _read_position(self, key: str) -> LiveStream:
         try:
-            page = await self._ask(lambda store: store.read(key, None, limit=1, reverse=True))
+            async with self._reading:
+                page = await self._ask(lambda store: store.read(key, None, limit=1, reverse=True))
         except Unavailable:
             if self._config.store_failures != "live":
                 raise
@@ -267,6 +272,17 @@ class Streams:
             self._doubt(key, grace=0.0)
         elif (opening := self._opening.get(key)) is not None:
             opening.stirred = True
+
+    def pass_on(self, publication: Publication) -> None:
+        """Deliver a publication that has no number; with ``STORE_FAILURES`` "live" the store was away.
+
+        The store may have kept it nevertheless, and only its answer was lost: it is not delivered again.
+        """
+        if publication.uid and publication.key in self._streams:
+            self._unnumbered[publication.uid] = None
+            if len(self._unnumbered) > _MAX_UNNUMBERED:
+                self._unnumbered.pop(next(iter(self._unnumbered)))
+        self._deliver(publication)
 
     # -- from the layer ----------------------------------------------------------------------------
 
@@ -343,6 +359,8 @@ class Streams:
 
         def deliver(entry: Entry) -> None:
             nonlocal filled
+            if self._unnumbered.pop(entry.uid, self) is None:
+                return  # it was delivered when the store seemed to be away
             filled += 1
             publication = _decode(page, entry)
             if publication is not None:

@@ -22,6 +22,8 @@ class ScriptedStore(MemoryHistory):
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
         self.away = False
+        self.deaf = False
+        """Whether appends are kept, and their answers lost."""
         self.calls: list[str] = []
 
     async def _script(self, method: str) -> None:
@@ -32,7 +34,10 @@ class ScriptedStore(MemoryHistory):
 
     async def append(self, request):
         await self._script("append")
-        return await super().append(request)
+        appended = await super().append(request)
+        if self.deaf:
+            raise OSError("reset")
+        return appended
 
     async def read(self, stream, since=None, *, limit, reverse=False):
         await self._script("read")

@@ -294,6 +294,20 @@ async def test_live_setting_serves_a_new_channel_without_the_store():
 
 
 @in_virtual_time
+async def test_live_publication_that_was_kept_after_all_is_delivered_once():
+    async with HistoryHarness(store_failures="live", sync_interval=5.0) as harness:
+        client = await harness.subscribed()
+        harness.store.deaf = True
+        (outcome,) = await harness.publish("once")
+        assert outcome.position is None
+        harness.store.deaf = False
+        await harness.publish("next")
+        await past(6.0)
+        assert told(client) == ["once", "next"]
+        assert harness.node.streams.position(CHANNEL).offset == 2
+
+
+@in_virtual_time
 async def test_stream_closes_with_its_last_subscriber():
     async with HistoryHarness() as harness:
         first, second = await harness.subscribed(), await harness.subscribed()
