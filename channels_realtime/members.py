@@ -7,6 +7,7 @@ from the presence store, of the namespace of the running code.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from .errors import ImproperUse, Unavailable, Unsupported
 from .namespaces import current_namespace
@@ -51,6 +52,22 @@ def presence(channel: str, *, limit: int | None = None) -> Members:
 async def apresence(channel: str, *, limit: int | None = None) -> Members:
     """Who is on a channel; from async code. Args, returns and raises as ``presence``."""
     return await from_async(_reading(channel, limit))
+
+
+def member_counts(streams: Sequence[str]) -> list[int]:
+    """How many members channels have, by their qualified names; for operators.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+    timeout = get_config().store_timeout
+
+    async def read(stores: Stores) -> list[int]:
+        store = stores.presence
+        found = await ask(store, store.tallies(streams), timeout, PRESENCE)
+        return [tally.count for tally in found]
+
+    return from_sync(read)
 
 
 def _reading(name: str, limit: int | None) -> StoresRequest[Members]:

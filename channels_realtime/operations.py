@@ -23,14 +23,15 @@ from django.utils import timezone
 from . import publications, publishing
 from .access.blocks import add_block
 from .auth.revoking import revoke
-from .channels import registry, user_key
+from .channels import Channel, registry, user_key
 from .errors import RealtimeError, Unavailable
+from .history.base import Usage
 from .identity import Identity
+from .members import member_counts
 from .models import BlockRecord, ConnectionRecord, NodeRecord
 from .namespaces import current_namespace, namespace
 from .nodes.requests import notify, request
 from .protocol.codes import CloseCode
-from .protocol.messages import Position
 from .protocol.names import channel_key, namespaced, split_key
 from .runtime.commits import after_commit, open_transactions
 from .runtime.encoding import normalise_payload
@@ -116,14 +117,14 @@ class StoredReport:
     """What the stores hold of one channel.
 
     Args:
-        position: of its newest publication; None where it keeps no history, or nothing was published.
-        messages: publications that are kept.
-        states: keys with a state.
+        keeps: whether its class keeps a history or a state.
+        usage: what is kept; None where nothing was published, or nothing is kept.
+        members: how many are on it; None where its class has no presence.
     """
 
-    position: Position | None = None
-    messages: int = 0
-    states: int = 0
+    keeps: bool = False
+    usage: Usage | None = None
+    members: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -476,22 +477,23 @@ def live_channels(*, search: str = "", limit: int = 200) -> ChannelsReport:
 
 
 def stored(channels: Iterable[str]) -> dict[str, StoredReport]:
-    """What the history store holds of channels; those whose class keeps nothing are left out.
+    """What the stores hold of channels; those whose class keeps nothing are left out.
 
     Args:
         channels: as ``live_channels`` names them.
 
     Raises:
-        Unavailable: the store does not answer.
+        Unavailable: a store does not answer.
     """
-    kept = [name for name in channels if _keeps(name)]
-    if not kept:
-        return {}
+    classes = {name: kind for name in channels if (kind := _class_of(name)) is not None}
+    kept = [name for name, kind in classes.items() if kind.kept() is not None]
+    present = [name for name, kind in classes.items() if kind.presence is not None]
+    usage = dict(zip(kept, usages(kept), strict=True)) if kept else {}
+    members = dict(zip(present, member_counts(present), strict=True)) if present else {}
     return {
-        name: StoredReport()
-        if usage is None
-        else StoredReport(position=usage.position, messages=usage.messages, states=usage.states)
-        for name, usage in zip(kept, usages(kept), strict=True)
+        name: StoredReport(keeps=name in usage, usage=usage.get(name), members=members.get(name))
+        for name in classes
+        if name in usage or name in members
     }
 
 
@@ -509,12 +511,11 @@ def purge(channel: str) -> None:
         purge_history(name)
 
 
-def _keeps(channel: str) -> bool:
-    """Whether the channel's class keeps publications or a state."""
+def _class_of(channel: str) -> type[Channel] | None:
     try:
-        return registry.resolve(split_key(channel)[1]).kept() is not None
+        return type(registry.resolve(split_key(channel)[1]))
     except RealtimeError:  # of another version of the site
-        return False
+        return None
 
 
 def nodes() -> list[NodeReport]:

@@ -32,6 +32,8 @@ from .refresh import PAGE_INTERVAL_S, live_page
 SHOWN = 200
 """Channels on one page; a search narrows them down."""
 
+_NOTHING = operations.StoredReport()
+
 SEE_CHANNELS = "view_subscriptionrecord"
 PUBLISH = "publish_message"
 PURGE = (SEE_CHANNELS, "purge_history")
@@ -51,6 +53,7 @@ class ChannelRow:
         offset: of its newest publication; None where nothing was published, or that is unknown.
         messages: publications that are kept.
         states: keys with a state.
+        members: how many are on it; None where it has no presence.
         purge_url: the page that deletes them; empty where there is nothing, or it is not allowed.
     """
 
@@ -66,6 +69,7 @@ class ChannelRow:
     offset: int | None
     messages: int
     states: int
+    members: int | None
     purge_url: str
 
 
@@ -101,7 +105,7 @@ class ChannelsAdmin(PageAdmin):
             self._row(
                 request,
                 channel,
-                stored.get(channel.name),
+                stored.get(channel.name, _NOTHING),
                 labels,
                 publish_url,
                 owners.get(channel.name, ""),
@@ -125,6 +129,7 @@ class ChannelsAdmin(PageAdmin):
             "publish_url": publish_url,
             "notice_url": self.notice_url(request),
             "keeps": any(row.keeps for row in rows),
+            "present": any(row.members is not None for row in rows),
             "acts": any(row.publish_url or row.notice_url or row.purge_url for row in rows),
             "store_unavailable": store_unavailable,
             **silence(labels, report.silent, unavailable=unavailable),
@@ -135,11 +140,12 @@ class ChannelsAdmin(PageAdmin):
         self,
         request: HttpRequest,
         channel: operations.ChannelReport,
-        stored: operations.StoredReport | None,
+        stored: operations.StoredReport,
         labels: Mapping[str, str],
         publish_url: str,
         owner: str,
     ) -> ChannelRow:
+        usage = stored.usage
         by_node = [(label(labels, node_id), count) for node_id, count in channel.by_node.items()]
         return ChannelRow(
             name=visible(channel.name),
@@ -150,11 +156,14 @@ class ChannelsAdmin(PageAdmin):
             connections_url=self.connections_url(request, channel=channel.name),
             notice_url=self.notice_url(request, channel.name),
             publish_url=publish_url and f"{publish_url}?{urlencode({'channel': channel.name})}",
-            keeps=stored is not None,
-            offset=None if stored is None or stored.position is None else stored.position.offset,
-            messages=0 if stored is None else stored.messages,
-            states=0 if stored is None else stored.states,
-            purge_url=self.url("purge", channel.name) if stored and may(request, *PURGE) else "",
+            keeps=stored.keeps,
+            offset=None if usage is None else usage.position.offset,
+            messages=0 if usage is None else usage.messages,
+            states=0 if usage is None else usage.states,
+            members=stored.members,
+            purge_url=self.url("purge", channel.name)
+            if stored.keeps and may(request, *PURGE)
+            else "",
         )
 
     @page(*PURGE, methods=READ_AND_POST)
@@ -166,21 +175,22 @@ class ChannelsAdmin(PageAdmin):
         if request.method == "POST":
             _purge(request, channel)
             return HttpResponseRedirect(channels_url)
-        stored, unavailable = operations.StoredReport(), ""
+        usage, unavailable = None, ""
         try:
-            found = operations.stored([channel])
+            stored = operations.stored([channel]).get(channel, _NOTHING)
         except Unavailable as error:
             unavailable = error.reason
         else:
-            if channel not in found:
+            if not stored.keeps:
                 messages.warning(request, _("%s keeps no history.") % channel)
                 return HttpResponseRedirect(channels_url)
-            stored = found[channel]
+            usage = stored.usage
         context = {
             "title": _("Delete the history of %s") % visible(channel),
             "crumbs": [Link(label=_("Channels"), url=channels_url), Link(label=_("Delete"))],
             "channel": visible(channel),
-            "stored": stored,
+            "kept": 0 if usage is None else usage.messages,
+            "states": 0 if usage is None else usage.states,
             "store_unavailable": unavailable,
             "back_url": channels_url,
         }

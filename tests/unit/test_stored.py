@@ -18,6 +18,7 @@ from channels_realtime import (
     channels,
     history,
     namespace,
+    operations,
     position,
     publish,
     purge,
@@ -32,6 +33,7 @@ from channels_realtime.errors import (
     UnknownChannel,
     Unsupported,
 )
+from channels_realtime.history.base import Usage
 from channels_realtime.nodes.stores import stores_of
 from channels_realtime.settings import get_config
 from tests.support.kept_channels import fresh, registered
@@ -198,3 +200,25 @@ def test_public_function_is_not_replaced_by_the_package_of_its_name():
         "assert not hasattr(vars(channels_realtime).get('history'), '__path__')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# -- for operators ---------------------------------------------------------------------------------
+
+
+def test_operators_see_what_channels_keep(filled):
+    empty = fresh("numbered")
+    found = operations.stored([filled, empty, "no/such/channel"])
+    assert found == {
+        filled: operations.StoredReport(keeps=True, usage=Usage(position(filled), 5, 0)),
+        empty: operations.StoredReport(keeps=True),
+    }
+
+
+def test_operators_purge_a_channel_of_a_namespace():
+    name = fresh("numbered")
+    with namespace("acme"):
+        publish(name, 1)
+    publish(name, 1)
+    operations.purge(f"acme|{name}")
+    found = operations.stored([f"acme|{name}", name])
+    assert [found[key].usage.messages for key in (f"acme|{name}", name)] == [0, 1]

@@ -7,6 +7,7 @@ from django.contrib.admin.models import LogEntry
 
 from channels_realtime import operations
 from channels_realtime.errors import Unavailable
+from channels_realtime.history.base import Usage
 from channels_realtime.operations import StoredReport
 from channels_realtime.protocol.messages import Position
 from tests.unit.admin.pages.own_site import (
@@ -59,10 +60,18 @@ def purge_url(name):
 @pytest.fixture
 def board(live, store):
     a_node("a")
-    live.holds(channel("board/1", a=2), channel("board/2", a=1), channel("news", a=1))
+    live.holds(
+        channel("board/1", a=2),
+        channel("board/2", a=1),
+        channel("news", a=1),
+        channel("lounge", a=1),
+    )
     store.holds = {
-        "board/1": StoredReport(position=Position("e", 1_234), messages=100, states=3),
-        "board/2": StoredReport(),
+        "board/1": StoredReport(
+            keeps=True, usage=Usage(Position("e", 1_234), messages=100, states=3), members=7
+        ),
+        "board/2": StoredReport(keeps=True),
+        "lounge": StoredReport(members=1_250),
     }
     return store
 
@@ -74,7 +83,13 @@ def test_history_is_shown_with_its_position_and_size(staff, board):
         "offset 1,234, 100 kept, 3 keys",
         "Empty",
         "",
+        "",
     ]
+
+
+def test_members_are_counted(staff, board):
+    rows = table_of(staff(SEE).get(url(CHANNELS)))
+    assert [row[5] for row in rows] == ["Members", "7", "", "", "1,250"]
 
 
 def test_page_has_no_history_where_no_channel_keeps_one(staff, live, store):
@@ -86,10 +101,8 @@ def test_page_has_no_history_where_no_channel_keeps_one(staff, live, store):
 def test_page_says_that_the_store_does_not_respond(staff, board):
     board.error = Unavailable("the store took longer than 2 seconds")
     response = staff(SEE).get(url(CHANNELS))
-    assert "The history store does not respond: the store took longer than 2 seconds" in text_of(
-        response
-    )
-    assert [row[0] for row in table_of(response)][1:] == ["board/1", "board/2", "news"]
+    assert "The stores do not respond: the store took longer than 2 seconds" in text_of(response)
+    assert [row[0] for row in table_of(response)][1:] == ["board/1", "board/2", "news", "lounge"]
 
 
 def test_history_can_be_deleted_with_the_permission(staff, board):
