@@ -45,6 +45,7 @@ from .protocol.messages import Publication
 from .runtime.database import DatabaseThread
 from .runtime.hooks import HookRunner
 from .services import HANDLERS, SERVICES
+from .sessions.contract import SessionStoreContract
 from .settings import get_config
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "HistoryStoreContract",
     "PresenceStoreContract",
     "RealtimeClient",
+    "SessionStoreContract",
     "capture_publications",
 ]
 

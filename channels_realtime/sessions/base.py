@@ -2,7 +2,8 @@
 
 A session is saved by its owner, the connection that the client was told its id on, and taken once by
 the connection that resumes it. Whoever saves after that is refused: it is the old connection, which
-does not know yet that its client has moved on.
+does not know yet that its client has moved on. Tests of a store subclass
+``channels_realtime.testing.SessionStoreContract``.
 
 Rules for every store:
 

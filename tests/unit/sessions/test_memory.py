@@ -6,8 +6,15 @@ import pytest
 
 from channels_realtime.config import Config
 from channels_realtime.sessions import memory
+from channels_realtime.sessions.base import Save
 from channels_realtime.sessions.memory import MemorySessions
-from tests.unit.sessions.contract import USER, SessionStoreContract, saved
+from channels_realtime.testing import SessionStoreContract
+
+USER = "=1"
+
+
+def saved(key: str, ttl: float = 60.0) -> Save:
+    return Save(key=key, owner="a", identity=USER, body=b"x", ttl=ttl)
 
 
 class Clock:
@@ -18,27 +25,21 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 class TestMemorySessions(SessionStoreContract):
     @pytest.fixture(autouse=True)
-    def _make(self, clock):
-        self.clock = clock
-        self.store = MemorySessions(None, Config(), clock)
+    def _make(self):
+        self.clock = Clock()
 
-    def run(self, test):
-        asyncio.run(test(self.store))
+    def make_store(self):
+        return MemorySessions(None, Config(), self.clock)
 
-    async def pass_time(self, store, seconds):
+    async def advance(self, seconds):
         self.clock.now += seconds
 
 
-def test_forgets_those_saved_longest_ago_beyond_its_bound(clock, monkeypatch):
+def test_forgets_those_saved_longest_ago_beyond_its_bound(monkeypatch):
     monkeypatch.setattr(memory, "MAX_SESSIONS", 2)
-    store = MemorySessions(None, Config(), clock)
+    store = MemorySessions(None, Config(), Clock())
 
     async def test():
         await store.save([saved("1"), saved("2")])
@@ -49,7 +50,8 @@ def test_forgets_those_saved_longest_ago_beyond_its_bound(clock, monkeypatch):
     asyncio.run(test())
 
 
-def test_holds_nothing_that_is_too_old(clock):
+def test_holds_nothing_that_is_too_old():
+    clock = Clock()
     store = MemorySessions(None, Config(), clock)
 
     async def test():
