@@ -132,7 +132,6 @@ def prepare(
         found,
         publication,
         key=None if key is None else SERVER_SCOPE + key,
-        digest=digest_of(publication),
         condition=_condition(only_if),
         transient=transient,
     )
@@ -143,7 +142,6 @@ def outgoing_of(
     publication: Publication,
     *,
     key: str | None,
-    digest: str,
     condition: Condition | None,
     transient: bool,
 ) -> Outgoing:
@@ -151,9 +149,8 @@ def outgoing_of(
 
     Args:
         channel: where it is published.
-        publication: what is published.
+        publication: what is published, as it was given: the key stands for this.
         key: an idempotency key with its scope in it, or None.
-        digest: of what the key stands for.
         condition: when it is taken.
         transient: it is not kept.
 
@@ -176,7 +173,7 @@ def outgoing_of(
         publication=publication,
         history=history,
         key=key,
-        digest="" if key is None else digest,
+        digest="" if key is None else _digest_of(publication),
         condition=condition,
         state_key="" if channel.state == "last" else publication.state_key,
         state_ttl=channel.state_ttl,
@@ -194,7 +191,6 @@ def _check_options(
     condition: Condition | None,
     transient: bool,
 ) -> None:
-    name = channel.name
     asked = {
         "key": key is not None,
         "version": publication.version is not None,
@@ -202,6 +198,9 @@ def _check_options(
         "removed": publication.removed,
         "only_if": condition is not None,
     }
+    if not any(asked.values()):
+        return
+    name = channel.name
     if transient:
         kept = [option for option, given in asked.items() if given]
         if kept:
@@ -234,7 +233,7 @@ def _check_options(
         )
 
 
-def digest_of(publication: Publication) -> str:
+def _digest_of(publication: Publication) -> str:
     """What an idempotency key stands for: another digest with the same key is a conflict."""
     what = (
         publication.payload,

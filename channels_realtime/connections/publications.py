@@ -13,7 +13,7 @@ from ..errors import BadPayload, Forbidden, RateLimited, TooLarge
 from ..history.base import Condition
 from ..nodes.node import Node
 from ..protocol import messages as m
-from ..publications import digest_of, outgoing_of
+from ..publications import outgoing_of
 from ..runtime.encoding import normalise_payload, payload_size
 from .requester import Requester, allowed, resolve, run_hook, warn_once
 
@@ -40,7 +40,6 @@ async def publish(node: Node, connection: Requester, command: m.Publish) -> m.Pu
         channel,
         given,
         key=None if command.key is None else _scoped(connection, command.key),
-        digest=digest_of(given),
         condition=_condition(command.only_if),
         transient=command.transient,
     )

@@ -29,7 +29,6 @@ def outgoing(site: NodeHarness, name: str):
         site.node.routes.resolve(name),
         Publication(name, 1),
         key=None,
-        digest="",
         condition=None,
         transient=False,
     )
