@@ -7,6 +7,11 @@ publications (a Redis stream, ids ``<offset>-<expires, ms>``), the states (hash:
 ``s<key>`` and ``v<key>``). Keys of a bucket: its changed streams (sorted set by sequence number, and the
 member ``""`` up to which changes may be forgotten).
 
+A replica that takes over may lack the newest publications, as may a server that starts again from its
+disk, and gives their numbers to others. So an epoch ends with 8 digits of the run of the server that it
+began on, and a stream that is read on another gets a new epoch, and keeps what it has. A position from
+before can then not be taken for one from after, whether or not a node was there to see the loss.
+
 A sequence number is the time in microseconds, or one more than the one before: so a store that was
 lost, or a replica that took over without its last changes, does not give the same number twice.
 """
@@ -78,6 +83,16 @@ local function save(epoch, top, due, uid)
   call('SET', META, epoch .. ' ' .. text(top) .. ' ' .. text(due) .. ' ' .. uid, 'KEEPTTL')
 end
 
+-- Another after each start of a server, and on a replica than on its master; '' where INFO is not allowed.
+local function server()
+  local found = redis.pcall('INFO', 'server')
+  return type(found) == 'string' and string.match(found, 'run_id:(%x%x%x%x%x%x%x%x)') or ''
+end
+
+local function new_epoch(run)
+  return run == '' and NEW_EPOCH or string.sub(NEW_EPOCH, 1, 8) .. run
+end
+
 local function begin(epoch)
   call('DEL', ENTRIES, STATES, VERSIONS, EXPIRIES)
   save(epoch, 0, 0, '')
@@ -119,10 +134,15 @@ end
 """
 
 _OPEN = """
+local run = server()
 if not epoch then
-  epoch, top = NEW_EPOCH, 0
+  epoch, top = new_epoch(run), 0
   begin(epoch)
   keep(POSITION_TTL_MS, false)
+  mark()
+elseif run ~= '' and string.sub(epoch, -8) ~= run then
+  epoch = new_epoch(run)
+  save(epoch, top, due, previous)
   mark()
 end
 """
@@ -174,7 +194,7 @@ if epoch and not state and not version and (VERSION or (STATE_KEY and not REMOVE
 end
 
 if not epoch then
-  epoch, top, due, previous = NEW_EPOCH, 0, 0, ''
+  epoch, top, due, previous = new_epoch(server()), 0, 0, ''
   begin(epoch)
 end
 top = top + 1
@@ -257,7 +277,7 @@ _RENEW = (
     _OPEN
     + """
 if epoch == ARGV[3] then
-  epoch, top = NEW_EPOCH, 0
+  epoch, top = new_epoch(run), 0
   begin(epoch)
   keep(POSITION_TTL_MS, false)
   mark()

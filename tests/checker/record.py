@@ -130,6 +130,14 @@ class Truth:
         """What was published at a position: one, or several where the store had lost the first."""
         return self._streams[channel].get(position.epoch, {}).get(position.offset, [])
 
+    def carried(self, channel: str, position: Cursor) -> list[Kept]:
+        """What has this offset in any epoch: a server that takes over keeps what it has, in a new one."""
+        return [
+            kept
+            for offsets in self._streams[channel].values()
+            for kept in offsets.get(position.offset, [])
+        ]
+
     def end(self, channel: str) -> Cursor | None:
         """The newest position: of the epoch of the last append."""
         newest: tuple[float, Cursor] | None = None

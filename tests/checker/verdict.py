@@ -151,6 +151,8 @@ class _Judge:
     def _compare(self, event: Received) -> None:
         channel, position = self._record.channel, event.position
         kept = self._truth.at(channel, position)
+        if self._lost_at is not None:
+            kept = kept + self._truth.carried(channel, position)
         match = next((one for one in kept if one.payload == event.payload), None)
         if match is None:
             was = [one.payload for one in kept]

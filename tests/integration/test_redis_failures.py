@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from channels_realtime.config import Config
+from channels_realtime.errors import Unavailable
+from channels_realtime.history.base import Append, History
+from channels_realtime.history.redis import RedisHistory
 from tests.checker.run import Options, Result, Stage, stage
 from tests.checker.subscriber import since
 from tests.support.clients import client
@@ -85,6 +89,50 @@ def test_replica_takes_over(stale: bool) -> None:
         assert accepted(found, result) == []
         if stale:
             assert result.verdict.counts["because of a new epoch"] > 0
+
+
+async def test_position_of_a_lost_publication_is_not_accepted_though_no_node_was_there() -> None:
+    def append(number: int) -> Append:
+        history = History(size=100, ttl=60.0)
+        return Append(stream="c", uid=f"{number:016}", body=b"%d" % number, history=history)
+
+    with watched_redis() as watched:
+        sentinels = [("127.0.0.1", watched.sentinel_port)]
+        hosts = [{"sentinels": sentinels, "master_name": MASTER}]
+        store = RedisHistory(None, Config(store_redis=hosts, store_timeout=20.0))
+        await store.read("c", limit=0)
+        for number in range(5):
+            await store.append(append(number))
+        await asyncio.to_thread(watched.wait_for_replica)
+        await asyncio.to_thread(watched.detach_replica)
+        last = [(await store.append(append(number))).position for number in range(5, 10)][-1]
+        assert last is not None
+        await asyncio.to_thread(watched.kill_master)
+        # More than were lost: the old position is not above the newest, and its number is taken.
+        for number in range(10, 20):
+            appended = await succeeds(lambda number=number: store.append(append(number)))
+        assert appended.position.offset == 15
+        page = await store.read("c", last, limit=10)
+        assert not page.complete
+        assert page.position.epoch != last.epoch
+        # What the replica had is still there, and what follows is recovered as before.
+        everything = await store.read("c", limit=100)
+        assert [entry.offset for entry in everything.entries] == list(range(1, 16))
+        position = page.position
+        await store.append(append(20))
+        page = await store.read("c", position, limit=10)
+        assert (page.complete, [entry.offset for entry in page.entries]) == (True, [16])
+        await store.close()
+
+
+async def succeeds(request: Any) -> Any:
+    """What a request answers, once the store can be used again."""
+    async with asyncio.timeout(20.0):
+        while True:
+            try:
+                return await request()
+            except Unavailable:
+                await asyncio.sleep(0.1)
 
 
 def test_redis_restarts_empty() -> None:

@@ -89,6 +89,11 @@ class Watched:
     replica: RedisProcess
     sentinel_port: int
 
+    def wait_for_replica(self) -> None:
+        """Wait until the replica has all that the master has."""
+        with self.master.client() as client:
+            client.wait(1, 0)
+
     def detach_replica(self) -> None:
         """Have the replica get nothing more: from now on it is stale."""
         with self.replica.client() as client:
