@@ -118,7 +118,7 @@ class RoomChannel(Channel):
     """Tells who is on it."""
 
     public = True
-    presence = Presence(grace=2.0, max_members=1_000)
+    presence = Presence(grace=10.0, max_members=1_000)
 
     def can_publish(self, connection):
         return True
