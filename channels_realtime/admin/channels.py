@@ -50,7 +50,7 @@ class ChannelRow:
         notice_url: the form of a notice; empty where the user may not act on connections.
         publish_url: the form of a test message; empty where the user may not publish.
         keeps: whether the channel keeps a history or a state.
-        offset: of its newest publication; None where nothing was published, or that is unknown.
+        offset: of its newest publication; 0 or None where nothing was published.
         messages: publications that are kept.
         states: keys with a state.
         members: how many are on it; None where it has no presence.
@@ -162,7 +162,7 @@ class ChannelsAdmin(PageAdmin):
             states=0 if usage is None else usage.states,
             members=stored.members,
             purge_url=self.url("purge", channel.name)
-            if stored.keeps and may(request, *PURGE)
+            if usage is not None and (usage.messages or usage.states) and may(request, *PURGE)
             else "",
         )
 

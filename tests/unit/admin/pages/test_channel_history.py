@@ -70,7 +70,7 @@ def board(live, store):
         "board/1": StoredReport(
             keeps=True, usage=Usage(Position("e", 1_234), messages=100, states=3), members=7
         ),
-        "board/2": StoredReport(keeps=True),
+        "board/2": StoredReport(keeps=True, usage=Usage(Position("e", 0), messages=0, states=0)),
         "lounge": StoredReport(members=1_250),
     }
     return store
@@ -106,7 +106,9 @@ def test_page_says_that_the_store_does_not_respond(staff, board):
 
 
 def test_history_can_be_deleted_with_the_permission(staff, board):
-    assert purge_url("board/1") in main_of(staff(SEE, PURGE).get(url(CHANNELS)))
+    document = main_of(staff(SEE, PURGE).get(url(CHANNELS)))
+    assert purge_url("board/1") in document
+    assert purge_url("board/2") not in document
 
 
 def test_history_cannot_be_deleted_without_the_permission(staff, board):
