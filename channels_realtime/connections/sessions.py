@@ -147,6 +147,7 @@ class Sessions(Service):
         if receipts.ended_by_client:
             if known is not None and known.saved:
                 self._given_up.append((known.key, known.owner))
+                del self._given_up[:-MAX_ENDED]  # their time runs out as well
         elif known is not None or ended.subscriptions or receipts.restoring:
             session = _Session(ended.session_id) if known is None else known
             save = self._save(ended, session, live=False)
@@ -200,7 +201,11 @@ class Sessions(Service):
             identity=connection.identity,
             subscriptions=saved_subscriptions(node, connection),
         )
-        body = encode_record(record)
+        try:
+            body = encode_record(record)
+        except (TypeError, ValueError):  # of an identity that an authenticator of the site made
+            connection.log_exception("Its session cannot be kept")
+            body = b""
         return Save(
             key=session.key,
             owner=session.owner,
@@ -219,7 +224,9 @@ class Sessions(Service):
             try:
                 await self.flush()
                 self._failed = 0
-            except Unavailable:  # which was logged
+            except Exception as error:
+                if not isinstance(error, Unavailable):  # which was logged
+                    logger.exception("Keeping sessions failed")
                 pause = min(_RETRY_MOST_S, FLUSH_INTERVAL_S * 2**self._failed)
                 self._failed = min(self._failed + 1, 10)
             if self._failed:
@@ -347,14 +354,11 @@ class Sessions(Service):
         key = session_key(session_id)
         identity = identity_key(connection.identity, connection.namespace)
         ttl = self._window + 2 * REFRESH_INTERVAL_S
-        owner = self._keys.get(key)
-        if key in self._ended or (owner is not None and owner.id in self._changed):
-            await self.flush()  # what the store has is not the newest
-        taken = await self._ask(self._store.take(key, identity, ttl=ttl))
-        if taken is None:
-            if self._store.shared:
-                await asyncio.sleep(LATE_S)
+        if self._is_behind(session_id, key):
             await self.flush()
+        taken = await self._ask(self._store.take(key, identity, ttl=ttl))
+        if taken is None and self._store.shared:
+            await asyncio.sleep(LATE_S)
             taken = await self._ask(self._store.take(key, identity, ttl=ttl))
         if taken is None:
             return None
@@ -362,6 +366,17 @@ class Sessions(Service):
         if record is not None and record.live:
             self._tell(record.node_id, taken.owner)
         return record
+
+    def _is_behind(self, session_id: str, key: str) -> bool:
+        """Whether the store does not have the newest of a session of this node."""
+        if key in self._ended:
+            return True
+        owner = self._keys.get(key)
+        if owner is not None:
+            return owner.id in self._changed
+        live = cast("dict[str, Connection]", self._node.connections)
+        found = (live.get(connection_id) for connection_id in self._changed)
+        return any(one is not None and one.session_id == session_id for one in found)
 
     def _tell(self, node_id: str, owner: str) -> None:
         """Have the owner close, on whichever node it is; nobody waits for it."""

@@ -599,6 +599,22 @@ async def test_store_that_is_away_is_logged_once_and_breaks_nothing_else(caplog)
 
 
 @in_virtual_time
+async def test_identity_that_cannot_be_stored_costs_its_own_session_alone(caplog):
+    async with Harness() as harness:
+        odd = await harness.open_as("1", source=object())
+        sound = await harness.open()
+        for client in (odd, sound):
+            await client.ask(subscribe())
+        await harness.sessions.flush()
+        harness.end(odd)
+        harness.end(sound)
+        assert channels(await resumed(await harness.open(), sound.connection.session_id))
+        session = odd.connection.session_id
+        assert await refused(await harness.open_as("1"), session) == UNKNOWN
+        assert "Its session cannot be kept on connection" in caplog.text
+
+
+@in_virtual_time
 async def test_sessions_of_ended_connections_that_wait_are_bounded(monkeypatch):
     monkeypatch.setattr(sessions, "MAX_ENDED", 3)
     async with Harness() as harness:
