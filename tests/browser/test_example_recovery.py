@@ -81,6 +81,15 @@ def offsets(page: "Page", channel: str) -> list[int]:
     )
 
 
+def requests(page: "Page") -> list[str]:
+    """The types of what a page's client sent, apart from the heartbeat."""
+    return page.evaluate(  # type: ignore[no-any-return]
+        """window.frames.sent
+            .map(({ type }) => type)
+            .filter((type) => type !== "ping" && type !== "pong")"""
+    )
+
+
 def wait_for_titles(page: "Page", title: str, count: int, timeout_ms: int = RECONNECT_MS) -> None:
     """Wait until the page shows the cards ``<title> 0`` to ``<title> <count - 1>``, each once."""
     wait_for_text(page, ".card-title", f"{title} {count - 1}", timeout_ms)
@@ -191,8 +200,7 @@ def test_a_board_misses_nothing_between_the_page_and_its_subscription(
 
     start = alice.evaluate("JSON.parse(document.querySelector('#board').dataset.position).offset")
     assert offsets(alice, "boards/1") == list(range(start + 1, start + added + 2))
-    calls = alice.evaluate("window.frames.sent.filter(({ type }) => type === 'call').length")
-    assert calls == 0
+    assert requests(alice) == ["subscribe"]
 
 
 class Line:
@@ -254,8 +262,44 @@ def test_a_board_gets_what_it_missed_when_its_connection_was_cut(
             "JSON.parse(document.querySelector('#board').dataset.position).offset"
         )
         assert offsets(alice, "boards/1") == list(range(start + 1, start + added + 2))
-        calls = alice.evaluate("window.frames.sent.filter(({ type }) => type === 'call').length")
-        assert calls == 0
+        assert requests(alice) == ["subscribe", *["resume"] * ROUNDS]
+        alice.context.close()
+
+
+def test_a_ticker_that_was_cut_gets_each_missed_price_of_its_symbols_once(
+    visitors: Visitors, server: Server
+) -> None:
+    admin = visitors.sign_in("admin")
+    visitors.open(admin, "/stocks/")
+    with line_to(server.port) as line:
+        alice = visitors.sign_in("alice", line.origin)
+        alice.add_init_script(RECORD_FRAMES)
+        alice.goto(f"{line.origin}/stocks/")
+        wait_for_text(alice, "#connection-state", "Live", RECONNECT_MS)
+        alice.locator("[data-symbol=GOOG] input").uncheck(force=True)
+        alice.wait_for_function(
+            "window.frames.received.some(({ type }) => type === 'unsubscribed')",
+            timeout=RECONNECT_MS,
+        )
+        line.cut()
+        wait_for_text(alice, "#connection-state", "Reconnecting", RECONNECT_MS)
+        for symbol, price in (("AAPL", "190.01"), ("GOOG", "190.02"), ("MSFT", "190.03")):
+            admin.select_option("#publish-symbol", symbol)
+            admin.fill("#publish-price", price)
+            admin.click("#publish button")
+            admin.locator("#publish-done", has_text=f"Published: {symbol}").wait_for()
+        line.mend()
+        alice.evaluate("window.dispatchEvent(new Event('online'))")
+        for symbol, price in (("AAPL", "190.01"), ("MSFT", "190.03")):
+            wait_for_text(alice, f"[data-symbol={symbol}] [data-price]", price, RECONNECT_MS)
+        prices = alice.evaluate(
+            """window.frames.received
+                .filter((message) => message.channel === "stocks" && message.payload?.price >= 190.01
+                    && message.payload.price <= 190.03)
+                .map(({ payload }) => payload.price)"""
+        )
+        assert prices == [190.01, 190.03]
+        assert requests(alice)[-1] == "resume"
         alice.context.close()
 
 
