@@ -6,6 +6,7 @@ Redis, with the in-memory layer in the same memory.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import Any
 
@@ -19,18 +20,17 @@ from ..runtime.redis_clients import redis_hosts
 from ..sessions.base import SessionStore
 from .store_requests import is_failing
 
-_MEMORY_HISTORY = "channels_realtime.history.memory.MemoryHistory"
-_REDIS_HISTORY = "channels_realtime.history.redis.RedisHistory"
-_MEMORY_INBOXES = "channels_realtime.history.memory_inboxes.MemoryInboxes"
-_REDIS_INBOXES = "channels_realtime.history.redis_inboxes.RedisInboxes"
-_MEMORY_PRESENCE = "channels_realtime.presence.memory.MemoryPresence"
-_REDIS_PRESENCE = "channels_realtime.presence.redis.RedisPresence"
-_MEMORY_SESSIONS = "channels_realtime.sessions.memory.MemorySessions"
-_REDIS_SESSIONS = "channels_realtime.sessions.redis.RedisSessions"
+_DEFAULTS = {
+    "history": ("history.memory.MemoryHistory", "history.redis.RedisHistory"),
+    "inboxes": ("history.memory_inboxes.MemoryInboxes", "history.redis_inboxes.RedisInboxes"),
+    "presence": ("presence.memory.MemoryPresence", "presence.redis.RedisPresence"),
+    "sessions": ("sessions.memory.MemorySessions", "sessions.redis.RedisSessions"),
+}
+"""The stores in memory and in Redis, by kind."""
 
 
 class Stores:
-    """The stores of one layer, each made at its first use.
+    """The stores of one layer, each made at its first use, which may be in any thread.
 
     Args:
         layer: the Channels layer.
@@ -40,53 +40,57 @@ class Stores:
     def __init__(self, layer: Any, config: Config) -> None:
         self._layer = weakref.ref(layer)
         self._config = config
-        self._history: HistoryStore | None = None
-        self._inboxes: InboxStore | None = None
-        self._presence: PresenceStore | None = None
-        self._sessions: SessionStore | None = None
+        self._lock = threading.Lock()
+        self._history = self._inboxes = self._presence = self._sessions = None
 
     @property
     def history(self) -> HistoryStore:
         """The store of publications."""
-        if self._history is None:
-            path = self._config.history_store or self._default(_MEMORY_HISTORY, _REDIS_HISTORY)
-            self._history = import_string(path)(self._layer(), self._config)
-        return self._history
+        store: HistoryStore = self._store("history", self._config.history_store)
+        return store
 
     @property
     def inboxes(self) -> InboxStore:
         """The store of what users have acknowledged."""
-        if self._inboxes is None:
-            path = self._default(_MEMORY_INBOXES, _REDIS_INBOXES)
-            self._inboxes = import_string(path)(self._layer(), self._config)
-        return self._inboxes
+        store: InboxStore = self._store("inboxes", None)
+        return store
 
     @property
     def presence(self) -> PresenceStore:
         """The store of members."""
-        if self._presence is None:
-            path = self._config.presence_store or self._default(_MEMORY_PRESENCE, _REDIS_PRESENCE)
-            self._presence = import_string(path)(self._layer(), self._config)
-        return self._presence
+        store: PresenceStore = self._store("presence", self._config.presence_store)
+        return store
 
     @property
     def sessions(self) -> SessionStore:
         """The store of what outlives a connection."""
-        if self._sessions is None:
-            path = self._config.session_store or self._default(_MEMORY_SESSIONS, _REDIS_SESSIONS)
-            self._sessions = import_string(path)(self._layer(), self._config)
-        return self._sessions
+        store: SessionStore = self._store("sessions", self._config.session_store)
+        return store
 
     @property
     def history_failing(self) -> bool:
         """Whether the store of publications did not answer the last request."""
         return self._history is not None and is_failing(self._history)
 
+    def _store(self, kind: str, path: str | None) -> Any:
+        attribute = f"_{kind}"
+        found = getattr(self, attribute)
+        if found is None:
+            with self._lock:  # two of them in memory would each have a half
+                found = getattr(self, attribute)
+                if found is None:
+                    make = import_string(path or self._default(*_DEFAULTS[kind]))
+                    found = make(self._layer(), self._config)
+                    setattr(self, attribute, found)
+        return found
+
     def _default(self, memory: str, redis: str) -> str:
         """Redis, unless there is none: then all processes have a memory of their own, as a check says."""
-        return memory if redis_hosts(self._layer(), self._config) is None else redis
+        path = memory if redis_hosts(self._layer(), self._config) is None else redis
+        return f"channels_realtime.{path}"
 
 
+_lock = threading.Lock()
 _stores: weakref.WeakKeyDictionary[Any, Stores] = weakref.WeakKeyDictionary()
 
 
@@ -94,5 +98,6 @@ def stores_of(layer: Any, config: Config) -> Stores:
     """Return the stores beside a channel layer."""
     stores = _stores.get(layer)
     if stores is None:
-        stores = _stores.setdefault(layer, Stores(layer, config))
+        with _lock:
+            stores = _stores.setdefault(layer, Stores(layer, config))
     return stores
