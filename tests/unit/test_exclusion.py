@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import SynchronousOnlyOperation
-from django.test import RequestFactory
+from django.test import AsyncClient, RequestFactory
 from rest_framework.request import Request
 
 from channels_realtime import apublish, publish
@@ -101,6 +104,23 @@ async def test_user_of_a_request_is_read_as_async_code_has_to():
     with pytest.raises(ImproperUse, match="cannot be read on an event loop"):
         await aexcluded(Lazy())
     assert await aexcluded(request(User(pk=7))) == (ID, "7")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_session_user_of_a_request_is_read_on_the_loop_and_in_a_thread():
+    """As Django's middleware leaves it: a user that is read from the database when it is looked at."""
+    user = await User.objects.acreate_user("alice")
+    client = AsyncClient()
+    await client.aforce_login(user)
+
+    def made():
+        found = RequestFactory().post("/", headers=HEADER)
+        found.session = SessionStore(client.cookies["sessionid"].value)
+        AuthenticationMiddleware(lambda request: None).process_request(found)
+        return found
+
+    assert await aexcluded(made()) == (ID, str(user.pk))
+    assert await asyncio.to_thread(excluded, made()) == (ID, str(user.pk))
 
 
 async def test_apublish_takes_a_request():
