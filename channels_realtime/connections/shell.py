@@ -332,6 +332,9 @@ class Shell:
         if self.closed or channel in self._silent_channels:
             return
         push = m.Subscribed(channel=channel, position=position, recovered=False)
+        if self._transport.started_anew(push):
+            self._show(push, 0)
+            return
         data = self._dialect.encode(push)
         if data is not None:
             size = frame_size(data)

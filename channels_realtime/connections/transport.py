@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from ..conversation.throttling import LimitExceeded
 from ..protocol.codes import CloseCode
 from ..protocol.frames import Frame
-from ..protocol.messages import Command, Push
+from ..protocol.messages import Command, Push, Subscribed
 from .writer import Writer
 
 SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
@@ -102,6 +102,10 @@ class Transport:
 
     def tell(self, push: Push) -> bool:
         """Send a push itself; False leaves it to the connection's dialect."""
+        return False
+
+    def started_anew(self, push: Subscribed) -> bool:
+        """Tell its consumer that a channel goes on from another position; False leaves it to the dialect."""
         return False
 
     def throttled(self, exceeded: LimitExceeded) -> None:

@@ -194,9 +194,13 @@ class ChannelsMixin(ConsumerMixin):
         super().__init_subclass__(**kwargs)
         if not getattr(cls, "_sync", False):
             cls._realtime_expect_async(
-                ChannelsMixin, "channel_message", "channel_member", "channel_ended"
+                ChannelsMixin,
+                "channel_message",
+                "channel_member",
+                "channel_missed",
+                "channel_ended",
             )
-        for hook in ("channel_message", "channel_member", "channel_ended"):
+        for hook in ("channel_message", "channel_member", "channel_missed", "channel_ended"):
             cls._realtime_refuse_in_sync(
                 ChannelsMixin,
                 hook,
@@ -248,6 +252,21 @@ class ChannelsMixin(ConsumerMixin):
         )
         await self.send(text_data=JSON.encode(publication_object(publication)))  # type: ignore[attr-defined]
 
+    async def channel_missed(self, channel: str, epoch: str, offset: int) -> None:
+        """Publications of a channel with history were lost; it goes on after this position.
+
+        Called as ``channel_message``, in its order, and only in a class that overrides that; by default
+        the wire's ``subscribed`` is sent, with ``recovered: false``. Without history nothing is known of
+        what is lost, and this is never called.
+
+        Args:
+            channel: the channel's name.
+            epoch, offset: the position.
+        """
+        position = m.Position(epoch, offset)
+        push = m.Subscribed(channel=channel, position=position, recovered=False)
+        await self.send(text_data=JSON.encode(push_object(push)))  # type: ignore[attr-defined]
+
     async def channel_ended(self, channel: str, code: str, reason: str) -> None:
         """The server took a subscription away; nothing of the channel follows.
 
@@ -284,6 +303,11 @@ class ChannelsMixin(ConsumerMixin):
         ended = frame.content.get("ended")
         if ended is not None:
             await self.channel_ended(ended.channel, str(ended.code), ended.reason)
+            return
+        missed = frame.content.get("missed")
+        if missed is not None:
+            position = missed.position
+            await self.channel_missed(missed.channel, position.epoch, position.offset)
             return
         message = _decode(frame.content["bytes"])
         if message["type"] in ("join", "leave"):

@@ -431,6 +431,13 @@ class ConsumerTransport(WebSocketTransport):
             self._accept_at_last()
         return False
 
+    def started_anew(self, push: m.Subscribed) -> bool:
+        """Leave it to a consumer that takes publications itself, in their order."""
+        if not self._options.own_messages:
+            return False
+        self._put(Frame({"missed": push}, 0, push.channel))
+        return True
+
     async def _ping(self) -> None:
         connection, hooks = self._connection, self._hooks
         if hooks is not None and connection is not None and not connection.closed:

@@ -415,6 +415,61 @@ async def test_handler_that_falls_behind_is_a_slow_client(configure, make_node):
     await nothing_left(node)
 
 
+# -- history ---------------------------------------------------------------------------------------
+
+
+async def lose_history(node, client_published):
+    """Publish, then lose the history, and publish again: a new epoch, of which this is the first."""
+    await apublish("kept/a", "before")
+    await client_published()
+    node.history._streams.clear()
+    await apublish("kept/a", "after")
+
+
+@pytest.mark.parametrize("remote", REMOTES)
+async def test_client_of_a_channel_with_history_gets_positions_and_hears_of_losses(node, remote):
+    async with AsgiSocket(remote.as_asgi()) as socket:
+        await done(socket, "subscribe", "kept/a")
+        first = []
+
+        async def published():
+            first.append(await socket.read())
+
+        await lose_history(node, published)
+        assert (first[0]["payload"], first[0]["offset"]) == ("before", 1)
+        word, after = await socket.read(), await socket.read()
+        assert word["type"] == "subscribed"
+        assert word["payload"] == {"epoch": after["epoch"], "offset": 0, "recovered": False}
+        assert (after["payload"], after["offset"]) == ("after", 1)
+
+
+@pytest.mark.parametrize("fall_back", [True, False])
+async def test_consumer_of_a_channel_with_history_hears_of_losses_in_order(node, fall_back):
+    class Chat(Remote):
+        async def channel_message(self, channel, payload, event, sender):
+            await self.send_json(payload)
+
+        async def channel_missed(self, channel, epoch, offset):
+            if fall_back:
+                await super().channel_missed(channel, epoch, offset)
+            else:
+                await self.send_json([channel, offset])
+
+    async with AsgiSocket(Chat.as_asgi()) as socket:
+        await done(socket, "subscribe", "kept/a")
+
+        async def published():
+            assert await socket.read() == "before"
+
+        await lose_history(node, published)
+        told = await socket.read()
+        if fall_back:
+            assert (told["type"], told["payload"]["recovered"]) == ("subscribed", False)
+        else:
+            assert told == ["kept/a", 0]
+        assert await socket.read() == "after"
+
+
 # -- ends ------------------------------------------------------------------------------------------
 
 

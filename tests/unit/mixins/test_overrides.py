@@ -159,6 +159,7 @@ async def test_ping_over_a_limit_is_not_heard(node):
         (HeartbeatMixin, "send_ping"),
         (HeartbeatMixin, "on_heartbeat"),
         (ChannelsMixin, "channel_message"),
+        (ChannelsMixin, "channel_missed"),
         (ChannelsMixin, "channel_ended"),
     ],
 )
