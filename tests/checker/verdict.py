@@ -58,6 +58,10 @@ def judge(truth: Truth, records: Iterable[Record], *, lost_at: float | None = No
     return verdict
 
 
+def _is_start(event: Event) -> bool:
+    return isinstance(event, Started)
+
+
 class _Judge:
     """The comparison of one record."""
 
@@ -73,9 +77,10 @@ class _Judge:
         self._branch: str | None = None  # of a fork: which of the two streams it is on
 
     def run(self) -> None:
-        for event, following in itertools.pairwise([*self._record.events, None]):
-            assert event is not None
+        events = self._record.events
+        for index, event in enumerate(events):
             if isinstance(event, Started):
+                following = itertools.takewhile(_is_start, events[index + 1 :])
                 self._started(event, following)
             else:
                 self._received(event)
@@ -83,7 +88,7 @@ class _Judge:
         if end is not None and self._at != end:
             self._fault("tail", f"ended at {self._at}, the stream at {end}")
 
-    def _started(self, event: Started, following: Event | None) -> None:
+    def _started(self, event: Started, following: Iterable[Event]) -> None:
         counts = self._verdict.counts
         if event.since is not None and event.since != self._at:
             self._fault("cursor", f"sent {event.since}, was at {self._at}")
@@ -111,7 +116,7 @@ class _Judge:
         self._at = event.position
         self._branch = None
 
-    def _moved_on(self, known: Cursor, event: Started, following: Event | None) -> str | None:
+    def _moved_on(self, known: Cursor, event: Started, following: Iterable[Event]) -> str | None:
         """Why the history could not give what followed a cursor."""
         if known.epoch != event.position.epoch:
             return "because of a new epoch"
@@ -120,10 +125,8 @@ class _Judge:
         next_one = Cursor(known.epoch, known.offset + 1)
         if self._truth.is_gone(self._record.channel, next_one, event.at):
             return "because it was kept no longer"
-        if (
-            self._lost_at is not None
-            and isinstance(following, Started)
-            and following.position.epoch != known.epoch
+        if self._lost_at is not None and any(
+            later.position.epoch != known.epoch for later in following
         ):
             # The store was found to be empty, and the node said so before it knew the new epoch.
             return "because of an epoch that began next"
