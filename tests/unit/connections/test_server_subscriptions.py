@@ -256,7 +256,7 @@ async def test_recheck_does_not_end_what_an_operation_has_made():
 async def test_operation_subscribes_once_and_tells_the_client():
     told: list[str] = []
 
-    def receiver(connection, channel, **_):
+    async def receiver(connection, channel, **_):
         told.append(channel)
 
     signals.subscribed.connect(receiver)
