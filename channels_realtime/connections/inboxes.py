@@ -323,11 +323,17 @@ async def begin(node: Node, connection: Requester, channel: Channel) -> Begin | 
     """Where a new subscription begins whose client names no position; None without an inbox.
 
     Raises:
-        Unavailable: the store is away.
+        Unavailable: the store is away, and ``STORE_FAILURES`` is not "live".
     """
     if not channel.inbox or connection.user_id is None or channel.kept() is None:
         return None
-    return await node.service(Inboxes).position(channel, connection.user_id)
+    try:
+        return await node.service(Inboxes).position(channel, connection.user_id)
+    except Unavailable as error:
+        if node.config.store_failures != "live":
+            raise
+        logger.debug("A subscription begins without its inbox: %s", error.reason)
+        return None
 
 
 def begun(node: Node, connection: Requester, channel: Channel, position: m.Position | None) -> None:

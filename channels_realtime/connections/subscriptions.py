@@ -139,6 +139,7 @@ def _count_recovery(node: Node, recovered: bool) -> None:
 
 async def _require_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
     if not await allowed(node, channel, "can_subscribe", connection):
+        inboxes.refused(node, connection, channel)
         raise Forbidden(f"not allowed to subscribe to {channel.name!r}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,9 @@ class MemoryInboxes(InboxStore):
         self._clock = SystemClock() if clock is None else clock
         self._lock = threading.Lock()
         self._streams: OrderedDict[str, _Stream] = OrderedDict()  # the longest unused first
+        self._due: list[
+            tuple[float, str]
+        ] = []  # a heap; entries that do not hold any more are passed over
 
     async def open(self, stream: str, user: str, position: Position | None) -> None:
         with self._lock:
@@ -68,16 +72,16 @@ class MemoryInboxes(InboxStore):
                 self._open(found, user, None)
             found.revision += 1
             if found.due_at is None or due_at < found.due_at:
-                found.due_at = due_at
+                self._set_due(stream, found, due_at)
 
     async def claim(self, now: float, lease_s: float, limit: int) -> list[str]:
         claimed: list[str] = []
         with self._lock:
-            for name, stream in self._streams.items():
-                if len(claimed) >= limit:
-                    break
-                if stream.due_at is not None and stream.due_at <= now:
-                    stream.due_at = now + lease_s
+            while self._due and self._due[0][0] <= now and len(claimed) < limit:
+                due_at, name = heapq.heappop(self._due)
+                stream = self._streams.get(name)
+                if stream is not None and stream.due_at == due_at:
+                    self._set_due(name, stream, now + lease_s)
                     claimed.append(name)
         return claimed
 
@@ -99,13 +103,22 @@ class MemoryInboxes(InboxStore):
                 inbox = found.users.get(user)
                 if inbox is not None:
                     found.users[user] = Inbox(inbox.acknowledged, position)
-            found.due_at = due_at if found.revision == revision else 0.0
+            self._set_due(stream, found, due_at if found.revision == revision else 0.0)
 
     async def forget(self, stream: str, user: str) -> None:
         with self._lock:
             found = self._streams.get(stream)
             if found is not None:
                 found.users.pop(user, None)
+
+    def _set_due(self, name: str, stream: _Stream, due_at: float | None) -> None:
+        stream.due_at = due_at
+        if due_at is not None:
+            heapq.heappush(self._due, (due_at, name))
+        if len(self._due) > 64 and len(self._due) > 4 * len(self._streams):
+            due = ((each.due_at, name) for name, each in self._streams.items())
+            self._due = [(at, name) for at, name in due if at is not None]
+            heapq.heapify(self._due)
 
     def _open(self, stream: _Stream, user: str, position: Position | None) -> None:
         if user not in stream.users and len(stream.users) < MAX_USERS:

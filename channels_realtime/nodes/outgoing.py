@@ -154,10 +154,10 @@ async def send(
     request = append_request(
         dataclasses.replace(outgoing, publication=publication), history, config
     )
-    if inboxes is not None:
-        await expect(outgoing, inboxes, min(timeout, config.store_timeout))
     try:
-        appended = await _append(store, request, config, timeout)
+        if inboxes is not None:
+            await _expect(outgoing, inboxes, config, timeout)
+        appended = await _append(store, request, config, max(0.0, deadline - now()))
     except Unavailable as error:
         if config.store_failures != "live":
             raise
@@ -190,6 +190,22 @@ async def expect(outgoing: Outgoing, inboxes: InboxStore, timeout: float) -> Non
     if expectation is not None:
         expected = inboxes.expect(outgoing.publication.key, expectation.users, expectation.due_at)
         await ask(inboxes, expected, timeout, INBOXES)
+
+
+async def _expect(outgoing: Outgoing, inboxes: InboxStore, config: Config, timeout: float) -> None:
+    """As ``expect``; where ``STORE_FAILURES`` is "retry" until the time is over."""
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout
+    pause = _RETRY_S
+    while True:
+        try:
+            await expect(outgoing, inboxes, min(deadline - now(), config.store_timeout))
+            return
+        except Unavailable:
+            if config.store_failures != "retry" or now() + pause >= deadline:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _MAX_RETRY_S)
 
 
 class KeptInTransaction(NamedTuple):

@@ -89,7 +89,6 @@ class Harness(NodeHarness):
                 found,
                 Publication(channel=channel, payload=payload),
                 key=None,
-                digest="",
                 condition=None,
                 transient=False,
             )

@@ -45,3 +45,12 @@ async def test_streams_and_users_are_bounded(monkeypatch: pytest.MonkeyPatch):
             await store.open(stream, user, None)
     assert set((await store.inboxes("c")).users) == {"5", "6"}
     assert (await store.inboxes("a")).users == {}
+
+
+async def test_what_is_due_takes_no_more_room_than_its_streams():
+    store = MemoryInboxes(None, Config())
+    for number in range(1_000):
+        await store.expect("a", [], 2_000.0 - number)
+    assert len(store._due) <= 65
+    assert await store.claim(1_002.0, 60.0, 10) == ["a"]
+    assert await store.claim(1_003.0, 60.0, 10) == []
