@@ -219,14 +219,22 @@ class Hub:
                 frame = frames[encoding] = encoding.publication_frame(publication, policy)
             chosen = tuple(subscribers)
             if publication.exclude is not None:
-                chosen = tuple(one for one in chosen if not _is_excluded(one, publication))
+                chosen = _without_excluded(chosen, publication)
             for subscriber in chosen:
                 subscriber.deliver(frame, publication)
             handed += len(chosen)
         return handed
 
 
-def _is_excluded(subscriber: Subscriber, publication: Publication) -> bool:
+def _without_excluded(
+    subscribers: tuple[Subscriber, ...], publication: Publication
+) -> tuple[Subscriber, ...]:
     # What is subscribed inside the process has no public id, and is nobody's connection.
-    connection_id = getattr(subscriber, "id", "")
-    return publication.excludes(connection_id, getattr(subscriber, "user_id", None))
+    connection_id = publication.exclude
+    assert connection_id is not None
+    for index, one in enumerate(subscribers):
+        if getattr(one, "id", None) == connection_id:
+            if publication.excludes(connection_id, getattr(one, "user_id", None)):
+                return subscribers[:index] + subscribers[index + 1 :]
+            break
+    return subscribers
