@@ -652,3 +652,38 @@ async def test_a_site_without_presence_does_not_ask_the_store():
         stores_of(harness.layer, harness.node.config)._presence = store
         await asyncio.sleep(60)
         assert store.calls == []
+
+
+async def resume(client, session_id):
+    replies = await client.ask({"type": "resume", "session_id": session_id, "id": "r"})
+    while not replies:  # joining a group waits for the layer
+        await asyncio.sleep(0.01)
+        replies = client.take()
+    assert replies[0]["type"] == "resumed", replies
+    return replies[0]["payload"]["channels"]
+
+
+@pytest.mark.parametrize("node", [0, 1])
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_resumed_session_watches_on_and_its_member_never_left(node, ended):
+    @in_virtual_time
+    async def run():
+        async with Site() as site:
+            ann, bob = await site.client(0), await site.client(0)
+            await watching(ann, "devices/a")
+            both = await watching(bob, "devices/a")
+            ann.take()
+            await site.pass_time(2.0)
+            if ended:
+                await leave(bob)
+            again = await site.client(node)
+            found = await resume(again, bob.connection.session_id)
+            members = [member["id"] for member in found["devices/a"]["members"]]
+            assert members == both == [ann.connection.id, again.connection.id]
+            await site.pass_time(20.0)
+            assert told(ann.take()) == []
+            eve = await site.client(1)
+            await eve.ask(subscribe("devices/a"))
+            assert told(again.take()) == told(ann.take()) == [("join", eve.connection.id, 3)]
+
+    run()
