@@ -14,8 +14,8 @@ from .namespaces import current_namespace
 from .nodes import envelope
 from .nodes.layers import configured_layer
 from .nodes.node import running_node
-from .nodes.presence import PRESENCE, Presences, announcements, publications
-from .nodes.store_requests import ask
+from .nodes.presence import Presences, announcements, publications
+from .nodes.store_requests import PRESENCE, ask
 from .nodes.stores import Stores
 from .presence.base import MAX_MEMBERS, Change, partition_of
 from .protocol.messages import Members

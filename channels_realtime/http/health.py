@@ -1,6 +1,6 @@
 """``GET …/health/`` and ``GET …/ready/``: for load balancers and Kubernetes probes.
 
-Health: the process responds; a channel layer or a history store that fails is named, since a restart
+Health: the process responds; a channel layer or a store that fails is named, since a restart
 does not mend it.
 Readiness: the process accepts new connections, which it does not while
 it drains. A process that has no node yet is healthy and ready.
@@ -27,7 +27,7 @@ def health(request: HttpRequest) -> JsonResponse:
     """Respond 200, with the id of this process's node, or null if it has none yet.
 
     While the channel layer does not take what the process sends, ``channel_layer`` is "failing"; while
-    the history store does not answer it, ``history`` is.
+    the history store does not answer it, ``history`` is, and likewise ``presence``.
     """
     node = serving_node()
     body = {"status": "ok", "node": None if node is None else node.id}
@@ -38,6 +38,8 @@ def health(request: HttpRequest) -> JsonResponse:
             body["channel_layer"] = "failing"
         if stores_of(layer, config).history_failing:
             body["history"] = "failing"
+        if stores_of(layer, config).presence_failing:
+            body["presence"] = "failing"
     return JsonResponse(body)
 
 

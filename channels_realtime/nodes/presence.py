@@ -41,13 +41,10 @@ from .hub import Hub, Subscriber
 from .member_info import MemberInfo
 from .node import Node, Service
 from .rosters import Rosters
-from .store_requests import ask
+from .store_requests import PRESENCE, ask
 from .stores import stores_of
 
 logger = logging.getLogger(__name__)
-
-PRESENCE = "the presence store"
-"""What errors and logs call it."""
 
 _SWEEP_INTERVAL_S = 1.0
 _RETRY_MOST_S = 5.0

@@ -20,7 +20,8 @@ _Answer = TypeVar("_Answer")
 
 
 HISTORY = "the history store"
-"""What errors and logs call it."""
+PRESENCE = "the presence store"
+"""What errors and logs call them."""
 
 INBOXES = "the inbox store"
 

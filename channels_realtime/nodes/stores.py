@@ -18,7 +18,7 @@ from ..history.inboxes import InboxStore
 from ..presence.base import PresenceStore
 from ..runtime.redis_clients import redis_hosts
 from ..sessions.base import SessionStore
-from .store_requests import is_failing
+from .store_requests import PRESENCE, is_failing
 
 _DEFAULTS = {
     "history": ("history.memory.MemoryHistory", "history.redis.RedisHistory"),
@@ -71,6 +71,11 @@ class Stores:
     def history_failing(self) -> bool:
         """Whether the store of publications did not answer the last request."""
         return self._history is not None and is_failing(self._history)
+
+    @property
+    def presence_failing(self) -> bool:
+        """Whether the store of members did not answer the last request."""
+        return self._presence is not None and is_failing(self._presence, PRESENCE)
 
     def _store(self, kind: str, path: str | None) -> Any:
         attribute = f"_{kind}"

@@ -143,9 +143,14 @@ MEMBERS = Script(
 local stream, limit, found = ARGV[2], tonumber(ARGV[3]), {}
 local names = limit > 0 and redis.call('ZRANGEBYLEX', order, '[' .. stream .. '\\0',
   '(' .. stream .. '\\1', 'LIMIT', 0, limit) or {}
-for i = 1, #names do
-  local body = redis.call('HGET', bodies, stream .. '\\0' .. string.sub(names[i], #stream + 19))
-  found[i] = string.sub(body, 17)
+for start = 1, #names, 500 do
+  local keys = {}
+  for i = start, math.min(start + 499, #names) do
+    keys[#keys + 1] = stream .. '\\0' .. string.sub(names[i], #stream + 19)
+  end
+  for _, body in ipairs(redis.call('HMGET', bodies, unpack(keys))) do
+    found[#found + 1] = string.sub(body, 17)
+  end
 end
 local overdue = redis.call('ZCOUNT', leases, '-inf', now) + redis.call('ZCOUNT', due, '-inf', now)
 return {count({order, stream}), redis.call('HGET', sequences, stream) or '0', overdue, found}

@@ -687,3 +687,17 @@ def test_a_resumed_session_watches_on_and_its_member_never_left(node, ended):
             assert told(again.take()) == told(ann.take()) == [("join", eve.connection.id, 3)]
 
     run()
+
+
+@in_virtual_time
+async def test_a_store_that_is_away_is_known_to_be():
+    async with Site() as site:
+        stores = stores_of(site.layer, site.nodes[0].node.config)
+        ann = await site.client(0, "1")
+        assert not stores.presence_failing
+        site.store.away = True
+        await ann.ask(subscribe("rooms/a"))
+        assert stores.presence_failing
+        site.store.away = False
+        await site.pass_time(6.0)
+        assert not stores.presence_failing
