@@ -105,6 +105,7 @@ async def test_server_puts_a_consumer_on_a_channel_with_its_state(node, remote):
             )
             assert found == {"done": list(node.connections), "impossible": []}
             await apublish("board/a", "after")
+            assert (await socket.read())["automatic"] is True
             received = [await socket.read(), await socket.read()]
             assert [(m["payload"], m.get("state", False)) for m in received] == [
                 ("before", True),
