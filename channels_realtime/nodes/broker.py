@@ -402,12 +402,15 @@ class Broker:
         Raises:
             Unavailable: the layer failed or did not take it in time.
         """
+        failing = self._breaker.failing
         await send(
             self._layer,
             self._prefix,
             publication,
             self._publish_timeout if timeout is None else timeout,
         )
+        if failing:  # and now it is back: what others sent meanwhile may not have arrived
+            self._receiver.lost()
         self._unread += 1
         if self._unread >= _SEND_BURST:
             self._unread = 0

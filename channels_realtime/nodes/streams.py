@@ -52,6 +52,9 @@ _MAX_RETRY_S = 1.0
 _MAX_READS = 32
 """Reads of the store that run at once in one node."""
 
+_SYNC_PAUSE_S = 0.5
+"""Between two comparisons with the store at least, where one is called for sooner than usual."""
+
 _POSITIONS = 1_000
 """Positions that are asked for at once."""
 
@@ -342,11 +345,11 @@ class Streams:
                 pause = min(2 * pause, _MAX_RETRY_S)
         finally:
             stream.healing = None
-            if (
-                healed and self._end_waking is None
-            ):  # of a store that wakes nodes it is the usual way
+            # Where the store wakes the nodes, reading it is the usual way.
+            if healed and self._end_waking is None:
                 self._metrics.healed_gaps += 1
                 self._metrics.healed += healed
+                self.sync_soon()  # the layer may have lost the newest of other channels too
 
     async def _fill(self, key: str, stream: LiveStream) -> int:
         """Read what is missing, one page, and deliver it; how many publications that were."""
@@ -490,9 +493,11 @@ class Streams:
         self._due.set()
 
     async def _sync_for_ever(self) -> None:
+        interval = self._config.sync_interval
+        pause = min(_SYNC_PAUSE_S, interval)
         while True:
             try:
-                async with asyncio.timeout(self._config.sync_interval):
+                async with asyncio.timeout(interval - pause):
                     await self._due.wait()
             except TimeoutError:
                 pass
@@ -503,6 +508,7 @@ class Streams:
                 logger.debug("Positions cannot be compared: %s", error.reason)
             except Exception:
                 logger.exception("Comparing positions with the history store failed")
+            await asyncio.sleep(pause)
 
     async def sync(self) -> None:
         """Compare the positions of what has changed with the store, and read what is missing.
@@ -549,6 +555,7 @@ class Streams:
                 else:
                     known.append((key, newest))
             unsure += self._learn(known)
+            await asyncio.sleep(0)  # a store in memory does not wait, and there may be many
         return unsure
 
     def _learn(self, newest: Iterable[tuple[str, Newest]]) -> list[str]:

@@ -65,9 +65,9 @@ async def test_lost_tail_is_found_by_the_next_comparison():
         client = await harness.subscribed()
         await past(5.0)  # the first comparison of these buckets
         await harness.publish(1, 2, lost=True)
-        await past(4.9)
+        await past(4.0)
         assert told(client) == []
-        await past(0.2)
+        await past(1.0)
         assert told(client) == [1, 2]
 
 
@@ -82,6 +82,31 @@ async def test_error_of_the_layer_brings_the_comparison_forward():
         await harness.layer.group_send(group_name("realtime", CHANNEL), {"type": "x", "nonce": "x"})
         await past(1.0)
         assert told(client) == [1, 2]
+
+
+@in_virtual_time
+async def test_layer_that_takes_messages_again_brings_the_comparison_forward():
+    async with HistoryHarness(sync_interval=600.0) as harness:
+        client = await harness.subscribed()
+        await harness.publish(1, lost=True)
+        harness.layer.fail("group_send", OSError("refused"))
+        await harness.publish(2)  # kept, and not sent
+        await harness.publish("another", channel="public/a")
+        await past(1.0)
+        assert told(client) == [1, 2]
+
+
+@in_virtual_time
+async def test_gap_of_one_channel_brings_the_comparison_of_all_forward():
+    async with HistoryHarness(sync_interval=600.0) as harness:
+        client = await harness.subscribed()
+        await client.ask(subscribe("stored/b"))
+        client.take()
+        await harness.publish("tail", channel="stored/b", lost=True)
+        await harness.publish(1, lost=True)
+        await harness.publish(2)
+        await past(1.0)
+        assert sorted(map(str, told(client))) == ["1", "2", "tail"]
 
 
 @in_virtual_time
