@@ -192,7 +192,7 @@ class RedisClients:
 
     @contextlib.asynccontextmanager
     async def _use(self, index: int) -> AsyncIterator[Any]:
-        from redis.exceptions import RedisError
+        from redis.exceptions import RedisClusterException, RedisError
 
         try:
             async with asyncio.timeout(self._timeout):
@@ -201,7 +201,7 @@ class RedisClients:
                     yield client.redis
         except TimeoutError as error:  # before OSError, which it is
             raise self._unavailable(f"did not respond within {self._timeout:g} s") from error
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             raise self._unavailable(f"failed with {type(error).__name__}") from error
 
     def _unavailable(self, what: str) -> Unavailable:

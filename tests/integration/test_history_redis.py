@@ -230,6 +230,18 @@ async def test_a_store_that_is_away_is_unavailable_and_says_no_password(make):
         assert "hunter2" not in text
 
 
+async def test_a_cluster_that_is_away_is_unavailable_and_one_that_is_back_is_used():
+    port = free_port()
+    host = {"address": f"redis://127.0.0.1:{port}", "cluster": True}
+    store = RedisHistory(None, Config(store_redis=host, store_timeout=20.0))
+    with pytest.raises(Unavailable, match=r"^the history store failed with Redis\w+$"):
+        await store.append(request())
+    with private_redis_cluster(port) as url:
+        assert url == host["address"]
+        assert (await store.append(request())).position.offset == 1
+        await store.close()
+
+
 async def test_a_store_that_hangs_is_unavailable_in_time(make, admin):
     store = make(store_timeout=0.1)
     await store.append(request())

@@ -69,13 +69,13 @@ def private_redis_server() -> Iterator[str]:
 
 
 @contextmanager
-def private_redis_cluster() -> Iterator[str]:
+def private_redis_cluster(port: int | None = None) -> Iterator[str]:
     """The URL of a cluster of one node; skips the test where no server is installed that can be one."""
     binary = shutil.which("redis-server") or shutil.which("valkey-server")
     if binary is None:
         pytest.skip("no redis-server and no valkey-server is installed")
     with tempfile.TemporaryDirectory() as directory:
-        port = free_port()
+        port = port or free_port()
         options = {
             "port": port,
             "bind": LOCAL_ADDRESS[0],
