@@ -5,6 +5,8 @@ And code that follows channels in a process that serves nobody.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -27,9 +29,9 @@ import asyncio, sys
 from channels_realtime import subscribe
 
 async def main():
-    async with subscribe("checked/worker") as messages:
+    async with subscribe(sys.argv[1]) as messages:
         print("ready", flush=True)
-        for _ in range(int(sys.argv[1])):
+        for _ in range(int(sys.argv[2])):
             message = await anext(messages)
             print(message.payload, message.position.offset, flush=True)
 
@@ -209,13 +211,13 @@ async def test_site_is_told_once_although_the_publisher_was_killed(site: Site, p
 # -- following -------------------------------------------------------------------------------------
 
 
-async def test_process_that_serves_nobody_follows_a_channel(site: Site, pair: Pair) -> None:
-    count = 50
-    code = f"import sys; sys.argv[1:] = [{str(count)!r}]\n{FOLLOW}"
+async def follow(worker_site: Site, pair: Pair, channel: str, count: int) -> None:
+    """A worker gets all that is published while it follows a channel: once, and in order."""
+    code = f"import sys; sys.argv[1:] = [{channel!r}, {str(count)!r}]\n{FOLLOW}"
     worker = subprocess.Popen(
         [sys.executable, "-m", "django", "shell", "-c", code],
         cwd=ROOT,
-        env={**os.environ, **site.environment},
+        env={**os.environ, **worker_site.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -225,10 +227,24 @@ async def test_process_that_serves_nobody_follows_a_channel(site: Site, pair: Pa
         lines = iter(worker.stdout.readline, "")
         assert "ready" in next(line for line in lines if "ready" in line)
         for number in range(count):
-            await do(pair[number % 2], "publish", channel="checked/worker", payload=str(number))
-        output, errors = worker.communicate(timeout=60)
+            await do(pair[number % 2], "publish", channel=channel, payload=str(number))
+        output, errors = await asyncio.to_thread(worker.communicate, timeout=60)
         assert output.splitlines() == [f"{number} {number + 1}" for number in range(count)]
         assert (worker.returncode, errors) == (0, "")
     finally:
         worker.kill()
         worker.wait()
+
+
+async def test_process_that_serves_nobody_follows_a_channel(site: Site, pair: Pair) -> None:
+    await follow(site, pair, "checked/worker", 50)
+
+
+async def test_follower_misses_nothing_though_the_layer_loses(site: Site, pair: Pair) -> None:
+    if site.environment["SITE_LAYER"] != "pubsub":
+        pytest.skip("the layer that loses speaks to pub/sub alone")
+    faults = json.dumps({"miss": 0.3})
+    unruly = site.having(
+        realtime={"SYNC_INTERVAL": 0.5}, SITE_LAYER="unruly", SITE_LAYER_FAULTS=faults
+    )
+    await follow(unruly, pair, "checked/lossy", 50)
