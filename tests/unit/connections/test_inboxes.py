@@ -407,3 +407,56 @@ async def test_running_node_looks_by_itself():
         await asyncio.sleep(AFTER_S + 10)
         assert len(Tasks.calls) == 1
         await harness.service.stop()
+
+
+# -- a store that is away --------------------------------------------------------------------------
+
+
+async def away(*arguments: Any) -> None:
+    raise Unavailable("away")
+
+
+@in_virtual_time
+async def test_subscription_and_publication_fail_while_the_inboxes_are_away(monkeypatch):
+    async with Harness() as harness:
+        client = await harness.enter("5")
+        client.take()
+        monkeypatch.setattr(harness.node.inboxes, "acknowledged", away)
+        (error,) = await client.ask(subscribe("tasks/a", id=1))
+        assert error["payload"]["code"] == "unavailable"
+        monkeypatch.setattr(harness.node.inboxes, "expect", away)
+        with pytest.raises(Unavailable):
+            await harness.publish("tasks/a", 1)
+        page = await harness.node.history.read("tasks/a", limit=10)
+        assert page.entries == ()  # nothing is kept that nobody would look after
+
+
+@in_virtual_time
+async def test_delivery_goes_on_without_the_inboxes_where_the_setting_says_so(monkeypatch):
+    async with Harness(store_failures="live") as harness:
+        monkeypatch.setattr(harness.node.inboxes, "acknowledged", away)
+        monkeypatch.setattr(harness.node.inboxes, "expect", away)
+        client = await harness.enter("5")
+        client.take()
+        (subscribed,) = await client.ask(subscribe("tasks/a", id=1))
+        assert subscribed["type"] == "subscribed"
+        await harness.publish("tasks/a", 1)
+        assert payloads(client.take()) == [1]
+
+
+@in_virtual_time
+async def test_publication_is_tried_again_where_the_setting_says_so(monkeypatch):
+    async with Harness(store_failures="retry", publish_timeout=5.0) as harness:
+        expect, tries = harness.node.inboxes.expect, []
+
+        async def failing_twice(*arguments):
+            tries.append(arguments)
+            if len(tries) < 3:
+                raise Unavailable("away")
+            await expect(*arguments)
+
+        monkeypatch.setattr(harness.node.inboxes, "expect", failing_twice)
+        await harness.publish("users/7", "hello")
+        await asyncio.sleep(AFTER_S + 1)
+        await harness.service.sweep()
+        assert Tasks.calls == [("users/7", "7", ["hello"])]
