@@ -41,20 +41,20 @@ return 1
 _ACKNOWLEDGE = Script(
     _BEGIN
     + """
-for i = 3, #ARGV, 3 do
-  local user, offset, epoch = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+for i = 3, #ARGV, 4 do
+  local key, user, offset, epoch = KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local value = offset .. ' ' .. epoch
-  if not begin(KEYS[1], user, value) then
-    local known = redis.call('HGET', KEYS[1], 'u' .. user)
+  if not begin(key, user, value) then
+    local known = redis.call('HGET', key, 'u' .. user)
     if known then
       local was, of = string.match(known, '^(%d+) (.*)$')
       if of ~= epoch or tonumber(was) < tonumber(offset) then
-        redis.call('HSET', KEYS[1], 'u' .. user, value)
+        redis.call('HSET', key, 'u' .. user, value)
       end
     end
   end
 end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[2]) end
 return 1
 """
 )
@@ -134,15 +134,21 @@ class RedisInboxes(InboxStore):
         return None if acknowledged is None else Inbox(_read(acknowledged), _read(notified))
 
     async def acknowledge(self, acknowledgements: Sequence[Acknowledgement]) -> None:
-        by_stream: defaultdict[str, list[Any]] = defaultdict(list)
+        by_bucket: defaultdict[int, list[Acknowledgement]] = defaultdict(list)
         for each in acknowledgements:
-            by_stream[each.stream] += [each.user, each.position.offset, each.position.epoch]
+            by_bucket[bucket_of(each.stream)].append(each)
         await asyncio.gather(
-            *(
-                self._run(_ACKNOWLEDGE, stream, *_BOUNDS, *arguments)
-                for stream, arguments in by_stream.items()
-            )
+            *(self._acknowledge(bucket, found) for bucket, found in by_bucket.items())
         )
+
+    async def _acknowledge(self, bucket: int, found: list[Acknowledgement]) -> None:
+        keys: dict[str, int] = {}  # with their numbers, from 1
+        arguments: list[Any] = [*_BOUNDS]
+        for each in found:
+            number = keys.setdefault(self._key(bucket, each.stream), len(keys) + 1)
+            arguments += [number, each.user, each.position.offset, each.position.epoch]
+        index = self._clients.index_of(bucket)
+        await self._clients.run(index, _ACKNOWLEDGE, list(keys), arguments)
 
     async def expect(self, stream: str, users: Sequence[str], due_at: float) -> None:
         await self._run(_EXPECT, stream, *_BOUNDS, due_at, stream, *users)
