@@ -90,6 +90,8 @@ class Presences(Service):
         )
         self._stays: dict[Client, dict[str, Stay]] = {}
         self._held: dict[Hold, Stay] = {}
+        self._written: set[Hold] = set()  # what the store has, as far as is known
+        self._counts: Counter[int] = Counter()  # of those, by partition
         self._entries: dict[Stay, None] = {}
         self._departures: dict[Departure, None] = {}
         self._numbers = itertools.count(1)
@@ -128,7 +130,8 @@ class Presences(Service):
             self._leave(stay)
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self._flush()
+                while self._departures:
+                    await self._flush()
         except (TimeoutError, Unavailable):  # the lease runs out, and another node sweeps
             logger.info("The node's members were left to its lease")
         await self._store.close()
@@ -357,13 +360,14 @@ class Presences(Service):
 
     async def _flush(self) -> None:
         """Write who came and who went, those who came first: so a reload without grace is none."""
-        while self._entries or self._departures:
-            if self._entries:
-                stays = list(itertools.islice(self._entries, BATCH))
-                await self._apart(stays, lambda stay: stay.hold.stream, self._enter)
-            if self._departures:
-                departures = list(itertools.islice(self._departures, BATCH))
-                await self._apart(departures, lambda one: one.hold.stream, self._let_leave)
+        stays = list(itertools.islice(self._entries, BATCH))
+        if stays:
+            await self._apart(stays, lambda stay: stay.hold.stream, self._enter)
+        departures = list(itertools.islice(self._departures, BATCH))
+        if departures:
+            await self._apart(departures, lambda one: one.hold.stream, self._let_leave)
+        if self._entries or self._departures:
+            self._woken.set()  # in the next round: the lease must not wait for all of them
 
     async def _apart(
         self,
@@ -385,6 +389,9 @@ class Presences(Service):
         self.decided(changes)
         for stay in stays:
             self._entries.pop(stay, None)
+            if stay.hold not in self._written:
+                self._written.add(stay.hold)
+                self._counts[partition_of(stay.hold.stream)] += 1
             if not stay.entered.done():
                 stay.entered.set_result(None)
 
@@ -392,12 +399,13 @@ class Presences(Service):
         self.decided(await self._store.leave(self._node.id, departures))
         for departure in departures:
             self._departures.pop(departure, None)
+            if departure.hold in self._written:
+                self._written.remove(departure.hold)
+                self._counts[partition_of(departure.hold.stream)] -= 1
 
     async def _renew(self) -> None:
         """Renew the lease, and put right what the store has lost or kept too long."""
-        counts = Counter(
-            partition_of(hold.stream) for hold, stay in self._held.items() if stay.sent
-        )
+        counts = {number: count for number, count in self._counts.items() if count > 0}
         now = self._now()
         if counts:
             for partition in await self._store.renew(self._node.id, counts, self._lease):
@@ -411,6 +419,8 @@ class Presences(Service):
             for hold, stay in self._held.items()
             if stay.sent and partition_of(hold.stream) == partition
         }
+        self._written = {h for h in self._written if partition_of(h.stream) != partition} | found
+        self._counts[partition] = len(found)
         logger.info("The presence store had lost, or kept, some of this node's members")
         for hold in own.keys() - found:
             self._entries[own[hold]] = None
