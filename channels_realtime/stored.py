@@ -146,6 +146,19 @@ def usages(streams: Sequence[str]) -> list[Usage | None]:
     return _wait(ask_usage)
 
 
+def ping_history() -> None:
+    """Ask the history store for a sign of life; for operators.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+
+    async def ping(store: HistoryStore) -> None:
+        await store.ping()
+
+    _wait(ping)
+
+
 # -- requests to the store -------------------------------------------------------------------------
 
 _Request = Callable[[HistoryStore], Coroutine[Any, Any, _Answer]]

@@ -200,6 +200,9 @@ def _now(reports: Sequence[operations.NodeReport]) -> list[tuple[str, str]]:
         ]
         if draining:
             numbers.append((gettext("Draining"), plots.number(draining)))
+        failing = sum(bool(answer.get("history_failing")) for answer in answers)
+        if failing:
+            numbers.append((gettext("History store not responding"), plots.number(failing)))
     return numbers
 
 

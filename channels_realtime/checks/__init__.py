@@ -22,7 +22,7 @@ from .namespaces import check_namespaces
 from .origins import check_allowlist, check_cross_origin_sites, check_origins
 from .pings import check_server_pings
 from .server import check_asgi_application, check_server
-from .stores import check_stores
+from .stores import check_history_responds, check_stores
 from .tickets import check_tickets
 from .tokens import check_times, check_tokens
 
@@ -37,6 +37,7 @@ __all__ = [
     "check_deployed_origins",
     "check_deployed_tokens",
     "check_encryption",
+    "check_history_responds",
     "check_login_sessions",
     "check_message_size",
     "check_named_proxies",

@@ -11,11 +11,13 @@ from django.utils.module_loading import import_string
 
 from ..channels import registry
 from ..config import Config
+from ..errors import Unavailable
 from ..history.base import HistoryStore
 from ..presence.base import PresenceStore
 from ..runtime.redis_clients import connect, redis_hosts
 from ..sessions.base import SessionStore
 from ..settings import SETTING
+from ..stored import ping_history
 from .backends import crosses_processes
 from .configuration import config_check
 
@@ -52,6 +54,23 @@ def check_stores(config: Config) -> Iterator[CheckMessage]:
             in_memory.append(key)
     if in_memory and crosses_processes(config.channel_layer):
         yield _in_memory_warning(in_memory, config)
+
+
+@config_check(Tags.compatibility, deploy=True)
+def check_history_responds(config: Config) -> Iterator[CheckMessage]:
+    """Report a history store that does not respond, where a channel keeps something."""
+    if not _is_used("HISTORY_STORE", config) or _hosts_fault(config) is not None:
+        return
+    try:
+        ping_history()
+    except Exception as error:
+        reason = error.reason if isinstance(error, Unavailable) else type(error).__name__
+        yield checks.Warning(
+            f"The history store does not respond: {reason}.",
+            hint="Start it, or correct its address: the hosts in CHANNEL_LAYERS, or STORE_REDIS."
+            " Until it responds, nothing can be published to channels with a history.",
+            id="channels_realtime.W053",
+        )
 
 
 def _in_memory_warning(keys: Sequence[str], config: Config) -> CheckMessage:

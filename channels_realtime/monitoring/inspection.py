@@ -17,6 +17,7 @@ from typing import Any
 from ..channels import Channel
 from ..connections.connection import Connection, live_connections
 from ..nodes.node import Handler, Node
+from ..nodes.stores import stores_of
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
 from ..protocol.names import channel_key, split_key
@@ -231,6 +232,7 @@ def _node(node: Node, arguments: dict[str, Any]) -> dict[str, Any]:
         "throttled": metrics.throttled,
         "dropped": metrics.dropped,
         "failures": node.service(Registry).failures,
+        "history_failing": stores_of(node.layer, node.config).history_failing,
     }
 
 

@@ -21,6 +21,7 @@ def test_checks_are_registered():
         "check_deployed_origins",
         "check_deployed_tokens",
         "check_encryption",
+        "check_history_responds",
     }
 
 

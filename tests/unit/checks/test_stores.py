@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from channels.layers import InMemoryChannelLayer
 
@@ -142,3 +144,42 @@ def test_e037_hosts_that_cannot_be_used(given):
 )
 def test_hosts_that_can_be_used_are_fine(given):
     assert reports("core", STORE_REDIS=given) == []
+
+
+# -- W053: only with --deploy ----------------------------------------------------------------------
+
+
+def deployed(**settings) -> list[Report]:
+    return run(
+        checks.check_history_responds,
+        DEBUG=False,
+        CHANNEL_LAYERS={"default": {"BACKEND": LAYERS["memory"]}},
+        CHANNELS_REALTIME={"STORE_TIMEOUT": 0.5, **settings},
+    )
+
+
+def test_history_store_that_does_not_respond_is_reported(classes, closed_port):
+    classes.append(("kept", KeptChannel))
+    (report,) = deployed(STORE_REDIS=f"redis://:hunter2@127.0.0.1:{closed_port}/0")
+    assert report.id == "W053"
+    assert report.text.startswith(
+        "The history store does not respond: the history store failed with ConnectionError. Start it"
+    )
+    assert "hunter2" not in report.text
+
+
+def test_history_store_that_responds_is_not_reported(classes):
+    classes.append(("kept", KeptChannel))
+    assert deployed() == []
+
+
+def test_history_store_that_no_channel_uses_is_not_asked(classes, closed_port):
+    assert deployed(STORE_REDIS=f"redis://127.0.0.1:{closed_port}/0") == []
+
+
+@pytest.fixture
+def closed_port():
+    """A port on which nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]

@@ -434,6 +434,7 @@ async def test_node_tells_how_it_is():
             "throttled": 0,
             "dropped": 0,
             "failures": 0,
+            "history_failing": False,
         }
 
 

@@ -95,6 +95,7 @@ def an_answer(**changed):
         "throttled": 0,
         "dropped": 0,
         "failures": 0,
+        "history_failing": False,
         **changed,
     }
 

@@ -114,6 +114,12 @@ def test_nodes_are_shown_from_their_rows_when_the_layer_cannot_be_reached(staff,
     ) in text_of(response)
 
 
+def test_node_says_that_its_history_store_does_not_respond(staff, nodes):
+    nodes((a_node("a"), an_answer(history_failing=True)), (a_node("b"), an_answer()))
+    states = [row[1] for row in table_of(staff("view_noderecord").get(url(NODES)))[1:]]
+    assert ["history store is not responding" in state for state in states] == [True, False]
+
+
 def test_node_without_a_memory_value_shows_none(staff, nodes):
     nodes((a_node("a"), an_answer(memory=None)))
     response = staff("view_noderecord").get(url(NODES))
