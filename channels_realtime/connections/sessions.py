@@ -197,7 +197,7 @@ class Sessions(Service):
             node_id=node.id,
             live=live,
             saved_at=node.clock.time(),
-            trusted=connection.close_code not in _UNTRUSTED,
+            trusted=connection.end not in _UNTRUSTED,
             identity=connection.identity,
             subscriptions=saved_subscriptions(node, connection),
         )
@@ -409,8 +409,8 @@ class Sessions(Service):
         connection.replaced()
 
 
-_UNTRUSTED = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.BLOCKED})
-"""Closes after which rights are asked for again, whatever the channel's class says."""
+_UNTRUSTED = frozenset(str(int(code)) for code in (CloseCode.UNAUTHENTICATED, CloseCode.BLOCKED))
+"""Ends after which rights are asked for again, whatever the channel's class says."""
 
 
 def saved_subscriptions(node: Node, connection: Connection) -> tuple[SavedSubscription, ...]:

@@ -385,10 +385,13 @@ LONG_S = 100.0
 """Longer than a recheck may have been under way."""
 
 
+@pytest.mark.parametrize("close_codes", ["application", "rfc"])
 @pytest.mark.parametrize("meanwhile", ["nothing", "a recheck", "a young node", "a closed login"])
 @in_virtual_time
-async def test_channel_that_trusts_is_asked_only_where_rights_may_have_changed(meanwhile):
-    async with Harness() as harness:
+async def test_channel_that_trusts_is_asked_only_where_rights_may_have_changed(
+    meanwhile, close_codes
+):
+    async with Harness(close_codes=close_codes) as harness:
         await harness.node.ready()
         if meanwhile != "a young node":
             await asyncio.sleep(LONG_S)
