@@ -4,14 +4,14 @@ import { describe, test } from "node:test";
 
 import { settle } from "./fakes.mjs";
 import {
-  answerResume, answerSubscribe, at, errors, heard, loads, messages, position, reconnect, reported, sent, setUp, socket, subscribed, timers,
+  answerResume, answerSubscribe, at, comeBack, errors, heard, loads, messages, position, reconnect, reported, sent, setUp, socket, subscribed, timers,
   welcomed,
 } from "./harness.mjs";
 
 setUp();
 
 const member = (id, name = id) => ({ id, user: id, info: { name } });
-const moved = (type, one) => ({ type, channel: "a", payload: { member: one } });
+const moved = (type, one, count) => ({ type, channel: "a", payload: { member: one, count } });
 
 /** Records what a subscription tells of the members. */
 function seen(subscription) {
@@ -28,7 +28,7 @@ describe("presence", () => {
     const log = seen(subscription);
     const request = await answerSubscribe({ members: [member("1"), member("2")], count: 2 });
     assert.equal(request.presence, true);
-    await socket().receive(moved("join", member("3")), moved("leave", member("1")));
+    await socket().receive(moved("join", member("3"), 3), moved("leave", member("1"), 2));
     assert.deepEqual(log, ["1,2 of 2", "join 3", "1,2,3 of 3", "leave 1", "2,3 of 2"]);
     assert.deepEqual([[...subscription.members.keys()], subscription.count], [["2", "3"], 2]);
   });
@@ -38,7 +38,7 @@ describe("presence", () => {
     const counts = [];
     client.subscribe("a", { presence: true, onMembers: (_members, count) => counts.push(count) });
     await answerSubscribe({ members: [member("1")], count: 1 });
-    await socket().receive(moved("join", member("2")));
+    await socket().receive(moved("join", member("2"), 2));
     assert.deepEqual(counts, [1, 2]);
   });
 
@@ -47,7 +47,7 @@ describe("presence", () => {
     const subscription = client.subscribe("a", { presence: true });
     const log = seen(subscription);
     await answerSubscribe({ members: [member("1", "old")], count: 1 });
-    await socket().receive(moved("join", member("1", "new")), moved("leave", member("9")));
+    await socket().receive(moved("join", member("1", "new"), 1), moved("leave", member("9"), 1));
     assert.deepEqual([log, subscription.members.get("1").info.name], [["1 of 1"], "new"]);
   });
 
@@ -56,8 +56,16 @@ describe("presence", () => {
     const subscription = client.subscribe("a", { presence: true });
     const log = seen(subscription);
     await answerSubscribe({ members: [member("1")], count: 500 });
-    await socket().receive(moved("leave", member("9")), moved("join", member("2")));
+    await socket().receive(moved("leave", member("9"), 499), moved("join", member("2"), 500));
     assert.deepEqual(log, ["1 of 500", "leave 9", "1 of 499", "join 2", "1,2 of 500"]);
+  });
+
+  test("the server may say who is there anew", async () => {
+    const client = await welcomed();
+    const log = seen(client.subscribe("a", { presence: true }));
+    await answerSubscribe({ members: [member("1")], count: 1 });
+    await socket().receive({ type: "subscribed", channel: "a", payload: { members: [member("2"), member("3")], count: 2 } });
+    assert.deepEqual(log, ["1 of 1", "2,3 of 2"]);
   });
 
   test("after a reconnect it is who is there then", async () => {
@@ -74,7 +82,7 @@ describe("presence", () => {
     const client = await welcomed();
     const log = seen(client.subscribe("a"));
     await answerSubscribe();
-    await socket().receive(moved("join", member("1")));
+    await socket().receive(moved("join", member("1"), 1), { type: "join", channel: "a" });
     assert.deepEqual([log, errors, reported], [[], [], []]);
   });
 
@@ -162,6 +170,26 @@ describe("state", () => {
     const log = heard(client.subscribe("a"));
     await settle();
     assert.deepEqual([messages(log), subscription.values.get("").payload], [[10], 10]);
+  });
+
+  test("a position does not count before the state has arrived", async () => {
+    const client = await welcomed();
+    await subscribed(client, "a", {}, position(9));
+    await socket().receive(at(3, { state: true, state_key: "x" }));
+    await settle();
+    await socket().receive(at(7, { state: true, state_key: "y" })); // After the question, so it is asked again.
+    await socket().answer("ping", { type: "pong" });
+    await comeBack();
+    assert.deepEqual(sent(), [{ type: "resume", session_id: "secret-session", since: {} }]);
+  });
+
+  test("a position counts once the state has arrived", async () => {
+    const client = await welcomed();
+    await subscribed(client, "a", {}, position(9));
+    await socket().receive(at(3, { state: true, state_key: "x" }));
+    await socket().answer("ping", { type: "pong" });
+    await comeBack();
+    assert.deepEqual(sent()[0].since, { a: position(9) });
   });
 
   test("it begins anew where something may be missing", async () => {

@@ -30,7 +30,7 @@ export function quote(value) {
   });
 }
 
-/** How many live messages of a channel are held while it recovers. Later ones are dropped: the replay has them. */
+/** How many live messages of an automatic channel are held while it recovers. With more, it has not recovered. */
 const MAX_HELD_MESSAGES = 1000;
 /** How many offsets of a channel with several selections are remembered, whose replays overlap. */
 const MAX_SEEN_OFFSETS = 1000;
@@ -735,6 +735,10 @@ class Feed {
   count = null;
   /** @type {Map<string, Message>} The newest message of each state key. */
   values = new Map();
+  /** Whether the state may be on its way, so that the position does not stand for what was received. */
+  stateArriving = false;
+  /** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
+  stateFence = "no";
   #lastValue = false;
 
   /** @param {string} name */
@@ -758,6 +762,7 @@ class Feed {
       return false;
     }
     if (offset > known) this.position = position;
+    if (this.selections.size === 1) this.stateArriving = false; // What is live follows the state.
     return true;
   }
 
@@ -780,21 +785,24 @@ class Feed {
     return true;
   }
 
-  /** @param {Member} member @returns {boolean} Whether that is news. */
-  joined(member) {
+  /** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
+  joined(member, count) {
     const known = this.members.has(member.id);
     this.members.set(member.id, member);
-    if (!known && this.count !== null) this.count += 1;
-    return !known;
+    return this.#counted(count) || !known;
   }
 
-  /** @param {Member} member @returns {boolean} Whether that is news. */
-  left(member) {
+  /** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
+  left(member, count) {
     const known = this.members.delete(member.id);
-    // It may be one of those that were too many to be sent.
-    const unsent = !known && this.count !== null && this.count > this.members.size;
-    if ((known || unsent) && this.count !== null) this.count -= 1;
-    return known || unsent;
+    return this.#counted(count) || known; // Unknown: one of those that were too many to be sent.
+  }
+
+  /** @param {number} count  Of all members, those that were not sent included. @returns {boolean} Whether it is another. */
+  #counted(count) {
+    const before = this.count;
+    this.count = count;
+    return before !== count;
   }
 
   /** @returns {Set<Subscription>} */
@@ -810,6 +818,7 @@ class Feed {
 
   /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. */
   resumesFrom() {
+    if (this.stateArriving) return null;
     let from = this.position;
     for (const { since } of this.selections.values()) {
       if (since && (!from || (since.epoch === from.epoch && since.offset < from.offset))) from = since;
@@ -1152,6 +1161,7 @@ export class RealtimeClient extends Emitter {
     for (const feed of this.#feeds.values()) {
       // The replay is requested again, from the same position.
       feed.held = null;
+      feed.stateFence = "no";
       for (const selection of feed.selections.values()) {
         selection.reply = null;
         this.#timers.clearTimeout(selection.retryTimer);
@@ -1406,7 +1416,7 @@ export class RealtimeClient extends Emitter {
     }
     if (type === "welcome") this.#welcomed(payload);
     else if (type === "message") this.#message(message);
-    else if (type === "join" || type === "leave") this.#memberMoved(type, channel, payload?.member);
+    else if (type === "join" || type === "leave") this.#memberMoved(type, channel, payload ?? {});
     else if (type === "subscribed" && id === undefined) this.#told(channel, payload ?? {}, message.automatic === true);
     else if (type === "ping") this.#send('{"type":"pong"}');
     else if (type === "auth_required") this.#authRequired();
@@ -1568,7 +1578,8 @@ export class RealtimeClient extends Emitter {
   #subscribe(feed, key, selection) {
     const automatic = feed.automatic && key === canonical(undefined);
     const { presence, requireRecovery, parameters } = selection;
-    selection.since ??= selection.established ? feed.position : earliest([...selection.subscriptions].map(({ _since }) => _since));
+    const had = feed.stateArriving ? null : feed.position;
+    selection.since ??= selection.established ? had : earliest([...selection.subscriptions].map(({ _since }) => _since));
     const { since } = selection;
     const now = automatic ? this.#welcome.channels?.[feed.name] : null;
     const complete = (feed.held?.length ?? 0) < MAX_HELD_MESSAGES;
@@ -1604,7 +1615,8 @@ export class RealtimeClient extends Emitter {
     const gap = (since !== null || selection.established) && reply.recovered !== true;
     const recovered = since || selection.established ? reply.recovered === true : null;
     const held = feed.held ?? [];
-    feed.held = null;
+    if (!recovered || !replayed || held.length === 0) feed.held = null;
+    if (!this.#isSubscribed(feed)) feed.stateArriving = false;
     if (feed.live().size === 0 && recovered !== true) feed.values.clear(); // The state comes anew.
     selection.reply = reply;
     selection.established = true;
@@ -1620,8 +1632,40 @@ export class RealtimeClient extends Emitter {
     if (!members && selection.presence) this.#fetchMembers(feed, selection);
     for (const subscription of [...selection.subscriptions]) subscription._subscribed(reply, recovered, since);
     if (members) this.#tellMembers(feed);
-    if (recovered && replayed) return; // The replay contains the held messages.
-    for (const message of held) if (feed.admits(message) || gap) this.#deliver(feed, message);
+    if (!recovered || !replayed) for (const message of held) if (feed.admits(message) || gap) this.#deliver(feed, message);
+    if (feed.held) this.#fence(feed, () => this.#releaseHeld(feed));
+  }
+
+  /** What was live before a replay follows it. @param {Feed} feed */
+  #releaseHeld(feed) {
+    const held = feed.held ?? [];
+    feed.held = null;
+    for (const message of held) if (feed.admits(message)) this.#deliver(feed, message);
+    if (held.length >= MAX_HELD_MESSAGES) this.#told(feed.name, { ...feed.position, recovered: false }, false);
+  }
+
+  /**
+   * Calls back once everything has arrived that the server has written by now: its answer comes after that.
+   * @param {Feed} feed @param {() => void} then  Not called if the connection or the feed has ended.
+   */
+  #fence(feed, then) {
+    const socket = this.#socket;
+    const stands = () => socket === this.#socket && this.#feeds.get(feed.name) === feed;
+    this.#ask({ type: "ping" }, () => stands() && then(), (error) => error.code === "timeout" && stands() && then());
+  }
+
+  /** The position counts only once the whole state has arrived. @param {Feed} feed */
+  #stateArrives(feed) {
+    feed.stateArriving = true;
+    if (feed.stateFence === "asked") feed.stateFence = "again";
+    if (feed.stateFence !== "no") return;
+    feed.stateFence = "asked";
+    this.#fence(feed, () => {
+      const again = feed.stateFence === "again"; // More of it came meanwhile.
+      feed.stateFence = "no";
+      if (again) this.#stateArrives(feed);
+      else feed.stateArriving = false;
+    });
   }
 
   /** One more caller of what is subscribed already. @param {Subscription} subscription @param {Feed} feed @param {Selection} selection */
@@ -1734,6 +1778,12 @@ export class RealtimeClient extends Emitter {
    */
   #told(channel, payload, automatic) {
     if (automatic) {
+      if (!this.#ready) {
+        // As if `welcome` had said it.
+        if (this.#welcome) this.#welcome.channels = { ...this.#welcome.channels, [channel]: payload };
+        this.#markAutomatic(channel).held ??= [];
+        return;
+      }
       const selection = this.#markAutomatic(channel).selections.get(canonical(undefined));
       const feed = this.#feeds.get(channel);
       if (feed && selection && !selection.reply) this.#subscribed(feed, selection, selection.since, payload);
@@ -1752,11 +1802,11 @@ export class RealtimeClient extends Emitter {
 
   // Presence
 
-  /** @param {"join" | "leave"} type @param {string} channel @param {Member | undefined} member */
-  #memberMoved(type, channel, member) {
+  /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
+  #memberMoved(type, channel, { member, count }) {
     const feed = this.#feeds.get(channel);
-    if (!feed || typeof member !== "object" || member === null) return;
-    const news = type === "join" ? feed.joined(member) : feed.left(member);
+    if (!feed || !member || typeof count !== "number") return;
+    const news = type === "join" ? feed.joined(member, count) : feed.left(member, count);
     if (!news) return;
     for (const subscription of feed.live()) if (subscription.presenceWanted) subscription._emit(type, member);
     this.#tellMembers(feed);
@@ -1832,6 +1882,7 @@ export class RealtimeClient extends Emitter {
     } else if (feed.held && !message.recovered && !message.state) {
       if (feed.held.length < MAX_HELD_MESSAGES) feed.held.push(message);
     } else if (this.#isSubscribed(feed) && feed.admits(message)) {
+      if (message.state) this.#stateArrives(feed);
       this.#deliver(feed, message);
     }
   }
