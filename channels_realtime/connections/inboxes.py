@@ -67,6 +67,7 @@ class Inboxes(Service):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self._waiting: OrderedDict[tuple[str, str], m.Position] = OrderedDict()
+        self._in_flight: dict[tuple[str, str], m.Position] = {}
         self._writing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._sweeping: asyncio.Task[None] | None = None
@@ -142,6 +143,7 @@ class Inboxes(Service):
         if not batch:
             return
         found = [Acknowledgement(*key, position) for key, position in batch]
+        self._in_flight = dict(batch)
         try:
             await self._ask(self._node.inboxes.acknowledge(found))
         except BaseException:
@@ -149,6 +151,13 @@ class Inboxes(Service):
                 if key not in self._waiting:
                     self._waiting[key] = position
             raise
+        finally:
+            self._in_flight = {}
+
+    def _noted(self, stream: str, user: str) -> m.Position | None:
+        """What a user has acknowledged here and the store may not know yet."""
+        key = (stream, user)
+        return self._waiting.get(key) or self._in_flight.get(key)
 
     async def position(self, channel: Channel, user: str) -> Begin:
         """Where a user's subscription begins. The channel is open.
@@ -157,7 +166,7 @@ class Inboxes(Service):
             Unavailable: the store is away.
         """
         stream = channel.qualified_name
-        known = self._waiting.get((stream, user))
+        known = self._noted(stream, user)
         inbox: Inbox | None = await self._ask(self._node.inboxes.acknowledged(stream, user))
         if known is not None and (inbox is None or is_newer(known, inbox.acknowledged)):
             return Begin(known)
@@ -260,7 +269,7 @@ class Inboxes(Service):
         notified: dict[str, m.Position] = {}
         due: list[float] = []
         for user, inbox in users.items():
-            waiting = [self._waiting.get((channel.qualified_name, user)), *_known(inbox)]
+            waiting = [self._noted(channel.qualified_name, user), *_known(inbox)]
             pending = [one for one in kept if not any(_covers(at, one) for at in waiting)]
             if not pending:
                 continue

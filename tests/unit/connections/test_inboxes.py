@@ -184,6 +184,31 @@ async def test_acknowledgements_survive_a_store_that_was_away(monkeypatch):
 
 
 @in_virtual_time
+async def test_what_is_being_written_counts_for_a_client_that_is_back_at_once(monkeypatch):
+    async with Harness() as harness:
+        store, gate = harness.node.inboxes, asyncio.Event()
+        acknowledge = store.acknowledge
+
+        async def slow(found):
+            await gate.wait()
+            await acknowledge(found)
+
+        monkeypatch.setattr(store, "acknowledge", slow)
+        client = await harness.enter("5")
+        await client.ask(subscribe("tasks/a"))
+        await harness.publish("tasks/a", 1, 2)
+        messages = [each for each in client.take() if each["type"] == "message"]
+        await ack(client, "tasks/a", messages[0])
+        await harness.leave(client)  # it is written at once, and takes a while
+        again = await harness.enter("5")
+        again.take()
+        assert payloads(await again.ask(subscribe("tasks/a"))) == [2]
+        gate.set()
+        await settle()
+        assert (await store.acknowledged("tasks/a", "5")).acknowledged.offset == 1
+
+
+@in_virtual_time
 async def test_stopped_node_has_written_what_waited():
     async with Harness() as harness:
         store = harness.node.inboxes
