@@ -124,9 +124,11 @@ class CatchUp:
     async def _read(self) -> None:
         streams = self._node.streams
         missed = await streams.read(self._key, self.cursor)
-        if not missed.complete:
-            raise NotRecoverable(GONE)
         top, live = missed.position, self._live
+        if not missed.complete:
+            if top.epoch != live.epoch:  # so that the reply has a position that can be used
+                await streams.reach(self._key, top)
+            raise NotRecoverable(GONE)
         if top.epoch != live.epoch or live.offset < self.cursor.offset:
             # This node has not seen yet what the store, and the client, know.
             await streams.reach(self._key, top)

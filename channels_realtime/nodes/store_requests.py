@@ -77,6 +77,7 @@ def is_failing(store: Any, name: str = HISTORY) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    cause = error.__cause__ or error
+    # The cause of a time-out is the cancellation, which says nothing.
+    cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
     text = str(cause).rstrip(".")
     return f"{type(cause).__name__}: {text}" if text else type(cause).__name__

@@ -117,6 +117,8 @@ class RawClient(asyncio.Protocol):
         self._news.set()
 
     def _write(self, opcode: int, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         length = len(data)
         if length < 126:
             head = struct.pack("!BB", 0x80 | opcode, 0x80 | length)

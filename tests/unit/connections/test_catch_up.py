@@ -166,6 +166,20 @@ async def test_epoch_that_this_node_has_not_seen_yet_is_recovered_from_the_store
 
 
 @in_virtual_time
+async def test_reply_after_a_loss_that_this_node_has_not_seen_yet_has_the_new_epoch():
+    async with HistoryHarness(sync_interval=600.0) as harness:
+        known = await start(harness)
+        await harness.subscribed()
+        await harness.publish("a", "b")
+        harness.store._streams.clear()
+        (first, _) = await harness.publish("c", "d", lost=True)
+        client = await harness.open()
+        (reply,) = await client.ask(subscribe(CHANNEL, **since(known)))
+        epoch = first.position.epoch
+        assert reply["payload"] == {"epoch": epoch, "offset": 2, "recovered": False}
+
+
+@in_virtual_time
 async def test_selection_and_exclusion_hold_for_what_was_missed():
     async with HistoryHarness() as harness:
         known = await start(harness, LONG)
