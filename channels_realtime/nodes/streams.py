@@ -18,18 +18,18 @@ import asyncio
 import contextvars
 import dataclasses
 import logging
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import msgspec
 
 from ..config import Config
 from ..errors import Unavailable
-from ..history.base import Entry, HistoryStore, Newest, Page, bucket_of
+from ..history.base import Entry, HistoryStore, Page
 from ..protocol.messages import Position, Publication
 from ..recovery.catch_up import Tail
 from ..recovery.stream import Finding, Stream, Verdict
+from .comparison import Comparison
 from .metrics import Metrics
 from .outgoing import decode_entry
 from .store_requests import ask
@@ -51,12 +51,6 @@ _MAX_RETRY_S = 1.0
 
 _MAX_READS = 32
 """Reads of the store that run at once in one node."""
-
-_SYNC_PAUSE_S = 0.5
-"""Between two comparisons with the store at least, where one is called for sooner than usual."""
-
-_POSITIONS = 1_000
-"""Positions that are asked for at once."""
 
 _MAX_UNNUMBERED = 1_000
 """Publications without a number whose uids are remembered."""
@@ -140,9 +134,9 @@ class Streams:
         self._states: dict[str, asyncio.Task[Page]] = {}
         self._reading = asyncio.Semaphore(_MAX_READS)
         self._unnumbered: dict[str, None] = {}  # uids that were delivered without a position
-        self._buckets: Counter[int] = Counter()
-        self._seen: dict[int, int] = {}
-        self._due = asyncio.Event()
+        self._comparison = Comparison(
+            self._ask, self._streams, self._incomplete, config.sync_interval
+        )
         self._syncing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._end_waking: Callable[[], None] | None = None
@@ -197,6 +191,7 @@ class Streams:
             raise
 
     async def _open(self, key: str, opening: _Opening) -> None:
+        begun = self._comparison.begin_opening()
         try:
             self._have_it_wake(self._store())
             stream = await self._read_position(key)
@@ -206,13 +201,12 @@ class Streams:
             return
         stream.references = opening.references
         self._streams[key] = stream
-        self._buckets[bucket_of(key)] += 1
-        if opening.stirred:  # what came may be newer than what was read
-            stream.doubt()
+        if self._comparison.opened(key, begun) or opening.stirred:
+            stream.doubt()  # the store may be further on than what was read
         if stream.doubts:
             self._heal_soon(key, stream)
         if self._syncing is None:
-            self._syncing = self._spawn(self._sync_for_ever(), "realtime-sync")
+            self._syncing = self._spawn(self._comparison.run(), "realtime-sync")
 
     async def _read_position(self, key: str) -> LiveStream:
         try:
@@ -240,11 +234,7 @@ class Streams:
         del self._streams[key]
         if stream.healing is not None:
             stream.healing.cancel()
-        bucket = bucket_of(key)
-        self._buckets[bucket] -= 1
-        if self._buckets[bucket] <= 0:
-            del self._buckets[bucket]
-            self._seen.pop(bucket, None)
+        self._comparison.closed(key)
 
     async def stop(self) -> None:
         """End its tasks."""
@@ -490,25 +480,7 @@ class Streams:
 
     def sync_soon(self) -> None:
         """Something may have been lost: compare with the store at once."""
-        self._due.set()
-
-    async def _sync_for_ever(self) -> None:
-        interval = self._config.sync_interval
-        pause = min(_SYNC_PAUSE_S, interval)
-        while True:
-            try:
-                async with asyncio.timeout(interval - pause):
-                    await self._due.wait()
-            except TimeoutError:
-                pass
-            self._due.clear()
-            try:
-                await self.sync()
-            except Unavailable as error:
-                logger.debug("Positions cannot be compared: %s", error.reason)
-            except Exception:
-                logger.exception("Comparing positions with the history store failed")
-            await asyncio.sleep(pause)
+        self._comparison.soon()
 
     async def sync(self) -> None:
         """Compare the positions of what has changed with the store, and read what is missing.
@@ -516,67 +488,16 @@ class Streams:
         Raises:
             Unavailable: the store is away.
         """
-        if not self._buckets:
-            return
-        seen = {bucket: self._seen.get(bucket, 0) for bucket in self._buckets}
-        changes = await self._ask(lambda store: store.changes(seen))
-        unsure = self._learn(
-            (key, Newest(position, changes.uids.get(key, "")))
-            for key, position in changes.streams.items()
-        )
-        if changes.unknown:
-            unknown = [key for key in self._streams if bucket_of(key) in changes.unknown]
-            unsure += await self._compare(unknown)
-        # Below what was delivered here: because that was a moment later, or because the store lost it.
-        await self._compare(unsure, sure=True)
-        for bucket, sequence in changes.sequences.items():
-            if bucket in self._buckets:
-                self._seen[bucket] = sequence
-
-    async def _compare(self, keys: list[str], *, sure: bool = False) -> list[str]:
-        """Ask for the newest of channels.
-
-        Args:
-            keys: the channels.
-            sure: whether a position below what was delivered before this question counts.
-
-        Returns:
-            the channels that are further on here.
-        """
-        unsure: list[str] = []
-        for first in range(0, len(keys), _POSITIONS):
-            asked = keys[first : first + _POSITIONS]
-            before = {key: self._streams[key].offset for key in asked if key in self._streams}
-            found = await self._ask(lambda store, asked=asked: store.newest(asked))  # type: ignore[misc]
-            known: list[tuple[str, Newest]] = []
-            for key, newest in zip(asked, found, strict=True):
-                if newest is None or (sure and newest.position.offset < before.get(key, 0)):
-                    self._doubt(key)
-                else:
-                    known.append((key, newest))
-            unsure += self._learn(known)
-            await asyncio.sleep(0)  # a store in memory does not wait, and there may be many
-        return unsure
-
-    def _learn(self, newest: Iterable[tuple[str, Newest]]) -> list[str]:
-        """Note what the store has as its newest; return the channels that are further on here."""
-        unsure = []
-        for key, found in newest:
-            position = found.position
-            stream = self._streams.get(key)
-            if stream is None:
-                continue
-            if position.epoch == stream.epoch and position.offset < stream.offset:
-                unsure.append(key)
-            elif stream.learn(position, found.uid):
-                self._heal_soon(key, stream)
-        return unsure
+        await self._comparison.compare()
 
     def _doubt(self, key: str, grace: float = REORDER_GRACE_S) -> None:
         stream = self._streams.get(key)
         if stream is not None:
             stream.doubt()
             self._heal_soon(key, stream, grace)
+
+    def _incomplete(self, key: str) -> None:
+        self._heal_soon(key, self._streams[key])
 
     # -- inside ------------------------------------------------------------------------------------
 

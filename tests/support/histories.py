@@ -22,6 +22,9 @@ class ScriptedStore(MemoryHistory):
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
         self.away = False
+        self.late = asyncio.Event()
+        self.late.set()
+        """Unset, what was read arrives later."""
         self.deaf = False
         """Whether appends are kept, and their answers lost."""
         self.calls: list[str] = []
@@ -41,7 +44,9 @@ class ScriptedStore(MemoryHistory):
 
     async def read(self, stream, since=None, *, limit, reverse=False):
         await self._script("read")
-        return await super().read(stream, since, limit=limit, reverse=reverse)
+        page = await super().read(stream, since, limit=limit, reverse=reverse)
+        await self.late.wait()
+        return page
 
     async def positions(self, streams):
         await self._script("positions")

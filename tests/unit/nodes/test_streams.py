@@ -110,6 +110,23 @@ async def test_gap_of_one_channel_brings_the_comparison_of_all_forward():
 
 
 @in_virtual_time
+async def test_publication_that_is_lost_while_a_channel_opens_is_found():
+    async with HistoryHarness(sync_interval=600.0) as harness:
+        await harness.subscribed("stored/b")
+        client = await harness.open()
+        await harness.node.streams.sync()
+        harness.store.late.clear()
+        await client.ask(subscribe(CHANNEL))
+        await past(0.1)  # its position was read, and is not here yet
+        assert client.take() == []
+        await harness.publish("lost", lost=True)
+        await harness.node.streams.sync()  # which does not know of the channel
+        harness.store.late.set()
+        await past(0.1)
+        assert [one["type"] for one in client.take()] == ["subscribed", "message"]
+
+
+@in_virtual_time
 async def test_groups_that_the_layer_had_forgotten_bring_the_comparison_forward():
     async with HistoryHarness(sync_interval=600.0, layer_check_interval=10.0) as harness:
         client = await harness.subscribed()
