@@ -466,7 +466,7 @@ def publications(changes: Sequence[Change]) -> list[Publication]:
     for stream, group in by_stream.items():
         namespace, channel = split_key(stream)
         for start in range(0, len(group), _ANNOUNCED):
-            payload = msgspec.to_builtins(group[start : start + _ANNOUNCED])
+            payload = msgspec.to_builtins(group[start : start + _ANNOUNCED], builtin_types=(bytes,))
             found.append(
                 Publication(channel=channel, payload=payload, namespace=namespace, kind="presence")
             )

@@ -701,3 +701,19 @@ async def test_a_store_that_is_away_is_known_to_be():
         site.store.away = False
         await site.pass_time(6.0)
         assert not stores.presence_failing
+
+
+@in_virtual_time
+async def test_information_is_the_same_in_every_process():
+    async with Site() as site:
+        Named.answer = {"1": {"raw": b"\x00\xff"}, "2": {"raw": b"\x01"}}
+        ann, bob = await site.client(0, "1"), await site.client(1, "2")
+        await watching(ann, "named/a")
+        await watching(bob, "named/a")
+        (joined,) = ann.take()
+        assert joined["payload"]["member"]["info"] == {"raw": "AQ=="}
+        (reply,) = await ann.ask({"type": "presence", "channel": "named/a"})
+        assert [member["info"]["raw"] for member in reply["payload"]["members"]] == ["AP8=", "AQ=="]
+        presences = site.nodes[0].node.service(Presences)
+        members = presences._rosters.members("named/a").members
+        assert [member.info["raw"] for member in members] == [b"\x00\xff", b"\x01"]
