@@ -105,6 +105,8 @@ class Rosters:
             raise
         finally:
             del self._loading[stream]
+            if stream not in self._references:  # all who wanted it are gone meanwhile
+                self._rosters.pop(stream, None)
 
     def close(self, stream: str) -> None:
         """Take one ``open`` back."""

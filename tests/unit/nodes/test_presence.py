@@ -717,3 +717,26 @@ async def test_information_is_the_same_in_every_process():
         presences = site.nodes[0].node.service(Presences)
         members = presences._rosters.members("named/a").members
         assert [member.info["raw"] for member in members] == [b"\x00\xff", b"\x01"]
+
+
+@in_virtual_time
+async def test_members_that_nobody_waits_for_any_more_are_not_kept():
+    async with Site(nodes=1) as site:
+        gate = asyncio.Event()
+        read = site.store.members
+
+        async def slow(stream, limit):
+            await gate.wait()
+            return await read(stream, limit)
+
+        site.store.members = slow
+        ann = await site.client(0, "1")
+        ann.connection.receive('{"type": "subscribe", "channel": "rooms/a", "presence": true}')
+        await settle()
+        rosters = site.nodes[0].node.service(Presences)._rosters
+        assert list(rosters._rosters) == ["rooms/a"]
+        await leave(ann)
+        gate.set()
+        await settle()
+        assert not rosters._rosters
+        assert not rosters._references
