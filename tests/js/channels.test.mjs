@@ -353,6 +353,37 @@ describe("acknowledging", () => {
     assert.deepEqual([acks(), timers.count], [[4], 0]);
   });
 
+  test("what an inbox still has comes first, without a position of the page", async () => {
+    const client = await welcomed();
+    const { log } = await subscribed(client, "a", { ack: true, onMessage: () => {} }, { ...position(9), recovered: true });
+    await socket().receive(at(8, { recovered: true }), at(9, { recovered: true }), at(9), at(10));
+    assert.deepEqual(messages(log), [8, 9, 10]);
+    assert.deepEqual(log[1], ["recovered", { ...position(9), recovered: true }]);
+    await comeBack();
+    assert.deepEqual(sent()[0].since, { a: position(10) });
+  });
+
+  test("what the user's own inbox still has follows welcome", async () => {
+    for (const resumes of [false, true]) {
+      const client = await welcomed({}, resumes ? {} : { channels: { a: position(9) } });
+      const seen = [];
+      client.on("message", (message) => seen.push(message.payload));
+      if (resumes) await comeBack({ session_id: "second", channels: { a: position(9) } });
+      await socket().receive(at(8, { recovered: true }), at(9, { recovered: true }));
+      if (resumes) await socket().refuseResume();
+      await socket().receive(at(9), at(10));
+      assert.deepEqual(seen, [8, 9, 10]);
+      client.close();
+    }
+  });
+
+  test("an inbox that holds less than was missed says so", async () => {
+    const client = await welcomed();
+    const { load, calls } = loads();
+    const { log } = await subscribed(client, "a", { ack: true, load }, { ...position(9), recovered: false });
+    assert.deepEqual([log[1], calls.length], [["recovered", { ...position(9), recovered: false }], 1]);
+  });
+
   test("by hand, for one message and all before it", async () => {
     const client = await welcomed();
     const { subscription } = await subscribed(client, "a", {}, position(3));

@@ -609,7 +609,8 @@ export class Subscription extends Emitter {
     let recovery = null;
     if (this.#established) recovery = { ...positionIn(payload), recovered: recovered === true };
     else if (this.#known) recovery = { ...positionIn(payload), recovered: recovered === true && covers(this.#known, from) };
-    const first = !this.#established;
+    else if (from === null && payload.recovered !== undefined) recovery = { ...positionIn(payload), recovered: payload.recovered };
+    const stateless = !this.#established && !this.#known;
     this.#established = true;
     if (recovery && !recovery.recovered) this.#known = null;
     if (recovery && !recovery.recovered && this.requireRecovery) {
@@ -620,7 +621,7 @@ export class Subscription extends Emitter {
     this._emit("subscribed", payload);
     if (recovery) this._emit("recovered", recovery);
     if (this.ended || !this.#loader) return; // A listener ended it.
-    if (recovery ? !recovery.recovered : first) this.#loader.start();
+    if (stateless || (recovery && !recovery.recovered)) this.#loader.start();
     else this.#loader.goOn();
   }
 
@@ -740,6 +741,8 @@ class Feed {
   /** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
   stateFence = "no";
   #lastValue = false;
+  /** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
+  fresh = false;
 
   /** @param {string} name */
   constructor(name) {
@@ -751,6 +754,8 @@ class Feed {
     const position = positionIn(message);
     if (!position || message.state) return true;
     const { offset } = position;
+    if (this.fresh && message.recovered) this.position = null;
+    this.fresh = false;
     const known = this.position?.epoch === position.epoch ? this.position.offset : -1;
     if (this.selections.size > 1) {
       // A selection's replay may come while another one's live messages are ahead of it.
@@ -1623,16 +1628,20 @@ export class RealtimeClient extends Emitter {
     selection.inSession = "yes";
     selection.since = null;
     selection.failures = 0;
+    feed.fresh = !replayed && since === null;
     // With several selections, go back to the replay's start: the others' messages are told apart by their offsets.
     if (since && recovered) feed.position = since;
-    else if (gap) feed.position = position;
+    else if (reply.recovered && position) {
+      // The server knows where this client was: in an inbox, after what its user has acknowledged.
+      if (feed.position?.epoch !== position.epoch) feed.position = null;
+    } else if (gap) feed.position = position;
     // Not beyond what another selection of the channel has still to receive.
     else if (feed.position?.epoch !== position?.epoch) feed.position = position;
     const members = feed.takeMembers(reply);
     if (!members && selection.presence) this.#fetchMembers(feed, selection);
     for (const subscription of [...selection.subscriptions]) subscription._subscribed(reply, recovered, since);
     if (members) this.#tellMembers(feed);
-    if (!recovered || !replayed) for (const message of held) if (feed.admits(message) || gap) this.#deliver(feed, message);
+    if (!recovered || !replayed) for (const message of held) this.#take(feed, message, gap);
     if (feed.held) this.#fence(feed, () => this.#releaseHeld(feed));
   }
 
@@ -1640,7 +1649,7 @@ export class RealtimeClient extends Emitter {
   #releaseHeld(feed) {
     const held = feed.held ?? [];
     feed.held = null;
-    for (const message of held) if (feed.admits(message)) this.#deliver(feed, message);
+    for (const message of held) this.#take(feed, message);
     if (held.length >= MAX_HELD_MESSAGES) this.#told(feed.name, { ...feed.position, recovered: false }, false);
   }
 
@@ -1879,12 +1888,18 @@ export class RealtimeClient extends Emitter {
     const feed = this.#feeds.get(message.channel);
     if (!feed) {
       this._emit("message", message);
-    } else if (feed.held && !message.recovered && !message.state) {
+    } else if (feed.held && (!this.#ready || !(message.recovered || message.state))) {
       if (feed.held.length < MAX_HELD_MESSAGES) feed.held.push(message);
-    } else if (this.#isSubscribed(feed) && feed.admits(message)) {
-      if (message.state) this.#stateArrives(feed);
-      this.#deliver(feed, message);
+    } else if (this.#isSubscribed(feed)) {
+      this.#take(feed, message);
     }
+  }
+
+  /** @param {Feed} feed @param {Message} message @param {boolean} [anyway]  Though the position says that it is known. */
+  #take(feed, message, anyway = false) {
+    if (!feed.admits(message) && !anyway) return;
+    if (message.state) this.#stateArrives(feed);
+    this.#deliver(feed, message);
   }
 
   /** Whether messages are for this subscription, rather than what is left of an earlier one. @param {Feed} feed */
