@@ -50,6 +50,7 @@ class Options:
         kill_every: seconds between two ``CLIENT KILL`` of all the clients of Redis.
         away: the share of the returns that come after the history has moved on.
         lose, miss, repeat, delay: how often the layer does so to a publication; see ``UnrulyLayer``.
+        layer: ``unruly``, or ``pubsub`` and ``core``, which have no faults of ours.
         seed: of all that is random here.
     """
 
@@ -68,15 +69,12 @@ class Options:
     miss: float = 0.02
     repeat: float = 0.05
     delay: float = 0.1
+    layer: str = "unruly"
     seed: int = 1
 
     def names(self) -> list[str]:
         """The channels."""
         return [f"checked/{number}" for number in range(self.channels)]
-
-    def moved_on_s(self) -> float:
-        """After how many seconds a channel's history has moved on."""
-        return 1.3 * self.size * self.channels / self.rate
 
 
 @dataclass(slots=True)
@@ -142,7 +140,7 @@ def checked_site(directory: Path, options: Options, **variables: str) -> Site:
     faults = {name: getattr(options, name) for name in ("lose", "miss", "repeat", "delay")}
     return new_site(
         directory,
-        SITE_LAYER="unruly",
+        SITE_LAYER=options.layer,
         SITE_LAYER_FAULTS=json.dumps(faults),
         SITE_HISTORY_SIZE=str(options.size),
         SITE_REDIS_PREFIX="checker",
@@ -176,6 +174,7 @@ class Stage:
         self._random = random.Random(options.seed)
         self._forwarders: list[Forwarder] = []
         self._ending = False
+        self._began = 0.0
 
     async def run(self, *disturbances: Coroutine[Any, Any, None]) -> Result:
         """Publish and subscribe while the disturbances run, then compare."""
@@ -188,13 +187,13 @@ class Stage:
             async with asyncio.timeout(START_TIMEOUT_S):
                 for subscriber in self.subscribers:
                     await subscriber.connected.wait()
-            began = time.monotonic()
+            self._began = time.monotonic()
             with publishing(self.site, options, self._directory) as self.publishers:
                 async with running(*disturbances):
                     for publisher in self.publishers.processes:
                         status = await asyncio.to_thread(publisher.wait)
                         assert status == 0, f"a publisher ended with {status}"
-            took = min(time.monotonic() - began, options.seconds)
+            took = min(time.monotonic() - self._began, options.seconds)
             truth = self.publishers.truth(options.size)
             self._ending = True
             await self._settle(truth)
@@ -226,10 +225,16 @@ class Stage:
         return made
 
     def _pause(self, chance: float) -> float:
-        if chance < self._options.away and not self._ending:
+        if chance < self._options.away and self._began and not self._ending:
             self.disturbances["long absences"] += 1
-            return self._options.moved_on_s()
+            return self._moved_on_s()
         return 0.5 * chance
+
+    def _moved_on_s(self) -> float:
+        """After how many seconds a channel's history has moved on, at the rate that there is."""
+        options = self._options
+        published = self.publishers.count() / max(1.0, time.monotonic() - self._began)
+        return 1.5 * options.size * options.channels / (published or options.rate)
 
     async def cut(self) -> None:
         """Cut connections of clients at random."""
