@@ -1,1 +1,1 @@
-"""Channels with history, state and presence, for the checker and the tests of what is promised."""
+"""Channels with history and state, for the checker and the tests of what is promised."""

@@ -1,6 +1,6 @@
 import os
 
-from channels_realtime import Channel, History, Presence, register
+from channels_realtime import Channel, History, register
 
 SIZE = int(os.environ.get("SITE_HISTORY_SIZE", "100"))
 TTL_S = 3_600.0
@@ -25,11 +25,6 @@ class KeyedChannel(Open):
     history = History(size=SIZE, ttl=TTL_S)
     state = "keyed"
     versions = True
-
-
-@register("checked-present/<str:name>")
-class PresentChannel(Open):
-    presence = Presence(grace=2.0)
 
 
 @register("checked-inbox/<str:name>")
