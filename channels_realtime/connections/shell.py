@@ -357,7 +357,8 @@ class Shell:
             self._paused_channels.add(channel)
         else:
             self._paused_channels.discard(channel)
-        self.silence(channel, silent=paused)
+        # A client may let go on what goes on already, and is still catching up.
+        self.silence(channel, silent=paused or channel in self.followers)
 
     def silence(self, channel: str, *, silent: bool) -> None:
         """Drop what is delivered live on a channel, or let it through again, unless it is paused."""

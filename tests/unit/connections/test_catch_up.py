@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from channels_realtime.nodes.groups import group_name
@@ -478,6 +478,7 @@ async def test_state_comes_first_to_whoever_has_no_position():
         max_size=50,
     )
 )
+@example(steps=["subscribe", "pause", "publish", "go"])  # and "go" once more, while it catches up
 def test_client_that_comes_and_goes_gets_everything_once_and_in_order(steps):
     asked_in_virtual_time(steps)
 
