@@ -6,19 +6,15 @@ Django's app registry is ready.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module, metadata
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
     from .channels import Channel, Client, UserChannel, action, register
-    from .history.base import History
     from .listening import subscribe
     from .members import apresence, presence
     from .namespaces import namespace
-    from .presence.base import Presence
     from .protocol.messages import Members, Position
     from .protocol.names import quote, unquote
     from .publications import Published
@@ -42,16 +38,18 @@ if TYPE_CHECKING:
         position,
         purge,
     )
+    from .stores.history.base import History
+    from .stores.presence.base import Presence
 
 _HOMES = {
     "Channel": "channels",
     "Client": "channels",
     "UserChannel": "channels",
-    "History": "history.base",
+    "History": "stores.history.base",
     "HistoryPage": "stored",
     "Position": "protocol.messages",
     "Members": "protocol.messages",
-    "Presence": "presence.base",
+    "Presence": "stores.presence.base",
     "apresence": "members",
     "presence": "members",
     "Published": "publications",
@@ -120,20 +118,6 @@ __all__ = [
     "subscribe",
     "unquote",
 ]
-
-
-class _Package(ModuleType):
-    """Keeps the public names that are subpackages' names too: ``presence`` is the function.
-
-    The import of a subpackage would put the subpackage there; it is still found by its path.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -20,9 +20,7 @@ from django.urls.converters import get_converters
 from django.utils.module_loading import autodiscover_modules
 
 from .errors import BadPayload, ImproperUse, UnknownChannel
-from .history.base import History
 from .identity import Identity
-from .presence.base import Presence
 from .protocol.frames import Policy
 from .protocol.names import (
     MAX_NAME_LENGTH,
@@ -35,6 +33,8 @@ from .protocol.names import (
 )
 from .protocol.selection import ALL, Selection, selection_of
 from .settings import get_config
+from .stores.history.base import History
+from .stores.presence.base import Presence
 
 USER_CHANNEL_PREFIX = "users/"
 """Reserved: ``users/<id>`` is every user's own channel."""

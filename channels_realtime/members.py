@@ -17,12 +17,12 @@ from .nodes.node import running_node
 from .nodes.presence import Presences, announcements, publications
 from .nodes.store_requests import PRESENCE, ask
 from .nodes.stores import Stores
-from .presence.base import MAX_MEMBERS, Change, partition_of
 from .protocol.messages import Members
 from .publications import check_channel
 from .runtime.loops import refuse_event_loop
 from .settings import get_config
 from .stored import StoresRequest, from_async, from_sync
+from .stores.presence.base import MAX_MEMBERS, Change, partition_of
 
 logger = logging.getLogger(__name__)
 

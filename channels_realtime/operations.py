@@ -25,7 +25,6 @@ from .access.blocks import add_block
 from .auth.revoking import revoke
 from .channels import Channel, registry, user_key
 from .errors import RealtimeError, Unavailable
-from .history.base import Usage
 from .identity import Identity
 from .members import member_counts
 from .models import BlockRecord, ConnectionRecord, NodeRecord
@@ -37,6 +36,7 @@ from .runtime.commits import after_commit, open_transactions
 from .runtime.encoding import normalise_payload
 from .stored import purge as purge_history
 from .stored import usages
+from .stores.history.base import Usage
 
 _Value = TypeVar("_Value")
 

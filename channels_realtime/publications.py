@@ -18,13 +18,13 @@ from django.apps import apps
 
 from .channels import OWN_CHANNELS_PREFIX, RESERVED_EVENT_PREFIX, Channel, registry
 from .errors import BadPayload, TooLarge, UnknownChannel, Unsupported
-from .history.base import Condition
 from .namespaces import current_namespace
 from .nodes.outgoing import Expectation, Outgoing
 from .protocol.dialects.realtime import MAX_EVENT_LENGTH, MAX_KEY_LENGTH
 from .protocol.messages import MAX_ID_INTEGER, Position, Publication
 from .runtime.encoding import normalise_payload, payload_size
 from .settings import get_config
+from .stores.history.base import Condition
 
 SERVER_SCOPE = "server:"
 """Begins the keys of all that a site's own code publishes."""

@@ -22,7 +22,6 @@ from django.db import DEFAULT_DB_ALIAS
 from .capture import CapturedPublication, captures
 from .config import Config
 from .errors import Conflict, ImproperUse, Unavailable
-from .history.base import HistoryStore
 from .nodes import deliveries, envelope, light
 from .nodes import outgoing as outgoing_path
 from .nodes.layers import configured_layer
@@ -35,6 +34,7 @@ from .runtime import loops
 from .runtime.commits import after_commit, open_transactions
 from .runtime.loops import refuse_event_loop, require_threads
 from .settings import get_config
+from .stores.history.base import HistoryStore
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from .channels import Channel
 from .errors import BadPayload, NotRecoverable, Unavailable, Unsupported
-from .history.base import HistoryStore, Page, Usage
 from .namespaces import current_namespace
 from .nodes.layers import configured_layer
 from .nodes.node import running_node
@@ -27,6 +26,7 @@ from .publications import Published, check_channel
 from .runtime import loops
 from .runtime.loops import refuse_event_loop
 from .settings import get_config
+from .stores.history.base import HistoryStore, Page, Usage
 
 _Answer = TypeVar("_Answer")
 

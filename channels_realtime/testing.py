@@ -31,7 +31,6 @@ from .capture import Captured, capture_publications, captures
 from .config import Config
 from .consumers import RealtimeConsumer
 from .errors import RealtimeError
-from .history.contract import HistoryStoreContract
 from .identity import ANONYMOUS, Identity
 from .monitoring.ended import EndedConnections
 from .monitoring.feed import Feed
@@ -39,14 +38,15 @@ from .monitoring.metrics import MetricsRecorder
 from .monitoring.registry import Registry
 from .nodes.node import Node, place
 from .nodes.outgoing import Outgoing, send
-from .presence.contract import PresenceStoreContract
 from .protocol.codes import ErrorCode
 from .protocol.messages import Publication
 from .runtime.database import DatabaseThread
 from .runtime.hooks import HookRunner
 from .services import HANDLERS, SERVICES
-from .sessions.contract import SessionStoreContract
 from .settings import get_config
+from .stores.history.contract import HistoryStoreContract
+from .stores.presence.contract import PresenceStoreContract
+from .stores.sessions.contract import SessionStoreContract
 
 __all__ = [
     "Captured",

@@ -12,12 +12,12 @@ from django.utils.module_loading import import_string
 from ..channels import registry
 from ..config import Config
 from ..errors import Unavailable
-from ..history.base import HistoryStore
-from ..presence.base import PresenceStore
 from ..runtime.redis_clients import connect, redis_hosts
-from ..sessions.base import SessionStore
 from ..settings import SETTING
 from ..stored import ping_history
+from ..stores.history.base import HistoryStore
+from ..stores.presence.base import PresenceStore
+from ..stores.sessions.base import SessionStore
 from .backends import crosses_processes
 from .configuration import config_check
 

@@ -18,7 +18,6 @@ import msgspec
 
 from ..channels import Channel
 from ..errors import NotRecoverable, Unavailable
-from ..history.base import Page
 from ..nodes.node import Node
 from ..nodes.outgoing import decode_entry
 from ..nodes.streams import GIVE_UP_S, PAGE
@@ -26,6 +25,7 @@ from ..protocol import messages as m
 from ..protocol.codes import CloseCode
 from ..protocol.selection import ALL, Selection
 from ..recovery.catch_up import up_to
+from ..stores.history.base import Page
 from .requester import Requester
 
 _RETRY_S = 0.5

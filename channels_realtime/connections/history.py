@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from ..channels import Channel
 from ..errors import NotRecoverable, Unsupported
-from ..history.base import HistoryStore
 from ..nodes.node import Node
 from ..nodes.outgoing import decode_entry
 from ..nodes.store_requests import ask
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
 from ..protocol.dialects.realtime_objects import publication_object
+from ..stores.history.base import HistoryStore
 from .requester import Requester, require_look, resolve
 
 DEFAULT_LIMIT = 100

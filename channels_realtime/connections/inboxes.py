@@ -19,7 +19,6 @@ import msgspec
 
 from ..channels import Channel
 from ..errors import BadPayload, Forbidden, RealtimeError, Unavailable
-from ..history.inboxes import Acknowledgement, Inbox, is_newer
 from ..namespaces import namespace
 from ..nodes.member import Member
 from ..nodes.node import Node, Service
@@ -28,6 +27,7 @@ from ..nodes.store_requests import INBOXES, ask
 from ..protocol import messages as m
 from ..protocol.names import split_key
 from ..runtime.surround import surround
+from ..stores.history.inboxes import Acknowledgement, Inbox, is_newer
 from .requester import Requester
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..channels import RESERVED_EVENT_PREFIX, Channel
 from ..errors import BadPayload, Forbidden, RateLimited, TooLarge
-from ..history.base import Condition
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..publications import outgoing_of
 from ..runtime.encoding import normalise_payload, payload_size
+from ..stores.history.base import Condition
 from .requester import Requester, allowed, resolve, run_hook, warn_once
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..protocol.messages import Position
 from ..protocol.selection import Selection
-from ..sessions.base import SavedSubscription
+from ..stores.sessions.base import SavedSubscription
 
 
 class Receipt:

@@ -19,7 +19,7 @@ from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import ErrorCode
 from ..runtime.hooks import translate
-from ..sessions.base import SavedSubscription, SessionRecord
+from ..stores.sessions.base import SavedSubscription, SessionRecord
 from . import server_subscriptions, subscriptions
 from .requester import Requester, resolve
 from .sessions import Sessions

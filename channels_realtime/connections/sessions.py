@@ -28,7 +28,7 @@ from ..nodes.store_requests import ask
 from ..nodes.stores import stores_of
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
-from ..sessions.base import (
+from ..stores.sessions.base import (
     Save,
     SavedSubscription,
     SessionRecord,

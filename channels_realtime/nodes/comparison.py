@@ -15,8 +15,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from ..errors import Unavailable
-from ..history.base import HistoryStore, Newest, bucket_of
 from ..recovery.stream import Stream
+from ..stores.history.base import HistoryStore, Newest, bucket_of
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,6 @@ from ..channels import Channel, ChannelRegistry
 from ..channels import registry as default_routes
 from ..config import Config
 from ..errors import Unavailable
-from ..history.base import HistoryStore
-from ..history.inboxes import InboxStore
 from ..namespaces import ConnectionContext
 from ..protocol.frames import Policy
 from ..protocol.messages import Position, Publication
@@ -38,6 +36,8 @@ from ..runtime.database import DatabaseThread
 from ..runtime.hooks import HookRunner
 from ..runtime.timers import Timers
 from ..servers.shutdown import on_stop
+from ..stores.history.base import HistoryStore
+from ..stores.history.inboxes import InboxStore
 from .broker import Broker
 from .deliveries import Deliveries
 from .drain import Drain

@@ -18,9 +18,9 @@ import msgspec
 
 from ..config import Config
 from ..errors import Unavailable
-from ..history.base import Append, Appended, Condition, History, HistoryStore
-from ..history.inboxes import InboxStore
 from ..protocol.messages import Position, Publication
+from ..stores.history.base import Append, Appended, Condition, History, HistoryStore
+from ..stores.history.inboxes import InboxStore
 from .store_requests import INBOXES, ask
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,9 @@ import msgspec
 from .. import signals
 from ..channels import Channel, Client
 from ..errors import RealtimeError, Unavailable
-from ..presence.base import (
+from ..protocol.messages import Member, Members, Publication
+from ..protocol.names import split_key
+from ..stores.presence.base import (
     BATCH,
     PARTITIONS,
     Change,
@@ -34,8 +36,6 @@ from ..presence.base import (
     Sweep,
     partition_of,
 )
-from ..protocol.messages import Member, Members, Publication
-from ..protocol.names import split_key
 from .breaker import breaker_of
 from .hub import Hub, Subscriber
 from .member_info import MemberInfo

@@ -12,12 +12,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, cast
 
-from ..presence.base import BATCH, Change, PresenceStore, Roll
-from ..presence.roster import Roster
 from ..protocol.frames import Policy
 from ..protocol.messages import Members, Publication, Push, Subscribed
 from ..protocol.names import split_key
 from ..protocol.selection import ALL
+from ..stores.presence.base import BATCH, Change, PresenceStore, Roll
+from ..stores.presence.roster import Roster
 from .hub import Hub, Subscriber
 
 _MISSING_S = 0.25

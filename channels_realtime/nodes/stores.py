@@ -13,18 +13,21 @@ from typing import Any
 from django.utils.module_loading import import_string
 
 from ..config import Config
-from ..history.base import HistoryStore
-from ..history.inboxes import InboxStore
-from ..presence.base import PresenceStore
 from ..runtime.redis_clients import redis_hosts
-from ..sessions.base import SessionStore
+from ..stores.history.base import HistoryStore
+from ..stores.history.inboxes import InboxStore
+from ..stores.presence.base import PresenceStore
+from ..stores.sessions.base import SessionStore
 from .store_requests import PRESENCE, is_failing
 
 _DEFAULTS = {
-    "history": ("history.memory.MemoryHistory", "history.redis.RedisHistory"),
-    "inboxes": ("history.memory_inboxes.MemoryInboxes", "history.redis_inboxes.RedisInboxes"),
-    "presence": ("presence.memory.MemoryPresence", "presence.redis.RedisPresence"),
-    "sessions": ("sessions.memory.MemorySessions", "sessions.redis.RedisSessions"),
+    "history": ("stores.history.memory.MemoryHistory", "stores.history.redis.RedisHistory"),
+    "inboxes": (
+        "stores.history.memory_inboxes.MemoryInboxes",
+        "stores.history.redis_inboxes.RedisInboxes",
+    ),
+    "presence": ("stores.presence.memory.MemoryPresence", "stores.presence.redis.RedisPresence"),
+    "sessions": ("stores.sessions.memory.MemorySessions", "stores.sessions.redis.RedisSessions"),
 }
 """The stores in memory and in Redis, by kind."""
 

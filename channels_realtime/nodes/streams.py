@@ -25,10 +25,10 @@ import msgspec
 
 from ..config import Config
 from ..errors import Unavailable
-from ..history.base import Entry, HistoryStore, Page
 from ..protocol.messages import Position, Publication
 from ..recovery.catch_up import Tail
 from ..recovery.stream import Finding, Stream, Verdict
+from ..stores.history.base import Entry, HistoryStore, Page
 from .comparison import Comparison
 from .metrics import Metrics
 from .outgoing import decode_entry

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 import redis
 
 from channels_realtime.config import Config
-from channels_realtime.presence.base import BATCH, PARTITIONS, Departure, Entry
-from channels_realtime.presence.redis import RedisPresence
 from channels_realtime.protocol.messages import Member
+from channels_realtime.stores.presence.base import BATCH, PARTITIONS, Departure, Entry
+from channels_realtime.stores.presence.redis import RedisPresence
 
 MEMBERS = 10_000
 LEASE_S = 1_000.0

@@ -16,11 +16,11 @@ import time
 from itertools import cycle
 
 from channels_realtime.config import Config
-from channels_realtime.history.base import Append, History
-from channels_realtime.history.redis import RedisHistory
 from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.nodes.streams import Streams
 from channels_realtime.protocol.messages import Publication
+from channels_realtime.stores.history.base import Append, History
+from channels_realtime.stores.history.redis import RedisHistory
 from tests.support.many_clients import resident
 from tests.support.redis_server import private_redis_server
 

@@ -11,10 +11,10 @@ import redis
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
-from channels_realtime.history import redis as redis_store
-from channels_realtime.history import scripts
-from channels_realtime.history.base import Append, Condition, History, bucket_of
-from channels_realtime.history.redis import RedisHistory
+from channels_realtime.stores.history import redis as redis_store
+from channels_realtime.stores.history import scripts
+from channels_realtime.stores.history.base import Append, Condition, History, bucket_of
+from channels_realtime.stores.history.redis import RedisHistory
 from channels_realtime.testing import HistoryStoreContract
 from tests.support.redis_server import private_redis_cluster, private_redis_server
 from tests.support.servers import free_port

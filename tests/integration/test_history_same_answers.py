@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Conflict
-from channels_realtime.history import redis as redis_store
-from channels_realtime.history import scripts
-from channels_realtime.history.base import (
+from channels_realtime.protocol.messages import Position
+from channels_realtime.runtime.redis_clients import Script
+from channels_realtime.stores.history import redis as redis_store
+from channels_realtime.stores.history import scripts
+from channels_realtime.stores.history.base import (
     Append,
     Condition,
     History,
     HistoryStore,
     bucket_of,
 )
-from channels_realtime.history.memory import MemoryHistory
-from channels_realtime.history.redis import RedisHistory
-from channels_realtime.protocol.messages import Position
-from channels_realtime.runtime.redis_clients import Script
+from channels_realtime.stores.history.memory import MemoryHistory
+from channels_realtime.stores.history.redis import RedisHistory
 from tests.support.redis_server import private_redis_server
 
 STREAMS = ["a", "b"]

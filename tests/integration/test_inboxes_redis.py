@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from channels_realtime.config import Config
-from channels_realtime.history.inbox_contract import InboxStoreContract
-from channels_realtime.history.redis_inboxes import RedisInboxes
+from channels_realtime.stores.history.inbox_contract import InboxStoreContract
+from channels_realtime.stores.history.redis_inboxes import RedisInboxes
 from tests.support.redis_server import private_redis_cluster
 
 

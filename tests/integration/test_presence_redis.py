@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from channels_realtime.config import Config
-from channels_realtime.presence.redis import RedisPresence
+from channels_realtime.stores.presence.redis import RedisPresence
 from channels_realtime.testing import PresenceStoreContract
 from tests.integration.test_presence_ghosts import LEASE_S, ids_of, moved, watch
 from tests.support.pages import wait_until

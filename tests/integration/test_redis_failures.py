@@ -13,8 +13,8 @@ import pytest
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
-from channels_realtime.history.base import Append, History
-from channels_realtime.history.redis import RedisHistory
+from channels_realtime.stores.history.base import Append, History
+from channels_realtime.stores.history.redis import RedisHistory
 from tests.checker.run import Options, Result, Stage, stage
 from tests.checker.subscriber import since
 from tests.support.clients import client

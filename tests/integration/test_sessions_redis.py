@@ -9,8 +9,8 @@ import redis
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
-from channels_realtime.sessions.base import Save
-from channels_realtime.sessions.redis import PARTITIONS, RedisSessions
+from channels_realtime.stores.sessions.base import Save
+from channels_realtime.stores.sessions.redis import PARTITIONS, RedisSessions
 from channels_realtime.testing import SessionStoreContract
 from tests.support.redis_server import private_redis_cluster
 

@@ -17,7 +17,8 @@ from django.db import transaction
 from django.db.models import F
 
 from channels_realtime.config import Config
-from channels_realtime.history.base import (
+from channels_realtime.protocol.messages import Position
+from channels_realtime.stores.history.base import (
     Append,
     Appended,
     Changes,
@@ -30,7 +31,6 @@ from channels_realtime.history.base import (
     is_complete,
     key_reused,
 )
-from channels_realtime.protocol.messages import Position
 from tests.site.models import (
     HistoryBucket,
     HistoryEntry,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from channels_realtime.history.base import HistoryStore
-from channels_realtime.history.memory import MemoryHistory
 from channels_realtime.nodes.groups import group_name
 from channels_realtime.nodes.outgoing import Outcome, Outgoing
 from channels_realtime.protocol.messages import Publication
+from channels_realtime.stores.history.base import HistoryStore
+from channels_realtime.stores.history.memory import MemoryHistory
 from tests.support.nodes import FakeClient, NodeHarness, subscribe
 from tests.support.virtual_time import settle
 

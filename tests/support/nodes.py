@@ -14,13 +14,13 @@ from channels_realtime.channels import ChannelRegistry
 from channels_realtime.config import Config
 from channels_realtime.connections.connection import Connection
 from channels_realtime.endpoints.websocket import ENCODINGS, WebSocketTransport
-from channels_realtime.history.base import History
 from channels_realtime.nodes.node import Node
 from channels_realtime.protocol.dialects.base import Dialect
 from channels_realtime.protocol.dialects.realtime import RealtimeDialect
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.protocol.subprotocols import negotiate
 from channels_realtime.services import make_node
+from channels_realtime.stores.history.base import History
 from tests.support.scripted_layer import ScriptedLayer
 from tests.support.virtual_time import VirtualClock, settle
 

@@ -10,14 +10,13 @@ from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
 from django.test import TransactionTestCase
 
-import channels_realtime
 from channels_realtime import Members, apresence, namespace, presence, signals
 from channels_realtime.errors import BadChannel, ImproperUse, UnknownChannel, Unsupported
 from channels_realtime.nodes.stores import stores_of
-from channels_realtime.presence.base import Departure, Entry
 from channels_realtime.protocol.messages import Member
 from channels_realtime.runtime import loops
 from channels_realtime.settings import get_config
+from channels_realtime.stores.presence.base import Departure, Entry
 from channels_realtime.testing import RealtimeClient
 
 
@@ -99,13 +98,6 @@ def test_it_sweeps_where_no_node_does_and_sends_the_signals(room):
 def test_what_is_wrong_raises(channel, limit, error):
     with pytest.raises(error):
         presence(channel, limit=limit)
-
-
-def test_the_public_names_are_the_functions_and_the_packages_are_found():
-    from channels_realtime.presence.base import Presence
-
-    assert callable(channels_realtime.presence)
-    assert channels_realtime.Presence is Presence
 
 
 class TestClient(TransactionTestCase):

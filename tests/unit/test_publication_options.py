@@ -22,12 +22,12 @@ from channels_realtime import (
     sending,
 )
 from channels_realtime.errors import BadPayload, Conflict, Unsupported
-from channels_realtime.history.base import Appended, HistoryStore
-from channels_realtime.history.memory import MemoryHistory
 from channels_realtime.nodes.envelope import unwrap
 from channels_realtime.nodes.stores import stores_of
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.settings import get_config
+from channels_realtime.stores.history.base import Appended, HistoryStore
+from channels_realtime.stores.history.memory import MemoryHistory
 from channels_realtime.testing import capture_publications
 from tests.support.kept_channels import fresh, registered
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from channels.layers import get_channel_layer
 
@@ -33,9 +30,9 @@ from channels_realtime.errors import (
     UnknownChannel,
     Unsupported,
 )
-from channels_realtime.history.base import Usage
 from channels_realtime.nodes.stores import stores_of
 from channels_realtime.settings import get_config
+from channels_realtime.stores.history.base import Usage
 from tests.support.kept_channels import fresh, registered
 
 
@@ -189,17 +186,6 @@ def test_store_that_is_away_is_unavailable(filled, monkeypatch):
     monkeypatch.setattr(stores_of(get_channel_layer(), get_config()).history, "read", fails)
     with pytest.raises(Unavailable):
         position(filled)
-
-
-def test_public_function_is_not_replaced_by_the_package_of_its_name():
-    code = (
-        "import channels_realtime.history.base, channels_realtime.history.memory\n"
-        "from channels_realtime.history.base import History\n"
-        "import channels_realtime\n"
-        "assert 'history' in dir(channels_realtime)\n"
-        "assert not hasattr(vars(channels_realtime).get('history'), '__path__')\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 # -- for operators ---------------------------------------------------------------------------------

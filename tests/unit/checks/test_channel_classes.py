@@ -6,7 +6,7 @@ import pytest
 
 from channels_realtime import checks
 from channels_realtime.channels import Channel
-from channels_realtime.history.base import History
+from channels_realtime.stores.history.base import History
 
 from .reports import ids, lacking, run
 

@@ -9,13 +9,13 @@ from channels.layers import InMemoryChannelLayer
 
 from channels_realtime import checks
 from channels_realtime.channels import Channel
-from channels_realtime.history.base import History, HistoryStore
-from channels_realtime.history.memory import MemoryHistory
-from channels_realtime.presence.base import Presence
+from channels_realtime.stores.history.base import History, HistoryStore
+from channels_realtime.stores.history.memory import MemoryHistory
+from channels_realtime.stores.presence.base import Presence
 
 from .reports import Report, ids, lacking, run
 
-MEMORY = "channels_realtime.history.memory.MemoryHistory"
+MEMORY = "channels_realtime.stores.history.memory.MemoryHistory"
 REDIS = "redis://:hunter2@localhost:6379/1"
 LAYERS = {
     "core": "channels_redis.core.RedisChannelLayer",

@@ -12,10 +12,10 @@ from channels_realtime import Channel, History, UserChannel, publications
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.connections.inboxes import DELAY_S, HOOK_RETRY_S, Inboxes
 from channels_realtime.errors import Unavailable
-from channels_realtime.history.inboxes import Inbox
 from channels_realtime.identity import Identity
 from channels_realtime.protocol.messages import Position, Publication
 from channels_realtime.publications import outgoing_of
+from channels_realtime.stores.history.inboxes import Inbox
 from tests.support.nodes import FakeClient, NodeHarness, subscribe
 from tests.support.virtual_time import VirtualClock, in_virtual_time, settle
 

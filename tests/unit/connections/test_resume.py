@@ -13,14 +13,14 @@ from channels_realtime.channels import UserChannel
 from channels_realtime.connections import server_subscriptions, sessions
 from channels_realtime.connections.sessions import Sessions
 from channels_realtime.errors import Unavailable
-from channels_realtime.history.base import History
 from channels_realtime.identity import Identity
 from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.nodes.stores import stores_of
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.messages import Position, Publication
-from channels_realtime.sessions.base import decode_record, session_key
-from channels_realtime.sessions.memory import MemorySessions
+from channels_realtime.stores.history.base import History
+from channels_realtime.stores.sessions.base import decode_record, session_key
+from channels_realtime.stores.sessions.memory import MemorySessions
 from tests.support.nodes import FakeClient, NodeHarness, subscribe
 from tests.support.scripted_layer import ScriptedLayer
 from tests.support.virtual_time import in_virtual_time, settle

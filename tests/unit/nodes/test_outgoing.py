@@ -8,10 +8,10 @@ import pytest
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Conflict, Unavailable
-from channels_realtime.history.base import Appended, Entry, History, HistoryStore, Page
 from channels_realtime.nodes.outgoing import Outcome, Outgoing, send
 from channels_realtime.nodes.store_requests import ask, is_failing
 from channels_realtime.protocol.messages import Position, Publication
+from channels_realtime.stores.history.base import Appended, Entry, History, HistoryStore, Page
 from tests.support.virtual_time import in_virtual_time
 
 OUTGOING = Outgoing(publication=Publication("room", {"n": 1}), history=History())

@@ -13,7 +13,7 @@ from channels_realtime.namespaces import SCOPE_KEY
 from channels_realtime.nodes.groups import group_name
 from channels_realtime.nodes.presence import Presences
 from channels_realtime.nodes.stores import stores_of
-from channels_realtime.presence.memory import MemoryPresence
+from channels_realtime.stores.presence.memory import MemoryPresence
 from tests.support.nodes import NodeHarness, subscribe
 from tests.support.scripted_layer import ScriptedLayer
 from tests.support.virtual_time import in_virtual_time, settle

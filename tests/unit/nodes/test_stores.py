@@ -11,17 +11,17 @@ from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from channels_realtime.config import Config
-from channels_realtime.history.memory import MemoryHistory
-from channels_realtime.history.redis import RedisHistory
 from channels_realtime.nodes.stores import Stores, stores_of
-from channels_realtime.presence.memory import MemoryPresence
-from channels_realtime.presence.redis import RedisPresence
-from channels_realtime.sessions.memory import MemorySessions
-from channels_realtime.sessions.redis import RedisSessions
+from channels_realtime.stores.history.memory import MemoryHistory
+from channels_realtime.stores.history.redis import RedisHistory
+from channels_realtime.stores.presence.memory import MemoryPresence
+from channels_realtime.stores.presence.redis import RedisPresence
+from channels_realtime.stores.sessions.memory import MemorySessions
+from channels_realtime.stores.sessions.redis import RedisSessions
 
 IN_MEMORY = (MemoryHistory, MemoryPresence, MemorySessions)
 IN_REDIS = (RedisHistory, RedisPresence, RedisSessions)
-MEMORY = "channels_realtime.history.memory.MemoryHistory"
+MEMORY = "channels_realtime.stores.history.memory.MemoryHistory"
 
 
 class OwnHistory(MemoryHistory):

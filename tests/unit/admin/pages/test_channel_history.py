@@ -7,9 +7,9 @@ from django.contrib.admin.models import LogEntry
 
 from channels_realtime import operations
 from channels_realtime.errors import Unavailable
-from channels_realtime.history.base import Usage
 from channels_realtime.operations import StoredReport
 from channels_realtime.protocol.messages import Position
+from channels_realtime.stores.history.base import Usage
 from tests.unit.admin.pages.own_site import (
     CHANNELS,
     a_node,

@@ -1,0 +1,1 @@
+"""What outlives a message, a connection or a process: histories, members and sessions."""
