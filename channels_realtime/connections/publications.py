@@ -39,7 +39,7 @@ async def publish(node: Node, connection: Requester, command: m.Publish) -> m.Pu
     outgoing = outgoing_of(
         channel,
         given,
-        key=None if command.key is None else _scoped(connection, command.key),
+        key=_key_of(connection, channel, command),
         condition=_condition(command.only_if),
         transient=command.transient,
     )
@@ -92,6 +92,17 @@ def _limit_publish(node: Node, connection: Requester, channel: Channel, command:
             raise RateLimited(
                 f"too many {what} to {channel.name!r}", retry_after=round(retry_after, 3)
             )
+
+
+def _key_of(connection: Requester, channel: Channel, command: m.Publish) -> str | None:
+    """The key with its scope; None without one.
+
+    A channel that keeps nothing cannot know a key again. Clients may send one with every message, so
+    there it is passed over, and a repetition is published again; ``publish()`` refuses it.
+    """
+    if command.key is None or (channel.kept() is None and not command.transient):
+        return None
+    return _scoped(connection, command.key)
 
 
 def _scoped(connection: Requester, key: str) -> str:

@@ -83,6 +83,17 @@ async def test_key_stands_for_what_the_client_sent_not_for_what_a_hook_made_of_i
         assert (await ask(client, 1, "stamped", key="a"))["duplicate"] is True
 
 
+@in_virtual_time
+async def test_key_is_passed_over_where_nothing_is_kept():
+    async with harness() as site:
+        client, other = await site.open(), await site.open()
+        await other.ask(subscribe("open/1"))
+        other.take()
+        for _ in range(2):
+            assert await ask(client, 1, "open/1", key="a") == {"duplicate": False}
+        assert [message["payload"] for message in other.take()] == [1, 1]
+
+
 # -- versions and state ----------------------------------------------------------------------------
 
 
@@ -225,12 +236,6 @@ ONLY_IF = "'only_if' must be {'new': true} or {'version': <integer>}"
             {"transient": True, "event": "typing", "key": "a"},
             "bad_payload",
             "'key' with 'transient'",
-        ),
-        (
-            "open/1",
-            {"key": "a"},
-            "unsupported",
-            "keeps no history, so it cannot know a 'key' again",
         ),
         (KEPT, {"version": 1}, "unsupported", "has no versions; expected no 'version'"),
         (KEPT, {"state_key": "a"}, "unsupported", "is not keyed; expected no 'state_key'"),
