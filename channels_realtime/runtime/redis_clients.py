@@ -106,6 +106,20 @@ class RedisClients:
         self._lock = threading.Lock()
         self._clients: dict[asyncio.AbstractEventLoop, dict[int, _Client]] = {}
 
+    @classmethod
+    def beside(cls, layer: Any, config: Config, store: str) -> RedisClients:
+        """The clients of a store beside a channel layer.
+
+        Args:
+            layer: the Channels layer, whose servers are used unless ``STORE_REDIS`` names others.
+            config: the settings.
+            store: what the store is called in errors.
+
+        Raises:
+            ImproperUse: the layer is not one of channels_redis, and ``STORE_REDIS`` is not set.
+        """
+        return cls(redis_hosts(layer, config) or (), timeout=config.store_timeout, store=store)
+
     def __repr__(self) -> str:
         return f"<RedisClients of {self._store}: {len(self._hosts)} servers>"
 

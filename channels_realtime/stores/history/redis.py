@@ -15,7 +15,7 @@ from typing import Any
 
 from ...config import Config
 from ...protocol.messages import Position
-from ...runtime.redis_clients import RedisClients, redis_hosts
+from ...runtime.redis_clients import RedisClients
 from .base import (
     Append,
     Appended,
@@ -49,11 +49,7 @@ class RedisHistory(HistoryStore):
 
     def __init__(self, layer: Any, config: Config) -> None:
         self._prefix = config.group_prefix
-        self._clients = RedisClients(
-            redis_hosts(layer, config) or (),
-            timeout=config.store_timeout,
-            store="the history store",
-        )
+        self._clients = RedisClients.beside(layer, config, "the history store")
 
     async def append(self, request: Append) -> Appended:
         bucket, keys = self._keys(request.stream)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...config import Config
 from ...protocol.messages import Position
-from ...runtime.redis_clients import RedisClients, Script, redis_hosts
+from ...runtime.redis_clients import RedisClients, Script
 from .base import BUCKETS, POSITION_TTL_S, bucket_of
 from .inboxes import MAX_USERS, Acknowledgement, Inbox, InboxStore, StreamInboxes
 
@@ -118,9 +118,7 @@ class RedisInboxes(InboxStore):
 
     def __init__(self, layer: Any, config: Config) -> None:
         self._prefix = config.group_prefix
-        self._clients = RedisClients(
-            redis_hosts(layer, config) or (), timeout=config.store_timeout, store="the inbox store"
-        )
+        self._clients = RedisClients.beside(layer, config, "the inbox store")
 
     async def open(self, stream: str, user: str, position: Position | None) -> None:
         await self._run(_OPEN, stream, *_BOUNDS, user, _written(position))

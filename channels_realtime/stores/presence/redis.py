@@ -17,7 +17,7 @@ import msgspec
 
 from ...config import Config
 from ...protocol.messages import Member
-from ...runtime.redis_clients import RedisClients, Script, redis_hosts
+from ...runtime.redis_clients import RedisClients, Script
 from .base import (
     BATCH,
     PARTITIONS,
@@ -58,11 +58,7 @@ class RedisPresence(PresenceStore):
         self, layer: Any, config: Config, *, clock: Callable[[], float] | None = None
     ) -> None:
         self._clock = clock
-        self._clients = RedisClients(
-            redis_hosts(layer, config) or (),
-            timeout=config.store_timeout,
-            store="the presence store",
-        )
+        self._clients = RedisClients.beside(layer, config, "the presence store")
         self._keys = [
             [f"{config.group_prefix}:{{p{number}}}:p:{key}" for key in _KEYS]
             for number in range(PARTITIONS)

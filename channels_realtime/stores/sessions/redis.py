@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...config import Config
-from ...runtime.redis_clients import RedisClients, Script, redis_hosts
+from ...runtime.redis_clients import RedisClients, Script
 from .base import Save, SessionStore, Taken
 
 PARTITIONS = 16
@@ -67,11 +67,7 @@ class RedisSessions(SessionStore):
 
     def __init__(self, layer: Any, config: Config) -> None:
         self._prefix = config.group_prefix
-        self._clients = RedisClients(
-            redis_hosts(layer, config) or (),
-            timeout=config.store_timeout,
-            store="the session store",
-        )
+        self._clients = RedisClients.beside(layer, config, "the session store")
 
     async def save(self, saves: Sequence[Save]) -> frozenset[str]:
         """See ``SessionStore``."""
