@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
-    from .channels import Channel, Client, UserChannel, action, register
+    from .channels import Channel, UserChannel, action, register
+    from .client import Client
     from .listening import subscribe
     from .members import apresence, presence
     from .namespaces import namespace
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Channel": "channels",
-    "Client": "channels",
+    "Client": "client",
     "UserChannel": "channels",
     "History": "stores.history.base",
     "HistoryPage": "stored",

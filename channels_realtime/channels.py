@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from types import NoneType
-from typing import Any, ClassVar, Protocol, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.urls.converters import get_converters
 from django.utils.module_loading import autodiscover_modules
 
+from .client import Client
 from .errors import BadPayload, ImproperUse, UnknownChannel
-from .identity import Identity
 from .protocol.frames import Policy
 from .protocol.names import (
     MAX_NAME_LENGTH,
@@ -32,7 +28,6 @@ from .protocol.names import (
     unquote,
 )
 from .protocol.selection import ALL, Selection, selection_of
-from .settings import get_config
 from .stores.history.base import History
 from .stores.presence.base import Presence
 
@@ -52,78 +47,6 @@ SESSION_CHANNEL_PREFIX = OWN_CHANNELS_PREFIX + "sessions/"
 
 RESERVED_EVENT_PREFIX = "realtime."
 """Only the server may send events with this prefix."""
-
-
-class Session(Protocol):
-    """The data of a Django session, as a read-only mapping.
-
-    ``connection.session`` is another view each time, read from the store when it is first looked at.
-    That blocks: in an ``async`` hook write ``session = await connection.session.aload()``.
-    """
-
-    @property
-    def session_key(self) -> str | None:
-        """The session's key, a secret; None if the client has no session."""
-        ...
-
-    async def aload(self) -> Session:
-        """Read it from the store, in a thread."""
-        ...
-
-    def __getitem__(self, name: str, /) -> Any: ...
-    def __contains__(self, name: object, /) -> bool: ...
-    def get(self, name: str, default: Any = None, /) -> Any:
-        """The value of an entry, or the default."""
-        ...
-
-
-class Client(Protocol):
-    """The connection that a hook is called for."""
-
-    @property
-    def id(self) -> str:
-        """The connection's public id, as in the logs. It is not the client's session id."""
-        ...
-
-    @property
-    def user(self) -> Any:
-        """Django's user, or AnonymousUser."""
-        ...
-
-    @property
-    def user_id(self) -> str | None:
-        """The user's primary key as text, or None."""
-        ...
-
-    @property
-    def identity(self) -> Identity:
-        """Who is connected and how they authenticated."""
-        ...
-
-    @property
-    def scope(self) -> Mapping[str, Any]:
-        """The ASGI scope of the handshake."""
-        ...
-
-    @property
-    def namespace(self) -> str:
-        """The namespace of its tenant; ``""`` for none."""
-        ...
-
-    @property
-    def session(self) -> Session:
-        """Its Django session to read, also of a visitor without a login; see ``Session``."""
-        ...
-
-    @property
-    def transport(self) -> str:
-        """``"websocket"``."""
-        ...
-
-    @property
-    def client_address(self) -> str | None:
-        """The client's address; only trusted proxies are believed. None if the server knows none."""
-        ...
 
 
 SHORT_HISTORY = History(size=100, ttl=300.0)
@@ -518,65 +441,6 @@ class SessionChannel(Channel):
 def _converters() -> dict[str, Any]:
     # The site's own one of that name, registered with Django, comes first.
     return {"quoted": QuotedConverter(), **get_converters()}
-
-
-_SHOWN_KEY = 30
-"""Longest value that an error shows: session keys and tokens, given by mistake, are longer."""
-
-
-def user_key(user: Any, caller: str) -> str:
-    """Return a user's primary key as text, as ``Identity.user_id`` has it.
-
-    With ``STATELESS_TOKENS``, or an authenticator of the site's own, users may be rows of another
-    service or no rows at all: any text or number is a key then.
-
-    Args:
-        user: a user, or its primary key, also as text. Not a user name.
-        caller: the public function, for the message.
-
-    Raises:
-        ImproperUse: it is neither.
-    """
-    model = _user_model()
-    if hasattr(user, "is_authenticated"):
-        key = user.pk
-        if key is None:
-            raise ImproperUse(
-                f"{caller}: {type(user).__name__} has no primary key; expected a saved user"
-            )
-        return str(key)
-    if isinstance(user, (str, int, uuid.UUID)) and not isinstance(user, bool) and user != "":
-        if model is None or not users_are_rows():
-            return str(user)
-        with suppress(ValidationError):
-            # As text: a field takes more than it is given elsewhere, such as a number for a UUID.
-            return str(model._meta.pk.to_python(str(user)))
-    expected = "a user or its primary key" if model is None else _expected_user(model)
-    shown = isinstance(user, (str, int, float)) and len(str(user)) <= _SHOWN_KEY
-    got = repr(user) if shown else f"a value of type {type(user).__name__}"
-    raise ImproperUse(f"{caller}: got {got}; expected {expected}")
-
-
-def users_are_rows() -> bool:
-    """Whether every connection's user is a row of the user model, as far as the settings show."""
-    config = get_config()
-    own = f"{__package__}."
-    return not config.stateless_tokens and all(
-        path.startswith(own) for path in config.authenticators
-    )
-
-
-def _user_model() -> Any | None:
-    try:
-        return get_user_model()
-    except ImproperlyConfigured:  # a site without users of its own
-        return None
-
-
-def _expected_user(model: Any) -> str:
-    field = model._meta.pk
-    key = f"{model._meta.label}.{field.name}, {type(field).__name__}"
-    return f"a user or its primary key ({key}), not a name"
 
 
 class ChannelRegistry:

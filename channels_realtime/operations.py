@@ -23,7 +23,7 @@ from django.utils import timezone
 from . import publications, publishing
 from .access.blocks import add_block
 from .auth.revoking import revoke
-from .channels import Channel, registry, user_key
+from .channels import Channel, registry
 from .errors import RealtimeError, Unavailable
 from .identity import Identity
 from .members import member_counts
@@ -37,6 +37,7 @@ from .runtime.encoding import normalise_payload
 from .stored import purge as purge_history
 from .stored import usages
 from .stores.history.base import Usage
+from .user_keys import user_key
 
 _Value = TypeVar("_Value")
 

@@ -12,12 +12,13 @@ from typing import Any, Unpack
 
 from django.conf import settings as django_settings
 
-from .channels import session_channel_name, user_channel_name, user_key
+from .channels import session_channel_name, user_channel_name
 from .errors import BadPayload, ImproperUse
 from .exclusion import aexcluded, excluded
 from .publications import Published, PublishOptions, prepare
 from .runtime.loops import refuse_event_loop
 from .sending import Failures, asend_all, raises, send_all
+from .user_keys import user_key
 
 
 def publish(

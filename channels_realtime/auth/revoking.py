@@ -24,7 +24,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router, transaction
 
 from ..access.revocation_list import ISSUED, RECHECK, TOKENS, USER, Revocation
-from ..channels import user_key, users_are_rows
 from ..errors import ImproperUse
 from ..models import RevocationRecord
 from ..namespaces import current_namespace
@@ -35,6 +34,7 @@ from ..runtime.commits import after_commit, open_transactions
 from ..runtime.database import tells_of_migrations
 from ..runtime.loops import refuse_event_loop
 from ..runtime.moments import NAIVE_DOUBT_S, moment_of
+from ..user_keys import user_key, users_are_rows
 from . import issued
 from .batches import Batch, open_batch
 from .jwt_claims import FAMILY_CLAIM

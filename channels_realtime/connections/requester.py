@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..channels import Channel, Client, UserChannel
+from ..channels import Channel, UserChannel
+from ..client import Client
 from ..conversation.throttling import TokenBucket
 from ..errors import Forbidden
 from ..nodes.hub import Subscriber

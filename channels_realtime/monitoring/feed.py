@@ -10,7 +10,8 @@ import asyncio
 import logging
 from typing import ClassVar
 
-from ..channels import Channel, Client
+from ..channels import Channel
+from ..client import Client
 from ..errors import Unavailable
 from ..nodes.node import Node, Service
 from ..nodes.outgoing import Outgoing

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..channels import Channel, Client
+from ..channels import Channel
+from ..client import Client
 from ..protocol.messages import Member
 from ..runtime.encoding import normalise_payload, payload_size
 from .node import Node

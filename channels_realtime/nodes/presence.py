@@ -20,7 +20,8 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from .. import signals
-from ..channels import Channel, Client
+from ..channels import Channel
+from ..client import Client
 from ..errors import RealtimeError, Unavailable
 from ..protocol.messages import Member, Members, Publication
 from ..protocol.names import split_key

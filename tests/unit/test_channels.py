@@ -12,18 +12,18 @@ from django.db.models import CharField, EmailField, UUIDField
 from django.utils.functional import SimpleLazyObject
 from rest_framework_simplejwt.models import TokenUser
 
-from channels_realtime import Channel, History, action, channels, register
+from channels_realtime import Channel, History, action, register, user_keys
 from channels_realtime.channels import (
     HOOKS,
     ChannelRegistry,
     UserChannel,
     registry,
     user_channel_name,
-    user_key,
 )
 from channels_realtime.errors import BadChannel, BadPayload, ImproperUse, UnknownChannel
 from channels_realtime.identity import ANONYMOUS, Identity
 from channels_realtime.protocol.selection import ALL, selection_of
+from channels_realtime.user_keys import user_key
 
 
 class Client:
@@ -268,7 +268,7 @@ def test_user_key_refuses_a_user_without_one(user):
 def test_user_key_is_of_the_type_of_the_sites_own_user(monkeypatch, field, user, key):
     field.name = "id"
     model = SimpleNamespace(_meta=SimpleNamespace(pk=field, label="shop.Member"))
-    monkeypatch.setattr(channels, "get_user_model", lambda: model)
+    monkeypatch.setattr(user_keys, "get_user_model", lambda: model)
     if key is None:
         with pytest.raises(ImproperUse, match=r"shop\.Member\.id, UUIDField"):
             user_key(user, "f()")

@@ -24,11 +24,11 @@ from channels_realtime import (
     apublish,
     apublish_many,
     apublish_to_user,
-    channels,
     publish,
     publish_many,
     publish_to_user,
     sending,
+    user_keys,
 )
 from channels_realtime.errors import (
     BadChannel,
@@ -132,7 +132,7 @@ def test_user_is_published_to_on_the_users_own_channel(layer, user, channel):
 
 def test_user_with_a_text_for_a_key_is_published_to_on_its_quoted_channel(layer, monkeypatch):
     model = SimpleNamespace(_meta=SimpleNamespace(pk=CharField()))
-    monkeypatch.setattr(channels, "get_user_model", lambda: model)
+    monkeypatch.setattr(user_keys, "get_user_model", lambda: model)
     publish_to_user("jürgen", "hello")
     assert layer.sent == [Publication("users/j=C3=BCrgen", "hello", None)]
 
