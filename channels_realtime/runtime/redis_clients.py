@@ -53,6 +53,24 @@ def redis_hosts(layer: Any, config: Config) -> list[Host] | None:
     return None
 
 
+def key_prefix(layer: Any, config: Config) -> str:
+    """What the names of all keys begin with: two sites on one Redis are told apart as their layers are.
+
+    That is by the ``prefix`` of the layer, where it is one of ``channels_redis``, and ``GROUP_PREFIX``.
+    """
+    try:
+        from channels_redis.core import RedisChannelLayer
+        from channels_redis.pubsub import RedisPubSubChannelLayer
+    except ImportError:
+        return config.group_prefix
+    if isinstance(layer, RedisChannelLayer):
+        return f"{layer.prefix}:{config.group_prefix}"
+    if isinstance(layer, RedisPubSubChannelLayer):
+        args = dict(enumerate(layer._args))
+        return f"{layer._kwargs.get('prefix', args.get(1, 'asgi'))}:{config.group_prefix}"
+    return config.group_prefix
+
+
 class Script:
     """A Lua script, run by its digest.
 

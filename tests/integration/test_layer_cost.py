@@ -175,7 +175,9 @@ def members(client: "redis.Redis[Any]", layer: str) -> int:
 def layer_names(client: "redis.Redis[Any]", layer: str) -> set[bytes]:
     """Every name that the layer has in Redis: channels, groups, inboxes."""
     if layer == "core":
-        return {key for key in client.keys("*") if b"$inflight" not in key}
+        # Not those of the stores, which have a hash tag.
+        names = client.keys("*")
+        return {key for key in names if b"$inflight" not in key and b":{" not in key}
     return set(client.pubsub_channels("*"))
 
 

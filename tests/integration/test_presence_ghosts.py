@@ -30,7 +30,7 @@ HELD = 20
 """Members of the process that is killed."""
 
 GRACE_S = 10.0
-"""Of the channels ``rooms/…`` of the site."""
+"""Of the channels ``lounges/…`` of the site."""
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def subscribed(clients: list[RawClient]) -> None:
 async def test_members_of_a_killed_process_leave_within_the_lease(
     redis_site: Site, pair: tuple[Server, Server]
 ) -> None:
-    room = "rooms/ghosts"
+    room = "lounges/ghosts"
     watchers = [await watch(server, room) for server in pair]
     slowest = 0.0
     for number in range(1, ROUNDS + 1):
@@ -136,7 +136,7 @@ async def test_storm_of_reloads_reaches_nobody(
 ) -> None:
     import redis
 
-    room = "rooms/storm"
+    room = "lounges/storm"
     made = await do(pair[0], "make-sessions", count=str(CLIENTS))
     headers = [[f"Cookie: {cookie_of(each['key'])}"] for each in made]
     watchers = [await watch(server, room) for server in pair]
@@ -192,7 +192,7 @@ async def test_storm_of_reloads_reaches_nobody(
 
 
 async def test_pages_in_two_processes_see_each_other(pair: tuple[Server, Server]) -> None:
-    room = "rooms/two"
+    room = "lounges/two"
     made = await do(pair[0], "make-sessions", count="2")
     first = await watch(pair[0], room, cookie=cookie_of(made[0]["key"]))
     second = await watch(pair[1], room, cookie=cookie_of(made[1]["key"]))

@@ -90,7 +90,7 @@ def pair(site: Site, server: str) -> Iterator[tuple[Server, Server]]:
 async def test_redis_that_lost_everything_gets_the_members_again_and_nobody_is_told(
     pair: tuple[Server, Server], server: str
 ) -> None:
-    room = "rooms/loss"
+    room = "lounges/loss"
     pages = [await watch(each, room) for each in pair]
     await pages[0].of_type("join")
     store = RedisPresence(None, Config(store_redis=server, group_prefix=PREFIX))

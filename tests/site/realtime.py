@@ -113,8 +113,8 @@ class StateChannel(Channel):
         return True
 
 
-@register("rooms/<str:name>")
-class RoomChannel(Channel):
+@register("lounges/<str:name>")
+class LoungeChannel(Channel):
     """Tells who is on it."""
 
     public = True

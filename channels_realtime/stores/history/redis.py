@@ -1,6 +1,6 @@
 """Publications kept in Redis (6.2 or later) or Valkey: one script an append, one round trip.
 
-Keys begin with ``<GROUP_PREFIX>:{<bucket>}:h``. The part in braces is the hash tag: a Redis Cluster
+Keys begin with ``<prefix>:{<bucket>}:h``. The part in braces is the hash tag: a Redis Cluster
 keeps all keys of a bucket on one server, so each script runs there. With several servers that are no
 cluster, buckets are spread over them. Bounds: publications, states and idempotency keys expire with
 their times, a position ``POSITION_TTL_S`` after the last publication.
@@ -15,7 +15,7 @@ from typing import Any
 
 from ...config import Config
 from ...protocol.messages import Position
-from ...runtime.redis_clients import RedisClients
+from ...runtime.redis_clients import RedisClients, key_prefix
 from .base import (
     Append,
     Appended,
@@ -48,7 +48,7 @@ class RedisHistory(HistoryStore):
     """
 
     def __init__(self, layer: Any, config: Config) -> None:
-        self._prefix = config.group_prefix
+        self._prefix = key_prefix(layer, config)
         self._clients = RedisClients.beside(layer, config, "the history store")
 
     async def append(self, request: Append) -> Appended:

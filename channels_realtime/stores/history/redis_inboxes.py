@@ -1,7 +1,7 @@
 """Inboxes kept in Redis or Valkey, beside the history and with its hash tags.
 
-Keys: ``<GROUP_PREFIX>:{<bucket>}:i:<stream>`` is a hash of the users of a stream, and
-``<GROUP_PREFIX>:{<bucket>}:id`` the streams of a bucket by when they are due.
+Keys: ``<prefix>:{<bucket>}:i:<stream>`` is a hash of the users of a stream, and
+``<prefix>:{<bucket>}:id`` the streams of a bucket by when they are due.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from ...config import Config
 from ...protocol.messages import Position
-from ...runtime.redis_clients import RedisClients, Script
+from ...runtime.redis_clients import RedisClients, Script, key_prefix
 from .base import BUCKETS, POSITION_TTL_S, bucket_of
 from .inboxes import MAX_USERS, Acknowledgement, Inbox, InboxStore, StreamInboxes
 
@@ -117,7 +117,7 @@ class RedisInboxes(InboxStore):
     """
 
     def __init__(self, layer: Any, config: Config) -> None:
-        self._prefix = config.group_prefix
+        self._prefix = key_prefix(layer, config)
         self._clients = RedisClients.beside(layer, config, "the inbox store")
 
     async def open(self, stream: str, user: str, position: Position | None) -> None:

@@ -1,6 +1,6 @@
 """Who is on a channel, in Redis (6.2 or later) or Valkey: one script a call and partition.
 
-Keys begin with ``<GROUP_PREFIX>:{p<partition>}:p``. The part in braces is the hash tag: a Redis
+Keys begin with ``<prefix>:{p<partition>}:p``. The part in braces is the hash tag: a Redis
 Cluster keeps all keys of a partition on one server. With several servers that are no cluster,
 partitions are spread over them. Bounds: all that is kept belongs to a connection whose node renews its
 lease, or is swept by the next node that runs.
@@ -17,7 +17,7 @@ import msgspec
 
 from ...config import Config
 from ...protocol.messages import Member
-from ...runtime.redis_clients import RedisClients, Script
+from ...runtime.redis_clients import RedisClients, Script, key_prefix
 from .base import (
     BATCH,
     PARTITIONS,
@@ -59,9 +59,9 @@ class RedisPresence(PresenceStore):
     ) -> None:
         self._clock = clock
         self._clients = RedisClients.beside(layer, config, "the presence store")
+        prefix = key_prefix(layer, config)
         self._keys = [
-            [f"{config.group_prefix}:{{p{number}}}:p:{key}" for key in _KEYS]
-            for number in range(PARTITIONS)
+            [f"{prefix}:{{p{number}}}:p:{key}" for key in _KEYS] for number in range(PARTITIONS)
         ]
 
     async def _run(self, partition: int, script: Script, *arguments: Any) -> Any:

@@ -1,6 +1,6 @@
 """Sessions in Redis (6.2 or later) or Valkey: a string each, gone when the session is too old.
 
-Keys begin with ``<GROUP_PREFIX>:{s<partition>}:``. The part in braces is the hash tag: a Redis Cluster
+Keys begin with ``<prefix>:{s<partition>}:``. The part in braces is the hash tag: a Redis Cluster
 keeps all keys of a partition on one server, so one script saves all of a partition that are saved
 together. A string is the owner, a digest of the identity and the body; a hash of three fields takes half as
 much again. A session that was taken stays as ``-``, which refuses whoever saves it.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...config import Config
-from ...runtime.redis_clients import RedisClients, Script
+from ...runtime.redis_clients import RedisClients, Script, key_prefix
 from .base import Save, SessionStore, Taken
 
 PARTITIONS = 16
@@ -66,7 +66,7 @@ class RedisSessions(SessionStore):
     """
 
     def __init__(self, layer: Any, config: Config) -> None:
-        self._prefix = config.group_prefix
+        self._prefix = key_prefix(layer, config)
         self._clients = RedisClients.beside(layer, config, "the session store")
 
     async def save(self, saves: Sequence[Save]) -> frozenset[str]:

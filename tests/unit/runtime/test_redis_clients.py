@@ -11,7 +11,7 @@ from redis.asyncio.cluster import RedisCluster
 
 from channels_realtime.config import Config
 from channels_realtime.errors import ImproperUse
-from channels_realtime.runtime.redis_clients import RedisClients, connect, redis_hosts
+from channels_realtime.runtime.redis_clients import RedisClients, connect, key_prefix, redis_hosts
 
 URL = "redis://:secret@example.com:6380/3"
 SENTINEL = {"sentinels": [("10.0.0.1", 26_379)], "master_name": "mymaster"}
@@ -55,6 +55,22 @@ def test_the_setting_comes_before_the_layer(given, expected):
 
 def test_another_layer_has_no_hosts():
     assert redis_hosts(InMemoryChannelLayer(), Config()) is None
+
+
+@pytest.mark.parametrize(
+    ("layer", "prefix"),
+    [
+        (RedisChannelLayer(hosts=[URL]), "asgi:realtime"),
+        (RedisChannelLayer(hosts=[URL], prefix="staging"), "staging:realtime"),
+        (RedisPubSubChannelLayer(hosts=[URL]), "asgi:realtime"),
+        (RedisPubSubChannelLayer(hosts=[URL], prefix="staging"), "staging:realtime"),
+        (RedisPubSubChannelLayer([URL], "staging"), "staging:realtime"),
+        (InMemoryChannelLayer(), "realtime"),
+        (None, "realtime"),
+    ],
+)
+def test_sites_whose_layers_are_apart_have_stores_apart(layer, prefix):
+    assert key_prefix(layer, Config()) == prefix
 
 
 def test_no_hosts_are_an_error_that_names_the_setting():
