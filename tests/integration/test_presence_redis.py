@@ -93,7 +93,10 @@ async def test_redis_that_lost_everything_gets_the_members_again_and_nobody_is_t
     room = "lounges/loss"
     pages = [await watch(each, room) for each in pair]
     await pages[0].of_type("join")
-    store = RedisPresence(None, Config(store_redis=server, group_prefix=PREFIX))
+    store = RedisPresence(
+        None,
+        Config(store_redis=server, group_prefix=f"{PREFIX}:{PREFIX}"),  # the layer's, and ours
+    )
 
     async def both_are_there() -> bool:
         roll = await store.members(room, 10)

@@ -58,19 +58,19 @@ def test_another_layer_has_no_hosts():
 
 
 @pytest.mark.parametrize(
-    ("layer", "prefix"),
+    ("make", "prefix"),
     [
-        (RedisChannelLayer(hosts=[URL]), "asgi:realtime"),
-        (RedisChannelLayer(hosts=[URL], prefix="staging"), "staging:realtime"),
-        (RedisPubSubChannelLayer(hosts=[URL]), "asgi:realtime"),
-        (RedisPubSubChannelLayer(hosts=[URL], prefix="staging"), "staging:realtime"),
-        (RedisPubSubChannelLayer([URL], "staging"), "staging:realtime"),
-        (InMemoryChannelLayer(), "realtime"),
-        (None, "realtime"),
+        (lambda: RedisChannelLayer(hosts=[URL]), "asgi:realtime"),
+        (lambda: RedisChannelLayer(hosts=[URL], prefix="staging"), "staging:realtime"),
+        (lambda: RedisPubSubChannelLayer(hosts=[URL]), "asgi:realtime"),
+        (lambda: RedisPubSubChannelLayer(hosts=[URL], prefix="staging"), "staging:realtime"),
+        (lambda: RedisPubSubChannelLayer([URL], "staging"), "staging:realtime"),
+        (InMemoryChannelLayer, "realtime"),
+        (lambda: None, "realtime"),
     ],
 )
-def test_sites_whose_layers_are_apart_have_stores_apart(layer, prefix):
-    assert key_prefix(layer, Config()) == prefix
+def test_sites_whose_layers_are_apart_have_stores_apart(make, prefix):
+    assert key_prefix(make(), Config()) == prefix
 
 
 def test_no_hosts_are_an_error_that_names_the_setting():
