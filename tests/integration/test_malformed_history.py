@@ -69,7 +69,6 @@ PUBLICATIONS = [
     publish("key empty", "bad_message", key=""),
     publish("key a number", "bad_message", key=1),
     publish("key of 101 characters", "bad_message", key="k" * 101),
-    publish("key without history", "unsupported", PLAIN, key="k"),
     publish("version text", "bad_message", version="1"),
     publish("version a float", "bad_message", version=1.5),
     publish("version beyond 2^53", "bad_message", version=HUGE),

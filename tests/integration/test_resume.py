@@ -355,7 +355,7 @@ def kept(site: Site) -> int:
 
     prefix = json.loads(site.environment["SITE_REALTIME"])["GROUP_PREFIX"]
     with redis.Redis.from_url(site.environment["SITE_REDIS_URL"]) as connection:
-        keys = connection.scan_iter(match=f"{prefix}:{{s*", count=1000)
+        keys = connection.scan_iter(match=f"*:{prefix}:{{s*", count=1000)
         return sum(connection.get(key) != b"-" for key in keys)
 
 

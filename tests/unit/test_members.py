@@ -37,7 +37,7 @@ def put(stream, *members, lease=60.0):
 
 @pytest.fixture
 def room(request):
-    return f"rooms/{request.node.name}"
+    return f"lounges/{request.node.name}"
 
 
 def test_it_reads_in_a_process_without_a_node(room):
@@ -86,13 +86,13 @@ def test_it_sweeps_where_no_node_does_and_sends_the_signals(room):
 @pytest.mark.parametrize(
     ("channel", "limit", "error"),
     [
-        ("rooms/", None, UnknownChannel),
+        ("lounges/", None, UnknownChannel),
         ("a room", None, BadChannel),
         ("public/a", None, Unsupported),
-        ("rooms/a", -1, ImproperUse),
-        ("rooms/a", 10_001, ImproperUse),
-        ("rooms/a", True, ImproperUse),
-        ("rooms/a", "5", ImproperUse),
+        ("lounges/a", -1, ImproperUse),
+        ("lounges/a", 10_001, ImproperUse),
+        ("lounges/a", True, ImproperUse),
+        ("lounges/a", "5", ImproperUse),
     ],
 )
 def test_what_is_wrong_raises(channel, limit, error):
@@ -104,15 +104,15 @@ class TestClient(TransactionTestCase):
     def test_members_come_and_go_in_a_sites_tests(self):
         ann, bob = (User.objects.create_user(name) for name in ("ann", "bob"))
         with RealtimeClient(ann) as first:
-            found = first.subscribe("rooms/tests", presence=True)
+            found = first.subscribe("lounges/tests", presence=True)
             assert found["count"] == 1
             assert found["members"][0]["info"] == {"name": "ann"}
             with RealtimeClient(bob) as second:
-                assert second.subscribe("rooms/tests", presence=True)["count"] == 2
+                assert second.subscribe("lounges/tests", presence=True)["count"] == 2
                 joined = first.receive()
                 assert (joined["type"], joined["payload"]["count"]) == ("join", 2)
                 assert joined["payload"]["member"]["info"] == {"name": "bob"}
-                assert second.presence("rooms/tests")["count"] == 2
+                assert second.presence("lounges/tests")["count"] == 2
 
 
 def test_a_loop_that_ends_leaves_nothing(room):

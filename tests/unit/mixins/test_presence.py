@@ -12,7 +12,7 @@ from tests.support.asgi_socket import AsgiSocket
 class Chat(ChannelsMixin, AsyncJsonWebsocketConsumer):
     async def connect(self):
         await self.accept()
-        found = await self.channels.subscribe("rooms/own", presence=True)
+        found = await self.channels.subscribe("lounges/own", presence=True)
         await self.send_json({"here": [member.user for member in found.members]})
 
 
@@ -24,7 +24,7 @@ async def test_consumer_gets_the_members_and_its_client_the_joins(node):
             joined = await ann.read()
             member = {"id": "user:2", "user": "2", "info": {"name": "bob"}}
             expected = {"member": member, "count": 2}
-            assert joined == {"type": "join", "channel": "rooms/own", "payload": expected}
+            assert joined == {"type": "join", "channel": "lounges/own", "payload": expected}
 
 
 async def test_consumer_with_its_own_words_is_told_of_members(node):
@@ -38,7 +38,7 @@ async def test_consumer_with_its_own_words_is_told_of_members(node):
     async with AsgiSocket(Own.as_asgi(), user=User(pk=1, username="ann")) as ann:
         assert await ann.read() == {"here": ["1"]}
         async with AsgiSocket(Chat.as_asgi(), user=User(pk=2, username="bob")):
-            assert await ann.read() == {"join": "bob", "on": "rooms/own", "count": 2}
+            assert await ann.read() == {"join": "bob", "on": "lounges/own", "count": 2}
 
 
 async def test_own_words_fall_back_on_the_wires(node):
