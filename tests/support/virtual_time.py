@@ -9,17 +9,27 @@ from typing import Any
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Jumps to the next timer instead of waiting for it. Not for code that waits for threads."""
+    """Jumps to the next timer instead of waiting for it; while a thread works, time stands still."""
 
     def __init__(self) -> None:
         super().__init__()
         self._virtual_now = 1_000.0
+        self._threads = 0
 
     def time(self) -> float:
         return self._virtual_now
 
+    def run_in_executor(self, *call: Any) -> asyncio.Future[Any]:
+        future = super().run_in_executor(*call)
+        self._threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, future: asyncio.Future[Any]) -> None:
+        self._threads -= 1
+
     def _run_once(self) -> None:
-        if not self._ready:  # type: ignore[attr-defined]
+        if not self._ready and not self._threads:  # type: ignore[attr-defined]
             waiting = [handle for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
             if waiting:
                 earliest = min(handle.when() for handle in waiting)
