@@ -150,6 +150,7 @@ class Broker:
         self._unread = 0
         self._names: OrderedDict[str, None] = OrderedDict()
         self._warned = False
+        self._lost_groups = False
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -294,23 +295,27 @@ class Broker:
         finally:
             membership.joining = None
 
-    async def _part(self, membership: _Membership) -> None:
-        """Leave a group that has been idle, unless it has a subscriber again."""
+    async def _part(self, membership: _Membership) -> bool:
+        """Leave a group that has been idle, unless it has a subscriber again; False if that failed."""
         async with membership.lock:
             if membership.references > 0:
-                return
+                return True
             membership.joined = False
             if not await self._discard(membership):
                 membership.joined = True  # perhaps still in it; tried again later
-                return
+                return False
         if membership.references <= 0:
             self._memberships.pop(membership.group, None)
+        return True
 
     async def _discard(self, membership: _Membership) -> bool:
         try:
-            await self._layer.group_discard(membership.group, self._inbox)
+            async with asyncio.timeout(self._subscribe_timeout):
+                await self._layer.group_discard(membership.group, self._inbox)
         except Exception as error:
-            logger.warning("Cannot leave a group of the channel layer: %s", error)
+            logger.warning(
+                "Cannot leave a group of the channel layer: %s: %s", type(error).__name__, error
+            )
             return False
         return True
 
@@ -340,10 +345,7 @@ class Broker:
             await asyncio.sleep(1.0)
             try:
                 now = loop.time()
-                for membership in tuple(self._memberships.values()):
-                    idle = membership.idle_since
-                    if membership.references <= 0 and idle is not None and now - idle > _LINGER_S:
-                        await self._part(membership)
+                await self._leave_idle(now)
                 if now >= next_check:
                     next_check = now + self._check_interval
                     await self._check()
@@ -352,6 +354,13 @@ class Broker:
                     await self._join_again(force=False)
             except Exception:
                 logger.exception("Tending the groups of the channel layer failed")
+
+    async def _leave_idle(self, now: float) -> None:
+        for membership in tuple(self._memberships.values()):
+            idle = membership.idle_since
+            if membership.references <= 0 and idle is not None and now - idle > _LINGER_S:
+                if not await self._part(membership):
+                    return  # the layer is away, and the others would wait for it one by one
 
     async def _check(self) -> None:
         """Probe this process's own groups and some of the others, in turn; join again where lost."""
@@ -370,9 +379,11 @@ class Broker:
         if self._breaker.failing:
             self._receiver.lost()
         self._breaker.sent()
-        if not all(alive):
+        if self._lost_groups or not all(alive):
+            self._lost_groups = True  # until all were joined again: the next check may not see it
             logger.warning("The channel layer lost this process's groups; joining them again")
             await self._join_again(force=True)
+            self._lost_groups = False
             return
         for membership in checked[2:]:  # to the end of the queue
             if self._memberships.get(membership.group) is membership:

@@ -429,6 +429,27 @@ async def test_checks_wait_while_the_layer_is_away_and_heal_afterwards():
 
 
 @in_virtual_time
+async def test_memberships_that_could_not_be_taken_up_again_are_tried_again(monkeypatch):
+    monkeypatch.setattr("channels_realtime.nodes.broker._CHECKED_GROUPS", 0)
+    async with Running(check_interval=10.0) as running:
+        await running.broker.join("a")
+        add = running.layer.group_add
+
+        async def add_own_groups_alone(group, channel):
+            if group == GROUP_A:
+                running.layer.group_add = add
+                raise ConnectionError("away")
+            await add(group, channel)
+
+        running.layer.group_add = add_own_groups_alone
+        running.layer.forget_groups()
+        await asyncio.sleep(60)
+        await running.publish("x")
+        assert running.receiver.payloads == ["x"]
+        assert running.metrics.rejoined == 1
+
+
+@in_virtual_time
 async def test_memberships_are_renewed_before_the_layer_forgets_them():
     async with Running() as running:
         await running.broker.join("a")
@@ -649,6 +670,20 @@ async def test_leaving_is_tried_again_when_the_layer_fails():
         running.broker.leave("a")
         await asyncio.sleep(10.0)
         assert running.members(GROUP_A) == 0
+
+
+@in_virtual_time
+async def test_group_that_hangs_while_it_is_left_does_not_stop_the_checks():
+    async with Running(subscribe_timeout=2.0) as running:
+        await running.broker.join("a")
+        await running.broker.join("b")
+        running.layer.hanging.add("group_discard")
+        running.broker.leave("b")
+        await asyncio.sleep(5.0)
+        running.layer.hanging.clear()
+        del running.layer.groups[GROUP_A]
+        await asyncio.sleep(60.0)
+        assert (running.members(GROUP_A), running.members(GROUP_B)) == (1, 0)
 
 
 @in_virtual_time
