@@ -52,8 +52,9 @@ _MAX_RETRY_S = 1.0
 _MAX_READS = 32
 """Reads of the store that run at once in one node."""
 
-_MAX_UNNUMBERED = 1_000
-"""Publications without a number whose uids are remembered."""
+_MAX_UNNUMBERED = 20_000
+"""Publications without a number whose uids are remembered, about 200 bytes each: the first of an outage
+are those that the store may have kept."""
 
 _UNKNOWN_EPOCH = ""
 """Of a stream that was opened while the store was away."""
@@ -330,7 +331,8 @@ class Streams:
                     logger.exception("Healing a channel failed", extra={"channel": key})
                 if now() >= given_up_at and stream.top > stream.offset:
                     self._go_on(key, stream)
-                    given_up_at = now() + GIVE_UP_S
+                    await asyncio.sleep(REORDER_GRACE_S)  # other gaps have waited as well
+                    continue
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _MAX_RETRY_S)
         finally:

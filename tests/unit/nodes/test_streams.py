@@ -304,6 +304,21 @@ async def test_gap_is_given_up_and_said_when_the_store_stays_away():
 
 
 @in_virtual_time
+async def test_several_gaps_of_a_channel_wait_together():
+    async with HistoryHarness() as harness:
+        client = await harness.subscribed()
+        epoch = harness.node.streams.position(CHANNEL).epoch
+        harness.store.away = True
+        for offset in range(2, 42, 2):  # every other one is lost
+            publication = Publication(CHANNEL, offset, position=Position(epoch, offset), uid="u")
+            harness.node.receive(publication)
+        await past(GIVE_UP_S + 3.0)
+        found = told(client)
+        assert [one for one in found if isinstance(one, int)] == list(range(2, 42, 2))
+        assert [one[1]["offset"] for one in found[::2]] == list(range(1, 41, 2))
+
+
+@in_virtual_time
 async def test_subscribing_needs_the_store_unless_the_channel_is_open():
     async with HistoryHarness() as harness:
         await harness.subscribed()
@@ -347,6 +362,23 @@ async def test_live_publication_that_was_kept_after_all_is_delivered_once():
         await past(6.0)
         assert told(client) == ["once", "next"]
         assert harness.node.streams.position(CHANNEL).offset == 2
+
+
+@in_virtual_time
+async def test_live_publication_that_was_kept_after_all_is_known_after_a_long_outage():
+    async with HistoryHarness(store_failures="live", sync_interval=5.0) as harness:
+        client = await harness.subscribed()
+        harness.store.deaf = True
+        await harness.publish("once")
+        harness.store.deaf, harness.store.away = False, True
+        for number in range(1_500):
+            harness.node.receive(Publication(CHANNEL, number, uid=f"{number:016x}"))
+            if number % 100 == 0:
+                await settle()
+        harness.store.away = False
+        await harness.publish("next")
+        await past(6.0)
+        assert told(client) == ["once", *range(1_500), "next"]
 
 
 @in_virtual_time
