@@ -41,7 +41,7 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._told: OrderedDict[str, int] = OrderedDict()
-        self._waiting: dict[str, asyncio.Future[int]] = {}
+        self._waiting: dict[str, asyncio.Future[None]] = {}
 
     def note(self, uid: str, told: int) -> None:
         """A publication was handed to so many connections."""
@@ -50,7 +50,7 @@ class Deliveries:
             self._told.popitem(last=False)
         waiting = self._waiting.get(uid)
         if waiting is not None and not waiting.done():
-            waiting.set_result(told)
+            waiting.set_result(None)
 
     async def told(self, uid: str) -> int:
         """How many connections were told of a publication, which may be about to arrive."""
@@ -62,7 +62,7 @@ class Deliveries:
             waiting = self._waiting[uid] = asyncio.get_running_loop().create_future()
         try:
             await asyncio.wait([waiting], timeout=_ARRIVAL_S)
-            return waiting.result() if waiting.done() else 0
+            return self._told.get(uid, 0)
         finally:
             self._waiting.pop(uid, None)
 

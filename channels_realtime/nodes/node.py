@@ -52,6 +52,9 @@ from .streams import Streams
 
 logger = logging.getLogger(__name__)
 
+_STOP_TIMEOUT_S = 2.0
+"""How long a server that stops waits for the node's last tasks."""
+
 
 class Service:
     """A part that a node runs; ``services.SERVICES`` lists them in the order of their start.
@@ -266,6 +269,12 @@ class Node:
     async def _leave(self, drained: asyncio.Task[None]) -> None:
         await drained
         await self._stop_services()
+        try:  # what has begun, such as the receivers of signals, may end
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        except TimeoutError:
+            logger.info("The node stops with %d tasks that have not ended", len(self._tasks))
 
     async def _stop_services(self) -> None:
         for service in reversed(self._services.values()):

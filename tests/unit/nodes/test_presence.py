@@ -645,6 +645,25 @@ async def test_each_decision_sends_one_signal():
 
 
 @in_virtual_time
+async def test_a_server_that_stops_waits_for_the_signals_of_its_members():
+    heard = []
+
+    async def slow(channel, member, **_):
+        await asyncio.sleep(0.5)
+        heard.append((channel, member.id))
+
+    signals.member_left.connect(slow)
+    try:
+        async with Site() as site:
+            ann = await site.client(0, "1")
+            await ann.ask(subscribe("crowds/a"))
+            await site.nodes[0].node._begin_leaving()
+            assert heard == [("crowds/a", "user:1")]
+    finally:
+        signals.member_left.disconnect(slow)
+
+
+@in_virtual_time
 async def test_a_site_without_presence_does_not_ask_the_store():
     async with NodeHarness() as harness:
         await harness.node.ready()
