@@ -358,9 +358,9 @@ class Broker:
     async def _leave_idle(self, now: float) -> None:
         for membership in tuple(self._memberships.values()):
             idle = membership.idle_since
-            if membership.references <= 0 and idle is not None and now - idle > _LINGER_S:
-                if not await self._part(membership):
-                    return  # the layer is away, and the others would wait for it one by one
+            is_over = idle is not None and now - idle > _LINGER_S
+            if is_over and not await self._part(membership):
+                return  # the layer is away, and the others would wait for it one by one
 
     async def _check(self) -> None:
         """Probe this process's own groups and some of the others, in turn; join again where lost."""
