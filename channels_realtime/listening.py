@@ -29,7 +29,7 @@ from .protocol.dialects.base import Encoding
 from .protocol.frames import Frame, Policy
 from .protocol.messages import Position, Publication
 from .protocol.names import channel_key
-from .publications import check_channel
+from .publications import as_position, check_channel
 from .runtime import loops
 
 _Value = TypeVar("_Value")
@@ -71,25 +71,17 @@ def subscribe(
         raise ImproperUse(f"subscribe(): max_queue is {max_queue!r}; expected at least 1")
     resolved = check_channel(channel)
     resolved.namespace = current_namespace()
-    position = _position(since)
+    position = None if since is None else as_position(since)
+    if since is not None and position is None:
+        raise ImproperUse(
+            f"subscribe(): since is {since!r:.100}; expected a Position or {{'epoch': …, 'offset': …}}"
+        )
     if position is not None and resolved.kept() is None:
         raise ImproperUse(
             f"subscribe({channel!r}, since=…): {type(resolved).__qualname__} keeps no history;"
             " expected a class with history = History(…), or no since"
         )
     return Subscription(resolved, position, max_queue)
-
-
-def _position(since: Any) -> Position | None:
-    if since is None or isinstance(since, Position):
-        return since
-    if isinstance(since, Mapping):
-        epoch, offset = since.get("epoch"), since.get("offset")
-        if isinstance(epoch, str) and type(offset) is int and offset >= 0:
-            return Position(epoch, offset)
-    raise ImproperUse(
-        f"subscribe(): since is {since!r}; expected a Position or {{'epoch': …, 'offset': …}}"
-    )
 
 
 class Subscription:
@@ -367,11 +359,8 @@ class _Feed:
         store = node.history
         page = await ask(store, store.state(self._key), node.config.store_timeout)
         epoch = page.position.epoch
-        state = (
-            decode_entry(Position(epoch, entry.offset), entry.body, state=True)
-            for entry in page.entries
-        )
-        return _Begun(page.position, tuple(state))
+        decoded = (decode_entry(epoch, entry, state=True) for entry in page.entries)
+        return _Begun(page.position, tuple(one for one in decoded if one is not None))
 
     async def _leave(self) -> None:
         node = self._node

@@ -20,7 +20,7 @@ from .channels import OWN_CHANNELS_PREFIX, RESERVED_EVENT_PREFIX, Channel, regis
 from .errors import BadPayload, TooLarge, UnknownChannel, Unsupported
 from .namespaces import current_namespace
 from .nodes.outgoing import Expectation, Outgoing
-from .protocol.dialects.realtime import MAX_EVENT_LENGTH, MAX_KEY_LENGTH
+from .protocol.dialects.realtime import MAX_EPOCH_LENGTH, MAX_EVENT_LENGTH, MAX_KEY_LENGTH
 from .protocol.messages import MAX_ID_INTEGER, Position, Publication
 from .runtime.encoding import normalise_payload, payload_size
 from .settings import get_config
@@ -108,6 +108,9 @@ def prepare(
                 f"{name} {text!r:.100} is not a key; expected text of 1 to {MAX_KEY_LENGTH} characters"
             )
     _check_version("version", version)
+    for name, flag in (("removed", removed), ("transient", transient)):
+        if not isinstance(flag, bool):
+            raise BadPayload(f"{name} is {flag!r:.100}; expected True or False")
     config = get_config()
     normal = normalise_payload(payload, max_depth=config.max_payload_depth)
     size = payload_size(normal)
@@ -275,6 +278,21 @@ def _is_text(value: Any, longest: int) -> bool:
 def _check_version(name: str, version: Any) -> None:
     if version is not None and (type(version) is not int or abs(version) > MAX_ID_INTEGER):
         raise BadPayload(f"{name} is {version!r:.100}; expected an integer within 2**53")
+
+
+def as_position(since: Any) -> Position | None:
+    """A position, in any form in which one may be given; None where it is malformed."""
+    found = since.position if isinstance(since, Published) else since
+    epoch: Any
+    offset: Any
+    if isinstance(found, Position):
+        epoch, offset = found.epoch, found.offset
+    elif isinstance(found, Mapping):
+        epoch, offset = found.get("epoch"), found.get("offset")
+    else:
+        return None
+    well_formed = type(offset) is int and 0 <= offset <= MAX_ID_INTEGER
+    return Position(epoch, offset) if well_formed and _is_text(epoch, MAX_EPOCH_LENGTH) else None
 
 
 def _condition(only_if: Any) -> Condition | None:

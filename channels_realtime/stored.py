@@ -21,8 +21,8 @@ from .nodes.outgoing import decode_entry
 from .nodes.store_requests import ask
 from .nodes.stores import Stores, stores_of
 from .protocol.dialects.realtime import MAX_HISTORY_LIMIT
-from .protocol.messages import MAX_ID_INTEGER, Position, Publication
-from .publications import Published, check_channel
+from .protocol.messages import Position, Publication
+from .publications import Published, as_position, check_channel
 from .runtime import loops
 from .runtime.loops import refuse_event_loop
 from .settings import get_config
@@ -167,7 +167,11 @@ _Request = Callable[[HistoryStore], Coroutine[Any, Any, _Answer]]
 def _reading(channel: Channel, since: Since | None, limit: int, reverse: bool) -> _Request[Page]:
     if type(limit) is not int or not 0 <= limit <= MAX_HISTORY_LIMIT:
         raise BadPayload(f"limit is {limit!r:.100}; expected 0 to {MAX_HISTORY_LIMIT} publications")
-    start = None if since is None else _as_position(since)
+    start = None if since is None else as_position(since)
+    if since is not None and start is None:
+        raise BadPayload(
+            f"since is {since!r:.100}; expected a Position, or {{'epoch': <text>, 'offset': <integer>}}"
+        )
     stream = channel.qualified_name
 
     async def read(store: HistoryStore) -> Page:
@@ -195,31 +199,17 @@ def _kept_channel(name: str) -> Channel:
     return channel
 
 
-def _as_position(since: Any) -> Position:
-    found = since.position if isinstance(since, Published) else since
-    if isinstance(found, Mapping) and isinstance(found.get("epoch"), str):
-        found = Position(found["epoch"], found.get("offset", -1))
-    if (
-        isinstance(found, Position)
-        and type(found.offset) is int
-        and 0 <= found.offset <= MAX_ID_INTEGER
-    ):
-        return found
-    raise BadPayload(
-        f"since is {since!r:.100}; expected a Position, or {{'epoch': <text>, 'offset': <integer>}}"
-    )
-
-
 def _history_page(channel: str, page: Page, *, reverse: bool) -> HistoryPage:
     if not page.complete:
         raise NotRecoverable(
             f"{channel!r} no longer keeps what follows this position; expected a newer one, or none"
         )
     epoch, newest = page.position.epoch, page.position
-    found = tuple(decode_entry(Position(epoch, one.offset), one.body) for one in page.entries)
+    decoded = (decode_entry(epoch, entry) for entry in page.entries)
+    found = tuple(publication for publication in decoded if publication is not None)
     # Without a limit that left newer ones out, the last one is the newest.
-    position = newest if reverse or not found else found[-1].position or newest
-    return HistoryPage(publications=found, position=position)
+    last = newest if reverse or not page.entries else Position(epoch, page.entries[-1].offset)
+    return HistoryPage(publications=found, position=last)
 
 
 def _wait(request: _Request[_Answer]) -> _Answer:

@@ -144,8 +144,9 @@ class CatchUp:
     def put_state(self, page: Page) -> None:
         """Write the channel's state first."""
         for entry in page.entries:
-            at = m.Position(page.position.epoch, entry.offset)
-            self._put(decode_entry(at, entry.body, state=True), len(entry.body))
+            publication = decode_entry(page.position.epoch, entry, state=True)
+            if publication is not None:
+                self._put(publication, len(entry.body))
 
     def _put(self, publication: m.Publication, size: int) -> None:
         if publication.recovered is not self.recovered:

@@ -64,7 +64,9 @@ async def _read(
         newest = newest or page.position
         for entry in page.entries:
             since = m.Position(page.position.epoch, entry.offset)
-            publication = decode_entry(since, entry.body)
+            publication = decode_entry(page.position.epoch, entry)
+            if publication is None:
+                continue
             room -= len(JSON.encode(publication_object(publication)).encode()) + 1
             if room < 0 and found:
                 full = True

@@ -250,13 +250,8 @@ class Inboxes(Service):
             self._node.config.store_timeout,
         )
         epoch = page.position.epoch
-        found = []
-        for entry in reversed(page.entries):
-            try:
-                found.append(decode_entry(m.Position(epoch, entry.offset), entry.body))
-            except (msgspec.MsgspecError, ValueError):
-                logger.error("A publication of the history cannot be read; it is left out")
-        return found
+        decoded = (decode_entry(epoch, entry) for entry in reversed(page.entries))
+        return [publication for publication in decoded if publication is not None]
 
     async def _notify(
         self, channel: Channel, users: Mapping[str, Inbox], kept: list[m.Publication]

@@ -19,7 +19,7 @@ import msgspec
 from ..config import Config
 from ..errors import Unavailable
 from ..protocol.messages import Position, Publication
-from ..stores.history.base import Append, Appended, Condition, History, HistoryStore
+from ..stores.history.base import Append, Appended, Condition, Entry, History, HistoryStore
 from ..stores.history.inboxes import InboxStore
 from .store_requests import INBOXES, ask
 
@@ -94,9 +94,14 @@ class Outcome:
     duplicate: bool = False
 
 
-def decode_entry(position: Position, body: bytes, *, state: bool = False) -> Publication:
-    """The publication of an entry of the store."""
-    return msgspec.structs.replace(_decode(body), position=position, state=state)
+def decode_entry(epoch: str, entry: Entry, *, state: bool = False) -> Publication | None:
+    """The publication of an entry of the store; None, and logged, where another version has written it."""
+    try:
+        publication = _decode(entry.body)
+    except (msgspec.MsgspecError, ValueError):
+        logger.error("A publication of the history cannot be read; it is left out")
+        return None
+    return msgspec.structs.replace(publication, position=Position(epoch, entry.offset), state=state)
 
 
 def append_request(outgoing: Outgoing, history: History, config: Config) -> Append:
@@ -259,7 +264,7 @@ async def _tell(
             page = await ask(store, store.read(publication.key, limit=1, reverse=True), limit)
             for entry in page.entries:
                 position = Position(page.position.epoch, entry.offset)
-                publication = decode_entry(position, entry.body)
+                publication = decode_entry(page.position.epoch, entry) or publication
         if position is not None:
             await forward(publication, timeout)
     except Unavailable as error:

@@ -531,10 +531,7 @@ class Streams:
 
 
 def _decode(page: Page, entry: Entry, *, recovered: bool = False) -> Publication | None:
-    """The publication of an entry; None, and logged, where another version has written it."""
-    try:
-        publication = decode_entry(Position(page.position.epoch, entry.offset), entry.body)
-    except (msgspec.MsgspecError, ValueError):
-        logger.error("A publication of the history cannot be read; it is left out")
-        return None
-    return msgspec.structs.replace(publication, recovered=True) if recovered else publication
+    publication = decode_entry(page.position.epoch, entry)
+    if publication is None or not recovered:
+        return publication
+    return msgspec.structs.replace(publication, recovered=True)

@@ -6,8 +6,11 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 
+import msgspec
+
 from channels_realtime import Channel, History
 from channels_realtime.channels import ChannelRegistry
+from channels_realtime.stores.history.base import Append, HistoryStore
 
 _numbers = itertools.count(1)
 
@@ -70,6 +73,14 @@ KINDS: dict[str, type[Channel]] = {
     "counted-and-kept": CountedAndKept,
     "private": Private,
 }
+
+
+async def keep_unreadable(store: HistoryStore, stream: str, state_key: str | None = None) -> None:
+    """Append what this version of the package cannot read, as another one might have written it."""
+    body = msgspec.msgpack.encode({"another": "version"})
+    await store.append(
+        Append(stream=stream, uid="u", body=body, history=Kept.history, state_key=state_key)
+    )
 
 
 def register_kinds(routes: ChannelRegistry) -> None:

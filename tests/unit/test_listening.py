@@ -272,6 +272,7 @@ async def test_state_comes_first(process):
         ({"channel": "plain/a", "max_queue": 0}, ImproperUse, "max_queue is 0"),
         ({"channel": "kept/a", "since": 7}, ImproperUse, "since is 7; expected a Position"),
         ({"channel": "kept/a", "since": {"epoch": 1}}, ImproperUse, "expected a Position"),
+        ({"channel": "kept/a", "since": Position(1, 1)}, ImproperUse, "expected a Position"),
         (
             {"channel": "plain/a", "since": Position("x", 1)},
             ImproperUse,

@@ -193,6 +193,9 @@ LONG = "x" * 101
         ({"version": True}, "version is True; expected an integer"),
         ({"version": 2**53 + 1}, "expected an integer within"),
         ({"version": -(2**60)}, "expected an integer within"),
+        ({"state_key": "a", "removed": "yes"}, "removed is 'yes'; expected True or False"),
+        ({"state_key": "a", "removed": None}, "removed is None; expected True or False"),
+        ({"transient": 1}, "transient is 1; expected True or False"),
         ({"removed": True}, "'removed' is about the state of a key; expected a 'state_key' too"),
         (
             {"only_if": {"new": True}},

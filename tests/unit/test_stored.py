@@ -33,7 +33,7 @@ from channels_realtime.errors import (
 from channels_realtime.nodes.stores import stores_of
 from channels_realtime.settings import get_config
 from channels_realtime.stores.history.base import Usage
-from tests.support.kept_channels import fresh, registered
+from tests.support.kept_channels import fresh, keep_unreadable, registered
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,11 @@ def test_since_of_another_epoch_is_not_recoverable(filled):
         {"epoch": "e", "offset": "1"},
         {"epoch": "e", "offset": True},
         {"epoch": "e", "offset": 2**53 + 1},
+        {"epoch": "\ud800", "offset": 1},
+        {"epoch": "e" * 65, "offset": 1},
         Position("e", -1),
+        Position(1, 1),
+        Position(None, 1),
         Published(),
     ],
     ids=repr,
@@ -186,6 +190,15 @@ def test_store_that_is_away_is_unavailable(filled, monkeypatch):
     monkeypatch.setattr(stores_of(get_channel_layer(), get_config()).history, "read", fails)
     with pytest.raises(Unavailable):
         position(filled)
+
+
+async def test_what_cannot_be_read_is_left_out(filled):
+    before = await aposition(filled)
+    await keep_unreadable(stores_of(get_channel_layer(), get_config()).history, filled)
+    page = await ahistory(filled, since=before, limit=1)
+    assert (list(page), page.position.offset) == ([], 6)  # to go on from
+    await apublish(filled, 7)
+    assert [one.payload for one in await ahistory(filled, since=before)] == [7]
 
 
 # -- for operators ---------------------------------------------------------------------------------

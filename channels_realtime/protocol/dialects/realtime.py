@@ -21,6 +21,7 @@ from .realtime_objects import publication_object, push_object
 
 MAX_EVENT_LENGTH = 100
 MAX_KEY_LENGTH = 100
+MAX_EPOCH_LENGTH = 64
 MAX_METHOD_LENGTH = 100
 MAX_TOKEN_LENGTH = 16_384
 """Longer than any header a server takes; a JWT is one to two thousand characters."""
@@ -236,7 +237,7 @@ def _position(value: Any, name: str = "since") -> m.Position | None:
         epoch, offset = value.get("epoch"), value.get("offset")
         if (
             isinstance(epoch, str)
-            and len(epoch) <= 64
+            and len(epoch) <= MAX_EPOCH_LENGTH
             and type(offset) is int
             and 0 <= offset <= m.MAX_ID_INTEGER
         ):

@@ -8,7 +8,7 @@ import pytest
 
 from channels_realtime import Channel, History
 from channels_realtime.errors import Unavailable
-from tests.support.kept_channels import register_kinds
+from tests.support.kept_channels import keep_unreadable, register_kinds
 from tests.support.nodes import NodeHarness, publish, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -96,6 +96,17 @@ async def test_reply_fits_into_a_frame_and_says_where_to_go_on():
             assert reply["payload"]["offset"] == read
             since = {"epoch": reply["payload"]["epoch"], "offset": read}
         assert read == 9
+
+
+@in_virtual_time
+async def test_what_cannot_be_read_is_left_out(caplog):
+    async with await harness_with(2) as harness:
+        client = await harness.open()
+        await keep_unreadable(harness.node.history, KEPT)
+        await client.ask(publish(4, KEPT))
+        [reply] = await client.ask(get())
+        assert (payloads(reply), reply["payload"]["offset"]) == ([1, 2, 4], 4)
+    assert "cannot be read; it is left out" in caplog.text
 
 
 @in_virtual_time

@@ -10,7 +10,7 @@ import pytest
 from channels_realtime import Channel, History
 from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.protocol.messages import Publication
-from tests.support.kept_channels import register_kinds
+from tests.support.kept_channels import keep_unreadable, register_kinds
 from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -101,6 +101,16 @@ async def test_whole_state_comes_once_a_key_oldest_first_then_the_changes():
         changes = client.take()
         assert shown(changes) == [("b", 5, False), ("a", None, False)]
         assert [one.get("removed", False) for one in changes] == [False, True]
+
+
+@in_virtual_time
+async def test_state_that_cannot_be_read_is_left_out():
+    async with harness() as site:
+        await send(site, "a1", key="a")
+        await keep_unreadable(site.node.history, KEYED, "b")
+        client = await site.open()
+        payload, messages = await subscribed(client)
+        assert (payload["offset"], shown(messages)) == (2, [("a", "a1", True)])
 
 
 @in_virtual_time
