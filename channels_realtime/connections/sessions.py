@@ -28,6 +28,7 @@ from ..nodes.store_requests import ask
 from ..nodes.stores import stores_of
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
+from ..runtime.write_behind import WriteBehind
 from ..stores.sessions.base import (
     Save,
     SavedSubscription,
@@ -74,8 +75,6 @@ way to the store."""
 STORE = "the session store"
 """What errors and logs call it."""
 
-_RETRY_MOST_S = 10.0
-_STOP_TIMEOUT_S = 2.0
 _TELL_WAIT_S = 1.0
 """How long the owner's node is asked to answer. If it does not, the store refuses the owner."""
 
@@ -106,11 +105,13 @@ class Sessions(Service):
         self._ended: OrderedDict[str, tuple[Save, float]] = OrderedDict()  # with when each is over
         self._given_up: list[tuple[str, str]] = []
         self._owners_to_tell: dict[str, list[str]] = {}
-        self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-        self._stopped = False
-        self._failed = 0  # times since it last went well
+        self._writer = WriteBehind(
+            "sessions",
+            self.flush,
+            lambda: FLUSH_INTERVAL_S,
+            quiet=(Unavailable,),  # which was logged
+        )
         self.saved = 0
         """Records written."""
         self.lost = 0
@@ -155,7 +156,7 @@ class Sessions(Service):
             while len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
                 self.lost += 1
-        self._wake.set()
+        self._writer.wake()
 
     def _drop(self, connection: Connection) -> _Session | None:
         self._moved.pop(connection, None)
@@ -168,22 +169,12 @@ class Sessions(Service):
 
     async def start(self) -> None:
         """Begin to write."""
-        if self.is_on and self._task is None and not self._stopped:
-            self._task = asyncio.create_task(self._run(), name="realtime-sessions")
+        if self.is_on:
+            self._writer.start()
 
     async def stop(self) -> None:
-        """Write what the end of the node has closed, if the store takes it within two seconds."""
-        self._stopped = True
-        if self._task is None:
-            return
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self.flush()
-        except (Unavailable, TimeoutError) as error:
-            logger.info("The last sessions were not kept: %s", error)
+        """Write what the end of the node has closed, if the store takes it in time."""
+        await self._writer.stop(self.flush, "The last sessions were not kept")
 
     # -- the record --------------------------------------------------------------------------------
 
@@ -218,33 +209,12 @@ class Sessions(Service):
 
     # -- writing -----------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        while True:
-            pause = FLUSH_INTERVAL_S
-            try:
-                await self.flush()
-                self._failed = 0
-            except Exception as error:
-                if not isinstance(error, Unavailable):  # which was logged
-                    logger.exception("Keeping sessions failed")
-                pause = min(_RETRY_MOST_S, FLUSH_INTERVAL_S * 2**self._failed)
-                self._failed = min(self._failed + 1, 10)
-            if self._failed:
-                await asyncio.sleep(pause)
-                continue
-            try:
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-
     async def flush(self) -> None:
         """Write what has changed by now.
 
         Raises:
             Unavailable: the store is away; what was not written is written later.
         """
-        self._wake.clear()
         async with self._lock:
             await self._write_live()
             await self._write_ended()

@@ -6,7 +6,6 @@ database thread. What waits is bounded, in memory and in the database: the newes
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import logging
 import os
@@ -22,6 +21,7 @@ from ..nodes.member import Member
 from ..nodes.node import Node, Service
 from ..runtime.database import QUIET, own_transaction
 from ..runtime.moments import moment_of
+from ..runtime.write_behind import WriteBehind
 from .feed import CHANNEL
 from .registry_rows import BATCH, insert_rows, is_drawn, path_of, storable, user_label
 
@@ -35,9 +35,6 @@ MAX_KEPT = 100_000
 
 _FLUSH_INTERVAL_S = 1.0
 _PRUNE_INTERVAL_S = 60.0
-_RETRY_MOST_S = 30.0
-_STOP_TIMEOUT_S = 2.0
-"""How long a node that stops waits to write those that its end has closed."""
 
 
 class EndedConnections(Service):
@@ -49,9 +46,12 @@ class EndedConnections(Service):
         self._retention = config.ended_retention
         self._share = float(config.connection_registry) if self._retention else 0.0
         self._waiting: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING)
-        self._task: asyncio.Task[None] | None = None
-        self._stopped = False
-        self._failed = 0  # times since it last went well
+        self._writer = WriteBehind(
+            "ended connections",
+            self._flush_and_prune,
+            lambda: _FLUSH_INTERVAL_S,
+            quiet=QUIET,
+        )
         self._next_prune = 0.0
         self._server = f"{socket.gethostname()}:{os.getpid()}"[:300]
         self.dropped = 0
@@ -70,22 +70,12 @@ class EndedConnections(Service):
 
     async def start(self) -> None:
         """Begin to write."""
-        if self._share and self._task is None and not self._stopped:
-            self._task = asyncio.create_task(self._run(), name="realtime-ended")
+        if self._share:
+            self._writer.start()
 
     async def stop(self) -> None:
-        """Write those that wait, if the database takes them within two seconds."""
-        self._stopped = True
-        if self._task is None:
-            return
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self._flush()
-        except Exception as error:
-            logger.info("The last connections were not noted: %s", type(error).__name__)
+        """Write those that wait, if the database takes them in time."""
+        await self._writer.stop(self._flush, "The last connections were not noted")
 
     def _row(self, connection: Connection) -> dict[str, Any]:
         identity = connection.identity
@@ -107,20 +97,9 @@ class EndedConnections(Service):
             "detail": storable(connection.end_detail, 125),
         }
 
-    async def _run(self) -> None:
-        while True:
-            pause = _FLUSH_INTERVAL_S
-            try:
-                await self._flush()
-                await self._prune()
-                self._failed = 0
-            except Exception as error:
-                told = self._failed or isinstance(error, QUIET)
-                log = logger.debug if told else logger.warning
-                log("Ended connections could not be written: %s", type(error).__name__)
-                pause = min(_RETRY_MOST_S, _FLUSH_INTERVAL_S * 2**self._failed)
-                self._failed = min(self._failed + 1, 10)
-            await asyncio.sleep(pause)
+    async def _flush_and_prune(self) -> None:
+        await self._flush()
+        await self._prune()
 
     async def _flush(self) -> None:
         while self._waiting:

@@ -25,6 +25,7 @@ from ..nodes.node import Node, Service
 from ..protocol.names import channel_key
 from ..runtime.database import QUIET
 from ..runtime.moments import moment_of
+from ..runtime.write_behind import WriteBehind
 from .feed import Feed
 from .registry_rows import (
     BATCH,
@@ -47,11 +48,6 @@ _SEEN_INTERVAL_S = 60.0
 
 _STRAY_INTERVAL_S = 600.0
 """How often to look for rows of unknown nodes."""
-_RETRY_MOST_S = 30.0
-"""Longest pause after a database that failed again and again."""
-
-_STOP_TIMEOUT_S = 2.0
-"""How long a node that stops waits to take its rows away; its lease does it otherwise."""
 
 
 class Registry(Service):
@@ -66,10 +62,14 @@ class Registry(Service):
             set()
         )  # ids of connections that were resumed, not yet written here
         self._troubled: dict[str, str] = {}  # as written, where there is trouble
-        self._task: asyncio.Task[None] | None = None
-        self._stopped = False
-        self._next_strays = 0.0
-        self._failed = 0  # times since it last went well
+        self._writer = WriteBehind(
+            "the registry",
+            self._write_due,
+            lambda: _FLUSH_INTERVAL_S,
+            quiet=QUIET,
+        )
+        self._next_renewal = self._next_seen = self._next_strays = 0.0
+        self._next_sweep = node.loop.time() + node.config.node_lease
         self.written = 0
         """Rows of connections written or deleted."""
         self.failures = 0
@@ -89,57 +89,36 @@ class Registry(Service):
 
     async def start(self) -> None:
         """Begin to write."""
-        if self._task is None and not self._stopped:
-            self._task = asyncio.create_task(self._run(), name="realtime-registry")
+        self._writer.start()
 
     async def stop(self) -> None:
-        """Take this node's rows away and write no more; waits two seconds for the database."""
-        self._stopped = True
-        if self._task is None:
-            return
-        task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self._node.database.run(forget_nodes, [self._node.id])
-        except Exception as error:  # the lease runs out, and another node sweeps
-            logger.info("The node's rows were left to its lease: %s", type(error).__name__)
+        """Take this node's rows away and write no more; its lease does it otherwise."""
+        await self._writer.stop(self._forget, "The node's rows were left to its lease")
+
+    async def _forget(self) -> None:
+        await self._node.database.run(forget_nodes, [self._node.id])
 
     # -- the task ----------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+    async def _write_due(self) -> None:
         lease = self._node.config.node_lease
-        next_renewal = next_seen = 0.0
-        next_sweep = loop.time() + lease
-        while True:
-            pause = _FLUSH_INTERVAL_S
-            try:
-                now = loop.time()
-                if now >= next_renewal:
-                    await self._renew()
-                    next_renewal = now + lease / 3
-                await self._flush(next_renewal)
-                if now >= next_seen:
-                    next_seen = now + _SEEN_INTERVAL_S
-                    await self._write_seen()
-                if now >= next_sweep:
-                    next_sweep = now + lease
-                    await self._sweep()
-                if self._failed:
-                    logger.info("The registry is written again")
-                self._failed = 0
-            except Exception as error:
-                self.failures += 1
-                told = self._failed or isinstance(error, QUIET)
-                log = logger.debug if told else logger.warning
-                log("The registry could not be written: %s", type(error).__name__)
-                pause = min(_RETRY_MOST_S, lease / 3, _FLUSH_INTERVAL_S * 2**self._failed)
-                self._failed = min(self._failed + 1, 10)
-                # The others were without the database too, perhaps, and are to renew theirs first.
-                next_sweep = max(next_sweep, loop.time() + 2 * lease)
-            await asyncio.sleep(pause)
+        try:
+            now = self._node.loop.time()
+            if now >= self._next_renewal:
+                await self._renew()
+                self._next_renewal = now + lease / 3
+            await self._flush(self._next_renewal)
+            if now >= self._next_seen:
+                self._next_seen = now + _SEEN_INTERVAL_S
+                await self._write_seen()
+            if now >= self._next_sweep:
+                self._next_sweep = now + lease
+                await self._sweep()
+        except Exception:
+            self.failures += 1
+            # The others were without the database too, perhaps, and are to renew theirs first.
+            self._next_sweep = max(self._next_sweep, self._node.loop.time() + 2 * lease)
+            raise
 
     async def _renew(self) -> None:
         node = self._node

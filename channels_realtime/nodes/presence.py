@@ -25,6 +25,7 @@ from ..client import Client
 from ..errors import RealtimeError, Unavailable
 from ..protocol.messages import Member, Members, Publication
 from ..protocol.names import split_key
+from ..runtime.write_behind import WriteBehind
 from ..stores.presence.base import (
     BATCH,
     PARTITIONS,
@@ -48,9 +49,6 @@ from .stores import stores_of
 logger = logging.getLogger(__name__)
 
 _SWEEP_INTERVAL_S = 1.0
-_RETRY_MOST_S = 5.0
-_STOP_TIMEOUT_S = 2.0
-"""How long a node that stops waits to take its members off; its lease does it otherwise."""
 
 _ANNOUNCED = 50
 """Changes in one message over the channel layer."""
@@ -86,8 +84,14 @@ class Presences(Service):
         self._interval = min(_SWEEP_INTERVAL_S, config.node_lease / 20)
         self._info = MemberInfo(node, self._informed)
         self._hub = Hub(node.metrics, node.clock.monotonic)
+        self._writer = WriteBehind(
+            "members",
+            self._work,
+            self._pause,
+            quiet=(Unavailable,),  # which is logged here
+        )
         self._rosters: Rosters = Rosters(
-            lambda: self._store, self._hub, self._now, self._renewal + 1.0, self._wake_up
+            lambda: self._store, self._hub, self._now, self._renewal + 1.0, self._writer.wake
         )
         self._stays: dict[Client, dict[str, Stay]] = {}
         self._held: dict[Hold, Stay] = {}
@@ -96,10 +100,6 @@ class Presences(Service):
         self._entries: dict[Stay, None] = {}
         self._departures: dict[Departure, None] = {}
         self._numbers = itertools.count(1)
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._stopped = False
-        self._failures = 0
         self._next_renewal = self._next_sweep = self._next_check = 0.0
         node.takes_presence = self.take
 
@@ -112,29 +112,18 @@ class Presences(Service):
     async def start(self) -> None:
         """Begin at once where a channel class has presence: what a dead node left is swept."""
         if any(channel_class.presence is not None for _, channel_class in self._node.routes):
-            self._begin()
-
-    def _begin(self) -> None:
-        if self._task is None and not self._stopped:
-            self._task = self._node.loop.create_task(self._run(), name="realtime-presence")
+            self._writer.start()
 
     async def stop(self) -> None:
-        """Take this node's members off, with their grace, and write no more; waits two seconds."""
-        self._stopped = True
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
+        """Take this node's members off, with their grace, and write no more; its lease does it otherwise."""
+        await self._writer.stop(self._leave_all, "The node's members were left to its lease")
+
+    async def _leave_all(self) -> None:
         self._info.close()
         for stay in list(self._held.values()):
             self._leave(stay)
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
-                while self._departures:
-                    await self._flush()
-        except (TimeoutError, Unavailable):  # the lease runs out, and another node sweeps
-            logger.info("The node's members were left to its lease")
+        while self._departures:
+            await self._flush()
         await self._store.close()
 
     # -- members -----------------------------------------------------------------------------------
@@ -149,7 +138,7 @@ class Presences(Service):
         member = Member(member_id(connection, presence), connection.user_id)
         stay = stays[stream] = Stay(connection, channel, member, str(next(self._numbers)))
         self._held[stay.hold] = stay
-        self._begin()
+        self._writer.start()
         if presence.announces or presence.max_members:
             self._info.want(stay)
         else:
@@ -190,7 +179,7 @@ class Presences(Service):
 
     def _depart(self, departure: Departure) -> None:
         self._departures[departure] = None
-        self._woken.set()
+        self._writer.wake()
 
     def _informed(self, stay: Stay) -> None:
         """What is known of the member is there: it may be written."""
@@ -199,7 +188,7 @@ class Presences(Service):
         if not stay.informed.done():
             stay.informed.set_result(None)
         self._entries[stay] = None
-        self._woken.set()
+        self._writer.wake()
 
     def connection_changed(self, connection_id: str) -> None:
         """A connection may be another member now: it has signed in, or taken up its old id."""
@@ -219,7 +208,7 @@ class Presences(Service):
         Raises:
             Unavailable: the store is away.
         """
-        self._begin()
+        self._writer.start()
         await self._rosters.open(channel.qualified_name, _presence(channel).max_members)
 
     def close(self, channel: Channel) -> None:
@@ -307,40 +296,14 @@ class Presences(Service):
     def _now(self) -> float:
         return self._node.clock.monotonic()
 
-    def _wake_up(self) -> None:
-        self._woken.set()
+    def _pause(self) -> float:
+        """Seconds until something is due."""
+        due = [self._next_renewal, self._next_sweep, self._next_check]
+        if self._rosters.next_repair is not None:
+            due.append(self._rosters.next_repair)
+        return max(0.0, min(due) - self._now())
 
-    async def _run(self) -> None:
-        while True:
-            self._woken.clear()
-            error = await self._work()
-            if error is not None:
-                self._failed(error)
-                await asyncio.sleep(min(_RETRY_MOST_S, 0.25 * 2 ** min(self._failures, 8)))
-                continue
-            if self._failures:
-                logger.info("The presence store answers again")
-                breaker_of(self._store, PRESENCE).sent()
-            self._failures = 0
-            due = [self._next_renewal, self._next_sweep, self._next_check]
-            if self._rosters.next_repair is not None:
-                due.append(self._rosters.next_repair)
-            try:
-                async with asyncio.timeout(max(0.0, min(due) - self._now())):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
-
-    def _failed(self, error: Exception) -> None:
-        breaker_of(self._store, PRESENCE).failing = True
-        self._failures += 1
-        self._node.metrics.store_errors += 1
-        if not isinstance(error, Unavailable):
-            logger.error("Keeping the members failed", exc_info=error)
-        elif self._failures == 1:
-            logger.warning("The presence store cannot be used: %s", error.reason)
-
-    async def _work(self) -> Exception | None:
+    async def _work(self) -> None:
         """Do what is due; each step is tried, whatever became of the one before."""
         now = self._now()
         steps: list[Callable[[], Awaitable[None]]] = [self._flush]
@@ -357,7 +320,15 @@ class Presences(Service):
                 await step()
             except Exception as error:
                 failure = error
-        return failure
+        if failure is not None:
+            breaker_of(self._store, PRESENCE).failing = True
+            self._node.metrics.store_errors += 1
+            if isinstance(failure, Unavailable) and not self._writer.failed:
+                logger.warning("The presence store cannot be used: %s", failure.reason)
+            raise failure
+        if self._writer.failed:
+            logger.info("The presence store can be used again")
+            breaker_of(self._store, PRESENCE).sent()
 
     async def _flush(self) -> None:
         """Write who came and who went, those who came first: so a reload without grace is none."""
@@ -368,7 +339,7 @@ class Presences(Service):
         if departures:
             await self._apart(departures, lambda one: one.hold.stream, self._let_leave)
         if self._entries or self._departures:
-            self._woken.set()  # in the next round: the lease must not wait for all of them
+            self._writer.wake()  # in the next round: the lease must not wait for all of them
 
     async def _apart(
         self,
@@ -379,7 +350,7 @@ class Presences(Service):
         """Make one call; while the store fails, one a partition: a part of it may be away."""
         groups: dict[int, list[_Item]] = defaultdict(list)
         for item in items:
-            groups[partition_of(stream(item)) if self._failures else 0].append(item)
+            groups[partition_of(stream(item)) if self._writer.failed else 0].append(item)
         await _all(*(call(group) for group in groups.values()))
 
     async def _enter(self, stays: Sequence[Stay]) -> None:
@@ -430,11 +401,11 @@ class Presences(Service):
             self._departures[
                 Departure(hold, Presence().grace if presence is None else presence.grace)
             ] = None
-        self._woken.set()
+        self._writer.wake()
 
     async def _sweep(self) -> None:
         partitions = (
-            [[n] for n in range(PARTITIONS)] if self._failures else [list(range(PARTITIONS))]
+            [[n] for n in range(PARTITIONS)] if self._writer.failed else [list(range(PARTITIONS))]
         )
         await _all(*map(self._sweep_all, partitions))
         self._next_sweep = self._now() + self._interval

@@ -56,7 +56,7 @@ def servers(request: pytest.FixtureRequest, database: str) -> Iterator[Servers]:
     with together(site.serve("uvicorn"), site.serve("uvicorn")) as (a, b):
         yield Servers(a, b)
         for server in (a, b):
-            for word in ("Traceback", "could not be written", "Cannot read"):
+            for word in ("Traceback", "could not be written", "Writing", "Cannot read"):
                 assert word not in server.log(), server.log()[-5000:]
 
 

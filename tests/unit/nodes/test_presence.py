@@ -134,11 +134,14 @@ class Site:
     def kill(self, node):
         """The process is gone: nothing of it writes any more, and nothing was taken back."""
         killed = self.nodes[node].node
-        presences = killed.service(Presences)
-        presences._task.cancel()
-        presences._task = None
+        end_writing(killed.service(Presences))
         for task in killed.broker._tasks:
             task.cancel()
+
+
+def end_writing(presences):
+    presences._writer._task.cancel()
+    presences._writer._task = None
 
 
 def sign_in(client, user):
@@ -489,11 +492,10 @@ async def test_a_node_that_was_swept_enters_its_members_again():
         await watching(bob)
         ann.take()
         stalled = site.nodes[1].node.service(Presences)
-        stalled._task.cancel()  # the process hangs
-        stalled._task = None
+        end_writing(stalled)  # the process hangs
         await site.pass_time(LEASE)
         assert told(ann.take()) == [("leave", "user:2", 1)]
-        stalled._begin()
+        stalled._writer.start()
         await site.pass_time(6.0)
         assert told(ann.take()) == [("join", "user:2", 2)]
         bob.take()
