@@ -124,7 +124,6 @@ class Presences(Service):
             self._leave(stay)
         while self._departures:
             await self._flush()
-        await self._store.close()
 
     # -- members -----------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """Clients of the Redis servers that hold the stores: those of the channel layer, or ``STORE_REDIS``.
 
 In: scripts, and pipelines of commands, from any event loop. Out: their answers, or ``Unavailable``.
-Each event loop has one client a server, made at its first use, and closed when the loop shuts down its
-asynchronous generators (``asyncio.run`` does, and so do servers), or by ``close``. A command is never
-sent twice: whether the first one was done cannot be known.
+Each event loop has one client a server, for all stores of a layer, made at its first use, and closed when
+the loop shuts down its asynchronous generators (``asyncio.run`` does, and so do servers), or by
+``close``. A command is never sent twice: whether the first one was done cannot be known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import threading
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -103,52 +104,85 @@ class _Client:
             await self.redis.aclose()
 
 
+class _Servers:
+    """Some servers, and the clients of each event loop that uses them."""
+
+    def __init__(self, hosts: list[Host]) -> None:
+        self.hosts = hosts
+        self._lock = threading.Lock()
+        self._clients: dict[asyncio.AbstractEventLoop, dict[int, _Client]] = {}
+
+    async def client(self, index: int) -> _Client:
+        loop = asyncio.get_running_loop()
+        clients = self._clients.get(loop)
+        if clients is None:
+            with self._lock:
+                # A loop that is closed cannot close its clients any more: forgotten, they go.
+                for closed in [each for each in self._clients if each.is_closed()]:
+                    del self._clients[closed]
+                clients = self._clients[loop] = {}
+        client = clients.get(index)
+        if client is None:
+            client = clients[index] = _Client(self.hosts[index])
+            await anext(client.keeper)  # from here on the loop knows it
+        return client
+
+    async def close(self) -> None:
+        with self._lock:
+            clients = self._clients.pop(asyncio.get_running_loop(), {})
+        for client in clients.values():
+            await client.keeper.aclose()
+
+
+_lock = threading.Lock()
+_servers: weakref.WeakKeyDictionary[Any, _Servers] = weakref.WeakKeyDictionary()
+
+
+def _servers_beside(layer: Any, hosts: list[Host]) -> _Servers:
+    """The servers of the stores beside a channel layer, the same object for all of them."""
+    if layer is None:  # a store by itself
+        return _Servers(hosts)
+    with _lock:
+        servers = _servers.get(layer)
+        if servers is None or servers.hosts != hosts:
+            servers = _servers[layer] = _Servers(hosts)
+    return servers
+
+
 class RedisClients:
     """The clients of the servers that hold one store, spread over them by bucket.
 
     Args:
-        hosts: how the servers are reached.
-        timeout: seconds that a command may take, waiting for its turn and connecting included.
+        layer: the Channels layer, whose servers are used unless ``STORE_REDIS`` names others.
+        config: the settings.
         store: what the store is called in errors, such as ``"the history store"``.
+
+    Raises:
+        ImproperUse: the layer is not one of channels_redis, and ``STORE_REDIS`` is not set.
     """
 
-    def __init__(self, hosts: Sequence[Host], *, timeout: float, store: str) -> None:
+    def __init__(self, layer: Any, config: Config, store: str) -> None:
+        hosts = redis_hosts(layer, config)
         if not hosts:
             raise ImproperUse(
                 f"{store} has no Redis: its channel layer is not one of channels_redis;"
                 " set STORE_REDIS"
             )
-        self._hosts = list(hosts)
-        self._timeout = timeout
+        self._timeout = config.store_timeout
         self._store = store
-        self._lock = threading.Lock()
-        self._clients: dict[asyncio.AbstractEventLoop, dict[int, _Client]] = {}
-
-    @classmethod
-    def beside(cls, layer: Any, config: Config, store: str) -> RedisClients:
-        """The clients of a store beside a channel layer.
-
-        Args:
-            layer: the Channels layer, whose servers are used unless ``STORE_REDIS`` names others.
-            config: the settings.
-            store: what the store is called in errors.
-
-        Raises:
-            ImproperUse: the layer is not one of channels_redis, and ``STORE_REDIS`` is not set.
-        """
-        return cls(redis_hosts(layer, config) or (), timeout=config.store_timeout, store=store)
+        self._servers = _servers_beside(layer, hosts)
 
     def __repr__(self) -> str:
-        return f"<RedisClients of {self._store}: {len(self._hosts)} servers>"
+        return f"<RedisClients of {self._store}: {len(self.servers)} servers>"
 
     @property
     def servers(self) -> range:
         """The indices of the servers."""
-        return range(len(self._hosts))
+        return range(len(self._servers.hosts))
 
     def index_of(self, bucket: int) -> int:
         """The server that holds a bucket."""
-        return bucket % len(self._hosts)
+        return bucket % len(self._servers.hosts)
 
     async def run(
         self, index: int, script: Script, keys: Sequence[str], args: Sequence[Any]
@@ -193,7 +227,7 @@ class RedisClients:
         found: list[bytes | None] = []
         for start in range(0, len(keys), _VALUES):
             asked = keys[start : start + _VALUES]
-            if self._hosts[index].get("cluster"):  # MGET takes the keys of one slot alone
+            if self._servers.hosts[index].get("cluster"):  # MGET takes the keys of one slot alone
 
                 def fill(pipe: Any, asked: Sequence[str] = asked) -> None:
                     for key in asked:
@@ -216,11 +250,8 @@ class RedisClients:
                 await redis.ping()
 
     async def close(self) -> None:
-        """Close the connections of the running event loop."""
-        with self._lock:
-            clients = self._clients.pop(asyncio.get_running_loop(), {})
-        for client in clients.values():
-            await client.keeper.aclose()
+        """Close the connections of the running event loop, for all stores of the layer."""
+        await self._servers.close()
 
     @contextlib.asynccontextmanager
     async def _use(self, index: int) -> AsyncIterator[Any]:
@@ -228,7 +259,7 @@ class RedisClients:
 
         try:
             async with asyncio.timeout(self._timeout):
-                client = await self._client(index)
+                client = await self._servers.client(index)
                 async with client.room:
                     yield client.redis
         except TimeoutError as error:  # before OSError, which it is
@@ -238,21 +269,6 @@ class RedisClients:
 
     def _unavailable(self, what: str) -> Unavailable:
         return Unavailable(f"{self._store} {what}")
-
-    async def _client(self, index: int) -> _Client:
-        loop = asyncio.get_running_loop()
-        clients = self._clients.get(loop)
-        if clients is None:
-            with self._lock:
-                # A loop that is closed cannot close its clients any more: forgotten, they go.
-                for closed in [each for each in self._clients if each.is_closed()]:
-                    del self._clients[closed]
-                clients = self._clients[loop] = {}
-        client = clients.get(index)
-        if client is None:
-            client = clients[index] = _Client(self._hosts[index])
-            await anext(client.keeper)  # from here on the loop knows it
-        return client
 
 
 def connect(host: Host) -> Any:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import redis
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
+from channels_realtime.nodes.stores import Stores
 from channels_realtime.stores.history import redis as redis_store
 from channels_realtime.stores.history import scripts
 from channels_realtime.stores.history.base import Append, Condition, History, bucket_of
@@ -300,10 +302,22 @@ async def test_many_appends_at_once_share_a_few_connections(make, admin):
             pass
 
 
+async def test_the_stores_of_a_layer_share_their_connections(server, admin):
+    layer = RedisPubSubChannelLayer(hosts=[server])
+    stores = Stores(layer, Config())
+    for _ in range(3):
+        await stores.history.append(request())
+        await stores.presence.members("rooms/1", 10)
+        await stores.sessions.forget([("0" * 32, "owner")])
+        await stores.inboxes.acknowledged("rooms/1", "1")
+    assert len(admin.client_list()) == 2  # and the admin's own
+    await stores.history.close()
+
+
 def test_the_connections_of_a_loop_end_with_it(make, admin):
     store = make()
     for number in range(3):  # one store, several loops
         appended = asyncio.run(store.append(request()))
         assert appended.position.offset == number + 1
-        assert len(store._clients._clients) == 1
+        assert len(store._clients._servers._clients) == 1
     assert len(admin.client_list()) == 1

@@ -49,7 +49,7 @@ class RedisHistory(HistoryStore):
 
     def __init__(self, layer: Any, config: Config) -> None:
         self._prefix = key_prefix(layer, config)
-        self._clients = RedisClients.beside(layer, config, "the history store")
+        self._clients = RedisClients(layer, config, "the history store")
 
     async def append(self, request: Append) -> Appended:
         bucket, keys = self._keys(request.stream)

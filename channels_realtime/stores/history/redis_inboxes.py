@@ -118,7 +118,7 @@ class RedisInboxes(InboxStore):
 
     def __init__(self, layer: Any, config: Config) -> None:
         self._prefix = key_prefix(layer, config)
-        self._clients = RedisClients.beside(layer, config, "the inbox store")
+        self._clients = RedisClients(layer, config, "the inbox store")
 
     async def open(self, stream: str, user: str, position: Position | None) -> None:
         await self._run(_OPEN, stream, *_BOUNDS, user, _written(position))

@@ -58,7 +58,7 @@ class RedisPresence(PresenceStore):
         self, layer: Any, config: Config, *, clock: Callable[[], float] | None = None
     ) -> None:
         self._clock = clock
-        self._clients = RedisClients.beside(layer, config, "the presence store")
+        self._clients = RedisClients(layer, config, "the presence store")
         prefix = key_prefix(layer, config)
         self._keys = [
             [f"{prefix}:{{p{number}}}:p:{key}" for key in _KEYS] for number in range(PARTITIONS)

@@ -67,7 +67,7 @@ class RedisSessions(SessionStore):
 
     def __init__(self, layer: Any, config: Config) -> None:
         self._prefix = key_prefix(layer, config)
-        self._clients = RedisClients.beside(layer, config, "the session store")
+        self._clients = RedisClients(layer, config, "the session store")
 
     async def save(self, saves: Sequence[Save]) -> frozenset[str]:
         """See ``SessionStore``."""

@@ -75,16 +75,16 @@ def test_sites_whose_layers_are_apart_have_stores_apart(make, prefix):
 
 def test_no_hosts_are_an_error_that_names_the_setting():
     with pytest.raises(ImproperUse, match=r"the history store has no Redis.*set STORE_REDIS"):
-        RedisClients([], timeout=1.0, store="the history store")
+        RedisClients(InMemoryChannelLayer(), Config(), "the history store")
 
 
 def test_a_repr_shows_no_password():
-    clients = RedisClients([{"address": URL}], timeout=1.0, store="the history store")
+    clients = RedisClients(RedisChannelLayer(hosts=[URL]), Config(), "the history store")
     assert repr(clients) == "<RedisClients of the history store: 1 servers>"
 
 
 def test_servers_share_the_buckets():
-    clients = RedisClients([{"address": URL}] * 3, timeout=1.0, store="the history store")
+    clients = RedisClients(RedisChannelLayer(hosts=[URL] * 3), Config(), "the history store")
     found = [clients.index_of(bucket) for bucket in range(256)]
     assert [found.count(index) for index in clients.servers] == [86, 85, 85]
 
