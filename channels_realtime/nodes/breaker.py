@@ -51,8 +51,7 @@ class Breaker:
             return timeout
         if now < self._next_try:
             raise Unavailable(
-                f"{self._name} does not answer; it is tried again every"
-                f" {_PAUSE_S:g} seconds, and until then nothing waits for it"
+                f"{self._name} does not answer; it is tried again every {_PAUSE_S:g} seconds"
             )
         timeout = min(timeout, _TRY_S)
         self._next_try = now + timeout + _PAUSE_S  # one try at a time
