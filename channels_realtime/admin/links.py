@@ -81,7 +81,8 @@ class PageLinks:
         """The host and process of a node, with its server software as the title."""
         if node is None:
             return nothing()
-        software = " ".join(filter(None, (node.server, node.version)))
+        package = node.version and f"channels_realtime {node.version}"
+        software = ", ".join(filter(None, (node.server, package)))
         return format_html(
             '<bdi class="realtime-text" title="{}">{}</bdi>{}',
             visible(software),

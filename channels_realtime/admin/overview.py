@@ -275,7 +275,6 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         ],
         whole=True,
         facts=[
-            _fact(gettext("Now"), plots.number(round(points[-1].connections))),
             _fact(gettext("Peak"), plots.number(round(max(point.connections for point in points)))),
         ],
     )

@@ -61,7 +61,7 @@ def test_nodes_are_shown_with_their_answers(staff, nodes):
     state, _, lease = row.pop(1).partition(" lease ")
     assert (state, lease in LEASES) == ("Responding", True)
     assert row == [
-        "web-1 process 11 daphne 1.2.3",
+        "web-1 process 11 daphne, channels_realtime 1.2.3",
         "03/01/2026 9:30 a.m.",
         "1,500",
         "1,200",
@@ -91,7 +91,7 @@ def test_node_that_does_not_respond_is_shown_from_its_row(staff, nodes):
     )
     response = staff("view_noderecord").get(url(NODES))
     row = table_of(response)[2]
-    assert row[0] == "web-2 process 2 unknown 1.2.3"
+    assert row[0] == "web-2 process 2 channels_realtime 1.2.3"
     assert row[1].startswith("Not responding, draining lease ")
     assert row[3:10] == ["70", *["–unknown"] * 6]
     assert "1 of 2 servers responded. No response from: web-2:2" in text_of(response)
@@ -106,7 +106,7 @@ def test_nodes_are_shown_from_their_rows_when_the_layer_cannot_be_reached(staff,
     a_node("dead", "web-9", lease=-1.0)
     response = staff("view_noderecord").get(url(NODES))
     [row] = table_of(response)[1:]
-    assert row[0] == "web-1 process 4711 daphne 1.2.3"
+    assert row[0] == "web-1 process 4711 daphne, channels_realtime 1.2.3"
     assert row[1].startswith("Not responding lease ")
     assert (
         "The channel layer cannot be reached, so the servers cannot be asked:"
