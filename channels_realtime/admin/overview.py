@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -262,33 +262,37 @@ def _fact(label: str, words: str) -> str:
 
 
 def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
-    points = summary.points
+    points, totals = summary.points, summary.totals
     draw = _Drawing(period, points)
+
+    def per_second(label: str, name: str) -> plots.Series:
+        return plots.Series(label=label, values=[point.rates[name] for point in points])
+
+    def per_minute(label: str, name: str) -> plots.Series:
+        return plots.Series(label=label, values=[60 * point.rates[name] for point in points])
+
+    def in_ms(label: str, seconds: Iterable[float | None]) -> plots.Series:
+        return plots.Series(label=label, values=[None if s is None else 1_000 * s for s in seconds])
+
+    def total(label: str, name: str) -> str:
+        return _fact(label, plots.number(totals[name]))
+
+    connections = [point.connections for point in points]
     yield draw.block(
         key="connections",
         title=gettext("Connections"),
         unit=gettext("connections"),
-        series=[
-            plots.Series(
-                label=gettext("Connections"), values=[point.connections for point in points]
-            )
-        ],
+        series=[plots.Series(label=gettext("Connections"), values=connections)],
         whole=True,
-        facts=[
-            _fact(gettext("Peak"), plots.number(round(max(point.connections for point in points)))),
-        ],
+        facts=[_fact(gettext("Peak"), plots.number(round(max(connections))))],
     )
     yield draw.block(
         key="messages",
         title=gettext("Messages"),
         unit=gettext("messages per second"),
         series=[
-            plots.Series(
-                label=gettext("from clients"), values=[point.messages_in_rate for point in points]
-            ),
-            plots.Series(
-                label=gettext("to clients"), values=[point.messages_out_rate for point in points]
-            ),
+            per_second(gettext("from clients"), "messages_in"),
+            per_second(gettext("to clients"), "messages_out"),
         ],
     )
     yield draw.block(
@@ -296,15 +300,10 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         title=gettext("Connects and disconnects"),
         unit=gettext("connections per minute"),
         series=[
-            plots.Series(
-                label=gettext("connected"), values=[60 * point.connected_rate for point in points]
-            ),
-            plots.Series(
-                label=gettext("disconnected"),
-                values=[60 * point.disconnect_rate for point in points],
-            ),
+            per_minute(gettext("connected"), "connected"),
+            per_minute(gettext("disconnected"), "disconnects"),
         ],
-        facts=[_fact(gettext("Connected"), plots.number(summary.connected))],
+        facts=[total(gettext("Connected"), "connected")],
         reasons=Reasons(
             caption=gettext("Disconnects by reason"),
             head=gettext("Disconnected"),
@@ -317,14 +316,10 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         title=gettext("Denials and throttling"),
         unit=gettext("events per minute"),
         series=[
-            plots.Series(
-                label=gettext("denied"), values=[60 * point.denial_rate for point in points]
-            ),
-            plots.Series(
-                label=gettext("throttled"), values=[60 * point.throttled_rate for point in points]
-            ),
+            per_minute(gettext("denied"), "denials"),
+            per_minute(gettext("throttled"), "throttled"),
         ],
-        facts=[_fact(gettext("Messages over the rate limit"), plots.number(summary.throttled))],
+        facts=[total(gettext("Messages over the rate limit"), "throttled")],
         reasons=Reasons(
             caption=gettext("Denials by reason"),
             head=gettext("Denied"),
@@ -337,21 +332,14 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         title=gettext("Recovery"),
         unit=gettext("events per minute"),
         series=[
-            plots.Series(
-                label=gettext("recovered"), values=[60 * point.recovered_rate for point in points]
-            ),
-            plots.Series(
-                label=gettext("not recovered"),
-                values=[60 * point.unrecovered_rate for point in points],
-            ),
-            plots.Series(
-                label=gettext("healed gaps"), values=[60 * point.healed_rate for point in points]
-            ),
+            per_minute(gettext("recovered"), "recovered"),
+            per_minute(gettext("not recovered"), "unrecovered"),
+            per_minute(gettext("healed gaps"), "healed_gaps"),
         ],
         facts=[
-            _fact(gettext("Recovered"), plots.number(summary.recovered)),
-            _fact(gettext("Not recovered"), plots.number(summary.unrecovered)),
-            _fact(gettext("Healed gaps"), plots.number(summary.healed_gaps)),
+            total(gettext("Recovered"), "recovered"),
+            total(gettext("Not recovered"), "unrecovered"),
+            total(gettext("Healed gaps"), "healed_gaps"),
         ],
         note=gettext(
             "Recovered: a client came back with its position and got all that it had missed. Not"
@@ -364,14 +352,8 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
         title=gettext("Publish-to-delivery latency"),
         unit=gettext("milliseconds"),
         series=[
-            plots.Series(
-                label=gettext("median"),
-                values=[_times_1000(point.latency_p50_s) for point in points],
-            ),
-            plots.Series(
-                label=gettext("99th percentile"),
-                values=[_times_1000(point.latency_p99_s) for point in points],
-            ),
+            in_ms(gettext("median"), (point.latency_p50_s for point in points)),
+            in_ms(gettext("99th percentile"), (point.latency_p99_s for point in points)),
         ],
         logarithmic=True,
         form=_milliseconds,
@@ -380,10 +362,6 @@ def _blocks(period: Period, summary: Summary) -> Iterator[Block]:
             " both hosts. Estimated from counts of up to 1, 2, 5, 10 … milliseconds."
         ),
     )
-
-
-def _times_1000(seconds: float | None) -> float | None:
-    return None if seconds is None else 1_000 * seconds
 
 
 def _reasons(counts: Mapping[str, int], words: Mapping[str, Any]) -> list[Reason]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,13 @@ class Sample(NamedTuple):
     denials: Mapping[str, int]
 
 
+COUNTED = (
+    *("connected", "messages_in", "messages_out", "throttled"),
+    *("recovered", "unrecovered", "healed_gaps"),
+)
+"""The columns that count events."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """All nodes together in one stretch of time."""
@@ -40,16 +48,8 @@ class Point:
     end: datetime.datetime
     connections: float
     """The average over the stretch."""
-    connected_rate: float
-    """This and the other rates are per second."""
-    disconnect_rate: float
-    denial_rate: float
-    throttled_rate: float
-    recovered_rate: float
-    unrecovered_rate: float
-    healed_rate: float
-    messages_in_rate: float
-    messages_out_rate: float
+    rates: Mapping[str, float]
+    """Events per second: those of ``COUNTED``, ``disconnects`` and ``denials``."""
     latency_p50_s: float | None
     """None where there was no publication."""
     latency_p99_s: float | None
@@ -64,13 +64,10 @@ class Summary:
 
     points: tuple[Point, ...]
     samples: int
-    connected: int
-    disconnects: dict[str, int]
-    denials: dict[str, int]
-    throttled: int
-    recovered: int
-    unrecovered: int
-    healed_gaps: int
+    totals: Mapping[str, int]
+    """Events, by the same names as the rates."""
+    disconnects: Mapping[str, int]
+    denials: Mapping[str, int]
 
 
 def horizon(rows: Iterable[Sample], now: datetime.datetime, interval: float) -> datetime.datetime:
@@ -110,9 +107,10 @@ def summarise(
     start, span = since.timestamp(), (until - since).total_seconds()
     sums = [_Bucket() for _ in range(buckets)]
     width = span / buckets
-    disconnects: dict[str, int] = {}
-    denials: dict[str, int] = {}
-    samples = connected = throttled = recovered = unrecovered = healed_gaps = 0
+    totals: Counter[str] = Counter()
+    disconnects: Counter[str] = Counter()
+    denials: Counter[str] = Counter()
+    samples = 0
     for row in rows:
         end = row.at.timestamp() - start
         seconds = max(row.seconds, 0.001)
@@ -120,13 +118,12 @@ def summarise(
         if end <= 0 or begin >= span:
             continue
         samples += 1
-        connected += row.connected
-        throttled += row.throttled
-        recovered += row.recovered
-        unrecovered += row.unrecovered
-        healed_gaps += row.healed_gaps
-        ended = _add(disconnects, row.disconnects)
-        denied = _add(denials, row.denials)
+        counts = {name: getattr(row, name) for name in COUNTED}
+        counts["disconnects"] = sum(row.disconnects.values())
+        counts["denials"] = sum(row.denials.values())
+        totals.update(counts)
+        disconnects.update(row.disconnects)
+        denials.update(row.denials)
         first, last = max(0, int(begin // width)), min(buckets - 1, int(end // width))
         for index in range(first, last + 1):
             if first == last and begin >= 0 and end <= span:
@@ -134,69 +131,46 @@ def summarise(
             else:
                 overlap = min(end, (index + 1) * width) - max(begin, index * width)
             if overlap > 0:
-                sums[index].add(row, overlap, overlap / seconds, ended, denied, width)
+                sums[index].add(row, counts, overlap, overlap / seconds, width)
     return Summary(
         points=tuple(
             bucket.point(start + index * width, width) for index, bucket in enumerate(sums)
         ),
         samples=samples,
-        connected=connected,
+        totals=totals,
         disconnects=disconnects,
         denials=denials,
-        throttled=throttled,
-        recovered=recovered,
-        unrecovered=unrecovered,
-        healed_gaps=healed_gaps,
     )
-
-
-def _add(totals: dict[str, int], counts: Mapping[str, int]) -> int:
-    together = 0
-    for key, count in counts.items():
-        together += count
-        totals[key] = totals.get(key, 0) + count
-    return together
 
 
 class _Bucket:
     """What the samples add up to in one stretch of time."""
 
-    __slots__ = (
-        *("connected", "connections", "denied", "ended"),
-        *("latencies", "messages_in", "messages_out", "throttled"),
-        *("healed_gaps", "recovered", "unrecovered"),
-    )
+    __slots__ = ("connections", "counts", "latencies")
 
     def __init__(self) -> None:
         self.connections = 0.0  # times seconds
-        self.connected = self.ended = self.denied = self.throttled = 0.0
-        self.messages_in = self.messages_out = 0.0
-        self.recovered = self.unrecovered = self.healed_gaps = 0.0
+        self.counts = dict.fromkeys((*COUNTED, "disconnects", "denials"), 0.0)
         self.latencies: list[Sequence[float]] = []
 
     def add(
-        self, row: Sample, overlap: float, share: float, ended: int, denied: int, width: float
+        self, row: Sample, counts: Mapping[str, int], overlap: float, share: float, width: float
     ) -> None:
         """Add the share of a sample that falls into this stretch."""
         self.connections += row.connections * overlap
-        self.connected += row.connected * share
-        self.messages_in += row.messages_in * share
-        self.messages_out += row.messages_out * share
-        self.ended += ended * share
-        self.denied += denied * share
-        self.throttled += row.throttled * share
-        self.recovered += row.recovered * share
-        self.unrecovered += row.unrecovered * share
-        self.healed_gaps += row.healed_gaps * share
-        counts = row.latency_counts
+        for name, count in counts.items():
+            self.counts[name] += count * share
+        latencies = row.latency_counts
         # Two clocks measure, so a sample overlaps a little with its neighbours' time: too little to
         # count publications there. Counts of another length come from another version.
         if (
-            counts
-            and len(counts) == LATENCY_BUCKETS
+            latencies
+            and len(latencies) == LATENCY_BUCKETS
             and overlap >= 0.02 * min(overlap / share, width)
         ):
-            self.latencies.append(counts if share == 1.0 else [count * share for count in counts])
+            self.latencies.append(
+                latencies if share == 1.0 else [count * share for count in latencies]
+            )
 
     def point(self, begin: float, width: float) -> Point:
         """The averages over the ``width`` seconds from ``begin`` on."""
@@ -205,15 +179,7 @@ class _Bucket:
             begin=datetime.datetime.fromtimestamp(begin, datetime.UTC),
             end=datetime.datetime.fromtimestamp(begin + width, datetime.UTC),
             connections=self.connections / width,
-            connected_rate=self.connected / width,
-            disconnect_rate=self.ended / width,
-            denial_rate=self.denied / width,
-            throttled_rate=self.throttled / width,
-            recovered_rate=self.recovered / width,
-            unrecovered_rate=self.unrecovered / width,
-            healed_rate=self.healed_gaps / width,
-            messages_in_rate=self.messages_in / width,
-            messages_out_rate=self.messages_out / width,
+            rates={name: count / width for name, count in self.counts.items()},
             latency_p50_s=quantile(latencies, 0.5),
             latency_p99_s=quantile(latencies, 0.99),
         )
