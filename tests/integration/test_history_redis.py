@@ -13,6 +13,7 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
 from channels_realtime.nodes.stores import Stores
+from channels_realtime.protocol.messages import Position
 from channels_realtime.stores.history import redis as redis_store
 from channels_realtime.stores.history import scripts
 from channels_realtime.stores.history.base import Append, Condition, History, bucket_of
@@ -171,6 +172,30 @@ async def test_every_key_expires(make, admin):
     left = {key: admin.pttl(key) for key in admin.keys("*")}
     assert len(left) >= 9
     assert [key for key, ms in left.items() if ms < 0] == []
+    await store.close()
+
+
+async def test_many_that_are_too_old_are_dropped_in_few_steps(make, admin):
+    store = make()
+    first = (await store.append(request())).position
+    begin, end = f"realtime:{{{bucket_of('rooms/1')}}}", "rooms/1"
+    meta, entries = f"{begin}:hm:{end}", f"{begin}:hx:{end}"
+    admin.delete(entries)
+    pipe = admin.pipeline(transaction=False)
+    for offset in range(1, 1_001):
+        too_old = offset <= 990
+        pipe.xadd(entries, {"u": "0" * 16, "b": "x"}, id=f"{offset}-{1 if too_old else 10**13}")
+    pipe.set(meta, f"{first.epoch} 1000 1 {'0' * 16}", keepttl=True)
+    pipe.execute()
+    admin.config_resetstat()
+    await store.append(request(size=1_000))
+    stats = admin.info("commandstats")
+    assert sum(stats[name]["calls"] for name in stats if name.startswith("cmdstat_x")) < 30
+    page = await store.read("rooms/1", limit=100)
+    assert [entry.offset for entry in page.entries] == list(range(991, 1_002))
+    for offset, complete in ((989, False), (990, True)):
+        since = Position(first.epoch, offset)
+        assert (await store.read("rooms/1", since, limit=1)).complete is complete
     await store.close()
 
 

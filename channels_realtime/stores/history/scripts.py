@@ -112,15 +112,27 @@ local function expire_states(limit)
   return #over
 end
 
--- Drop the oldest publications as long as they are too old; the oldest offset left, and its expiry.
-local function expire_entries()
-  while true do
-    local oldest = call('XRANGE', ENTRIES, '-', '+', 'COUNT', 1)[1]
-    if not oldest then return nil end
-    local offset, expires = string.match(oldest[1], '^(%d+)%-(%d+)$')
-    if tonumber(expires) > now then return tonumber(offset), tonumber(expires) end
-    call('XDEL', ENTRIES, oldest[1])
+-- The first publication from an id on: its offset, and when it expires.
+local function first_from(id)
+  local found = call('XRANGE', ENTRIES, id, '+', 'COUNT', 1)[1]
+  if not found then return nil end
+  local offset, expires = string.match(found[1], '^(%d+)%-(%d+)$')
+  return tonumber(offset), tonumber(expires)
+end
+
+-- Drop the publications up to the last that is too old; the oldest offset left, and its expiry. They are
+-- looked for in halves and dropped in one step, because there may be a million.
+local function expire_entries(top)
+  local first, expires = first_from('-')
+  if not first or expires > now then return first, expires end
+  local low, high = first, top + 1
+  while high - low > 1 do
+    local middle = math.floor((low + high) / 2)
+    local _, due = first_from(text(middle))
+    if due and due <= now then low = middle else high = middle end
   end
+  call('XTRIM', ENTRIES, 'MINID', text(high))
+  return first_from('-')
 end
 
 local epoch, top, due, previous
@@ -202,7 +214,7 @@ local expires = now + TTL_MS
 local offset = text(top)
 call('XADD', ENTRIES, 'MAXLEN', SIZE, offset .. '-' .. text(expires), 'u', UID, 'b', BODY)
 if due > 0 and due <= now then
-  local _, oldest = expire_entries()
+  local _, oldest = expire_entries(top)
   due = oldest or expires
 end
 save(epoch, top, due > 0 and math.min(due, expires) or expires, UID)
@@ -249,7 +261,7 @@ _READ = (
     _OPEN
     + """
 local SINCE_EPOCH, SINCE, LIMIT, REVERSE = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
-local first = expire_entries() or top + 1
+local first = expire_entries(top) or top + 1
 local entries = {}
 local known = not SINCE or (SINCE_EPOCH == epoch and SINCE <= top)
 if known and LIMIT > 0 then
