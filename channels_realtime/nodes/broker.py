@@ -403,7 +403,7 @@ class Broker:
 
     # -- messages ----------------------------------------------------------------------------------
 
-    async def publish(self, publication: Publication, *, timeout: float | None = None) -> None:
+    async def publish(self, publication: Publication, timeout: float | None = None) -> None:
         """Send a publication to every process that has a subscriber, this one included.
 
         Args:

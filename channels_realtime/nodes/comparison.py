@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 from ..errors import Unavailable
 from ..recovery.stream import Stream
@@ -26,15 +26,8 @@ PAUSE_S = 0.5
 _AT_ONCE = 1_000
 """Positions that are asked for at once."""
 
-_Answer = TypeVar("_Answer")
-
-
-class Ask(Protocol):
-    """Asks the store, within a time-out; raises ``Unavailable``."""
-
-    async def __call__(
-        self, request: Callable[[HistoryStore], Coroutine[Any, Any, _Answer]], /
-    ) -> _Answer: ...
+Ask = Callable[[Callable[[HistoryStore], Coroutine[Any, Any, Any]]], Awaitable[Any]]
+"""Asks the store, within a time-out; raises ``Unavailable``."""
 
 
 class Comparison:

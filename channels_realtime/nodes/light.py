@@ -21,12 +21,7 @@ class _Light:
     def __init__(self) -> None:
         self.node: Node | None = None
         self.users = 0
-        self.turn: asyncio.Lock | None = None
-
-    def lock(self) -> asyncio.Lock:
-        if self.turn is None:
-            self.turn = asyncio.Lock()
-        return self.turn
+        self.lock = asyncio.Lock()
 
 
 _light = _Light()
@@ -39,7 +34,7 @@ async def enter() -> Node:
         Unavailable: there is no such channel layer, or it does not answer.
     """
     light = _light
-    async with light.lock():
+    async with light.lock:
         if light.node is None:
             config = get_config()
             node = Node(
@@ -61,7 +56,7 @@ async def enter() -> Node:
 async def leave() -> None:
     """One user less; the last one ends the node."""
     light = _light
-    async with light.lock():
+    async with light.lock:
         light.users -= 1
         if light.users == 0 and light.node is not None:
             node, light.node = light.node, None

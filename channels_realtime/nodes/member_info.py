@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..channels import Channel
 from ..client import Client
-from ..protocol.messages import Member
 from ..runtime.encoding import normalise_payload, payload_size
 from .node import Node
+
+if TYPE_CHECKING:
+    from .presence import Stay
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +30,6 @@ MAX_INFO_BYTES = 4_096
 """What one member's information may take, as JSON."""
 
 
-class Informed(Protocol):
-    """Something with a member that lacks its information."""
-
-    connection: Any
-    channel: Channel
-    member: Member
-    gone: bool
-
-
 class MemberInfo:
     """Fetches the information of members.
 
@@ -45,13 +38,13 @@ class MemberInfo:
         done: takes each when its information is there, or could not be had.
     """
 
-    def __init__(self, node: Node, done: Callable[[Any], None]) -> None:
+    def __init__(self, node: Node, done: Callable[[Stay], None]) -> None:
         self._node = node
         self._done = done
-        self._waiting: dict[tuple[type[Channel], str], dict[Any, None]] = {}
+        self._waiting: dict[tuple[type[Channel], str], dict[Stay, None]] = {}
         self._tasks: dict[tuple[type[Channel], str], asyncio.Task[None]] = {}
 
-    def want(self, stay: Informed) -> None:
+    def want(self, stay: Stay) -> None:
         """Have the information of a member, as soon as its class says it."""
         channel_class = type(stay.channel)
         if not channel_class.has_members_info():
@@ -81,7 +74,7 @@ class MemberInfo:
         finally:
             del self._tasks[key], self._waiting[key]
 
-    async def _inform(self, stays: list[Informed]) -> None:
+    async def _inform(self, stays: list[Stay]) -> None:
         if not stays:
             return
         found: Mapping[str, Any] = {}

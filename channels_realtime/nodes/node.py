@@ -378,7 +378,7 @@ class Node:
                 outgoing,
                 store=store,
                 config=self.config,
-                forward=self._forward,
+                forward=self.broker.publish,
                 inboxes=None if outgoing.expectation is None else self.inboxes,
                 timeout=self.config.publish_timeout if timeout is None else timeout,
             )
@@ -389,9 +389,6 @@ class Node:
         if not outcome.duplicate:
             self.metrics.published += 1
         return outcome
-
-    async def _forward(self, publication: Publication, timeout: float) -> None:
-        await self.broker.publish(publication, timeout=timeout)
 
     @property
     def history(self) -> HistoryStore:

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _RETRY_S = 0.05
 _MAX_RETRY_S = 0.5
 """Between two tries of a store that is away: the first pause, doubled each time, and the longest."""
+
+_Answer = TypeVar("_Answer")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Publication).decode
@@ -104,9 +106,13 @@ def decode_entry(epoch: str, entry: Entry, *, state: bool = False) -> Publicatio
     return msgspec.structs.replace(publication, position=Position(epoch, entry.offset), state=state)
 
 
-def append_request(outgoing: Outgoing, history: History, config: Config) -> Append:
-    """What the store is asked for; the publication gets its uid here."""
-    publication = outgoing.publication
+def _with_uid(publication: Publication) -> Publication:
+    return msgspec.structs.replace(publication, uid=publication.uid or secrets.token_hex(8))
+
+
+def _append_request(
+    outgoing: Outgoing, publication: Publication, history: History, config: Config
+) -> Append:
     return Append(
         stream=publication.key,
         uid=publication.uid,
@@ -154,11 +160,8 @@ async def send(
         return await _tell(outgoing.publication, store, config, forward, timeout)
     now = asyncio.get_running_loop().time
     deadline = now() + timeout
-    uid = outgoing.publication.uid or secrets.token_hex(8)
-    publication = msgspec.structs.replace(outgoing.publication, uid=uid)
-    request = append_request(
-        dataclasses.replace(outgoing, publication=publication), history, config
-    )
+    publication = _with_uid(outgoing.publication)
+    request = _append_request(outgoing, publication, history, config)
     try:
         if inboxes is not None:
             await _expect(outgoing, inboxes, config, timeout)
@@ -199,18 +202,7 @@ async def expect(outgoing: Outgoing, inboxes: InboxStore, timeout: float) -> Non
 
 async def _expect(outgoing: Outgoing, inboxes: InboxStore, config: Config, timeout: float) -> None:
     """As ``expect``; where ``STORE_FAILURES`` is "retry" until the time is over."""
-    now = asyncio.get_running_loop().time
-    deadline = now() + timeout
-    pause = _RETRY_S
-    while True:
-        try:
-            await expect(outgoing, inboxes, min(deadline - now(), config.store_timeout))
-            return
-        except Unavailable:
-            if config.store_failures != "retry" or now() + pause >= deadline:
-                raise
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _MAX_RETRY_S)
+    await _retried(lambda left: expect(outgoing, inboxes, left), config, timeout)
 
 
 class KeptInTransaction(NamedTuple):
@@ -236,11 +228,8 @@ def keep_in_transaction(
     """
     history = outgoing.history
     assert history is not None
-    uid = outgoing.publication.uid or secrets.token_hex(8)
-    publication = msgspec.structs.replace(outgoing.publication, uid=uid)
-    request = append_request(
-        dataclasses.replace(outgoing, publication=publication), history, config
-    )
+    publication = _with_uid(outgoing.publication)
+    request = _append_request(outgoing, publication, history, config)
     appended = store.append_in_transaction(request, using)
     outcome = Outcome(position=appended.position, duplicate=appended.duplicate)
     if appended.duplicate or store.wakes_nodes:
@@ -274,24 +263,34 @@ async def _tell(
 
 async def _append(store: HistoryStore, request: Append, config: Config, timeout: float) -> Appended:
     """Append, where ``STORE_FAILURES`` is "retry" until the time is over."""
-    if config.store_failures != "retry":
-        return await ask(store, store.append(request), min(timeout, config.store_timeout))
-    if request.key is None:  # so that an append whose answer was lost is not done twice
+    if config.store_failures == "retry" and request.key is None:
+        # So that an append whose answer was lost is not done twice.
         request = msgspec.structs.replace(request, key=f"retry:{request.uid}", key_window=60.0)
+    tries = 0
+
+    async def append(left: float) -> Appended:
+        nonlocal tries
+        tries += 1
+        appended = await ask(store, store.append(request), left)
+        if tries > 1 and appended.duplicate and appended.position is not None:
+            return await _first_of(store, request, appended, config)
+        return appended
+
+    return await _retried(append, config, timeout)
+
+
+async def _retried(
+    call: Callable[[float], Awaitable[_Answer]], config: Config, timeout: float
+) -> _Answer:
+    """Call with the seconds that it may take; where ``STORE_FAILURES`` is "retry", until the end."""
     now = asyncio.get_running_loop().time
     deadline = now() + timeout
     pause = _RETRY_S
-    tries = 0
     while True:
-        tries += 1
         try:
-            left = min(deadline - now(), config.store_timeout)
-            appended = await ask(store, store.append(request), left)
-            if tries > 1 and appended.duplicate and appended.position is not None:
-                return await _first_of(store, request, appended, config)
-            return appended
+            return await call(min(deadline - now(), config.store_timeout))
         except Unavailable:
-            if now() + pause >= deadline:
+            if config.store_failures != "retry" or now() + pause >= deadline:
                 raise
         await asyncio.sleep(pause)
         pause = min(2 * pause, _MAX_RETRY_S)

@@ -42,7 +42,7 @@ from .breaker import breaker_of
 from .hub import Hub, Subscriber
 from .member_info import MemberInfo
 from .node import Node, Service
-from .rosters import Rosters
+from .rosters import Rosters, run_all
 from .store_requests import PRESENCE, ask
 from .stores import stores_of
 
@@ -174,11 +174,8 @@ class Presences(Service):
             if not future.done():
                 future.set_result(None)
         if stay.sent:
-            self._depart(Departure(stay.hold, _presence(stay.channel).grace))
-
-    def _depart(self, departure: Departure) -> None:
-        self._departures[departure] = None
-        self._writer.wake()
+            self._departures[Departure(stay.hold, _presence(stay.channel).grace)] = None
+            self._writer.wake()
 
     def _informed(self, stay: Stay) -> None:
         """What is known of the member is there: it may be written."""
@@ -350,7 +347,7 @@ class Presences(Service):
         groups: dict[int, list[_Item]] = defaultdict(list)
         for item in items:
             groups[partition_of(stream(item)) if self._writer.failed else 0].append(item)
-        await _all(*(call(group) for group in groups.values()))
+        await run_all(*(call(group) for group in groups.values()))
 
     async def _enter(self, stays: Sequence[Stay]) -> None:
         entries = [Entry(stay.hold.stream, stay.hold.holder, stay.member) for stay in stays]
@@ -406,7 +403,7 @@ class Presences(Service):
         partitions = (
             [[n] for n in range(PARTITIONS)] if self._writer.failed else [list(range(PARTITIONS))]
         )
-        await _all(*map(self._sweep_all, partitions))
+        await run_all(*map(self._sweep_all, partitions))
         self._next_sweep = self._now() + self._interval
 
     async def _sweep_all(self, partitions: list[int]) -> None:
@@ -459,10 +456,3 @@ def announcements(change: Change) -> list[tuple[Any, dict[str, Any]]]:
 def _presence(channel: Channel) -> Presence:
     assert channel.presence is not None, "the caller has looked"
     return channel.presence
-
-
-async def _all(*calls: Awaitable[None]) -> None:
-    """Run all to their ends, then raise what one of them raised."""
-    for result in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result

@@ -9,7 +9,7 @@ the store is read again, and those who watch are told the difference.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, cast
 
 from ..protocol.frames import Policy
@@ -63,8 +63,6 @@ class Rosters:
         self._references: dict[str, int] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._suspects: dict[str, float] = {}
-        self.repaired = 0
-        """Times that changes were found missing, and told."""
 
     def __contains__(self, stream: str) -> bool:
         return stream in self._rosters and stream not in self._loading
@@ -194,13 +192,7 @@ class Rosters:
         now = self._now()
         due = [stream for stream, at in self._suspects.items() if at <= now]
         for start in range(0, len(due), _AT_ONCE):
-            await self._repair(due[start : start + _AT_ONCE])
-
-    async def _repair(self, streams: Sequence[str]) -> None:
-        found = await asyncio.gather(*map(self._read_again, streams), return_exceptions=True)
-        for result in found:
-            if isinstance(result, BaseException):
-                raise result
+            await run_all(*map(self._read_again, due[start : start + _AT_ONCE]))
 
     async def _read_again(self, stream: str) -> None:
         roster = self._rosters.get(stream)
@@ -220,13 +212,18 @@ class Rosters:
             return
         for change in repair.changes:
             self._tell(change)
-        if repair.changes or repair.whole:
-            self.repaired += 1
         if repair.whole:
             channel = split_key(stream)[1]
             push = Subscribed(channel=channel, members=roster.members)
             for watcher in self._hub.subscribers(stream):
                 cast(Watcher, watcher).notify(push)
+
+
+async def run_all(*calls: Awaitable[None]) -> None:
+    """Run all to their ends, then raise what one of them raised."""
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:
