@@ -138,6 +138,36 @@ class InboxStoreContract:
         assert stream in await store.claim(102.0, _LEASE_S, 1_000)
 
     @_scenario
+    async def test_what_is_expected_before_the_look_is_due_though_it_was_not_found(
+        self, store: InboxStore, stream: str
+    ) -> None:
+        await store.expect(stream, [], 100.0)
+        for claimed_at, due_again in ((101.0, None), (501.0, 900.0)):
+            expected = claimed_at + 100.0
+            await store.claim(claimed_at, _LEASE_S, 1_000)
+            await store.expect(stream, [], expected)  # its publication is kept after the look
+            revision = (await store.inboxes(stream)).revision
+            await store.settle(stream, revision, {}, due_again)
+            assert stream not in await store.claim(expected - 1.0, _LEASE_S, 1_000)
+            assert stream in await store.claim(expected + 1.0, _LEASE_S, 1_000)
+            await store.settle(stream, revision, {}, 500.0)
+
+    @_scenario
+    async def test_claim_is_not_ended_by_what_is_expected_meanwhile(
+        self, store: InboxStore, stream: str
+    ) -> None:
+        await store.expect(stream, [], 100.0)
+        await store.claim(101.0, _LEASE_S, 1_000)
+        revision = (await store.inboxes(stream)).revision
+        await store.expect(stream, [], 102.0)
+        assert stream not in await store.claim(103.0, _LEASE_S, 1_000)
+        await store.settle(stream, revision, {}, None)
+        assert stream in await store.claim(103.0, _LEASE_S, 1_000)
+        await store.settle(stream, revision + 1, {}, 300.0)
+        await store.expect(stream, [], 200.0)
+        assert stream in await store.claim(201.0, _LEASE_S, 1_000)
+
+    @_scenario
     async def test_acknowledging_keeps_what_was_notified(
         self, store: InboxStore, stream: str
     ) -> None:

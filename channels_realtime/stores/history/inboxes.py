@@ -10,7 +10,8 @@ Rules for every store:
 - Claims: of several that claim at once, in any processes, one gets a stream. Its claim ends with
   ``settle``, or by itself after the lease, and then another gets the stream: what is done with it is done
   at least once, also where a process dies over it.
-- What is expected while a stream is claimed is not lost: it is due again after it was settled.
+- What is expected while a stream is claimed does not end the claim, and is not lost: once the stream is
+  settled it is due by then, although whoever claimed it may not have found the publication yet.
 - Inboxes end ``POSITION_TTL_S`` after they were last used, and those of a stream are at most ``MAX_USERS``.
 - Errors: ``Unavailable`` where the store is away or too slow; it may have done what was asked.
 - Methods run on an event loop, in any process, and may be called from several loops of a process.
@@ -140,7 +141,7 @@ class InboxStore:
             stream: the channel's qualified name.
             revision: as ``inboxes`` returned it; where more is expected since, the stream is due at once.
             notified: up to where the site was told of each user.
-            due_at: when the stream is due again; None if nothing more is expected.
+            due_at: when the stream is due again; None if nothing more was found.
 
         Raises:
             Unavailable: the store is away.

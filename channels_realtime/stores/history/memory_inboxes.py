@@ -18,10 +18,12 @@ _MAX_STREAMS = 1_000_000
 
 
 class _Stream:
-    __slots__ = ("due_at", "expires", "revision", "users")
+    __slots__ = ("claimed_at", "due_at", "expected", "expires", "revision", "users")
 
     def __init__(self) -> None:
-        self.due_at: float | None = None
+        self.claimed_at: float | None = None
+        self.due_at: float | None = None  # while it is claimed, the end of the lease
+        self.expected = 0.0  # when the last that is expected is due
         self.expires = 0.0
         self.revision = 0
         self.users: dict[str, Inbox] = {}
@@ -71,7 +73,9 @@ class MemoryInboxes(InboxStore):
             for user in users:
                 self._open(found, user, None)
             found.revision += 1
-            if found.due_at is None or due_at < found.due_at:
+            found.expected = due_at
+            earlier = found.due_at is None or due_at < found.due_at
+            if earlier and found.claimed_at is None:
                 self._set_due(stream, found, due_at)
 
     async def claim(self, now: float, lease_s: float, limit: int) -> list[str]:
@@ -81,6 +85,7 @@ class MemoryInboxes(InboxStore):
                 due_at, name = heapq.heappop(self._due)
                 stream = self._streams.get(name)
                 if stream is not None and stream.due_at == due_at:
+                    stream.claimed_at = now
                     self._set_due(name, stream, now + lease_s)
                     claimed.append(name)
         return claimed
@@ -103,7 +108,12 @@ class MemoryInboxes(InboxStore):
                 inbox = found.users.get(user)
                 if inbox is not None:
                     found.users[user] = Inbox(inbox.acknowledged, position)
-            self._set_due(stream, found, due_at if found.revision == revision else 0.0)
+            claimed_at, found.claimed_at = found.claimed_at or 0.0, None
+            if found.revision != revision:
+                due_at = 0.0
+            elif found.expected > claimed_at and (due_at is None or found.expected < due_at):
+                due_at = found.expected  # it may be published only now
+            self._set_due(stream, found, due_at)
 
     async def forget(self, stream: str, user: str) -> None:
         with self._lock:

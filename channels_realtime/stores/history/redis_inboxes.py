@@ -1,7 +1,8 @@
 """Inboxes kept in Redis or Valkey, beside the history and with its hash tags.
 
 Keys: ``<prefix>:{<bucket>}:i:<stream>`` is a hash of the users of a stream, and
-``<prefix>:{<bucket>}:id`` the streams of a bucket by when they are due.
+``<prefix>:{<bucket>}:id`` the streams of a bucket by when they are due; ``<prefix>:{<bucket>}:ic`` is a hash of
+those that are claimed, with when they were.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .base import BUCKETS, POSITION_TTL_S, bucket_of
 from .inboxes import MAX_USERS, Acknowledgement, Inbox, InboxStore, StreamInboxes
 
 # A user's field is `u<user>`, with `<offset> <epoch>` acknowledged, "" for nothing; `n<user>` is the same for
-# what the site was told; `r` is the revision. `c` counts the users.
+# what the site was told; `r` is the revision, `d` when the last that is expected is due. `c` counts the users.
 _BEGIN = """
 local function begin(key, user, value)
   if redis.call('HEXISTS', key, 'u' .. user) == 1 then return false end
@@ -65,7 +66,9 @@ _EXPECT = Script(
 for i = 5, #ARGV do begin(KEYS[1], ARGV[i], '') end
 redis.call('HINCRBY', KEYS[1], 'r', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-redis.call('ZADD', KEYS[2], 'LT', ARGV[3], ARGV[4])
+redis.call('HSET', KEYS[1], 'd', ARGV[3])
+local claimed = redis.call('HEXISTS', KEYS[3], ARGV[4]) == 1
+redis.call('ZADD', KEYS[2], claimed and 'NX' or 'LT', ARGV[3], ARGV[4])
 return 1
 """
 )
@@ -73,7 +76,10 @@ return 1
 _CLAIM = Script(
     """
 local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
-for _, stream in ipairs(found) do redis.call('ZADD', KEYS[1], ARGV[2], stream) end
+for _, stream in ipairs(found) do
+  redis.call('ZADD', KEYS[1], ARGV[2], stream)
+  redis.call('HSET', KEYS[2], stream, ARGV[1])
+end
 return found
 """
 )
@@ -85,12 +91,18 @@ for i = 4, #ARGV, 2 do
     redis.call('HSET', KEYS[1], 'n' .. ARGV[i], ARGV[i + 1])
   end
 end
+local claimed = tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or nil)
+redis.call('HDEL', KEYS[3], ARGV[1])
+local due, expected = tonumber(ARGV[3]), tonumber(redis.call('HGET', KEYS[1], 'd') or nil)
 if (redis.call('HGET', KEYS[1], 'r') or '0') ~= ARGV[2] then
-  redis.call('ZADD', KEYS[2], 0, ARGV[1])
-elseif ARGV[3] == '' then
-  redis.call('ZREM', KEYS[2], ARGV[1])
+  due = 0
+elseif expected and expected > (claimed or 0) and expected < (due or math.huge) then
+  due = expected  -- it may be published only now
+end
+if due then
+  redis.call('ZADD', KEYS[2], due, ARGV[1])
 else
-  redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+  redis.call('ZREM', KEYS[2], ARGV[1])
 end
 return 1
 """
@@ -166,7 +178,7 @@ class RedisInboxes(InboxStore):
             names = await self._clients.run(
                 self._clients.index_of(bucket),
                 _CLAIM,
-                [self._due_key(bucket)],
+                [self._due_key(bucket), self._claims_key(bucket)],
                 [now, now + lease_s, limit - len(claimed)],
             )
             claimed += [name.decode() for name in names]
@@ -215,9 +227,12 @@ class RedisInboxes(InboxStore):
     def _due_key(self, bucket: int) -> str:
         return f"{self._prefix}:{{{bucket}}}:id"
 
+    def _claims_key(self, bucket: int) -> str:
+        return f"{self._prefix}:{{{bucket}}}:ic"
+
     async def _run(self, script: Script, stream: str, *arguments: Any) -> Any:
         bucket = bucket_of(stream)
-        keys = [self._key(bucket, stream), self._due_key(bucket)]
+        keys = [self._key(bucket, stream), self._due_key(bucket), self._claims_key(bucket)]
         return await self._clients.run(self._clients.index_of(bucket), script, keys, arguments)
 
 
