@@ -95,11 +95,14 @@ async def nothing_left(node: Node) -> None:
 def _tasks_of_connections() -> list[asyncio.Task[Any]]:
     known = {
         *("inbox", "groups", "revocation-poll", "sweep", "revocations", "limits"),
-        *("registry", "ended", "samples", "blocks", "sessions", "presence"),
+        *("samples", "blocks"),
     }
     return [
         task
         for task in asyncio.all_tasks()
         if task is not asyncio.current_task()
         and task.get_name().removeprefix("realtime-") not in known
+        and not task.get_name().startswith(
+            "writing "
+        )  # what is written behind, for all connections
     ]
