@@ -305,13 +305,18 @@ class Connection(CredentialHolder):
             Unavailable: the layer is away.
             ConnectionClosed: it has ended meanwhile.
         """
-        if self._transport.has_channels:
+        if not self._transport.has_channels:
+            return
+        self.hold_deliveries("sign-in")  # what is published there follows what is told here
+        try:
             made = await server_subscriptions.subscribe_at_start(self._node, self)
             own = user_channel_name(self.user_id) if self.user_id is not None else None
             for name, subscribed in made.items():
                 # Every client knows of its user's own channel; of its position only if it is told.
                 if name != own or subscribed.position is not None:
                     server_subscriptions.tell(self, subscribed)
+        finally:
+            self.release_deliveries("sign-in")
 
     async def sign_in(self, token: str) -> None:
         """Take up a token that the site's own consumer was sent in a message of its own.

@@ -57,9 +57,9 @@ async def subscribe_at_start(node: Node, connection: Requester) -> dict[str, m.S
     made: dict[str, m.Subscribed] = {}
     if connection.user_id is not None:
         own = resolve(node, connection, user_channel_name(connection.user_id))
-        if own.name not in connection.subscriptions:
-            joined = await subscriptions.join(node, connection, own, hooks=False)
-            made[own.name] = msgspec.structs.replace(joined, automatic=True)
+        joined = await make(node, connection, own, hooks=False)
+        if joined is not None:
+            made[own.name] = joined
     classes = _automatic_classes(node)
     if not classes:
         return made
@@ -170,7 +170,12 @@ async def _try_to_make(node: Node, connection: Requester, channel: Channel) -> m
 
 
 async def make(
-    node: Node, connection: Requester, channel: Channel, *, since: m.Position | None = None
+    node: Node,
+    connection: Requester,
+    channel: Channel,
+    *,
+    hooks: bool = True,
+    since: m.Position | None = None,
 ) -> m.Subscribed | None:
     """Put a connection on a channel, as ``channel.granted_by`` says; nothing is asked.
 
@@ -178,6 +183,7 @@ async def make(
         node: the connection's node.
         connection: the connection.
         channel: the channel.
+        hooks: False for the user's own channel; see ``subscriptions.join``.
         since: up to where the client knows it, where a session is resumed.
 
     Returns:
@@ -195,7 +201,7 @@ async def make(
             if held.granted_by != OPERATION:  # which no recheck ends
                 held.granted_by = channel.granted_by
             return None
-        subscribed = await subscriptions.join(node, connection, channel, hooks=True, since=since)
+        subscribed = await subscriptions.join(node, connection, channel, hooks=hooks, since=since)
         return msgspec.structs.replace(subscribed, automatic=True)
 
 

@@ -172,6 +172,7 @@ async def join(
 
     Raises:
         TooManySubscriptions: it has all that it may have.
+        Forbidden: it had another selection of the channel, and lost it meanwhile.
         NotRecoverable: ``since`` cannot be met, and ``require_recovery``.
         Unavailable: the layer or the store did not answer.
         ConnectionClosed: it has ended meanwhile.
@@ -183,7 +184,8 @@ async def join(
     if hooks and connection.selected + connection.reserved >= limit:
         raise TooManySubscriptions(f"this connection holds all the {limit} subscriptions it may")
     selection = channel.subscriber_selection()
-    first = name not in connection.subscriptions
+    held = connection.subscriptions.get(name)
+    first = held is None
     opened = covered = False
     missing: catch_up.CatchUp | None = None
     inbox: inboxes.Begin | None = None
@@ -207,8 +209,14 @@ async def join(
                 await _run_on_subscribe(node, connection, channel)
             if connection.closed:
                 raise ConnectionClosed
+            _require_held(connection, name, held)
             if arrival is not None:
                 await _prepare(node, connection, channel, arrival, first=first)
+                try:
+                    _require_held(connection, name, held)
+                except Forbidden:
+                    arrival.abandon()
+                    raise
         except BaseException:
             if missing is not None:
                 missing.close()
@@ -259,6 +267,12 @@ async def join(
         recovered=None if since is None else recovered,
         missed=missed or (),
     )
+
+
+def _require_held(connection: Requester, name: str, held: Channel | None) -> None:
+    """Refuse another selection of a channel that was taken away from the connection meanwhile."""
+    if held is not None and connection.subscriptions.get(name) is not held:
+        raise Forbidden(f"no longer on {name!r}")
 
 
 async def _covered(connection: Requester, name: str, since: m.Position | None) -> bool:
@@ -319,6 +333,8 @@ async def unsubscribe(node: Node, connection: Requester, command: m.Unsubscribe)
         if selection not in node.hub.selections(channel.qualified_name, connection):
             raise NotSubscribed(f"not subscribed to {name!r} with these parameters")
         last = node.hub.remove_selection(channel.qualified_name, connection, selection)
+        connection.live_from.pop((name, selection), None)
+        connection.receipts.of(name).selections.pop(selection, None)
         node.connection_changed(connection.id)
     else:
         node.hub.remove(channel.qualified_name, connection)
