@@ -5,12 +5,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management.color import no_style
 from django.db import connections
+from django.test import TransactionTestCase
 from django.utils import translation
 
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.nodes.node import running_node
 from tests.unit.auth.credentials import no_http
+
+KEPT_TABLES = {"auth_permission", "django_content_type"}
+
+
+def empty_databases(case: TransactionTestCase) -> None:
+    """Delete what the test wrote, but not what the migrations did.
+
+    Django's own way deletes permissions and content types too and makes them anew: 60 ms after each of 700 tests.
+    """
+    for alias in case._databases_names(include_mirrors=False):  # type: ignore[attr-defined]
+        connection = connections[alias]
+        tables = connection.introspection.django_table_names(
+            only_existing=True, include_views=False
+        )
+        statements = connection.ops.sql_flush(no_style(), sorted(set(tables) - KEPT_TABLES))
+        connection.ops.execute_sql_flush(statements)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fast_flush() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_databases)
+        yield
 
 
 @pytest.fixture(autouse=True)
