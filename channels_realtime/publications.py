@@ -95,18 +95,12 @@ def prepare(
         BadChannel, UnknownChannel, BadPayload, TooLarge, Unsupported: as ``publish`` says.
     """
     found = check_channel(channel)
-    if event is not None and not _is_text(event, MAX_EVENT_LENGTH):
-        raise BadPayload(f"event {event!r} is not a name; expected text of 1 to 100 characters")
+    check_texts(event=event, key=key, state_key=state_key)
     if event is not None and event.startswith(RESERVED_EVENT_PREFIX):
         raise BadPayload(
             f"event {event!r} begins with {RESERVED_EVENT_PREFIX!r}, which is reserved for the"
             " package; expected another name"
         )
-    for name, text in (("key", key), ("state_key", state_key)):
-        if text is not None and not _is_text(text, MAX_KEY_LENGTH):
-            raise BadPayload(
-                f"{name} {text!r:.100} is not a key; expected text of 1 to {MAX_KEY_LENGTH} characters"
-            )
     _check_version("version", version)
     for name, flag in (("removed", removed), ("transient", transient)):
         if not isinstance(flag, bool):
@@ -267,6 +261,23 @@ def check_channel(name: str) -> Channel:
             f"channel {name!r} matches no registered route; there are: {routes}."
             f" Is {missing} in INSTALLED_APPS?"
         ) from None
+
+
+def check_texts(*, event: Any, key: Any, state_key: Any = None) -> None:
+    """Check what a publication is named with.
+
+    Raises:
+        BadPayload: one of them is malformed.
+    """
+    if event is not None and not _is_text(event, MAX_EVENT_LENGTH):
+        raise BadPayload(
+            f"event {event!r:.100} is not a name; expected text of 1 to 100 characters"
+        )
+    for name, text in (("key", key), ("state_key", state_key)):
+        if text is not None and not _is_text(text, MAX_KEY_LENGTH):
+            raise BadPayload(
+                f"{name} {text!r:.100} is not a key; expected text of 1 to {MAX_KEY_LENGTH} characters"
+            )
 
 
 def _is_text(value: Any, longest: int) -> bool:

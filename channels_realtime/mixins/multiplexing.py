@@ -18,6 +18,8 @@ from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
 from ..protocol.dialects.realtime_objects import publication_object, push_object
+from ..protocol.names import check_name
+from ..publications import check_texts
 from ..runtime.encoding import normalise_payload, payload_size
 from ..runtime.hooks import translate
 from .base import ConsumerMixin
@@ -67,7 +69,7 @@ class ConsumerChannels:
             Unavailable, or what the channel's hooks raise.
         """
         command = m.Subscribe(
-            channel=channel, parameters=normalise_payload(parameters), presence=presence
+            channel=check_name(channel), parameters=normalise_payload(parameters), presence=presence
         )
         async with self._turn:
             if self._is_own(channel) and channel in self:
@@ -84,8 +86,11 @@ class ConsumerChannels:
 
         Raises:
             NotSubscribed: it is not on the channel, or not with these parameters.
+            BadChannel: the name is malformed.
         """
-        command = m.Unsubscribe(channel=channel, parameters=normalise_payload(parameters))
+        command = m.Unsubscribe(
+            channel=check_name(channel), parameters=normalise_payload(parameters)
+        )
         async with self._turn:
             await self._serve(command)
 
@@ -112,9 +117,10 @@ class ConsumerChannels:
             transient: it is not kept; only for events that the class lists.
 
         Raises:
-            Forbidden, UnknownChannel, BadPayload, TooLarge, RateLimited, Unsupported, Conflict,
+            Forbidden, BadChannel, UnknownChannel, BadPayload, TooLarge, RateLimited, Unsupported, Conflict,
             Unavailable, or what the channel's hooks raise.
         """
+        check_texts(event=event, key=key)
         config = self._node.config
         payload = normalise_payload(payload, max_depth=config.max_payload_depth)
         size = payload_size(payload)

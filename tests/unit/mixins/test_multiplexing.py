@@ -149,6 +149,11 @@ async def test_client_publishes_with_its_rights_and_as_the_sender(node, remote):
         (("subscribe", "broken/missing"), "unknown_channel"),
         (("subscribe", "broken/invalid"), "bad_payload"),
         (("unsubscribe", "public/a"), "not_subscribed"),
+        (("subscribe", ["a"]), "bad_channel"),
+        (("unsubscribe", {}), "bad_channel"),
+        (("publish", 5, 1), "bad_channel"),
+        (("publish", "public/a", 1, 5), "bad_payload"),
+        (("publish", "public/a", 1, {}), "bad_payload"),
         (("publish", "public/a", "x" * 70_000), "too_large"),
     ],
 )
