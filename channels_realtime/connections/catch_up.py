@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection
+from typing import NamedTuple
 
 import msgspec
 
 from ..channels import Channel
-from ..errors import NotRecoverable, Unavailable
+from ..errors import Forbidden, NotRecoverable, Unavailable
 from ..nodes.node import Node
 from ..nodes.outgoing import decode_entry
 from ..nodes.streams import GIVE_UP_S, PAGE
@@ -36,9 +37,6 @@ _ROUNDS = 20
 
 _STATE_ROUNDS = 3
 """How often the state is read, where the history does not reach from it to the live stream."""
-
-MAX_REPLAY = 1_000
-"""Publications that are replayed to a connection that is on the channel already."""
 
 GONE = "what follows this position is no longer kept; read the current state, and start from there"
 
@@ -68,7 +66,7 @@ class CatchUp:
         self._key = channel.qualified_name
         self._tail = node.streams.watch(self._key)
         self._closed = False
-        self._only: tuple[Selection, Collection[Selection]] | None = None
+        self._only: _Only | None = None
         self._waiting: deque[tuple[m.Publication, int]] = deque()  # with their sizes
         self.channel = channel
         self.since = since
@@ -83,23 +81,25 @@ class CatchUp:
         return len(self._waiting)
 
     @property
-    def written(self) -> m.Position:
-        """Everything up to here was written, or is not for this client."""
-        for publication, _ in self._waiting:
-            at = publication.position
-            if at is not None and not publication.state:
-                return m.Position(at.epoch, at.offset - 1)
-        return self.cursor
+    def live(self) -> m.Position:
+        """Up to where the channel was delivered here.
 
-    @property
-    def _live(self) -> m.Position:
+        Raises:
+            Unavailable: the store has not said it yet.
+        """
         live = self._node.streams.position(self._key)
         if live is None:
             raise Unavailable("the history store is away")
         return live
 
+    def open(self) -> None:
+        """Go on, after a ``close``."""
+        if self._closed:
+            self._closed = False
+            self._tail = self._node.streams.watch(self._key)
+
     def close(self) -> None:
-        """It is over, or has met the live stream."""
+        """It is over, or has met the live stream, or waits for an ``open``."""
         if not self._closed:
             self._closed = True
             self._node.streams.unwatch(self._key, self._tail)
@@ -114,7 +114,7 @@ class CatchUp:
             Unavailable: the store is away.
         """
         rounds = 0
-        while len(self._waiting) < most and self._tail.after(self.cursor, self._live) is None:
+        while len(self._waiting) < most and self._tail.after(self.cursor, self.live) is None:
             before = self.cursor
             await self._read()
             rounds = 0 if self.cursor != before else rounds + 1
@@ -124,7 +124,7 @@ class CatchUp:
     async def _read(self) -> None:
         streams = self._node.streams
         missed = await streams.read(self._key, self.cursor)
-        top, live = missed.position, self._live
+        top, live = missed.position, self.live
         if not missed.complete:
             if top.epoch != live.epoch:  # so that the reply has a position that can be used
                 await streams.reach(self._key, top)
@@ -132,7 +132,7 @@ class CatchUp:
         if top.epoch != live.epoch or live.offset < self.cursor.offset:
             # This node has not seen yet what the store, and the client, know.
             await streams.reach(self._key, top)
-            live = self._live
+            live = self.live
             if top.epoch != live.epoch:
                 return
         for publication, size in zip(up_to(missed.publications, live), missed.sizes, strict=False):
@@ -154,14 +154,17 @@ class CatchUp:
         self._waiting.append((publication, size))
         self.bytes += size
 
-    def only(self, selection: Selection, *, besides: Collection[Selection] = ()) -> None:
-        """Write what one selection adds, not all that the connection has selected.
+    def only(
+        self, selection: Selection, *, until: m.Position, besides: Collection[Selection] = ()
+    ) -> None:
+        """Write what one selection adds; what was delivered to the connection before is not written.
 
         Args:
             selection: that was added.
+            until: from here on the connection is live with it.
             besides: those that it had before.
         """
-        self._only = (selection, besides)
+        self._only = _Only(selection, besides, until.offset, self.live.offset)
 
     # -- the meeting -------------------------------------------------------------------------------
 
@@ -170,12 +173,12 @@ class CatchUp:
 
         Nothing may be awaited until the connection is on the channel live.
         """
-        rest = self._tail.after(self.cursor, self._live)
+        rest = self._tail.after(self.cursor, self.live)
         if rest is None:
             return False
         for publication in rest:
             self._put(publication, len(_encode(publication)))
-        self.cursor = self._live
+        self.cursor = self.live
         return True
 
     def take(self) -> tuple[m.Publication, ...]:
@@ -195,13 +198,21 @@ class CatchUp:
         connection, channel = self._connection, self.channel
         if not publication.state and publication.excludes(connection.id, connection.user_id):
             return False
-        if channel.select is None:
-            return True
-        of = channel.publication_selection(publication.payload)
-        if self._only is not None:
-            selection, besides = self._only
-            return _matches(of, {selection}) and not _matches(of, besides)
+        only, at = self._only, publication.position
+        of = ALL if channel.select is None else channel.publication_selection(publication.payload)
+        if only is not None and at is not None and at.offset <= only.delivered:
+            before = publication.state or at.offset <= only.until
+            return before and _matches(of, {only.selection}) and not _matches(of, only.besides)
         return _matches(of, self._node.hub.selections(self._key, connection))
+
+
+class _Only(NamedTuple):
+    """What of a channel was not delivered to a connection that is on it."""
+
+    selection: Selection
+    besides: Collection[Selection]
+    until: int
+    delivered: int
 
 
 def _matches(selection: Selection, selections: Collection[Selection]) -> bool:
@@ -288,7 +299,8 @@ def finish(
 
     Returns:
         what the reply has as ``missed``. Where it is much, or the connection writes nothing at present, that
-        is nothing: a follower writes it after the reply. None where ``live`` leaves no room for one.
+        is nothing: a follower writes it after the reply. None where another one will, or the client has
+        paused the channel.
     """
     config = node.config
     if (
@@ -299,7 +311,8 @@ def finish(
     ):
         catch_up.close()
         return catch_up.take()
-    if live:
+    name = catch_up.channel.name
+    if live and (name in connection.followers or name in connection.paused):
         catch_up.close()
         return None
     Follower(node, connection, catch_up).start()
@@ -312,37 +325,44 @@ async def replay(
     """What follows a position, for a connection that is on the channel: up to where it is live from.
 
     Returns:
-        None where it is no longer kept, or is too much.
+        what the reply has as ``missed``, see ``finish``; None where it cannot be had.
 
     Raises:
         Unavailable: the store is away.
+        Forbidden: the connection lost the channel meanwhile.
     """
-    key = channel.qualified_name
-    now = node.streams.position(key)
-    selection = channel.subscriber_selection()
-    until = connection.live_from.get((channel.name, selection), now)
-    if until is None or now is None or until.epoch != now.epoch:
-        until = now
-    if until is None:
-        return None
-    found: list[m.Publication] = []
+    name = channel.name
+    held = connection.subscriptions.get(name)
+    follower = connection.followers.get(name)
+    if follower is not None:
+        if connection.writer.holds:
+            return () if follower.covers(since) else None
+        await follower.wait()
     catch_up = CatchUp(node, connection, channel, since)
-    catch_up.only(selection)
     try:
-        while catch_up.cursor.epoch != until.epoch or catch_up.cursor.offset < until.offset:
-            await catch_up.advance(most=1)
-            if not len(catch_up) and not catch_up.meet():
-                return None
-            found += catch_up.take()
-            if len(found) > MAX_REPLAY:
-                return None
+        await catch_up.advance()
+        require_held(connection, name, held)
     except NotRecoverable:
-        return None
-    finally:
         catch_up.close()
-    return tuple(
-        one for one in found if one.position is not None and one.position.offset <= until.offset
-    )
+        return None
+    except BaseException:
+        catch_up.close()
+        raise
+    now = catch_up.live
+    selection = channel.subscriber_selection()
+    until = connection.live_from.get((name, selection), now)
+    catch_up.only(selection, until=until if until.epoch == now.epoch else now)
+    return finish(node, connection, catch_up, live=True)
+
+
+def require_held(connection: Requester, name: str, held: Channel | None) -> None:
+    """Refuse what was asked for a channel that was taken away from the connection meanwhile.
+
+    Raises:
+        Forbidden: it was.
+    """
+    if held is not None and connection.subscriptions.get(name) is not held:
+        raise Forbidden(f"no longer on {name!r}")
 
 
 class Follower:
@@ -370,20 +390,28 @@ class Follower:
     def start(self) -> None:
         """Begin, after what is being written now."""
         name = self._channel.name
+        self._catch_up.open()
         self._connection.followers[name] = self
         self._connection.silence(name, silent=True)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="realtime-catch-up")
 
     def covers(self, since: m.Position | None) -> bool:
         """Whether it will write all that follows a position, whatever is selected by then."""
-        return since is not None and not self._begun and since == self._catch_up.since
+        begins = self._catch_up.since
+        return (
+            since is not None
+            and not self._begun
+            and self._catch_up.recovered
+            and since.epoch == begins.epoch
+            and since.offset >= begins.offset
+        )
 
-    def stop(self) -> m.Position:
-        """End; everything up to the position was written."""
+    def stop(self) -> CatchUp:
+        """End; returns what has not been written."""
         if self._task is not None:
             self._task.cancel()
         self._release()
-        return self._catch_up.written
+        return self._catch_up
 
     async def wait(self) -> None:
         """Wait until it has ended, one way or another."""

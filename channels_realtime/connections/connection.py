@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .. import signals
 from ..access.limits import AccessLimits
@@ -37,6 +37,9 @@ from .receipts import Receipts
 from .requester import allowed
 from .sessions import Sessions, received_positions
 from .transport import Transport
+
+if TYPE_CHECKING:
+    from .catch_up import CatchUp
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +82,7 @@ class Connection(CredentialHolder):
         "_publish_buckets",
         "counted_address",
         "live_from",
-        "paused_at",
+        "paused",
         "receipts",
         "received",
         "received_bytes",
@@ -122,7 +125,7 @@ class Connection(CredentialHolder):
         self.receipts = Receipts()
         self.subscriptions: dict[str, Channel] = {}
         self.live_from: dict[tuple[str, Selection], m.Position] = {}
-        self.paused_at: dict[str, m.Position] = {}
+        self.paused: dict[str, CatchUp] = {}
         self.reserved = 0
         self.turns: dict[str, asyncio.Future[None]] = {}
         self._limits: SharedLimits = node.service(AccessLimits) if limits is None else limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..channels import Channel, UserChannel
 from ..client import Client
@@ -17,9 +17,11 @@ from ..protocol import messages as m
 from ..protocol.codes import CloseCode, ErrorCode
 from ..protocol.selection import Selection
 from .receipts import Receipts
-from .shell import Follower
 from .user_reader import UserHolder
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from .catch_up import CatchUp, Follower
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,8 @@ class Requester(Client, Subscriber, UserHolder, Protocol):
     """The channels it is on."""
     live_from: dict[tuple[str, Selection], m.Position]
     """Positions from which it is live on channels with history, by name and selection."""
-    paused_at: dict[str, m.Position]
-    """Positions of the channels with history that its client has paused."""
+    paused: dict[str, CatchUp]
+    """What its client has not been written of the channels with history that it has paused."""
     followers: dict[str, Follower]
     """What writes what it has missed, by channel; it is silent there."""
     reserved: int

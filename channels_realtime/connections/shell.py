@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import MutableMapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import signals
 from ..conversation.effects import Close, Effect, Hold, Reread, Run, Send
@@ -24,6 +24,9 @@ from ..protocol.dialects.base import Dialect, Encoding
 from ..protocol.frames import Frame, Policy, frame_size
 from .transport import Deliveries, Transport
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from .catch_up import Follower
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +57,6 @@ class Tap(Protocol):
 
     def sent_frame(self, size: int, content: str | bytes | None) -> None:
         """A frame of the site's own consumer goes to the client."""
-        ...
-
-
-class Follower(Protocol):
-    """Writes what a connection has missed of a channel; see ``catch_up``."""
-
-    def stop(self) -> m.Position:
-        """End; everything up to the position was written."""
-        ...
-
-    def covers(self, since: m.Position | None) -> bool:
-        """Whether it will write all that follows a position, whatever is selected by then."""
-        ...
-
-    async def wait(self) -> None:
-        """Wait until it has ended."""
         ...
 
 

@@ -209,11 +209,11 @@ async def join(
                 await _run_on_subscribe(node, connection, channel)
             if connection.closed:
                 raise ConnectionClosed
-            _require_held(connection, name, held)
+            catch_up.require_held(connection, name, held)
             if arrival is not None:
                 await _prepare(node, connection, channel, arrival, first=first)
                 try:
-                    _require_held(connection, name, held)
+                    catch_up.require_held(connection, name, held)
                 except Forbidden:
                     arrival.abandon()
                     raise
@@ -239,7 +239,7 @@ async def join(
     missed: tuple[m.Publication, ...] | None = None
     if missing is not None:
         if not first:
-            missing.only(selection, besides=before)
+            missing.only(selection, until=missing.live, besides=before)
         missed = catch_up.finish(node, connection, missing, live=not first)
         recovered = missing.recovered and missed is not None
         if missed is not None:
@@ -267,12 +267,6 @@ async def join(
         recovered=None if since is None else recovered,
         missed=missed or (),
     )
-
-
-def _require_held(connection: Requester, name: str, held: Channel | None) -> None:
-    """Refuse another selection of a channel that was taken away from the connection meanwhile."""
-    if held is not None and connection.subscriptions.get(name) is not held:
-        raise Forbidden(f"no longer on {name!r}")
 
 
 async def _covered(connection: Requester, name: str, since: m.Position | None) -> bool:
@@ -434,7 +428,7 @@ def _forget_subscription(node: Node, connection: Requester, channel: Channel) ->
         follower.stop()
     for kept in [kept for kept in connection.live_from if kept[0] == channel.name]:
         del connection.live_from[kept]
-    connection.paused_at.pop(channel.name, None)
+    connection.paused.pop(channel.name, None)
     connection.set_flow(channel.name, paused=False)
     connection.discard_queued(channel.name)
     node.left(channel.qualified_name)
@@ -477,15 +471,16 @@ async def set_flow(node: Node, connection: Requester, command: m.Flow) -> m.Push
     follower = connection.followers.get(name)
     if command.paused:
         if follower is not None:
-            position = follower.stop()
-        if position is not None:
-            connection.paused_at.setdefault(name, position)
+            connection.paused[name] = follower.stop()
+        elif position is not None and name not in connection.paused:
+            missing = catch_up.CatchUp(node, connection, channel, position)
+            missing.close()
+            connection.paused[name] = missing
         connection.set_flow(name, paused=True)
     else:
-        since = connection.paused_at.pop(name, None)
+        waiting = connection.paused.pop(name, None)
         connection.set_flow(name, paused=False)
-        if since is not None and position is not None and since != position:
-            missing = catch_up.CatchUp(node, connection, channel, since)
-            catch_up.Follower(node, connection, missing, promised=False).start()
+        if waiting is not None and (len(waiting) or waiting.cursor != position):
+            catch_up.Follower(node, connection, waiting, promised=False).start()
         presence.tell_again(node, connection, channel)
     return m.FlowChanged(id=command.id, channel=name, paused=command.paused)

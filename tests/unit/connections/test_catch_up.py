@@ -229,6 +229,37 @@ async def test_client_that_is_subscribed_gets_what_is_older_than_its_subscriptio
 
 
 @in_virtual_time
+async def test_subscribed_client_that_reads_slowly_gets_much_that_is_older_than_its_subscription():
+    async with HistoryHarness(outbox_max_messages=60) as harness:
+        known = await start(harness, LONG)
+        await harness.publish(*range(300), channel=LONG)
+        client = await harness.subscribed(LONG)
+        await harness.publish("live", channel=LONG)
+        client.gate.clear()
+        client.connection.receive(_text(subscribe(LONG, **since(known))))
+        await past(0.1)
+        await harness.publish("later", channel=LONG)
+        client.gate.set()
+        await past(1.0)
+        live, reply, *missed = client.take()
+        assert (live["payload"], reply["payload"]["recovered"]) == ("live", True)
+        assert offsets(missed) == [*range(1, 301), 302]
+        assert not client.connection.closed
+
+
+@in_virtual_time
+async def test_position_that_was_not_reached_yet_is_not_recovered_for_a_subscribed_client():
+    async with HistoryHarness() as harness:
+        client = await harness.subscribed()
+        await harness.publish("a")
+        (message,) = client.take()
+        (reply,) = await client.ask(
+            subscribe(CHANNEL, **since({"epoch": message["epoch"], "offset": 99}))
+        )
+        assert reply["payload"]["recovered"] is False
+
+
+@in_virtual_time
 async def test_store_that_is_away_refuses_a_position_and_leaves_nothing():
     async with HistoryHarness() as harness:
         known = await start(harness)
@@ -434,6 +465,29 @@ async def test_client_that_pauses_while_it_catches_up_goes_on_there():
         assert len(first) < 100
         rest = await ask(client, flow(False, LONG))
         assert first + offsets(rest) == list(range(1, 501))
+
+
+@in_virtual_time
+async def test_selection_that_is_read_while_paused_does_not_repeat_what_was_delivered():
+    async with HistoryHarness(outbox_max_messages=60) as harness:
+        known = await start(harness, LONG)
+        for number in range(300):
+            await harness.publish({"symbol": "AB"[number % 2]}, channel=LONG)
+        client = await harness.open()
+        payload = {"symbol": "A"}
+        await ask(client, subscribe(LONG, payload=payload, **since(known)))
+        await past(1.0)
+        client.take()
+        client.gate.clear()
+        client.connection.receive(_text(subscribe(LONG, payload={"symbol": "B"}, **since(known))))
+        await past(0.1)
+        client.connection.receive(_text(flow(True, LONG)))
+        await harness.publish({"symbol": "A"}, channel=LONG)
+        client.gate.set()
+        await past(1.0)
+        client.connection.receive(_text(flow(False, LONG)))
+        await past(1.0)
+        assert offsets(client.take()) == [*range(2, 301, 2), 301]
 
 
 # -- state -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+import msgspec
 import pytest
 
 from channels_realtime import Channel, History
@@ -15,6 +16,11 @@ from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
 
 LAST, KEYED = "last/1", "keyed/1"
+PAUSED, GO_ON = {"paused": True}, {"paused": False}
+
+
+def encode(message: dict) -> str:
+    return msgspec.json.encode(message).decode()
 
 
 def harness(**config) -> NodeHarness:
@@ -175,6 +181,49 @@ async def test_state_that_is_selected_by_parameters_is_that_of_the_parameter():
         client = await site.open()
         _, messages = await subscribed(client, "selected", payload={"symbol": "MSFT"})
         assert shown(messages) == [("MSFT", {"symbol": "MSFT"}, True)]
+
+
+@in_virtual_time
+async def test_large_state_of_another_selection_comes_whole_then_what_is_live():
+    class Selected(Channel):
+        public = True
+        state = "keyed"
+        select = "symbol"
+
+    async with harness(outbox_max_messages=60) as site:
+        site.node.routes.register("selected", Selected)
+        for number in range(300):
+            await send(site, {"symbol": "AB"[number % 2]}, "selected", key=f"k{number}")
+        client = await site.open()
+        await subscribed(client, "selected", payload={"symbol": "A"})
+        await asyncio.sleep(1.0)
+        client.take()
+        _, messages = await subscribed(client, "selected", payload={"symbol": "B"})
+        await send(site, {"symbol": "A"}, "selected", key="k0")
+        await asyncio.sleep(1.0)
+        keys = [key for key, _, _ in shown([*messages, *client.take()])]
+        assert keys == [*(f"k{number}" for number in range(1, 300, 2)), "k0"]
+
+
+@in_virtual_time
+async def test_client_that_pauses_before_the_whole_state_has_come_gets_the_rest_afterwards():
+    async with harness(outbox_max_messages=60) as site:
+        for number in range(300):
+            await send(site, number, key=f"k{number}")
+        client = await site.open()
+        client.gate.clear()
+        client.connection.receive(encode(subscribe(KEYED)))
+        await settle()
+        client.connection.receive(encode({"type": "flow", "channel": KEYED, "payload": PAUSED}))
+        await send(site, "news", key="k0")
+        client.gate.set()
+        await asyncio.sleep(1.0)
+        first = shown(client.take())
+        assert len(first) < 100
+        client.connection.receive(encode({"type": "flow", "channel": KEYED, "payload": GO_ON}))
+        await asyncio.sleep(1.0)
+        keys = [key for key, _, _ in [*first, *shown(client.take())]]
+        assert keys == [*(f"k{number}" for number in range(300)), "k0"]
 
 
 @in_virtual_time
