@@ -114,10 +114,7 @@ class Comparison:
     async def _compare_changes(self) -> None:
         seen = {bucket: self._seen.get(bucket, 0) for bucket in self._buckets}
         changes = await self._ask(lambda store: store.changes(seen))
-        unsure = self._learn(
-            (key, Newest(position, changes.uids.get(key, "")))
-            for key, position in changes.streams.items()
-        )
+        unsure = self._learn(changes.streams.items())
         if changes.unknown:
             unknown = [key for key in self._streams if bucket_of(key) in changes.unknown]
             unsure += await self._compare_each(unknown)

@@ -24,6 +24,7 @@ from channels_realtime.stores.history.base import (
     Changes,
     Entry,
     HistoryStore,
+    Newest,
     Page,
     Usage,
     bucket_of,
@@ -197,10 +198,11 @@ class DatabaseHistory(HistoryStore):
             ]
             return Page(Position(stream.epoch, stream.top), tuple(entries))
 
-    async def positions(self, streams: Sequence[str]) -> list[Position | None]:
+    async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
         found = await sync_to_async(self._rows)(streams)
         return [
-            None if row is None else Position(row.epoch, row.top) for row in map(found.get, streams)
+            None if row is None else Newest(Position(row.epoch, row.top))
+            for row in map(found.get, streams)
         ]
 
     def _rows(self, streams: Sequence[str]) -> dict[str, HistoryStream]:
@@ -212,7 +214,7 @@ class DatabaseHistory(HistoryStore):
     def _changes(self, seen: Mapping[int, int]) -> Changes:
         buckets = HistoryBucket.objects.using(self.using).in_bulk(list(seen))
         sequences: dict[int, int] = {}
-        streams: dict[str, Position] = {}
+        streams: dict[str, Newest] = {}
         unknown: set[int] = set()
         for number, sequence in seen.items():
             present = buckets[number].sequence if number in buckets else 0
@@ -223,7 +225,7 @@ class DatabaseHistory(HistoryStore):
                 unknown.add(number)
             rows = HistoryStream.objects.using(self.using).filter(bucket=number)
             for row in rows.filter(changed__gt=sequence):
-                streams[row.name] = Position(row.epoch, row.top)
+                streams[row.name] = Newest(Position(row.epoch, row.top))
         return Changes(sequences, streams, frozenset(unknown))
 
     # -- the rest ----------------------------------------------------------------------------------

@@ -48,10 +48,6 @@ class ScriptedStore(MemoryHistory):
         await self.late.wait()
         return page
 
-    async def positions(self, streams):
-        await self._script("positions")
-        return await super().positions(streams)
-
     async def newest(self, streams):
         await self._script("newest")
         return await super().newest(streams)

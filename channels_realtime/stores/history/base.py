@@ -174,15 +174,13 @@ class Changes(msgspec.Struct, frozen=True):
 
     Args:
         sequences: the present sequence number of each bucket that has changed.
-        streams: the streams that changed, with their newest positions.
+        streams: the streams that changed, with their newest publications.
         unknown: buckets whose changes are not all known any more: every position there may be new.
-        uids: of the newest publications of those streams, where the store knows.
     """
 
     sequences: Mapping[int, int]
-    streams: Mapping[str, Position]
+    streams: Mapping[str, Newest]
     unknown: frozenset[int] = frozenset()
-    uids: Mapping[str, str] = {}
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -262,24 +260,13 @@ class HistoryStore:
         """
         raise NotImplementedError
 
-    async def positions(self, streams: Sequence[str]) -> list[Position | None]:
-        """The newest position of each stream, in the order asked; None for one that is not there.
+    async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
+        """The newest publication of each stream, in the order asked; None for one that is not there.
 
         Raises:
             Unavailable: the store is away.
         """
         raise NotImplementedError
-
-    async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
-        """The newest position of each stream with its uid, in the order asked.
-
-        A store that keeps uids with its positions overrides this.
-
-        Raises:
-            Unavailable: the store is away.
-        """
-        found = await self.positions(streams)
-        return [None if position is None else Newest(position) for position in found]
 
     async def changes(self, seen: Mapping[int, int]) -> Changes:
         """What changed since; costs what changes, not what there is.

@@ -103,6 +103,10 @@ class _Stream:
     def position(self) -> Position:
         return Position(self.epoch, self.top)
 
+    @property
+    def newest(self) -> Newest:
+        return Newest(self.position, self.uid)
+
     def trim(self, size: int, now: float) -> None:
         """Drop what is too much, and the oldest as long as they are too old."""
         while self.first <= self.top and (
@@ -273,22 +277,15 @@ class MemoryHistory(HistoryStore):
             entries = sorted(found.live_states(now), key=lambda entry: entry.offset)
             return Page(found.position, tuple(entries))
 
-    async def positions(self, streams: Sequence[str]) -> list[Position | None]:
-        with self._lock:
-            now = self._now()
-            found = (self._get(stream, now) for stream in streams)
-            return [None if stream is None else stream.position for stream in found]
-
     async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
         with self._lock:
             now = self._now()
             found = (self._get(stream, now) for stream in streams)
-            return [None if one is None else Newest(one.position, one.uid) for one in found]
+            return [None if one is None else one.newest for one in found]
 
     async def changes(self, seen: Mapping[int, int]) -> Changes:
         sequences: dict[int, int] = {}
-        streams: dict[str, Position] = {}
-        uids: dict[str, str] = {}
+        streams: dict[str, Newest] = {}
         unknown: set[int] = set()
         with self._lock:
             now = self._now()
@@ -304,9 +301,8 @@ class MemoryHistory(HistoryStore):
                     continue
                 for name in bucket.since(sequence):
                     if (stream := self._get(name, now)) is not None:
-                        streams[name] = stream.position
-                        uids[name] = stream.uid
-        return Changes(sequences, streams, frozenset(unknown), uids)
+                        streams[name] = stream.newest
+        return Changes(sequences, streams, frozenset(unknown))
 
     async def renew_epoch(self, stream: str, epoch: str) -> Position:
         with self._lock:

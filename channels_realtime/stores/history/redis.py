@@ -92,9 +92,6 @@ class RedisHistory(HistoryStore):
         entries = sorted(map(_state_entry, values), key=lambda entry: entry.offset)
         return Page(_position(*found), tuple(entries))
 
-    async def positions(self, streams: Sequence[str]) -> list[Position | None]:
-        return [None if one is None else one.position for one in await self.newest(streams)]
-
     async def newest(self, streams: Sequence[str]) -> list[Newest | None]:
         found: list[Newest | None] = [None] * len(streams)
 
@@ -134,13 +131,8 @@ class RedisHistory(HistoryStore):
             sequences[bucket] = int(changed[-1][1])
         # Read after the sequence numbers: a position may be newer than its number, never older.
         newest = zip(names, await self.newest(names), strict=True)
-        found = {name: one for name, one in newest if one is not None}
-        return Changes(
-            sequences,
-            streams={name: one.position for name, one in found.items()},
-            unknown=frozenset(unknown),
-            uids={name: one.uid for name, one in found.items()},
-        )
+        streams = {name: one for name, one in newest if one is not None}
+        return Changes(sequences, streams, frozenset(unknown))
 
     async def renew_epoch(self, stream: str, epoch: str) -> Position:
         return _position(*await self._run(RENEW, stream, epoch))

@@ -283,14 +283,6 @@ class PresenceStore:
         """
         raise NotImplementedError
 
-    async def ping(self) -> None:
-        """Ask the store for a sign of life.
-
-        Raises:
-            Unavailable: the store is away.
-        """
-        raise NotImplementedError
-
     async def close(self) -> None:
         """Close the connections of the running event loop."""
 

@@ -296,7 +296,3 @@ class PresenceStoreContract:
             assert len(changes) == 2 * BATCH + 1
             assert changes[-1].vacated
             assert (await store.members(stream, 9)).count == 0
-
-    async def test_it_answers_a_ping(self) -> None:
-        async with self.store() as store:
-            await store.ping()

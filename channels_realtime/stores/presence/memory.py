@@ -206,9 +206,6 @@ class MemoryPresence(PresenceStore):
                 )
         return tallies
 
-    async def ping(self) -> None:
-        """It is always there."""
-
 
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()

@@ -129,9 +129,6 @@ class RedisPresence(PresenceStore):
                 tallies[stream] = Tally(count, int(sequence))
         return [tallies[stream] for stream in streams]
 
-    async def ping(self) -> None:
-        await self._clients.ping()
-
     async def close(self) -> None:
         await self._clients.close()
 

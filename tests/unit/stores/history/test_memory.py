@@ -65,9 +65,10 @@ async def test_publications_of_quiet_streams_are_dropped_by_the_use_of_others(st
 async def test_the_position_of_a_quiet_stream_is_kept_and_then_forgotten(store, clock):
     appended = await store.append(request(ttl=10))
     clock.now += POSITION_TTL_S
-    assert await store.positions(["rooms/1"]) == [appended.position]
+    (newest,) = await store.newest(["rooms/1"])
+    assert newest.position == appended.position
     clock.now += 10
-    assert await store.positions(["rooms/1"]) == [None]
+    assert await store.newest(["rooms/1"]) == [None]
     page = await store.read("rooms/1", since=appended.position, limit=10)
     assert not page.complete
     assert page.position.offset == 0
@@ -80,8 +81,8 @@ async def test_over_the_bound_the_stream_used_longest_ago_is_dropped(store, monk
         await store.append(request(name))
     await store.read("a", limit=0)
     await store.append(request("c"))
-    found = await store.positions(["a", "b", "c"])
-    assert [position is None for position in found] == [False, True, False]
+    found = await store.newest(["a", "b", "c"])
+    assert [one is None for one in found] == [False, True, False]
 
 
 async def test_changes_over_the_bound_are_unknown(store, monkeypatch):
