@@ -523,7 +523,7 @@ async def test_state_comes_first_to_whoever_has_no_position():
 # -- whatever happens meanwhile --------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2 // 5)
 @given(
     steps=st.lists(
         st.sampled_from(

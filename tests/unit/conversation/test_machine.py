@@ -751,6 +751,8 @@ class ConversationMachine(RuleBasedStateMachine):
 
 
 ConversationMachine.TestCase.settings = settings(
-    max_examples=80, stateful_step_count=30, deadline=None, report_multiple_bugs=False
+    max_examples=settings.default.max_examples * 4 // 5,
+    stateful_step_count=30,
+    report_multiple_bugs=False,
 )
 TestConversationMachine = ConversationMachine.TestCase

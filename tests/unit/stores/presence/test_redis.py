@@ -133,7 +133,10 @@ async def play(store, steps, clock):
 
 
 @given(steps=steps)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples * 3 // 5,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_memory_and_redis_answer_the_same(redis_url, redis_prefix, steps):
     import redis
 
