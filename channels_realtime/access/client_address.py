@@ -42,13 +42,13 @@ def client_address(scope: Mapping[str, Any], config: Config) -> str | None:
 
 def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
     """The client's address, or that of the proxy that does not say it."""
-    client = scope.get("client")
+    client = scope.get("client") or ()
     peer = _parse(str(client[0])) if client else None
     header = config.client_address_header
     networks = _networks(tuple(config.trusted_proxies))
     found = None
     if header is not None and networks and (peer is None or _is_trusted(peer, networks)):
-        for text in reversed(_hops(header, _values(scope, header.lower().encode()))):
+        for text in reversed(_hops(header, header_values(scope, header.lower().encode()))):
             hop = _parse(text)
             if hop is None:
                 break  # "unknown" or rubbish: further left is hearsay
@@ -62,7 +62,7 @@ def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
     if networks:
         return FoundAddress(str(peer), of_proxy=_is_trusted(peer, networks))
     shown_by = _forwarding_header(scope) if _is_trusted(peer, _INSIDE) else None
-    if shown_by is not None and _port(client) == 0 and peer == _first_hop(scope):
+    if shown_by is not None and list(client[1:]) == [0] and peer == _first_hop(scope):
         shown_by = None  # uvicorn's --proxy-headers put the client there, which has no port
     return FoundAddress(str(peer), of_proxy=shown_by is not None, shown_by=shown_by)
 
@@ -109,17 +109,14 @@ def _forwarding_header(scope: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _port(client: Any) -> int | None:
-    return client[1] if len(client) > 1 else None
-
-
 def _first_hop(scope: Mapping[str, Any]) -> _Address | None:
     """Where a request with ``X-Forwarded-For`` says that it comes from; any later hop is a proxy."""
-    hops = _hops("X-Forwarded-For", _values(scope, b"x-forwarded-for"))
+    hops = _hops("X-Forwarded-For", header_values(scope, b"x-forwarded-for"))
     return _parse(hops[0]) if hops else None
 
 
-def _values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:
+def header_values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:
+    """All values of a header, which is named in lower case."""
     return [
         value.decode("latin-1")
         for name, value in scope.get("headers", ())

@@ -28,6 +28,7 @@ from ..config import Config, OriginRule
 from ..errors import ImproperUse
 from ..runtime.clock import Clock, SystemClock
 from ..settings import SETTING, get_config
+from .client_address import header_values
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class OriginPolicy:
         if callable(allowed):
             self._rule = allowed
         else:
-            self._list(_trusted_origins() if allowed is None else allowed)
+            self._list(django_settings.CSRF_TRUSTED_ORIGINS if allowed is None else allowed)
 
     @classmethod
     def of(
@@ -192,12 +193,12 @@ class OriginPolicy:
 
     def allows(self, scope: Mapping[str, Any]) -> bool:
         """Whether the handshake's origin may connect; malformed and doubled headers may not."""
-        values = [value for name, value in scope.get("headers", ()) if name.lower() == b"origin"]
+        values = header_values(scope, b"origin")
         if not values:
             return self._allow_missing
-        if len(values) > 1 or len(values[0]) > _MAX_ORIGIN_LENGTH:
+        text = values[0]
+        if len(values) > 1 or len(text) > _MAX_ORIGIN_LENGTH:
             return False
-        text = values[0].decode("latin-1")
         if self._rule is not None:
             return _verdict(self._rule(_as_page(text), scope))
         return self.lists(text) or (self._default and _is_own(text, scope))
@@ -218,12 +219,12 @@ class OriginPolicy:
 
     def remedy(self, scope: Mapping[str, Any]) -> str:
         """What to do if a refused origin is the site's own, as sentences for the log."""
-        values = [value for name, value in scope.get("headers", ()) if name.lower() == b"origin"]
+        values = header_values(scope, b"origin")
         if not values:
             return "ALLOW_MISSING_ORIGIN is False, which refuses clients without an Origin header."
         if len(values) > 1:
             return "A handshake has one Origin header: look for a proxy that adds another."
-        text = values[0].decode("latin-1")
+        text = values[0]
         origin = parse_origin(text)
         if self._rule is not None:
             return f"The rule in {self._place} did not allow it."
@@ -255,20 +256,10 @@ def _verdict(said: Any) -> bool:
     return bool(said)
 
 
-def _trusted_origins() -> Sequence[str]:
-    origins: Sequence[str] = django_settings.CSRF_TRUSTED_ORIGINS
-    return origins
-
-
 def _is_own(text: str, scope: Mapping[str, Any]) -> bool:
+    """Whether an origin is the request's own site, as Django's ``request.get_host()`` sees it."""
     origin = parse_origin(text)
-    return origin is not None and origin == _own_origin(scope)
-
-
-def _own_origin(scope: Mapping[str, Any]) -> Origin | None:
-    """The origin of the request's own site, as Django's ``request.get_host()`` sees it."""
-    origin = _requested_origin(scope)
-    return origin if origin is not None and is_own_host(origin.host) else None
+    return origin is not None and origin == _requested_origin(scope) and is_own_host(origin.host)
 
 
 def is_own_host(host: str) -> bool:
@@ -374,11 +365,9 @@ def _remedy_for_scheme(page: str, request: str) -> str:
 
 
 def _forwarded_host(scope: Mapping[str, Any]) -> str | None:
-    for name, value in scope.get("headers", ()):
-        if name.lower() == b"x-forwarded-host":
-            origin = parse_origin("http://" + value.decode("latin-1").split(",", 1)[0].strip())
-            return None if origin is None else origin.host
-    return None
+    values = header_values(scope, b"x-forwarded-host")
+    origin = parse_origin("http://" + values[0].split(",", 1)[0].strip()) if values else None
+    return None if origin is None else origin.host
 
 
 class DenialLog:
@@ -404,8 +393,8 @@ class DenialLog:
             policy: that refused it; by default the default one.
         """
         self.denied += 1
-        values = [value for name, value in scope.get("headers", ()) if name.lower() == b"origin"]
-        text = ", ".join(repr(value[:100].decode("latin-1")) for value in values[:2]) or "none"
+        values = header_values(scope, b"origin")
+        text = ", ".join(repr(value[:100]) for value in values[:2]) or "none"
         now = self._clock.monotonic()
         last = self._logged_at.get(text)
         if last is not None and now - last < _LOG_INTERVAL_S:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from django.http.cookie import parse_cookie
 
+from ..access.client_address import header_values
 from ..config import Config
 from ..identity import Identity
 
@@ -51,12 +52,7 @@ class Handshake:
 
     def headers(self, name: str) -> list[str]:
         """All values of a header; ``name`` is in lower case."""
-        wanted = name.encode("latin-1")
-        return [
-            value.decode("latin-1")
-            for key, value in self.scope.get("headers", ())
-            if key.lower() == wanted
-        ]
+        return header_values(self.scope, name.encode("latin-1"))
 
     @functools.cached_property
     def cookies(self) -> dict[str, str]:
