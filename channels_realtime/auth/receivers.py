@@ -128,18 +128,16 @@ def remember_active(sender: Any, instance: Any, **kwargs: Any) -> None:
     instance._state.realtime_active = instance.__dict__.get("is_active")
 
 
+@functools.cache  # once for a model
 def _watch_refresh(user_model: Any) -> None:
     """Note again whether a user is active when the row is reloaded, for which there is no signal."""
     original = user_model.refresh_from_db
-    if getattr(original, "_realtime_watched", False):
-        return
 
     @functools.wraps(original)
     def refresh_from_db(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         remember_active(type(self), self)
 
-    refresh_from_db._realtime_watched = True  # type: ignore[attr-defined]
     user_model.refresh_from_db = refresh_from_db
 
 
@@ -219,6 +217,7 @@ def _family(token: str) -> str | None:
     return family if isinstance(family, str) else None
 
 
+@functools.cache  # once
 def _mark_rotations() -> None:
     """Wrap simplejwt's refresh serializer, so that a rotation can be told from a logout.
 
@@ -228,8 +227,6 @@ def _mark_rotations() -> None:
     from rest_framework_simplejwt.serializers import TokenRefreshSerializer  # its app is installed
 
     original = TokenRefreshSerializer.validate
-    if getattr(original, "_realtime_marked", False):
-        return
 
     @functools.wraps(original)
     def validate(self: Any, attrs: Any) -> Any:
@@ -239,5 +236,4 @@ def _mark_rotations() -> None:
         finally:
             _rotating.reset(mark)
 
-    validate._realtime_marked = True  # type: ignore[attr-defined]
     TokenRefreshSerializer.validate = validate  # type: ignore[method-assign]
