@@ -80,8 +80,9 @@ class AccessLimits(Service):
             refusal = (503, "full")
         elif address is not None:
             most = config.max_connections_per_address
-            if (most is not None and self._by_address[address] >= most) or self._peek(
-                "ADDRESS_FAILURES", address
+            failures = self._buckets.get(("ADDRESS_FAILURES", address))
+            if (most is not None and self._by_address[address] >= most) or (
+                failures is not None and failures.bucket.is_empty(self._node.clock.monotonic())
             ):
                 refusal = (429, "address")
         if refusal is not None:
@@ -138,11 +139,6 @@ class AccessLimits(Service):
         if address is not None:
             self._take("ADDRESS_FAILURES", address, 1)
 
-    def _peek(self, limit: str, key: str) -> bool:
-        """Whether nothing is left, without taking anything."""
-        entry = self._buckets.get((limit, key))
-        return entry is not None and entry.bucket.is_empty(self._node.clock.monotonic())
-
     def _take(self, limit: str, key: str, amount: float) -> LimitExceeded | None:
         rate = self._rates[limit]
         return None if rate is None else self.take(limit, rate, key, amount)
@@ -168,14 +164,11 @@ class AccessLimits(Service):
         if retry_after is not None:
             return LimitExceeded(limit, round(retry_after, 3))
         entry.used += amount
-        self._start_sharing()
+        if self._task is None and _cache_is_shared():
+            self._task = asyncio.create_task(self._share_for_ever(), name="realtime-limits")
         return None
 
     # -- between processes -------------------------------------------------------------------------
-
-    def _start_sharing(self) -> None:
-        if self._task is None and _cache_is_shared():
-            self._task = asyncio.create_task(self._share_for_ever(), name="realtime-limits")
 
     async def _share_for_ever(self) -> None:
         while True:

@@ -80,7 +80,7 @@ def issue_ticket(found: Authenticated, origin: str | None) -> tuple[str, float]:
         expires_at=identity.expires_at,
         proven_at=identity.proven_at,
         keys=sorted(identity.keys),
-        password=_password_mark(found.user) if identity.method == "session" else "",
+        password=_password_marks(found.user)[0] if identity.method == "session" else "",
         claims=None if has_row(found.user) else getattr(found.user, "token", None),
         namespace=current_namespace(),
     )
@@ -168,10 +168,6 @@ def _user(ticket: _Ticket) -> Any:
     if ticket.method == "session" and ticket.password not in _password_marks(user):
         raise TokenInvalid  # the password has changed, so the session is void although its row exists
     return user
-
-
-def _password_mark(user: Any) -> str:
-    return _password_marks(user)[0]
 
 
 def _password_marks(user: Any) -> list[str]:

@@ -10,7 +10,6 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from ..access.origins import check_origin
 from ..auth.token_header import token_header
 
 _MAX_AGE_S = 600
@@ -32,11 +31,6 @@ def request_scope(request: HttpRequest) -> dict[str, Any]:
         "headers": headers,
         "client": (request.META.get("REMOTE_ADDR", ""), 0),
     }
-
-
-def may_use(request: HttpRequest) -> bool:
-    """Whether the request comes from an allowed origin; refusals are counted and logged."""
-    return check_origin(request_scope(request))
 
 
 def preflight() -> HttpResponse:

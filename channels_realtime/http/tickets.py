@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
+from ..access.origins import check_origin
 from ..auth.base import Authenticated
 from ..auth.login_session import read_login_session
 from ..auth.tickets import could_be_used_twice, issue_ticket
@@ -36,7 +37,7 @@ def ticket(request: HttpRequest) -> HttpResponseBase:
     Responds 200 with ``{"ticket": …, "expires_in": seconds}``, or 401, 403, 405 or 503 with
     ``{"code": …, "reason": …}``.
     """
-    if not cross_origin.may_use(request):
+    if not check_origin(cross_origin.request_scope(request)):
         return _refusal(403, "forbidden", "this origin may not request tickets")
     response: HttpResponseBase
     if request.method == "OPTIONS":

@@ -13,8 +13,9 @@ from ..auth.tokens import takes_tokens
 from ..config import Config
 from ..endpoints.handshake import add_session, identify
 from ..nodes.node import Node
+from ..protocol.codes import CloseCode
 from ..protocol.subprotocols import negotiate
-from .base import ConsumerMixin, close_unauthenticated
+from .base import ConsumerMixin
 from .transport import ConsumerOptions
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class AuthenticationMixin(ConsumerMixin):
             allowed = node.config.allow_anonymous
         if connection.identity.is_anonymous and not allowed:
             self._realtime_tell_of_anonymous()
-            close_unauthenticated(connection)
+            connection.close(CloseCode.UNAUTHENTICATED, "credentials are needed")
             return
         super()._realtime_identified(node)
 

@@ -45,7 +45,6 @@ from ..endpoints.websocket import ServerTask
 from ..errors import ConnectionClosed, ImproperUse
 from ..nodes.node import Node
 from ..protocol import messages as m
-from ..protocol.codes import CloseCode
 from ..services import current_node
 from .transport import ConsumerHooks, ConsumerOptions, ConsumerTransport
 
@@ -367,8 +366,3 @@ def _without_consumer(cls: type) -> str:
         f"{cls.__qualname__} has no consumer of Channels' behind its mixins; expected"
         f" class {cls.__name__}(SomeMixin, AsyncWebsocketConsumer)"
     )
-
-
-def close_unauthenticated(connection: Connection) -> None:
-    """The connection is anonymous and may not be."""
-    connection.close(CloseCode.UNAUTHENTICATED, "credentials are needed")
