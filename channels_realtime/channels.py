@@ -392,9 +392,6 @@ def user_channel_name(user_id: str) -> str:
 
     A key that is empty or whose name would be too long becomes ``=FF`` and its SHA-256 digest: ``quote``
     never returns ``=FF``, because the byte 255 does not occur in UTF-8.
-
-    Args:
-        user_id: the user's primary key as text.
     """
     quoted = quote(user_id)
     if not quoted or len(USER_CHANNEL_PREFIX) + len(quoted) > MAX_NAME_LENGTH:
@@ -420,11 +417,7 @@ class UserChannel(Channel):
 
 
 def session_channel_name(key: str) -> str:
-    """The name of a session's own channel, which does not reveal the session's key.
-
-    Args:
-        key: the session's key.
-    """
+    """The name of a session's own channel, which does not reveal the session's key."""
     digest = hashlib.sha256(b"channels_realtime.session:" + key.encode()).hexdigest()
     return SESSION_CHANNEL_PREFIX + digest[:40]
 

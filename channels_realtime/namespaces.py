@@ -72,11 +72,7 @@ def _checked(name: Any, what: str) -> str:
 
 
 class ConnectionContext:
-    """What surrounds the code that runs for one connection.
-
-    Args:
-        config: the settings.
-    """
+    """What surrounds the code that runs for one connection."""
 
     def __init__(self, config: Config) -> None:
         self._path = config.connection_context

@@ -148,11 +148,6 @@ class OriginPolicy:
     ) -> OriginPolicy:
         """The policy of a class or middleware of the site's.
 
-        Args:
-            allowed: as for the class.
-            owner: where it stands, for the error.
-            allow_missing: as for the class.
-
         Raises:
             ImproperUse: it is no list, or has an entry that matches nothing.
         """
@@ -371,11 +366,7 @@ def _forwarded_host(scope: Mapping[str, Any]) -> str | None:
 
 
 class DenialLog:
-    """Logs a refused origin once a minute, however often it tries; counts every time.
-
-    Args:
-        clock: where the time comes from.
-    """
+    """Logs a refused origin once a minute, however often it tries; counts every time."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = SystemClock() if clock is None else clock
@@ -386,12 +377,7 @@ class DenialLog:
         """Handshakes refused since the start."""
 
     def deny(self, scope: Mapping[str, Any], policy: OriginPolicy | None = None) -> None:
-        """Count a refusal, and log it where this origin was not logged within the last minute.
-
-        Args:
-            scope: of the handshake.
-            policy: that refused it; by default the default one.
-        """
+        """Count a refusal, and log it where this origin was not logged within the last minute."""
         self.denied += 1
         values = header_values(scope, b"origin")
         text = ", ".join(repr(value[:100]) for value in values[:2]) or "none"
@@ -421,12 +407,7 @@ denials = DenialLog()
 
 
 def check_origin(scope: Mapping[str, Any], policy: OriginPolicy | None = None) -> bool:
-    """Whether a handshake of this origin may go on; refusals are logged.
-
-    Args:
-        scope: of the handshake.
-        policy: by default that of the settings.
-    """
+    """Whether a handshake may go on by this policy, or by that of the settings; refusals are logged."""
     try:
         policy = policy or _policy()
         allowed = policy.allows(scope)

@@ -19,12 +19,7 @@ _ATTRIBUTE = "_channels_realtime_batches"
 
 
 class Batch:
-    """What is committed or rolled back together.
-
-    Args:
-        connection: Django's database connection, inside an atomic block.
-        finish: called at the commit.
-    """
+    """What is committed or rolled back together."""
 
     def __init__(self, connection: Any, finish: Callable[[Batch], None]) -> None:
         self.entries: dict[str, Revocation] = {}

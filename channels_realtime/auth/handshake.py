@@ -33,11 +33,6 @@ async def authenticate_handshake(
     Without credentials, nothing blocks and no thread is used. Otherwise a thread of the bounded
     pool verifies them, so that many reconnects at once queue instead of overloading the database.
 
-    Args:
-        handshake: the handshake.
-        hooks: the threads.
-        around: puts the look-up into the connection's context.
-
     Raises:
         TokenInvalid, TokenExpired, Unauthenticated: credentials are present and bad.
         RequestTimeout: verifying them took longer than ``HOOK_TIMEOUT``.
@@ -59,7 +54,6 @@ def check_unread(handshake: Handshake, found: Authenticated | None) -> None:
     Not for HTTP: there a request without a user is answered by the site's views.
 
     Args:
-        handshake: the handshake.
         found: whose it is, by its credentials or by another middleware; None if nothing says so.
 
     Raises:

@@ -51,12 +51,7 @@ def config_check(
 
 
 def function_fault(key: str, path: str) -> str | None:
-    """Return what is wrong with a setting that must name a plain function, or None.
-
-    Args:
-        key: of the setting.
-        path: its value, a dotted path.
-    """
+    """Return what is wrong with a setting that must name a plain function, or None."""
     try:
         found = import_string(path)
     except ImportError as error:

@@ -117,11 +117,7 @@ def refusal(node: Node, scope: Scope) -> Refusal | None:
 
 
 def origin_refusal(node: Node, scope: Scope, policy: OriginPolicy | None = None) -> Refusal | None:
-    """Why a handshake of this origin is not accepted; None lets it go on.
-
-    Args:
-        policy: by default that of the settings.
-    """
+    """Why this policy, or that of the settings, does not accept a handshake; None lets it go on."""
     state = state_of(scope, node.config)
     if not state.origin_checked:
         state.origin_checked = check_origin(scope, policy)

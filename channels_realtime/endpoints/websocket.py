@@ -120,13 +120,7 @@ BARE_ENCODING = BareEncoding(WebSocketTransport.wrap)
 
 
 class ServerTask:
-    """The server's own task, in which a connection lives, and what may end it.
-
-    Args:
-        node: the connection's.
-        task: the task that serves it.
-        send: the server's.
-    """
+    """The server's own task, in which a connection lives, and what may end it."""
 
     def __init__(self, node: Node, task: asyncio.Task[Any], send: SendEvent) -> None:
         self._node = node

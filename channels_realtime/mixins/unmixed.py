@@ -60,14 +60,7 @@ class UnmixedTransport(ConsumerTransport):
 
 
 class UnmixedConnection:
-    """One handshake behind the middleware, and the connection that may come of it.
-
-    Args:
-        node: the runtime that the connection belongs to.
-        scope: of the handshake; its credentials were read.
-        receive: the server's.
-        send: the server's.
-    """
+    """One handshake behind the middleware, and the connection that may come of it."""
 
     def __init__(self, node: Node, scope: Scope, receive: Receive, send: SendEvent) -> None:
         self._node = node

@@ -130,12 +130,7 @@ class _Viewer:
 
 
 class Trace:
-    """What one connection has sent and received lately; its tap, and called by the node's timers.
-
-    Args:
-        traces: of the connection's node.
-        connection: tapped from now on.
-    """
+    """What one connection has sent and received lately; its tap, and called by the node's timers."""
 
     __slots__ = (
         "__weakref__",

@@ -170,12 +170,7 @@ class Route:
 
 
 def namespaced(namespace: str, name: str) -> str:
-    """A user's key, told apart from the same key in another namespace.
-
-    Args:
-        namespace: ``""`` for none.
-        name: the user's key.
-    """
+    """A user's key, told apart from the same key in another namespace."""
     return f"{namespace}|{name}" if namespace else name
 
 

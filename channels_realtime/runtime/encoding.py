@@ -20,10 +20,6 @@ _convert = DjangoJSONEncoder().default
 def normalise_payload(payload: Any, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
     """Return the payload in JSON types.
 
-    Args:
-        payload: the value to publish.
-        max_depth: how deep containers may be nested.
-
     Raises:
         BadPayload: a value cannot be encoded; the reason names its path.
     """

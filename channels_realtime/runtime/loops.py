@@ -196,10 +196,6 @@ def refuse_event_loop(function: str, twin: str) -> None:
     As in Django, ``DJANGO_ALLOW_ASYNC_UNSAFE`` allows it, for notebooks and test tools that run sync
     code on a loop; except on a loop that serves, which would wait for itself.
 
-    Args:
-        function: the sync function that was called.
-        twin: the async one.
-
     Raises:
         ImproperUse: called on a running event loop.
     """

@@ -73,11 +73,7 @@ def key_prefix(layer: Any, config: Config) -> str:
 
 
 class Script:
-    """A Lua script, run by its digest.
-
-    Args:
-        text: the script.
-    """
+    """A Lua script, run by its digest."""
 
     __slots__ = ("digest", "text")
 

@@ -31,10 +31,6 @@ def abort_unless_taken(send: SendEvent, seconds: float) -> None:
 
     For uvicorn only, where a connection can outlive the application. On Daphne, autobahn drops the
     connection itself if the client does not answer a close within some seconds.
-
-    Args:
-        send: the ASGI ``send`` of the connection.
-        seconds: how long to wait.
     """
     uvicorn = _uvicorn_transport(send)
     if uvicorn is not None and uvicorn.get_write_buffer_size() > 0:

@@ -28,12 +28,7 @@ Daphne may not send 1012, and many clients come back only after it or after a cl
 
 
 class FlowControl:
-    """Flow control of one Daphne connection: Twisted calls it as a producer; its ``send`` waits.
-
-    Args:
-        send: Daphne's ``send``.
-        transport: Twisted's transport beneath it.
-    """
+    """Flow control of one Daphne connection: Twisted calls it as a producer; its ``send`` waits."""
 
     __slots__ = ("_room", "_send", "_transport")
 

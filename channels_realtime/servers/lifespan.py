@@ -18,12 +18,7 @@ Application = Callable[..., Awaitable[Any]]
 
 
 class InnerLifespan:
-    """The lifespan of one inner application, in one task from its start to its end.
-
-    Args:
-        application: the inner application.
-        scope: of the server's lifespan.
-    """
+    """The lifespan of one inner application, in one task from its start to its end."""
 
     def __init__(self, application: Application, scope: MutableMapping[str, Any]) -> None:
         self._application = application

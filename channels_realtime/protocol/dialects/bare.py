@@ -33,11 +33,6 @@ class BareDialect:
     """Reads each frame as a publish to the one channel, writes publications only.
 
     The one exception is the keep-alive: the text ``ping`` is answered with ``pong``.
-
-    Args:
-        encoding: of the transport, shared.
-        channel: the channel of the endpoint's path.
-        limits: what this client may send.
     """
 
     __slots__ = ("_channel", "_limits", "encoding")

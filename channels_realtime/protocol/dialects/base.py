@@ -33,9 +33,6 @@ class Encoding:
     number of subscribers, with a payload that ``protocol.payloads`` has normalised: it raises nothing.
     The size of a frame is that of its payload and what the format adds; the limit on payloads bounds
     it.
-
-    Args:
-        wrap: of the transport.
     """
 
     __slots__ = ("wrap",)

@@ -32,12 +32,7 @@ _MISSING: Any = object()
 
 
 class RealtimeEncoding(Encoding):
-    """Publications as ``message`` objects in one codec.
-
-    Args:
-        codec: that they are written in.
-        wrap: of the transport.
-    """
+    """Publications as ``message`` objects in one codec."""
 
     __slots__ = ("codec", "name")
 
