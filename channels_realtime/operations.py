@@ -135,6 +135,16 @@ class NodeReport:
     record: NodeRecord
     answer: Mapping[str, Any] | None
 
+    @property
+    def connections(self) -> int:
+        """How many it has."""
+        return int(self.record.connections if self.answer is None else self.answer["connections"])
+
+    @property
+    def draining(self) -> bool:
+        """Whether it accepts no new connections."""
+        return bool(self.record.draining if self.answer is None else self.answer["draining"])
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TracePart:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from django.http import HttpRequest
+
+from .. import operations
+from ..errors import Unavailable
 from ..models import NodeRecord
+from .queries import alive_nodes
 
 
 def labels_of(records: Iterable[NodeRecord]) -> dict[str, str]:
@@ -37,3 +42,17 @@ def silence(
         "nodes": len(labels),
         "unavailable": unavailable,
     }
+
+
+def ask_nodes(request: HttpRequest) -> tuple[list[operations.NodeReport], dict[str, Any]]:
+    """What the nodes say now, or their records alone; and the context of ``silence.html``."""
+    unavailable = ""
+    try:
+        reports = operations.nodes()
+    except Unavailable as error:
+        records = alive_nodes(request).values()
+        reports = [operations.NodeReport(record=node, answer=None) for node in records]
+        unavailable = error.reason
+    silent = [report.record.pk for report in reports if report.answer is None]
+    labels = labels_of(report.record for report in reports)
+    return reports, silence(labels, silent, unavailable=unavailable)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.options import ShowFacets
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -23,7 +21,7 @@ from ..models import ConnectionRecord
 from .action_views import ActionPages, menu_action
 from .actions import ACTIONS
 from .detail import DetailPages, authenticated
-from .display import browser, cell, class_name, health, text, when
+from .display import cell, class_name, health, text, when
 from .filters import (
     AdminPagesFilter,
     ChannelFilter,
@@ -33,14 +31,13 @@ from .filters import (
     NodeFilter,
     PathFilter,
     SinceFilter,
-    TypedFilter,
     UserFilter,
     wants_all_columns,
 )
 from .groups import GROUPINGS, GroupPages
 from .links import PageLinks
 from .notices import NoticePages
-from .queries import LastPage, alive_only, search
+from .queries import alive_only, search
 from .refresh import is_refresh, live_list, registry_notice
 from .traces import TracePages
 
@@ -66,35 +63,10 @@ ALL_COLUMNS = (
 )
 
 
-class ConnectionList(ChangeList):
-    """One page of the list; its rows share the nodes and the links to users."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        """The rows; one query for the page and one for the count."""
-        super().get_results(request)
-        links = PageLinks(self.model_admin.admin_site, request)
-        rows = list(self.result_list)
-        for row in rows:
-            row.links = links
-        self.result_list = rows
-        # The choice of columns is none, though it stands among them.
-        self.has_active_filters = any(
-            name in self.filter_params and name != ColumnsChoice.parameter_name
-            for spec in self.filter_specs
-            for name in spec.expected_parameters()
-        )
-        self.typed_forms = [
-            spec.form_of(self) for spec in self.filter_specs if isinstance(spec, TypedFilter)
-        ]
-        # The page that was asked for, or the last: rows come and go while the list is open.
-        self.page_num = self.paginator.page(self.page_num).number
-
-
 class ConnectionAdmin(DetailPages, ActionPages, TracePages, NoticePages, GroupPages):
     """The live connections."""
 
     list_display = FEW_COLUMNS
-    list_display_links = None  # the cell of the user has the link
     list_filter = (
         UserFilter,
         ChannelFilter,
@@ -106,12 +78,6 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages, NoticePages, GroupPa
         AdminPagesFilter,
         ColumnsChoice,
     )
-    paginator = LastPage
-    list_per_page = 100
-    list_max_show_all = 500
-    # Not a second count of all rows, whatever the filters.
-    show_full_result_count = False
-    show_facets = ShowFacets.NEVER
     search_fields = ("user_label", "user_pk", "address", "client_id", "connection_id")
     search_help_text = gettext_lazy(
         "Part of a user name or client id, a whole user id, or the beginning of an address, channel"
@@ -125,10 +91,6 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages, NoticePages, GroupPa
     def get_queryset(self, request: HttpRequest) -> QuerySet[ConnectionRecord]:
         """The connections of nodes whose lease has not expired."""
         return alive_only(super().get_queryset(request), request)
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The list of connections."""
-        return ConnectionList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord], search_term: str
@@ -180,11 +142,6 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages, NoticePages, GroupPa
         """The number of subscriptions."""
         return cell(_("Channels"), connection.channels)
 
-    @admin.display(description=gettext_lazy("address"), ordering="address")
-    def shown_address(self, connection: ConnectionRecord) -> SafeString:
-        """Where the client is."""
-        return cell(_("Address"), text(connection.address))
-
     @admin.display(description=gettext_lazy("connected"), ordering="connected_at")
     def shown_since(self, connection: ConnectionRecord) -> SafeString:
         """When it connected."""
@@ -223,11 +180,6 @@ class ConnectionAdmin(DetailPages, ActionPages, TracePages, NoticePages, GroupPa
     def shown_origin(self, connection: ConnectionRecord) -> SafeString:
         """The origin of the page."""
         return cell(_("Origin"), text(connection.origin, limit=40))
-
-    @admin.display(description=gettext_lazy("browser"), ordering="user_agent")
-    def shown_browser(self, connection: ConnectionRecord) -> SafeString:
-        """The browser in words, with the user agent as the title."""
-        return cell(_("Browser"), browser(connection.user_agent))
 
     @admin.display(description=gettext_lazy("client id"), ordering="client_id")
     def shown_client_id(self, connection: ConnectionRecord) -> SafeString:

@@ -36,6 +36,7 @@ from .actions import ACTIONS
 from .base import Link, page
 from .connection_pages import ConnectionPages, is_id, recorded
 from .display import (
+    TRANSPORTS,
     browser,
     browser_words,
     expiry,
@@ -45,7 +46,6 @@ from .display import (
     quiet,
     round_trip_plot,
     text,
-    transport_words,
     visible,
     when,
     whole_text,
@@ -264,7 +264,7 @@ def _facts(
         (_("Authenticated by"), authenticated(auth["method"] or "", expires_at)),
         (_("Credentials from"), text(auth["source"])),
         (_("Address"), text(found["address"])),
-        (_("Transport"), text(transport_words(found["transport"]))),
+        (_("Transport"), text(TRANSPORTS.get(found["transport"], found["transport"]))),
         (_("Protocol"), text(found["dialect"])),
         # Servers of the version before do not say these two.
         (_("Path"), whole_text(found.get("path"))),

@@ -144,11 +144,6 @@ def class_name(dotted: str) -> SafeString:
     )
 
 
-def transport_words(transport: str | None) -> str:
-    """The transport in words; an unknown one by its name."""
-    return str(TRANSPORTS.get(transport or "", transport or ""))
-
-
 # -- browsers --------------------------------------------------------------------------------------
 
 

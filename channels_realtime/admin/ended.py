@@ -10,7 +10,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
-from django.contrib.admin.options import IncorrectLookupParameters, ShowFacets
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, URLPattern
@@ -22,14 +21,11 @@ from django.utils.translation import gettext_lazy
 
 from ..models import EndedConnectionRecord
 from ..settings import get_config
-from .base import ReadOnlyAdmin, page
-from .connections import ConnectionList
-from .display import about, browser, cell, text, visible, when
-from .export import csv_response
+from .base import page
+from .display import about, cell, visible, when
 from .filters import PathFilter, SinceFilter, UserFilter, clean
-from .groups import log_export
+from .lists import ListAdmin
 from .permissions import APP
-from .queries import LastPage
 from .reasons import REASONS, reason
 
 SEE_ENDED = "view_endedconnectionrecord"
@@ -75,7 +71,7 @@ class EndedSinceFilter(SinceFilter):
     field = "ended_at"
 
 
-class EndedConnectionAdmin(ReadOnlyAdmin):
+class EndedConnectionAdmin(ListAdmin):
     """The ended connections; the nodes write and delete them."""
 
     list_display = (
@@ -86,13 +82,7 @@ class EndedConnectionAdmin(ReadOnlyAdmin):
         "shown_address",
         "shown_browser",
     )
-    list_display_links = None
     list_filter = (UserFilter, PathFilter, ReasonFilter, EndedSinceFilter)
-    paginator = LastPage
-    list_per_page = 100
-    list_max_show_all = 500
-    show_full_result_count = False
-    show_facets = ShowFacets.NEVER
     search_fields = ("user_label", "=user_pk", "^address", "client_id", "^connection_id")
     search_help_text = gettext_lazy(
         "Part of a user name or client id, a whole user id, or the beginning of an address or"
@@ -108,10 +98,6 @@ class EndedConnectionAdmin(ReadOnlyAdmin):
             self.path("", "changelist", self.changelist_view),
             self.path("export/", "export", self.export_page),
         ]
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ConnectionList]:
-        """As the list of live connections."""
-        return ConnectionList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -129,14 +115,11 @@ class EndedConnectionAdmin(ReadOnlyAdmin):
     @page(SEE_ENDED)
     def export_page(self, request: HttpRequest) -> HttpResponse:
         """The ended connections of the list as a file."""
-        try:
-            listed = self.get_changelist_instance(request)
-        except IncorrectLookupParameters:
+        listed = self.listed(request)
+        if listed is None:
             return HttpResponseRedirect(self.url("changelist"))
         rows = listed.queryset.values_list(*EXPORTED).iterator(chunk_size=2_000)
-        response, count = csv_response("ended-connections", list(EXPORTED.values()), rows)
-        log_export(request, EndedConnectionRecord, count)
-        return response
+        return self.export(request, "ended-connections", EXPORTED.values(), rows)
 
     @admin.display(description=gettext_lazy("user"), ordering="user_label")
     def shown_user(self, ended: Any) -> SafeString:
@@ -170,13 +153,3 @@ class EndedConnectionAdmin(ReadOnlyAdmin):
     def shown_lasted(self, ended: EndedConnectionRecord) -> SafeString:
         """How long it was open."""
         return cell(_("Lasted"), about(ended.ended_at - ended.connected_at))
-
-    @admin.display(description=gettext_lazy("address"), ordering="address")
-    def shown_address(self, ended: EndedConnectionRecord) -> SafeString:
-        """Where the client was."""
-        return cell(_("Address"), text(ended.address))
-
-    @admin.display(description=gettext_lazy("browser"), ordering="user_agent")
-    def shown_browser(self, ended: EndedConnectionRecord) -> SafeString:
-        """The browser in words, with the user agent as the title."""
-        return cell(_("Browser"), browser(ended.user_agent))

@@ -46,27 +46,37 @@ class HealthFilter(SimpleListFilter):
         return queryset.filter(health=asked) if asked else None
 
 
-class AdminPagesFilter(SimpleListFilter):
+class SwitchFilter(SimpleListFilter):
+    """One choice beside the default."""
+
+    parameter_name: str
+    default: ClassVar[Any]
+    """What the list shows without the choice, in words."""
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        [(value, label)] = self.lookup_choices
+        yield {
+            "selected": self.value() != value,
+            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
+            "display": self.default,
+        }
+        yield {
+            "selected": self.value() == value,
+            "query_string": changelist.get_query_string({self.parameter_name: value}),
+            "display": label,
+        }
+
+
+class AdminPagesFilter(SwitchFilter):
     """The connections of the admin's own pages: not shown unless asked for."""
 
     title = gettext_lazy("pages of this admin")
     parameter_name = "admin_pages"
     SHOWN = "shown"
+    default = gettext_lazy("Hidden")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [(self.SHOWN, gettext_lazy("Shown"))]
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        yield {
-            "selected": self.value() != self.SHOWN,
-            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
-            "display": gettext_lazy("Hidden"),
-        }
-        yield {
-            "selected": self.value() == self.SHOWN,
-            "query_string": changelist.get_query_string({self.parameter_name: self.SHOWN}),
-            "display": gettext_lazy("Shown"),
-        }
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]
@@ -86,29 +96,17 @@ def wants_all_columns(request: HttpRequest) -> bool:
     return request.GET.get(ColumnsChoice.parameter_name) == ColumnsChoice.ALL
 
 
-class ColumnsChoice(SimpleListFilter):
+class ColumnsChoice(SwitchFilter):
     """No filter: few columns, which fit a laptop, or all. It stands with the filters in the URL."""
 
     title = gettext_lazy("columns")
     parameter_name = "columns"
     template = "admin/channels_realtime/connectionrecord/columns.html"
     ALL = "all"
+    default = gettext_lazy("The most important")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [(self.ALL, gettext_lazy("All"))]
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        wide = self.value() == self.ALL
-        yield {
-            "selected": not wide,
-            "query_string": changelist.get_query_string(remove=[self.parameter_name]),
-            "display": gettext_lazy("The most important"),
-        }
-        yield {
-            "selected": wide,
-            "query_string": changelist.get_query_string({self.parameter_name: self.ALL}),
-            "display": gettext_lazy("All"),
-        }
 
     def queryset(
         self, request: HttpRequest, queryset: QuerySet[ConnectionRecord]

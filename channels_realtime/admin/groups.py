@@ -9,21 +9,18 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.contrib.admin.views.main import PAGE_VAR
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
-from ..models import ConnectionRecord
 from .base import Link, page
 from .connection_pages import ConnectionPages
 from .display import clock_time, text
-from .export import csv_response
 from .links import PageLinks
-from .log import log_change
+from .lists import ListAdmin
 from .permissions import SEE
 from .refresh import PAGE_INTERVAL_S, live_page
 
@@ -95,7 +92,7 @@ GROUPINGS = {
 }
 
 
-class GroupPages(ConnectionPages):
+class GroupPages(ConnectionPages, ListAdmin):
     """The list of connections in other forms."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -112,7 +109,7 @@ class GroupPages(ConnectionPages):
         grouping = GROUPINGS.get(by)
         if grouping is None:
             raise Http404
-        listed = self._list_of(request)
+        listed = self.listed(request)
         if listed is None:
             return HttpResponseRedirect(self.url("groups", by))
         counted = listed.queryset.order_by().values_list(*grouping.fields)
@@ -147,7 +144,7 @@ class GroupPages(ConnectionPages):
     @page(SEE)
     def export_page(self, request: HttpRequest) -> HttpResponse:
         """The connections of the list as a file."""
-        listed = self._list_of(request)
+        listed = self.listed(request)
         if listed is None:
             return HttpResponseRedirect(self.list_url())
         nodes = PageLinks(self.admin_site, request).nodes
@@ -157,20 +154,4 @@ class GroupPages(ConnectionPages):
             (*row[:server], str(nodes.get(row[server], row[server])), *row[server + 1 :])
             for row in found
         )
-        response, count = csv_response("connections", list(EXPORTED.values()), rows)
-        log_export(request, ConnectionRecord, count)
-        return response
-
-    def _list_of(self, request: HttpRequest) -> ChangeList | None:
-        """The list with these parameters; None where they are none of the list's."""
-        try:
-            return self.get_changelist_instance(request)
-        except IncorrectLookupParameters:
-            return None
-
-
-def log_export(request: HttpRequest, model: Any, count: int) -> None:
-    """One entry: these rows name people and addresses, and leave the site."""
-    name = str(model._meta.verbose_name_plural)
-    said = ngettext("Exported %(number)d row.", "Exported %(number)d rows.", count)
-    log_change(request, model, None, name, said % {"number": count})
+        return self.export(request, "connections", EXPORTED.values(), rows)

@@ -6,7 +6,6 @@ In: requests. Out: what the nodes answer at this moment (``operations``), or the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +17,7 @@ from django.utils.translation import gettext as _
 from .. import operations
 from ..errors import Unavailable
 from ..models import NodeRecord
-from .answers import labels_of, silence
+from .answers import ask_nodes
 from .base import READ_AND_POST, Link, PageAdmin, page
 from .display import clock_time
 from .log import log_change, unanswered
@@ -35,18 +34,13 @@ class NodeRow:
     """One node, as the page shows it.
 
     Args:
-        answer: what it says now; None where it does not answer.
-        connections, draining: from its answer, or from its last record.
-        loop_lag_ms: milliseconds.
+        loop_lag_ms: milliseconds; None where it does not answer.
         lease_s: seconds until its lease expires.
         connections_url: the list of its connections; empty where the user may not see it.
         drain_url: the confirmation page; empty where the node drains or the user may not drain it.
     """
 
-    record: NodeRecord
-    answer: Mapping[str, Any] | None
-    connections: int
-    draining: bool
+    report: operations.NodeReport
     loop_lag_ms: float | None
     lease_s: int
     connections_url: str
@@ -65,25 +59,15 @@ class NodesAdmin(PageAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The nodes whose leases have not expired."""
-        unavailable = ""
-        try:
-            reports = operations.nodes()
-        except Unavailable as error:
-            unavailable = error.reason
-            reports = [
-                operations.NodeReport(record=record, answer=None)
-                for record in alive_nodes(request).values()
-            ]
+        reports, answered = ask_nodes(request)
         now = _database_now()
-        silent = [report.record.pk for report in reports if report.answer is None]
-        labels = labels_of(report.record for report in reports)
         context = {
             "title": _("Nodes"),
             "crumbs": [Link(label=_("Nodes"))],
             "live": live_page(PAGE_INTERVAL_S),
             "as_of": clock_time(),
             "rows": [self._row(request, report, now) for report in reports],
-            **silence(labels, silent, unavailable=unavailable),
+            **answered,
         }
         return self.render(request, "nodes", context)
 
@@ -91,14 +75,10 @@ class NodesAdmin(PageAdmin):
         self, request: HttpRequest, report: operations.NodeReport, now: datetime | None
     ) -> NodeRow:
         record, answer = report.record, report.answer
-        draining = record.draining if answer is None else bool(answer["draining"])
         left = 0.0 if now is None else (record.lease_until - now).total_seconds()
-        may_drain = may(request, DRAIN) and not draining
+        may_drain = may(request, DRAIN) and not report.draining
         return NodeRow(
-            record=record,
-            answer=answer,
-            connections=record.connections if answer is None else answer["connections"],
-            draining=draining,
+            report=report,
             loop_lag_ms=None if answer is None else answer["loop_lag"] * 1000.0,
             lease_s=max(0, round(left)),
             connections_url=self.connections_url(request, process=record.pk),
@@ -110,35 +90,22 @@ class NodesAdmin(PageAdmin):
         """Ask whether a node should drain, and drain it."""
         nodes_url = self.url("changelist") if may(request, SEE_NODES) else ""
         back_url = nodes_url or self.index_url()
-        alive = alive_nodes(request)
-        record = alive.get(node_id)
+        record = alive_nodes(request).get(node_id)
         if record is None:
             messages.warning(request, _("This node is no longer running."))
             return HttpResponseRedirect(back_url)
         if request.method == "POST":
             _drain(request, record)
             return HttpResponseRedirect(back_url)
+        reports, _answered = ask_nodes(request)
         context = {
             "title": _("Drain node %s") % record,
             "crumbs": [Link(label=_("Nodes"), url=nodes_url), Link(label=_("Drain"))],
             "node": record,
-            "is_last": not _others_accept(record.pk, alive),
+            "is_last": all(other.draining for other in reports if other.record.pk != record.pk),
             "back_url": back_url,
         }
         return self.render(request, "nodes_drain", context)
-
-
-def _others_accept(node_id: str, alive: Mapping[str, NodeRecord]) -> bool:
-    """Whether another node accepts connections, as far as the nodes say; their rows are a bit older."""
-    try:
-        reports = operations.nodes()
-    except Unavailable:
-        return any(not other.draining for other in alive.values() if other.pk != node_id)
-    return any(
-        not (report.record.draining if report.answer is None else report.answer["draining"])
-        for report in reports
-        if report.record.pk != node_id
-    )
 
 
 def _database_now() -> datetime | None:

@@ -61,10 +61,7 @@ def _reach(channel: str) -> int | None:
         if channel:
             found = operations.live_channels(search=channel, limit=200).channels
             return sum(report.subscribers for report in found if report.name == channel)
-        return sum(
-            report.record.connections if report.answer is None else report.answer["connections"]
-            for report in operations.nodes()
-        )
+        return sum(report.connections for report in operations.nodes())
     except Unavailable:
         return None
 

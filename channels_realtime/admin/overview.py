@@ -23,15 +23,13 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import operations
-from ..errors import Unavailable
 from ..models import SampleRecord
 from ..nodes.metrics import LATENCY_BOUNDS_S, OTHER
 from ..settings import get_config
 from . import plots
-from .answers import labels_of, silence
+from .answers import ask_nodes
 from .base import Link, PageAdmin, page
 from .display import clock_time, visible
-from .queries import alive_nodes
 from .refresh import OVERVIEW_INTERVAL_S, live_page
 from .series import Point, Sample, Summary, horizon, summarise
 
@@ -143,8 +141,7 @@ class OverviewAdmin(PageAdmin):
         """Connections, messages, latency, disconnects and denials of all nodes together."""
         period = PERIODS.get(request.GET.get("period", ""), PERIODS["hour"])
         summary = _summary(period)
-        reports, unavailable = _reports(request)
-        silent = [report.record.pk for report in reports if report.answer is None]
+        reports, answered = ask_nodes(request)
         context = {
             "title": gettext("Overview"),
             "crumbs": [Link(label=gettext("Overview"))],
@@ -155,9 +152,7 @@ class OverviewAdmin(PageAdmin):
             "periods": list(PERIODS.values()),
             "when": _when(period, summary) if summary.samples else "",
             "blocks": list(_blocks(period, summary)) if summary.samples else [],
-            **silence(
-                labels_of(report.record for report in reports), silent, unavailable=unavailable
-            ),
+            **answered,
         }
         return self.render(request, "overview", context)
 
@@ -165,22 +160,10 @@ class OverviewAdmin(PageAdmin):
 # -- now -------------------------------------------------------------------------------------------
 
 
-def _reports(request: HttpRequest) -> tuple[list[operations.NodeReport], str]:
-    """What the nodes say at this moment, and why they cannot be asked; then their records."""
-    try:
-        return operations.nodes(), ""
-    except Unavailable as error:
-        records = alive_nodes(request).values()
-        return [operations.NodeReport(record=node, answer=None) for node in records], error.reason
-
-
 def _now(reports: Sequence[operations.NodeReport]) -> list[tuple[str, str]]:
     """All nodes together; a node that does not answer counts with the connections of its record."""
     answers = [report.answer for report in reports if report.answer is not None]
-    connections = sum(
-        report.record.connections if report.answer is None else report.answer["connections"]
-        for report in reports
-    )
+    connections = sum(report.connections for report in reports)
 
     def rate(name: str) -> str:
         return plots.number(sum(answer[name] for answer in answers))
