@@ -55,7 +55,7 @@ class History:
             raise ImproperUse(
                 f"History.size is {self.size!r}; expected 1 to 1,000,000 publications"
             )
-        if isinstance(self.ttl, bool) or not 0 < self.ttl < 1e9:
+        if type(self.ttl) not in (int, float) or not 0 < self.ttl < 1e9:
             raise ImproperUse(f"History.ttl is {self.ttl!r}; expected seconds greater than 0")
 
 

@@ -62,7 +62,7 @@ class Presence:
     announces: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.grace, bool) or not 0 <= self.grace <= 3_600:
+        if type(self.grace) not in (int, float) or not 0 <= self.grace <= 3_600:
             raise ImproperUse(f"Presence.grace is {self.grace!r}; expected 0 to 3,600 seconds")
         if type(self.max_members) is not int or not 0 <= self.max_members <= MAX_MEMBERS:
             raise ImproperUse(f"Presence.max_members is {self.max_members!r}; expected 0 to 10,000")
