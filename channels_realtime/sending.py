@@ -48,9 +48,6 @@ FAILURES = get_args(Failures)
 
 _AFTER_COMMIT = " after the commit"
 
-_LOOP_S = 1.0
-"""How much longer than the time-out to wait for the event loop that does the sending."""
-
 failed_after_commit = 0
 """Publications of this process that the layer did not take and that raised nothing: after their
 commit, or with failures that are logged."""
@@ -120,7 +117,8 @@ def send_all(
         if databases:
             require_threads()  # in the caller, not after the commit
             return _keep_and_wait(outgoing, using, databases)
-        outcomes = _send(outgoing, get_config().publish_timeout)
+        timeout = get_config().publish_timeout
+        outcomes = loops.run(_send_here(outgoing, timeout), timeout)
     except Unavailable as error:
         if raises:
             raise
@@ -142,7 +140,7 @@ async def asend_all(outgoing: list[Outgoing], *, raises: bool) -> list[Published
         if running_node() is not None:
             outcomes = await _send_here(outgoing, timeout)
         else:
-            outcomes = await asyncio.wrap_future(_submit(outgoing, timeout))
+            outcomes = await asyncio.wrap_future(loops.submit(_send_here(outgoing, timeout)))
     except Unavailable as error:
         if raises:
             raise
@@ -206,12 +204,8 @@ def _expect(one: Outgoing) -> None:
     """Have the channel looked after, whatever becomes of the transaction."""
     config = get_config()
     inboxes = stores_of(configured_layer(config.channel_layer), config).inboxes
-    future = loops.submit(outgoing_path.expect(one, inboxes, config.store_timeout))
-    try:
-        future.result(config.store_timeout + _LOOP_S)
-    except concurrent.futures.TimeoutError:
-        future.cancel()
-        raise Unavailable("the event loop did not answer") from None
+    expecting = outgoing_path.expect(one, inboxes, config.store_timeout)
+    loops.run(expecting, config.store_timeout)
 
 
 def _transactional_store(one: Outgoing) -> HistoryStore | None:
@@ -235,11 +229,12 @@ def _send_after_commit(outgoing: list[Outgoing], commit: _Commit) -> None:
         refuse_event_loop("publish", "apublish")
     except ImproperUse:
         # An atomic block that an event loop's own thread left: nothing to wait with.
-        future = _submit(outgoing, timeout)
+        future = loops.submit(_send_here(outgoing, timeout))
         future.add_done_callback(functools.partial(_log_failure, outgoing))
         return
     try:
-        _send(outgoing, commit.deadline - now)
+        left = commit.deadline - now
+        loops.run(_send_here(outgoing, left), left)
     except Conflict as error:  # there is no caller any more that it could be raised in
         _log_loss(outgoing, error, when=_AFTER_COMMIT, level=logging.WARNING)
     except Unavailable as error:
@@ -270,22 +265,6 @@ def _log_loss(
 
 
 # -- over the layer --------------------------------------------------------------------------------
-
-
-def _send(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:
-    """Send, and wait until it is done or the time is over; whatever the event loop does meanwhile."""
-    future = _submit(outgoing, timeout)
-    try:
-        return future.result(max(timeout, 0.0) + _LOOP_S)
-    except concurrent.futures.TimeoutError:
-        future.cancel()
-        raise Unavailable(
-            f"the event loop did not answer within {timeout + _LOOP_S:g} seconds"
-        ) from None
-
-
-def _submit(outgoing: list[Outgoing], timeout: float) -> concurrent.futures.Future[list[Outcome]]:
-    return loops.submit(_send_here(outgoing, timeout))
 
 
 async def _send_here(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:

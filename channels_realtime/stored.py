@@ -7,13 +7,12 @@ and positions from the history store, of the namespace of the running code.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .channels import Channel
-from .errors import BadPayload, NotRecoverable, Unavailable, Unsupported
+from .errors import BadPayload, NotRecoverable, Unsupported
 from .namespaces import current_namespace
 from .nodes.layers import configured_layer
 from .nodes.node import running_node
@@ -29,9 +28,6 @@ from .settings import get_config
 from .stores.history.base import HistoryStore, Page, Usage
 
 _Answer = TypeVar("_Answer")
-
-_LOOP_S = 1.0
-"""How much longer than the time-out to wait for the event loop that asks the store."""
 
 Since = Position | Published | Mapping[str, Any]
 """A position: as it was returned, or as a client has it: ``{"epoch": …, "offset": …}``."""
@@ -243,13 +239,7 @@ def from_sync(request: StoresRequest[_Answer], *, calls: int = 1) -> _Answer:
     Raises:
         Unavailable: a store does not answer.
     """
-    timeout = calls * get_config().store_timeout + _LOOP_S
-    future = loops.submit(_ask(request))
-    try:
-        return future.result(timeout)
-    except concurrent.futures.TimeoutError:
-        future.cancel()
-        raise Unavailable(f"the event loop did not answer within {timeout:g} seconds") from None
+    return loops.run(_ask(request), calls * get_config().store_timeout)
 
 
 async def from_async(request: StoresRequest[_Answer]) -> _Answer:

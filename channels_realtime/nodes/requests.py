@@ -280,12 +280,7 @@ def request(
     """
     if not nodes:
         return Answers(by_node={}, silent=frozenset())
-    future = loops.submit(_request(kind, arguments, nodes, wait))
-    try:
-        return future.result(wait + 5.0)
-    except (TimeoutError, concurrent.futures.CancelledError):  # the loop is busy, or ending
-        future.cancel()
-        raise Unavailable("the event loop did not answer") from None
+    return loops.run(_request(kind, arguments, nodes, wait), wait + 4.0)
 
 
 async def arequest(

@@ -20,9 +20,12 @@ from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ..errors import ImproperUse
+from ..errors import ImproperUse, Unavailable
 
 _Value = TypeVar("_Value")
+
+_LOOP_S = 1.0
+"""How much longer than the time-out to wait for the event loop."""
 
 _LOOKUP_THREADS = 4
 """As many names of Redis servers are looked up at once."""
@@ -188,6 +191,27 @@ def submit(coroutine: Coroutine[Any, Any, _Value]) -> concurrent.futures.Future[
     if loop is None:
         return contextvars.Context().run(background_loop.submit, coroutine)
     return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, loop)
+
+
+def run(coroutine: Coroutine[Any, Any, _Value], timeout: float) -> _Value:
+    """Run a coroutine as ``submit`` does, and wait for what it returns.
+
+    Args:
+        coroutine: keeps to the time itself.
+        timeout: in seconds; the event loop has ``_LOOP_S`` more.
+
+    Raises:
+        Unavailable: the event loop is busy, or has ended.
+    """
+    timeout = max(timeout, 0.0) + _LOOP_S
+    future = submit(coroutine)
+    try:
+        return future.result(timeout)
+    except TimeoutError:
+        future.cancel()
+        raise Unavailable(f"the event loop did not answer within {timeout:g} seconds") from None
+    except concurrent.futures.CancelledError:
+        raise Unavailable("the event loop did not answer, it has ended") from None
 
 
 def refuse_event_loop(function: str, twin: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from channels_realtime.errors import Unavailable
 from channels_realtime.runtime import loops
 from channels_realtime.runtime.loops import BackgroundLoop
 from tests.support.processes import exit_code
@@ -106,6 +107,18 @@ async def test_thread_of_the_running_loop_submits_to_it():
     loop = asyncio.get_running_loop()
     loops.add_serving_loop(loop)
     assert await asyncio.to_thread(submitted_to) is loop
+
+
+async def ended() -> None:
+    raise asyncio.CancelledError
+
+
+def test_loop_that_ends_or_is_busy_is_unavailable(monkeypatch):
+    with pytest.raises(Unavailable, match=r"^the event loop did not answer, it has ended$"):
+        loops.run(ended(), 5.0)
+    monkeypatch.setattr(loops, "_LOOP_S", 0.01)
+    with pytest.raises(Unavailable, match=r"^the event loop did not answer within 0.01 seconds$"):
+        loops.run(asyncio.sleep(60), 0.0)
 
 
 def test_failure_is_the_callers():
