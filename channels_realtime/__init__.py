@@ -122,13 +122,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    value: Any
     if name == "__version__":
-        return metadata.version("channels-realtime")
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    value = getattr(import_module(f".{home}", __name__), name)
+        value = metadata.version("channels-realtime")
+    elif name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
 
