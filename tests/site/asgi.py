@@ -3,7 +3,9 @@
 import gc
 import os
 
-from django.core.asgi import get_asgi_application
+gc.disable()  # until all is imported: there is nothing to collect, and hundreds of servers start in the tests
+
+from django.core.asgi import get_asgi_application  # noqa: E402
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.site.settings")
 django_application = get_asgi_application()
@@ -29,6 +31,7 @@ async def other_websockets(scope, receive, send):
 
 
 application = get_realtime_application(django_application, websocket=other_websockets)
+gc.enable()
 
 if "SITE_COLLECTOR" in os.environ:
     # As the deployment guide has it for many connections.

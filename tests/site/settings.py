@@ -16,9 +16,13 @@ SITE_TENANTS: a tenant for each host; see ``tests.site.tenants``.
 
 import json
 import os
+import sys
 from datetime import timedelta
 
 from tests.support.databases import database_settings
+
+# Django REST framework imports these where they are installed; a server would take a third longer to start.
+sys.modules.update(dict.fromkeys(["django.contrib.postgres", "requests", "yaml"]))
 
 SECRET_KEY = "only-for-tests-and-long-enough-to-sign-a-token-with"
 DEBUG = False
