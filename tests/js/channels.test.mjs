@@ -183,6 +183,20 @@ describe("state", () => {
     assert.deepEqual(sent(), [{ type: "resume", session_id: "secret-session", since: {} }]);
   });
 
+  for (const [what, frames, since] of [
+    ["the server knows whether a state was still to come", [], {}],
+    ["a ping shows that nothing was", [{ type: "ping" }], { a: position(9) }],
+    ["a live message shows that nothing was", [at(10)], { a: position(10) }],
+  ]) {
+    test(`lost soon after the reply, ${what}`, async () => {
+      const client = await welcomed();
+      await subscribed(client, "a", {}, position(9));
+      await socket().receive(...frames);
+      await comeBack();
+      assert.deepEqual(sent(), [{ type: "resume", session_id: "secret-session", since }]);
+    });
+  }
+
   test("a position counts once the state has arrived", async () => {
     const client = await welcomed();
     await subscribed(client, "a", {}, position(9));

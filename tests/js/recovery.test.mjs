@@ -482,6 +482,7 @@ describe("resume", () => {
     const seen = [];
     client.on("message", (message) => seen.push(message.payload));
     await socket().receive({ type: "subscribed", channel: "a", automatic: true, payload: position(3) });
+    await socket().receive({ type: "ping" });
     await comeBack();
     assert.deepEqual(sent()[0].since, { a: position(3) });
     await socket().receive({ type: "resumed", id: 1, payload: { session_id: "second", channels: { a: { ...position(4), recovered: true } } } });

@@ -741,6 +741,8 @@ class Feed {
   /** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
   stateFence = "no";
   #lastValue = false;
+  /** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
+  unproven = false;
   /** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
   fresh = false;
 
@@ -756,6 +758,7 @@ class Feed {
     const { offset } = position;
     if (this.fresh && message.recovered) this.position = null;
     this.fresh = false;
+    this.unproven = false;
     const known = this.position?.epoch === position.epoch ? this.position.offset : -1;
     if (this.selections.size > 1) {
       // A selection's replay may come while another one's live messages are ahead of it.
@@ -821,9 +824,9 @@ class Feed {
     return new Set(selections.flatMap((selection) => [...selection.subscriptions]));
   }
 
-  /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. */
+  /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
   resumesFrom() {
-    if (this.stateArriving) return null;
+    if (this.stateArriving || this.unproven) return null;
     let from = this.position;
     for (const { since } of this.selections.values()) {
       if (since && (!from || (since.epoch === from.epoch && since.offset < from.offset))) from = since;
@@ -1423,7 +1426,7 @@ export class RealtimeClient extends Emitter {
     else if (type === "message") this.#message(message);
     else if (type === "join" || type === "leave") this.#memberMoved(type, channel, payload ?? {});
     else if (type === "subscribed" && id === undefined) this.#told(channel, payload ?? {}, message.automatic === true);
-    else if (type === "ping") this.#send('{"type":"pong"}');
+    else if (type === "ping") this.#pinged();
     else if (type === "auth_required") this.#authRequired();
     else if (type === "auth_expiring" && this.#options.getToken) this.#authenticate("expiring");
     else if (type === "closing") this.#closing = payload;
@@ -1622,7 +1625,10 @@ export class RealtimeClient extends Emitter {
     const held = feed.held ?? [];
     if (!recovered || !replayed || held.length === 0) feed.held = null;
     if (!this.#isSubscribed(feed)) feed.stateArriving = false;
-    if (feed.live().size === 0 && recovered !== true) feed.values.clear(); // The state comes anew.
+    if (feed.live().size === 0) {
+      feed.unproven = recovered !== true;
+      if (feed.unproven) feed.values.clear(); // The state comes anew.
+    }
     selection.reply = reply;
     selection.established = true;
     selection.inSession = "yes";
@@ -1663,6 +1669,12 @@ export class RealtimeClient extends Emitter {
     this.#ask({ type: "ping" }, () => stands() && then(), (error) => error.code === "timeout" && stands() && then());
   }
 
+  /** What the server wrote before its ping has arrived. */
+  #pinged() {
+    for (const feed of this.#feeds.values()) if (this.#isSubscribed(feed)) feed.unproven = false;
+    this.#send('{"type":"pong"}');
+  }
+
   /** The position counts only once the whole state has arrived. @param {Feed} feed */
   #stateArrives(feed) {
     feed.stateArriving = true;
@@ -1673,7 +1685,7 @@ export class RealtimeClient extends Emitter {
       const again = feed.stateFence === "again"; // More of it came meanwhile.
       feed.stateFence = "no";
       if (again) this.#stateArrives(feed);
-      else feed.stateArriving = false;
+      else feed.stateArriving = feed.unproven = false;
     });
   }
 
