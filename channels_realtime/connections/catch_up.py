@@ -338,6 +338,9 @@ async def replay(
         if connection.writer.holds:
             return () if follower.covers(since) else None
         await follower.wait()
+        require_held(connection, name, held)
+    if node.streams.position(channel.qualified_name) is None:  # it keeps no history
+        return None
     catch_up = CatchUp(node, connection, channel, since)
     try:
         await catch_up.advance()

@@ -248,6 +248,14 @@ async def test_subscribed_client_that_reads_slowly_gets_much_that_is_older_than_
 
 
 @in_virtual_time
+async def test_position_of_a_channel_without_history_is_not_recovered_for_a_subscribed_client():
+    async with HistoryHarness() as harness:
+        client = await harness.subscribed("public/a")
+        (reply,) = await client.ask(subscribe("public/a", **since(Position("e", 1))))
+        assert reply["payload"] == {"recovered": False}
+
+
+@in_virtual_time
 async def test_position_that_was_not_reached_yet_is_not_recovered_for_a_subscribed_client():
     async with HistoryHarness() as harness:
         client = await harness.subscribed()
