@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from .. import signals
 from ..access.revocation import Revocations
 from ..errors import AlreadySubscribed, ConnectionClosed, Forbidden, RealtimeError, UnknownSession
@@ -119,29 +121,30 @@ async def _subscribe(
     since: m.Position | None,
     trusts: bool,
 ) -> m.Subscribed:
-    name = saved.channel
-    selections = saved.selections
-    reply = m.Subscribed(channel=name)
-    if saved.granted_by == server_subscriptions.OPERATION:
-        channel = resolve(node, connection, name, selections[0])
-        channel.granted_by = saved.granted_by
-        made = await server_subscriptions.make(node, connection, channel, since=since)
-        if made is not None:
-            reply, selections = made, selections[1:]
-    elif saved.granted_by and name not in connection.subscriptions:
+    name, granted_by = saved.channel, saved.granted_by
+    by_operation = granted_by == server_subscriptions.OPERATION
+    if granted_by and not by_operation and name not in connection.subscriptions:
         raise Forbidden(f"no longer on {name!r}")  # its class was asked at the welcome
+    reply = m.Subscribed(channel=name)
+    granted = by_operation
     authorise = not trusts or _wants_authorising(node, connection, name)
-    for parameters in selections:
+    for parameters in saved.selections:
         command = m.Subscribe(
             channel=name, parameters=parameters, since=since, presence=saved.presence
         )
         try:
-            reply = await subscriptions.subscribe(node, connection, command, authorise=authorise)
+            reply = await subscriptions.subscribe(
+                node, connection, command, authorise=authorise and not granted
+            )
         except AlreadySubscribed:  # its user's own channel, or an automatic one
             position = node.streams.position(connection.subscriptions[name].qualified_name)
             reply = m.Subscribed(channel=name, position=position)
-            continue
-        _keep(node, connection, command)
+        else:
+            _keep(node, connection, command)
+        granted = False  # only what the operation has made
+    if by_operation:
+        connection.subscriptions[name].granted_by = granted_by
+        reply = msgspec.structs.replace(reply, automatic=True)
     return reply
 
 

@@ -175,7 +175,6 @@ async def make(
     channel: Channel,
     *,
     hooks: bool = True,
-    since: m.Position | None = None,
 ) -> m.Subscribed | None:
     """Put a connection on a channel, as ``channel.granted_by`` says; nothing is asked.
 
@@ -184,7 +183,6 @@ async def make(
         connection: the connection.
         channel: the channel.
         hooks: False for the user's own channel; see ``subscriptions.join``.
-        since: up to where the client knows it, where a session is resumed.
 
     Returns:
         what to tell the client, with nothing awaited since; None where it was on the channel before.
@@ -201,7 +199,7 @@ async def make(
             if held.granted_by != OPERATION:  # which no recheck ends
                 held.granted_by = channel.granted_by
             return None
-        subscribed = await subscriptions.join(node, connection, channel, hooks=hooks, since=since)
+        subscribed = await subscriptions.join(node, connection, channel, hooks=hooks)
         return msgspec.structs.replace(subscribed, automatic=True)
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import dataclasses
 
+import msgspec
 import pytest
 
-from channels_realtime import Channel, signals
+from channels_realtime import Channel, Presence, signals
 from channels_realtime.access.revocation import Revocations
 from channels_realtime.access.revocation_list import Revocation
 from channels_realtime.auth.base import Authenticated
@@ -15,6 +16,7 @@ from channels_realtime.connections.sessions import Sessions
 from channels_realtime.errors import Unavailable
 from channels_realtime.identity import Identity
 from channels_realtime.nodes.outgoing import Outgoing
+from channels_realtime.nodes.presence import Presences
 from channels_realtime.nodes.stores import stores_of
 from channels_realtime.protocol.codes import CloseCode
 from channels_realtime.protocol.messages import Position, Publication
@@ -446,6 +448,28 @@ async def test_what_the_site_subscribed_is_restored_and_nothing_is_asked():
         assert Guarded.asked == []
         held = second.connection.subscriptions
         assert {channel.granted_by for channel in held.values()} == {"operation"}
+
+
+@in_virtual_time
+async def test_presence_of_a_channel_that_the_site_subscribed_as_well_is_restored():
+    class Room(Channel):
+        public = True
+        presence = Presence()
+
+    async with Harness() as harness:
+        harness.node.routes.register("rooms/<str:name>", Room)
+        first = await harness.open()
+        first.connection.receive(msgspec.json.encode(subscribe("rooms/a", presence=True)).decode())
+        await asyncio.sleep(1.0)
+        channel = harness.node.routes.resolve("rooms/a")
+        channel.granted_by = server_subscriptions.OPERATION
+        await server_subscriptions.make(harness.node, first.connection, channel)
+        harness.end(first)
+        second = await harness.open()
+        payload, _ = await after_resume(second, first.connection.session_id)
+        assert payload["channels"]["rooms/a"]["count"] == 1
+        assert harness.node.service(Presences).watches(second.connection, channel)
+        assert second.connection.subscriptions["rooms/a"].granted_by == "operation"
 
 
 @in_virtual_time
