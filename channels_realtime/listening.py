@@ -29,7 +29,7 @@ from .protocol.dialects.base import Encoding
 from .protocol.frames import Frame, Policy
 from .protocol.messages import Position, Publication
 from .protocol.names import channel_key
-from .publications import as_position, check_channel
+from .publications import Published, as_position, check_channel
 from .runtime import loops
 
 _Value = TypeVar("_Value")
@@ -38,7 +38,7 @@ _Value = TypeVar("_Value")
 def subscribe(
     channel: str,
     *,
-    since: Position | Mapping[str, Any] | None = None,
+    since: Position | Published | Mapping[str, Any] | None = None,
     max_queue: int = 1_000,
 ) -> Subscription:
     """Follow a channel in the site's own code; no rights are asked.
