@@ -135,11 +135,7 @@ def usages(streams: Sequence[str]) -> list[Usage | None]:
     Raises:
         Unavailable: the store does not answer.
     """
-
-    async def ask_usage(store: HistoryStore) -> list[Usage | None]:
-        return await store.usage(streams)
-
-    return _wait(ask_usage)
+    return _wait(lambda store: store.usage(streams))
 
 
 def ping_history() -> None:
@@ -148,11 +144,7 @@ def ping_history() -> None:
     Raises:
         Unavailable: the store does not answer.
     """
-
-    async def ping(store: HistoryStore) -> None:
-        await store.ping()
-
-    _wait(ping)
+    _wait(lambda store: store.ping())
 
 
 # -- requests to the store -------------------------------------------------------------------------
@@ -169,20 +161,11 @@ def _reading(channel: Channel, since: Since | None, limit: int, reverse: bool) -
             f"since is {since!r:.100}; expected a Position, or {{'epoch': <text>, 'offset': <integer>}}"
         )
     stream = channel.qualified_name
-
-    async def read(store: HistoryStore) -> Page:
-        return await store.read(stream, start, limit=limit, reverse=reverse)
-
-    return read
+    return lambda store: store.read(stream, start, limit=limit, reverse=reverse)
 
 
 def _purging(channel: Channel) -> _Request[None]:
-    stream = channel.qualified_name
-
-    async def purge(store: HistoryStore) -> None:
-        await store.purge(stream)
-
-    return purge
+    return lambda store: store.purge(channel.qualified_name)
 
 
 def _kept_channel(name: str) -> Channel:

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from ...errors import Conflict
 from ...protocol.messages import Position
+from ..scenario import scenario
 from .base import Append, Appended, Condition, Entry, History, HistoryStore, Newest, Page, bucket_of
 
 _SHORT_S = 0.05
 """A time that tests let pass; whatever must not be over yet lasts for minutes."""
-
-_Scenario = Callable[[Any, Any], Awaitable[None]]
-
-
-def _scenario(run: _Scenario) -> Callable[[Any], None]:
-    """Make a test of a coroutine function that takes a store."""
-
-    @functools.wraps(run)
-    def test(self: HistoryStoreContract) -> None:
-        async def main() -> None:
-            store = self.make_store()
-            try:
-                await run(self, store)
-            finally:
-                await store.close()
-
-        async_to_sync(main)()
-
-    del test.__wrapped__  # pytest would look for its arguments
-    return test
 
 
 class HistoryStoreContract:
@@ -107,7 +86,7 @@ class HistoryStoreContract:
 
     # -- order -------------------------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_appends_are_numbered_from_1_in_one_epoch(self, store: HistoryStore) -> None:
         stream = new_stream()
         found = [await self.append(store, self.request(stream)) for _ in range(3)]
@@ -116,7 +95,7 @@ class HistoryStoreContract:
         assert len({position.epoch for position in positions if position}) == 1
         assert not any(appended.duplicate for appended in found)
 
-    @_scenario
+    @scenario
     async def test_a_new_stream_has_an_epoch_and_keeps_it(self, store: HistoryStore) -> None:
         stream = new_stream()
         page = await store.read(stream, limit=10)
@@ -125,14 +104,14 @@ class HistoryStoreContract:
         appended = await self.append(store, self.request(stream))
         assert appended.position == Position(page.position.epoch, 1)
 
-    @_scenario
+    @scenario
     async def test_streams_do_not_touch_each_other(self, store: HistoryStore) -> None:
         one, two = await self._fill(store, 3), await self._fill(store, 1)
         pages = [await store.read(stream, limit=10) for stream in (one, two)]
         assert [page.position.offset for page in pages] == [3, 1]
         assert pages[0].position.epoch != pages[1].position.epoch
 
-    @_scenario
+    @scenario
     async def test_what_was_appended_is_read_as_it_was(self, store: HistoryStore) -> None:
         stream = new_stream()
         bodies = [b"", bytes(range(256)), b"x" * 100_000, "ä – 日本".encode()]
@@ -144,7 +123,7 @@ class HistoryStoreContract:
             Entry(offset, request.uid, request.body) for offset, request in enumerate(requests, 1)
         )
 
-    @_scenario
+    @scenario
     async def test_appends_at_once_get_numbers_without_a_gap(self, store: HistoryStore) -> None:
         stream = new_stream()
         appended = await asyncio.gather(
@@ -154,7 +133,7 @@ class HistoryStoreContract:
         page = await store.read(stream, limit=100)
         assert [entry.offset for entry in page.entries] == list(range(1, 21))
 
-    @_scenario
+    @scenario
     async def test_another_process_sees_what_was_appended(self, store: HistoryStore) -> None:
         if not store.shared:
             return
@@ -169,7 +148,7 @@ class HistoryStoreContract:
 
     # -- reads -------------------------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_reads_begin_after_a_position(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 5)
         top = (await store.read(stream, limit=0)).position
@@ -180,7 +159,7 @@ class HistoryStoreContract:
             assert page.position == top
         assert _offsets(await store.read(stream, limit=2)) == [1, 2]
 
-    @_scenario
+    @scenario
     async def test_reads_go_back_from_a_position(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 5)
         top = (await store.read(stream, limit=0)).position
@@ -190,7 +169,7 @@ class HistoryStoreContract:
             assert _offsets(page) == expected, offset
             assert page.complete, offset
 
-    @_scenario
+    @scenario
     async def test_a_limit_of_0_reads_the_position_alone(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 2, size=1)
         top = (await store.read(stream, limit=0)).position
@@ -198,14 +177,14 @@ class HistoryStoreContract:
         assert await store.read(stream, Position(top.epoch, 1), limit=0) == Page(top)
         assert not (await store.read(stream, Position(top.epoch, 0), limit=0)).complete
 
-    @_scenario
+    @scenario
     async def test_a_position_of_another_epoch_is_incomplete(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 2)
         for reverse in (False, True):
             page = await store.read(stream, Position("another", 1), limit=10, reverse=reverse)
             assert (page.entries, page.complete) == ((), False)
 
-    @_scenario
+    @scenario
     async def test_a_position_above_the_newest_is_incomplete(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 2)
         epoch = (await store.read(stream, limit=0)).position.epoch
@@ -214,7 +193,7 @@ class HistoryStoreContract:
 
     # -- size and time -----------------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_the_size_is_kept_and_no_more(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 5, size=3)
         page = await store.read(stream, limit=10)
@@ -227,7 +206,7 @@ class HistoryStoreContract:
         assert (await store.read(stream, Position(epoch, 4), limit=9, reverse=True)).complete
         assert not (await store.read(stream, Position(epoch, 3), limit=9, reverse=True)).complete
 
-    @_scenario
+    @scenario
     async def test_publications_expire_and_their_numbers_do_not(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 2, ttl=_SHORT_S)
         await self.pass_time(_SHORT_S * 2)
@@ -240,7 +219,7 @@ class HistoryStoreContract:
         assert _offsets(page) == [3]
         assert page.complete
 
-    @_scenario
+    @scenario
     async def test_publications_expire_beside_others(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 2, ttl=_SHORT_S)
         await self.append(store, self.request(stream))
@@ -251,7 +230,7 @@ class HistoryStoreContract:
 
     # -- keys --------------------------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_a_key_is_kept_once(self, store: HistoryStore) -> None:
         stream = new_stream()
         first = await self.append(store, self.request(stream, key="k", digest="d"))
@@ -262,20 +241,20 @@ class HistoryStoreContract:
         assert not other.duplicate
         assert (await store.read(stream, limit=0)).position.offset == 3
 
-    @_scenario
+    @scenario
     async def test_a_key_for_something_else_is_a_conflict(self, store: HistoryStore) -> None:
         stream = new_stream()
         await self.append(store, self.request(stream, key="k", digest="d"))
         await self._refused(store, self.request(stream, key="k", digest="e"))
 
-    @_scenario
+    @scenario
     async def test_a_key_is_of_its_stream(self, store: HistoryStore) -> None:
         one, two = new_stream(), new_stream()
         for stream in (one, two):
             appended = await self.append(store, self.request(stream, key="k", digest=stream))
             assert not appended.duplicate
 
-    @_scenario
+    @scenario
     async def test_a_key_is_forgotten_after_its_window(self, store: HistoryStore) -> None:
         stream = new_stream()
         key = {"key": "k", "key_window": _SHORT_S}
@@ -284,7 +263,7 @@ class HistoryStoreContract:
         appended = await self.append(store, self.request(stream, digest="e", **key))
         assert not appended.duplicate
 
-    @_scenario
+    @scenario
     async def test_of_appends_at_once_with_one_key_one_is_kept(self, store: HistoryStore) -> None:
         stream = new_stream()
         found = await asyncio.gather(
@@ -295,7 +274,7 @@ class HistoryStoreContract:
 
     # -- versions ----------------------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_a_version_that_is_not_new_is_dropped(self, store: HistoryStore) -> None:
         stream = new_stream()
         kept = []
@@ -307,7 +286,7 @@ class HistoryStoreContract:
         assert kept == [True, False, False, True, False]
         assert (await store.read(stream, limit=0)).position.offset == 2
 
-    @_scenario
+    @scenario
     async def test_versions_are_of_their_state_key(self, store: HistoryStore) -> None:
         stream = new_stream()
         for key in ("a", "b", ""):
@@ -318,7 +297,7 @@ class HistoryStoreContract:
 
     # -- state -------------------------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_the_state_is_the_newest_of_each_key(self, store: HistoryStore) -> None:
         stream = new_stream()
         requests = [self.request(stream, state_key=key, size=1) for key in ("a", "ä b", "a", "")]
@@ -332,14 +311,14 @@ class HistoryStoreContract:
             for offset in (2, 3, 4)
         )
 
-    @_scenario
+    @scenario
     async def test_a_new_stream_has_no_state(self, store: HistoryStore) -> None:
         stream = new_stream()
         page = await store.state(stream)
         assert page == Page(Position(page.position.epoch, 0))
         assert (await store.read(stream, limit=0)).position == page.position
 
-    @_scenario
+    @scenario
     async def test_a_state_is_removed(self, store: HistoryStore) -> None:
         stream = new_stream()
         for key, removed in (("a", False), ("b", False), ("a", True), ("c", True)):
@@ -347,14 +326,14 @@ class HistoryStoreContract:
         assert _offsets(await store.state(stream)) == [2]
         assert _offsets(await store.read(stream, limit=10)) == [1, 2, 3, 4]
 
-    @_scenario
+    @scenario
     async def test_a_state_outlives_its_publication(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 1, state_key="a", ttl=_SHORT_S)
         await self.pass_time(_SHORT_S * 2)
         assert _offsets(await store.state(stream)) == [1]
         assert (await store.read(stream, limit=10)).entries == ()
 
-    @_scenario
+    @scenario
     async def test_a_state_expires(self, store: HistoryStore) -> None:
         stream = new_stream()
         await self.append(store, self.request(stream, state_key="a", state_ttl=_SHORT_S))
@@ -366,7 +345,7 @@ class HistoryStoreContract:
         new = Condition(new=True)
         await self.append(store, self.request(stream, state_key="a", condition=new))
 
-    @_scenario
+    @scenario
     async def test_the_version_of_a_removed_state_is_remembered(self, store: HistoryStore) -> None:
         stream = new_stream()
         await self.append(store, self.request(stream, state_key="a", version=1))
@@ -377,7 +356,7 @@ class HistoryStoreContract:
         again = await self.append(store, self.request(stream, state_key="a", version=4))
         assert not again.duplicate
 
-    @_scenario
+    @scenario
     async def test_the_version_of_an_expired_state_is_remembered(self, store: HistoryStore) -> None:
         stream = new_stream()
         short = self.request(stream, state_key="a", version=3, state_ttl=_SHORT_S)
@@ -388,7 +367,7 @@ class HistoryStoreContract:
 
     # -- conditions --------------------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_a_condition_of_no_state(self, store: HistoryStore) -> None:
         stream = new_stream()
         new = {"state_key": "a", "condition": Condition(new=True)}
@@ -397,7 +376,7 @@ class HistoryStoreContract:
         await self.append(store, self.request(stream, state_key="a", removed=True))
         await self.append(store, self.request(stream, **new))
 
-    @_scenario
+    @scenario
     async def test_a_condition_of_a_version(self, store: HistoryStore) -> None:
         stream = new_stream()
         seen = Condition(version=1)
@@ -416,7 +395,7 @@ class HistoryStoreContract:
         old = self.request(stream, state_key="a", version=1, condition=seen)
         await self._refused(store, old)  # the condition comes before the version
 
-    @_scenario
+    @scenario
     async def test_a_key_that_was_used_comes_before_the_condition(
         self, store: HistoryStore
     ) -> None:
@@ -426,7 +405,7 @@ class HistoryStoreContract:
         again = await self.append(store, self.request(stream, **new))
         assert again == Appended(first.position, duplicate=True)
 
-    @_scenario
+    @scenario
     async def test_a_refused_append_does_not_use_its_key(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 1, state_key="a", version=2)
         new = self.request(stream, state_key="a", key="k", condition=Condition(new=True))
@@ -436,7 +415,7 @@ class HistoryStoreContract:
 
     # -- positions and changes ---------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_positions_are_in_the_order_asked(self, store: HistoryStore) -> None:
         streams = [await self._fill(store, number) for number in (2, 1)]
         missing = new_stream()
@@ -445,7 +424,7 @@ class HistoryStoreContract:
         assert await store.newest([missing]) == [None]
         assert await store.newest([]) == []
 
-    @_scenario
+    @scenario
     async def test_uids_that_the_store_knows_are_right(self, store: HistoryStore) -> None:
         """A store may leave them empty; nodes then notice less of what it loses."""
         stream = new_stream()
@@ -459,7 +438,7 @@ class HistoryStoreContract:
         changed = (await store.changes({bucket_of(stream): 0})).streams.get(stream)
         assert changed in (None, newest)
 
-    @_scenario
+    @scenario
     async def test_changes_name_what_was_appended_to(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 1)
         quiet = await self._fill(store, 1)
@@ -472,7 +451,7 @@ class HistoryStoreContract:
         assert quiet not in changes.streams
         assert changes.sequences[bucket_of(stream)] > seen[bucket_of(stream)]
 
-    @_scenario
+    @scenario
     async def test_changes_are_told_once(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 1)
         bucket = bucket_of(stream)
@@ -482,7 +461,7 @@ class HistoryStoreContract:
         assert stream not in changes.streams
         assert changes.unknown == frozenset()
 
-    @_scenario
+    @scenario
     async def test_a_sequence_that_the_store_never_had_is_unknown(
         self, store: HistoryStore
     ) -> None:
@@ -492,7 +471,7 @@ class HistoryStoreContract:
 
     # -- epochs, purging, usage --------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_an_epoch_is_renewed_once(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 2, state_key="a", version=None)
         old = (await store.read(stream, limit=0)).position
@@ -508,14 +487,14 @@ class HistoryStoreContract:
         appended = await self.append(store, self.request(stream))
         assert appended.position == Position(renewed.epoch, 1)
 
-    @_scenario
+    @scenario
     async def test_of_renewals_at_once_one_counts(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 2)
         epoch = (await store.read(stream, limit=0)).position.epoch
         found = await asyncio.gather(*(store.renew_epoch(stream, epoch) for _ in range(5)))
         assert len(set(found)) == 1
 
-    @_scenario
+    @scenario
     async def test_a_purged_stream_keeps_its_position(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 3, state_key="a")
         first = await self.append(store, self.request(stream, key="k", version=9))
@@ -531,13 +510,13 @@ class HistoryStoreContract:
         after = await self.append(store, self.request(stream, version=1))
         assert after.position == Position(page.position.epoch, 5)
 
-    @_scenario
+    @scenario
     async def test_purging_what_is_not_there_makes_nothing(self, store: HistoryStore) -> None:
         stream = new_stream()
         await store.purge(stream)
         assert await store.newest([stream]) == [None]
 
-    @_scenario
+    @scenario
     async def test_usage_tells_what_is_held(self, store: HistoryStore) -> None:
         stream = await self._fill(store, 3, size=2, state_key="a")
         usage, missing = await store.usage([stream, new_stream()])
@@ -545,13 +524,13 @@ class HistoryStoreContract:
         assert usage is not None
         assert (usage.position.offset, usage.messages, usage.states) == (3, 2, 1)
 
-    @_scenario
+    @scenario
     async def test_the_store_gives_a_sign_of_life(self, store: HistoryStore) -> None:
         await store.ping()
 
     # -- transactions ------------------------------------------------------------------------------
 
-    @_scenario
+    @scenario
     async def test_a_rollback_leaves_nothing(self, store: HistoryStore) -> None:
         if not store.transactional:
             return
@@ -570,7 +549,7 @@ class HistoryStoreContract:
         appended = await self.append(store, self.request(stream, key="k", version=1))
         assert not appended.duplicate
 
-    @_scenario
+    @scenario
     async def test_a_store_that_wakes_nodes_wakes_them_after_the_append(
         self, store: HistoryStore
     ) -> None:

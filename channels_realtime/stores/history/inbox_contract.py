@@ -7,9 +7,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asgiref.sync import async_to_sync
-
 from ...protocol.messages import Position
+from ..scenario import scenario
 from .inboxes import Acknowledgement, Inbox, InboxStore
 
 _LEASE_S = 60.0
@@ -22,18 +21,10 @@ def _scenario(run: _Scenario) -> Callable[[Any], None]:
     """Make a test of a coroutine function that takes a store and a stream of its own."""
 
     @functools.wraps(run)
-    def test(self: InboxStoreContract) -> None:
-        async def main() -> None:
-            store = self.make_store()
-            try:
-                await run(self, store, f"inbox/{uuid.uuid4().hex}")
-            finally:
-                await store.close()
+    async def with_stream(self: Any, store: InboxStore) -> None:
+        await run(self, store, f"inbox/{uuid.uuid4().hex}")
 
-        async_to_sync(main)()
-
-    del test.__wrapped__  # pytest would look for its arguments
-    return test
+    return scenario(with_stream)
 
 
 class InboxStoreContract:

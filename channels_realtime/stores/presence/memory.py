@@ -139,7 +139,6 @@ class MemoryPresence(PresenceStore):
         return self._partitions[partition_of(stream)]
 
     async def enter(self, node: str, entries: Sequence[Entry], lease: float) -> list[Change]:
-        """See ``PresenceStore``."""
         with self._lock:
             now = self._clock()
             changes = []
@@ -150,14 +149,12 @@ class MemoryPresence(PresenceStore):
             return [change for change in changes if change is not None]
 
     async def leave(self, node: str, departures: Sequence[Departure]) -> list[Change]:
-        """See ``PresenceStore``."""
         with self._lock:
             now = self._clock()
             changes = [self._of(one.hold.stream).leave(node, one, now) for one in departures]
             return [change for change in changes if change is not None]
 
     async def renew(self, node: str, held: Mapping[int, int], lease: float) -> frozenset[int]:
-        """See ``PresenceStore``."""
         differ = set()
         with self._lock:
             now = self._clock()
@@ -170,12 +167,10 @@ class MemoryPresence(PresenceStore):
         return frozenset(differ)
 
     async def held(self, node: str, partition: int) -> frozenset[Hold]:
-        """See ``PresenceStore``."""
         with self._lock:
             return frozenset(self._partitions[partition].held.get(node, ()))
 
     async def sweep(self, partitions: Sequence[int] = range(PARTITIONS)) -> Sweep:
-        """See ``PresenceStore``."""
         changes: list[Change] = []
         more = False
         with self._lock:
@@ -186,7 +181,6 @@ class MemoryPresence(PresenceStore):
         return Sweep(changes, more)
 
     async def members(self, stream: str, limit: int) -> Roll:
-        """See ``PresenceStore``."""
         with self._lock:
             overdue = self._of(stream).overdue(self._clock())
             found = self._of(stream).streams.get(stream)
@@ -196,7 +190,6 @@ class MemoryPresence(PresenceStore):
             return Roll(len(members), found.sequence, members[:limit], overdue)
 
     async def tallies(self, streams: Sequence[str]) -> list[Tally]:
-        """See ``PresenceStore``."""
         tallies = []
         with self._lock:
             for stream in streams:

@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from asgiref.sync import async_to_sync
-
+from ..scenario import scenario
 from .base import Save, SessionStore, Taken
 
 USER = "=1"
-
-_Scenario = Callable[[Any, SessionStore], Awaitable[None]]
-
-
-def _scenario(run: _Scenario) -> Callable[[Any], None]:
-    """Make a test of a coroutine function that takes a store."""
-
-    @functools.wraps(run)
-    def test(self: SessionStoreContract) -> None:
-        async def main() -> None:
-            store = self.make_store()
-            try:
-                await run(self, store)
-            finally:
-                await store.close()
-
-        async_to_sync(main)()
-
-    del test.__wrapped__  # pytest would look for its arguments
-    return test
 
 
 def _saved(
@@ -52,25 +28,25 @@ class SessionStoreContract:
         """Let the store's time pass; by default it is waited for."""
         await asyncio.sleep(seconds)
 
-    @_scenario
+    @scenario
     async def test_takes_what_was_saved_last(self, store: SessionStore) -> None:
         key = secrets.token_hex(20)
         assert await store.save([_saved(key, body=b"first")]) == frozenset()
         assert await store.save([_saved(key, body=b" \x00\n\xff last ")]) == frozenset()
         assert await store.take(key, USER, ttl=60.0) == Taken("a", b" \x00\n\xff last ")
 
-    @_scenario
+    @scenario
     async def test_knows_no_session_that_was_never_saved(self, store: SessionStore) -> None:
         assert await store.take(secrets.token_hex(20), USER, ttl=60.0) is None
 
-    @_scenario
+    @scenario
     async def test_is_taken_once(self, store: SessionStore) -> None:
         key = secrets.token_hex(20)
         await store.save([_saved(key)])
         assert await store.take(key, USER, ttl=60.0) is not None
         assert await store.take(key, USER, ttl=60.0) is None
 
-    @_scenario
+    @scenario
     async def test_one_of_many_that_race_takes_it(self, store: SessionStore) -> None:
         keys = [secrets.token_hex(20) for _ in range(20)]
         await store.save([_saved(key) for key in keys])
@@ -78,7 +54,7 @@ class SessionStoreContract:
             taken = await asyncio.gather(*(store.take(key, USER, ttl=60.0) for _ in range(10)))
             assert sum(one is not None for one in taken) == 1
 
-    @_scenario
+    @scenario
     async def test_refuses_the_owner_of_a_session_that_was_taken(self, store: SessionStore) -> None:
         one, two = secrets.token_hex(20), secrets.token_hex(20)
         await store.save([_saved(one), _saved(two)])
@@ -87,14 +63,14 @@ class SessionStoreContract:
         assert await store.take(one, USER, ttl=60.0) is None
         assert await store.take(two, USER, ttl=60.0) is not None
 
-    @_scenario
+    @scenario
     async def test_refuses_another_owner(self, store: SessionStore) -> None:
         key = secrets.token_hex(20)
         await store.save([_saved(key, body=b"mine")])
         assert await store.save([_saved(key, owner="b", body=b"other")]) == {key}
         assert await store.take(key, USER, ttl=60.0) == Taken("a", b"mine")
 
-    @_scenario
+    @scenario
     async def test_is_not_there_for_another_identity_and_stays(self, store: SessionStore) -> None:
         key = secrets.token_hex(20)
         await store.save([_saved(key)])
@@ -102,7 +78,7 @@ class SessionStoreContract:
             assert await store.take(key, identity, ttl=60.0) is None
         assert await store.take(key, USER, ttl=60.0) is not None
 
-    @_scenario
+    @scenario
     async def test_taken_session_is_not_there_for_an_empty_identity(
         self, store: SessionStore
     ) -> None:
@@ -111,7 +87,7 @@ class SessionStoreContract:
         await store.take(key, USER, ttl=60.0)
         assert await store.take(key, "", ttl=60.0) is None
 
-    @_scenario
+    @scenario
     async def test_changes_its_identity_with_its_owner(self, store: SessionStore) -> None:
         key = secrets.token_hex(20)
         await store.save([_saved(key, identity="?")])
@@ -119,14 +95,14 @@ class SessionStoreContract:
         assert await store.take(key, "?", ttl=60.0) is None
         assert await store.take(key, USER, ttl=60.0) is not None
 
-    @_scenario
+    @scenario
     async def test_is_too_old_after_its_time(self, store: SessionStore) -> None:
         key = secrets.token_hex(20)
         await store.save([_saved(key, ttl=0.2)])
         await self.advance(0.3)
         assert await store.take(key, USER, ttl=60.0) is None
 
-    @_scenario
+    @scenario
     async def test_saving_again_gives_it_its_whole_time(self, store: SessionStore) -> None:
         key = secrets.token_hex(20)
         await store.save([_saved(key, ttl=0.2)])
@@ -134,7 +110,7 @@ class SessionStoreContract:
         await self.advance(0.3)
         assert await store.take(key, USER, ttl=60.0) is not None
 
-    @_scenario
+    @scenario
     async def test_owner_saves_anew_what_the_store_has_lost(self, store: SessionStore) -> None:
         key = secrets.token_hex(20)
         await store.save([_saved(key, ttl=0.2)])
@@ -142,7 +118,7 @@ class SessionStoreContract:
         assert await store.save([_saved(key, owner="b")]) == frozenset()
         assert await store.take(key, USER, ttl=60.0) == Taken("b", b"x")
 
-    @_scenario
+    @scenario
     async def test_forgets_for_the_owner_alone(self, store: SessionStore) -> None:
         one, two, taken = (secrets.token_hex(20) for _ in range(3))
         await store.save([_saved(one), _saved(two), _saved(taken)])
@@ -152,7 +128,7 @@ class SessionStoreContract:
         assert await store.take(two, USER, ttl=60.0) is not None
         assert await store.save([_saved(taken)]) == {taken}
 
-    @_scenario
+    @scenario
     async def test_saves_and_forgets_nothing(self, store: SessionStore) -> None:
         assert await store.save([]) == frozenset()
         await store.forget([])
