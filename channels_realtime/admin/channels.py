@@ -49,11 +49,7 @@ class ChannelRow:
         connections_url: the list of its connections; empty where the user may not see it.
         notice_url: the form of a notice; empty where the user may not act on connections.
         publish_url: the form of a test message; empty where the user may not publish.
-        keeps: whether the channel keeps a history or a state.
-        offset: of its newest publication; 0 or None where nothing was published.
-        messages: publications that are kept.
-        states: keys with a state.
-        members: how many are on it; None where it has no presence.
+        stored: what the stores hold of it.
         purge_url: the page that deletes them; empty where there is nothing, or it is not allowed.
     """
 
@@ -65,11 +61,7 @@ class ChannelRow:
     connections_url: str
     notice_url: str
     publish_url: str
-    keeps: bool
-    offset: int | None
-    messages: int
-    states: int
-    members: int | None
+    stored: operations.StoredReport
     purge_url: str
 
 
@@ -128,8 +120,8 @@ class ChannelsAdmin(PageAdmin):
             "total_is_exact": not report.silent and (len(labels) == 1 or report.total <= len(rows)),
             "publish_url": publish_url,
             "notice_url": self.notice_url(request),
-            "keeps": any(row.keeps for row in rows),
-            "present": any(row.members is not None for row in rows),
+            "keeps": any(row.stored.keeps for row in rows),
+            "present": any(row.stored.members is not None for row in rows),
             "acts": any(row.publish_url or row.notice_url or row.purge_url for row in rows),
             "store_unavailable": store_unavailable,
             **silence(labels, report.silent, unavailable=unavailable),
@@ -156,11 +148,7 @@ class ChannelsAdmin(PageAdmin):
             connections_url=self.connections_url(request, channel=channel.name),
             notice_url=self.notice_url(request, channel.name),
             publish_url=publish_url and f"{publish_url}?{urlencode({'channel': channel.name})}",
-            keeps=stored.keeps,
-            offset=None if usage is None else usage.position.offset,
-            messages=0 if usage is None else usage.messages,
-            states=0 if usage is None else usage.states,
-            members=stored.members,
+            stored=stored,
             purge_url=self.url("purge", channel.name)
             if usage is not None and (usage.messages or usage.states) and may(request, *PURGE)
             else "",
