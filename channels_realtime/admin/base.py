@@ -99,21 +99,20 @@ class ReadOnlyAdmin(_ModelAdmin):
 
     def connections_url(self, request: HttpRequest, **filters: str) -> str:
         """The URL of the filtered list of connections; empty where the user may not see it."""
-        try:
-            url = self._reverse(f"{APP}_connectionrecord_changelist")
-        except NoReverseMatch:  # a site's own admin site need not register every model
-            return ""
-        return f"{url}?{urlencode(filters)}" if may(request, SEE) else ""
+        url = self.connection_page_url("changelist")
+        return f"{url}?{urlencode(filters)}" if url and may(request, SEE) else ""
 
     def notice_url(self, request: HttpRequest, channel: str = "") -> str:
         """The URL of the form of a notice to a channel, or to everybody; empty where not allowed."""
-        if not may(request, *ACT):
-            return ""
+        url = self.connection_page_url("notice") if may(request, *ACT) else ""
+        return f"{url}?{urlencode({'channel': channel})}" if url and channel else url
+
+    def connection_page_url(self, name: str, *arguments: str) -> str:
+        """A page of connections; empty where they are not registered with this admin site."""
         try:
-            url = self._reverse(f"{APP}_connectionrecord_notice")
+            return self._reverse(f"{APP}_connectionrecord_{name}", *arguments)
         except NoReverseMatch:
             return ""
-        return f"{url}?{urlencode({'channel': channel})}" if channel else url
 
     def _reverse(self, name: str, *arguments: str) -> str:
         return reverse(
