@@ -265,6 +265,8 @@ class Stage:
         def all_there() -> bool:
             return not any(subscriber.behind(known) for subscriber in self.subscribers)
 
+        for subscriber in self.subscribers:
+            subscriber.come_back()  # where little is published, long absences would last longer
         with contextlib.suppress(TimeoutError):
             await until(all_there, "all have seen the ends", END_TIMEOUT_S)
         await asyncio.sleep(0.5)  # a moment for what must not come

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -55,6 +56,7 @@ class Subscriber:
         self.connected = asyncio.Event()
         """Whether it is on all its channels."""
         self._pause = pause
+        self._called = asyncio.Event()
         self._random = random.Random(name)
         self._session: str | None = None
         self._client: RawClient | None = None
@@ -69,7 +71,14 @@ class Subscriber:
             except (OSError, TimeoutError) as error:
                 self.counts[f"no connection: {type(error).__name__}"] += 1
             self.connected.clear()
-            await asyncio.sleep(self._pause(self._random.random()))
+            self._called.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(self._random.random())):
+                    await self._called.wait()
+
+    def come_back(self) -> None:
+        """End the absence that there may be."""
+        self._called.set()
 
     def leave(self) -> None:
         """End the connection as a cable that is pulled."""
