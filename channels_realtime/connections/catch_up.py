@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -27,7 +27,9 @@ from ..protocol.codes import CloseCode
 from ..protocol.selection import ALL, Selection
 from ..recovery.catch_up import up_to
 from ..stores.history.base import Page
-from .requester import Requester
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 _RETRY_S = 0.5
 """Between two tries of a store that is away."""
@@ -55,7 +57,7 @@ class CatchUp:
     def __init__(
         self,
         node: Node,
-        connection: Requester,
+        connection: Connection,
         channel: Channel,
         since: m.Position,
         *,
@@ -224,7 +226,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 async def begin(
     node: Node,
-    connection: Requester,
+    connection: Connection,
     channel: Channel,
     since: m.Position | None,
     *,
@@ -269,7 +271,7 @@ async def begin(
     return None if channel.state is None else await _begin_with_state(node, connection, channel)
 
 
-async def _begin_with_state(node: Node, connection: Requester, channel: Channel) -> CatchUp:
+async def _begin_with_state(node: Node, connection: Connection, channel: Channel) -> CatchUp:
     for _round in range(_STATE_ROUNDS):
         page = await node.streams.state(channel.qualified_name)
         catch_up = CatchUp(node, connection, channel, page.position, recovered=False)
@@ -287,7 +289,7 @@ async def _begin_with_state(node: Node, connection: Requester, channel: Channel)
 
 
 def finish(
-    node: Node, connection: Requester, catch_up: CatchUp, *, live: bool
+    node: Node, connection: Connection, catch_up: CatchUp, *, live: bool
 ) -> tuple[m.Publication, ...] | None:
     """Join what was read to the live stream; the connection was put into the hub just now.
 
@@ -320,7 +322,7 @@ def finish(
 
 
 async def replay(
-    node: Node, connection: Requester, channel: Channel, since: m.Position
+    node: Node, connection: Connection, channel: Channel, since: m.Position
 ) -> tuple[m.Publication, ...] | None:
     """What follows a position, for a connection that is on the channel: up to where it is live from.
 
@@ -358,7 +360,7 @@ async def replay(
     return finish(node, connection, catch_up, live=True)
 
 
-def require_held(connection: Requester, name: str, held: Channel | None) -> None:
+def require_held(connection: Connection, name: str, held: Channel | None) -> None:
     """Refuse what was asked for a channel that was taken away from the connection meanwhile.
 
     Raises:
@@ -380,7 +382,7 @@ class Follower:
     """
 
     def __init__(
-        self, node: Node, connection: Requester, catch_up: CatchUp, *, promised: bool = True
+        self, node: Node, connection: Connection, catch_up: CatchUp, *, promised: bool = True
     ) -> None:
         self._node = node
         self._connection = connection

@@ -7,16 +7,15 @@ In: a command and the connection that sent it. Out: the push that answers it, or
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Forbidden, UnknownMethod, Unsupported
 from ..nodes.node import Node
 from ..protocol import messages as m
 from . import history, inboxes, presence, publications, resume, subscriptions
 from .publications import encodable
-from .requester import (
+from .rights import (
     VERDICT,
-    Requester,
     allowed,
     require_look,
     resolve,
@@ -24,8 +23,11 @@ from .requester import (
     warn_once,
 )
 
+if TYPE_CHECKING:
+    from .connection import Connection
 
-async def serve(node: Node, connection: Requester, command: m.Command) -> m.Push | None:
+
+async def serve(node: Node, connection: Connection, command: m.Command) -> m.Push | None:
     """Serve one command.
 
     Returns:
@@ -40,7 +42,7 @@ async def serve(node: Node, connection: Requester, command: m.Command) -> m.Push
 # -- publications and calls ------------------------------------------------------------------------
 
 
-async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
+async def _call(node: Node, connection: Connection, command: m.Call) -> m.Push:
     if command.channel is None:
         raise UnknownMethod(f"no method {command.method!r} without a channel")
     channel = resolve(node, connection, command.channel)
@@ -62,7 +64,7 @@ async def _call(node: Node, connection: Requester, command: m.Call) -> m.Push:
 # -- what comes with history and presence ----------------------------------------------------------
 
 
-async def _acknowledge(node: Node, connection: Requester, command: m.Acknowledge) -> m.Push | None:
+async def _acknowledge(node: Node, connection: Connection, command: m.Acknowledge) -> m.Push | None:
     known = resume.acknowledged(node, connection, command)
     channel = connection.subscriptions.get(command.channel)
     if channel is None:
@@ -75,7 +77,7 @@ async def _acknowledge(node: Node, connection: Requester, command: m.Acknowledge
     return None if command.id is None else m.Acknowledged(id=command.id, channel=channel.name)
 
 
-_HANDLERS: dict[type[m.Command], Callable[[Node, Requester, Any], Awaitable[m.Push | None]]] = {
+_HANDLERS: dict[type[m.Command], Callable[[Node, Connection, Any], Awaitable[m.Push | None]]] = {
     m.Subscribe: resume.subscribe,
     m.Unsubscribe: subscriptions.unsubscribe,
     m.Publish: publications.publish,

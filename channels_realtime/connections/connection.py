@@ -34,7 +34,7 @@ from ..runtime.hooks import translate
 from . import commands, server_subscriptions, subscriptions
 from .credentials import CredentialHolder
 from .receipts import Receipts
-from .requester import allowed
+from .rights import allowed
 from .sessions import Sessions, received_positions
 from .transport import Transport
 
@@ -125,9 +125,13 @@ class Connection(CredentialHolder):
         self.receipts = Receipts()
         self.subscriptions: dict[str, Channel] = {}
         self.live_from: dict[tuple[str, Selection], m.Position] = {}
+        """From where it is live on channels with history, by name and selection."""
         self.paused: dict[str, CatchUp] = {}
+        """What it has not been written of the channels with history that its client has paused."""
         self.reserved = 0
+        """Subscriptions being made, which count towards the limit."""
         self.turns: dict[str, asyncio.Future[None]] = {}
+        """Channels that are being subscribed to; see ``subscriptions.turn``."""
         self._limits: SharedLimits = node.service(AccessLimits) if limits is None else limits
         self._publish_buckets: dict[tuple[str, bool], TokenBucket] = {}
 

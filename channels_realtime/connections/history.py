@@ -6,6 +6,8 @@ position to go on from.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..channels import Channel
 from ..errors import NotRecoverable, Unsupported
 from ..nodes.node import Node
@@ -15,7 +17,10 @@ from ..protocol import messages as m
 from ..protocol.codecs import JSON
 from ..protocol.dialects.realtime_objects import publication_object
 from ..stores.history.base import HistoryStore
-from .requester import Requester, require_look, resolve
+from .rights import require_look, resolve
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 DEFAULT_LIMIT = 100
 """Messages of a reply whose request names no limit."""
@@ -27,7 +32,7 @@ _ENVELOPE_BYTES = 512
 """The most that a reply has besides its messages; a channel's name is at most 200."""
 
 
-async def history(node: Node, connection: Requester, command: m.GetHistory) -> m.Push:
+async def history(node: Node, connection: Connection, command: m.GetHistory) -> m.Push:
     """Serve one ``history``; the right is that of subscribing."""
     channel = resolve(node, connection, command.channel)
     await require_look(node, channel, connection)

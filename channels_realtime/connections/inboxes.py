@@ -13,7 +13,7 @@ import functools
 import logging
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -28,7 +28,9 @@ from ..protocol import messages as m
 from ..protocol.names import split_key
 from ..runtime.surround import surround
 from ..stores.history.inboxes import Acknowledgement, Inbox, is_newer
-from .requester import Requester
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +266,8 @@ class Inboxes(Service):
         notified: dict[str, m.Position] = {}
         due: list[float] = []
         for user, inbox in users.items():
-            waiting = [self._noted(channel.qualified_name, user), *_known(inbox)]
+            noted = self._noted(channel.qualified_name, user)
+            waiting = (noted, inbox.acknowledged, inbox.notified)
             pending = [one for one in kept if not any(_covers(at, one) for at in waiting)]
             if not pending:
                 continue
@@ -310,10 +313,6 @@ class Begin(msgspec.Struct, frozen=True):
     is_new: bool = False
 
 
-def _known(inbox: Inbox) -> tuple[m.Position | None, m.Position | None]:
-    return inbox.acknowledged, inbox.notified
-
-
 def _covers(position: m.Position | None, publication: m.Publication) -> bool:
     at = publication.position
     assert at is not None
@@ -323,7 +322,7 @@ def _covers(position: m.Position | None, publication: m.Publication) -> bool:
 # -- serving ---------------------------------------------------------------------------------------
 
 
-async def begin(node: Node, connection: Requester, channel: Channel) -> Begin | None:
+async def begin(node: Node, connection: Connection, channel: Channel) -> Begin | None:
     """Where a new subscription begins whose client names no position; None without an inbox.
 
     Raises:
@@ -340,14 +339,16 @@ async def begin(node: Node, connection: Requester, channel: Channel) -> Begin | 
         return None
 
 
-def begun(node: Node, connection: Requester, channel: Channel, position: m.Position | None) -> None:
+def begun(
+    node: Node, connection: Connection, channel: Channel, position: m.Position | None
+) -> None:
     """The first subscription of a user was made; never waits."""
     if connection.user_id is not None:
         inbox = node.service(Inboxes).begin(channel.qualified_name, connection.user_id, position)
         node.spawn(inbox, "an inbox")
 
 
-def refused(node: Node, connection: Requester, channel: Channel) -> None:
+def refused(node: Node, connection: Connection, channel: Channel) -> None:
     """The user may not be on the channel any more; never waits."""
     if channel.inbox and connection.user_id is not None:
         ended = node.service(Inboxes).end(channel.qualified_name, connection.user_id)
@@ -355,7 +356,7 @@ def refused(node: Node, connection: Requester, channel: Channel) -> None:
 
 
 async def acknowledge(
-    node: Node, connection: Requester, channel: Channel, position: m.Position
+    node: Node, connection: Connection, channel: Channel, position: m.Position
 ) -> None:
     """Note what a client says to have received. A position of another epoch is ignored.
 

@@ -7,12 +7,17 @@ those that asked for it are told who comes and goes.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..channels import Channel
-from ..errors import ConnectionClosed, Forbidden, Unsupported
+from ..errors import ConnectionClosed, Unsupported
 from ..nodes.node import Node
 from ..nodes.presence import Presences
 from ..protocol import messages as m
-from .requester import Requester, allowed, resolve
+from .rights import require_look, resolve
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 
 class Arrival:
@@ -24,7 +29,7 @@ class Arrival:
         channel: of a class with presence.
     """
 
-    def __init__(self, node: Node, connection: Requester, channel: Channel) -> None:
+    def __init__(self, node: Node, connection: Connection, channel: Channel) -> None:
         self._presences = node.service(Presences)
         self._connection = connection
         self._channel = channel
@@ -44,7 +49,7 @@ class Arrival:
         presences.enter(connection, channel)
         try:
             await presences.entered(connection, channel)
-            if _announces(channel):
+            if channel.presence is not None and channel.presence.announces:
                 await presences.open(channel)
             else:
                 self._members = await presences.members(channel)
@@ -72,18 +77,18 @@ class Arrival:
         return self._presences.watch(self._connection, self._channel)
 
 
-def arrival(node: Node, connection: Requester, channel: Channel, asked: bool) -> Arrival | None:
+def arrival(node: Node, connection: Connection, channel: Channel, asked: bool) -> Arrival | None:
     """What a subscription that asked for presence does; None where it did not, or there is none."""
     return Arrival(node, connection, channel) if asked and channel.presence is not None else None
 
 
-def arrive(node: Node, connection: Requester, channel: Channel) -> None:
+def arrive(node: Node, connection: Connection, channel: Channel) -> None:
     """A connection is subscribed to a channel: it is a member, where the channel has any."""
     if channel.presence is not None:
         node.service(Presences).enter(connection, channel)
 
 
-def depart(node: Node, connection: Requester, channel: Channel) -> None:
+def depart(node: Node, connection: Connection, channel: Channel) -> None:
     """A subscription is over: nothing more of the channel's members is told."""
     if channel.presence is not None:
         presences = node.service(Presences)
@@ -91,28 +96,23 @@ def depart(node: Node, connection: Requester, channel: Channel) -> None:
         presences.leave(connection, channel)
 
 
-def watches(node: Node, connection: Requester, channel: Channel) -> bool:
+def watches(node: Node, connection: Connection, channel: Channel) -> bool:
     """Whether a connection is told who comes and goes; for a session that is to be resumed."""
     return channel.presence is not None and node.service(Presences).watches(connection, channel)
 
 
-def tell_again(node: Node, connection: Requester, channel: Channel) -> None:
+def tell_again(node: Node, connection: Connection, channel: Channel) -> None:
     """Tell a connection who is there, after a pause in which it was not told of joins and leaves."""
     if watches(node, connection, channel):
         members = node.service(Presences).watched(channel)
         connection.notify(m.Subscribed(channel=channel.name, members=members))
 
 
-async def presence(node: Node, connection: Requester, command: m.GetPresence) -> m.Push:
+async def presence(node: Node, connection: Connection, command: m.GetPresence) -> m.Push:
     """The handler of ``presence``: needs the right to subscribe, and no subscription."""
     channel = resolve(node, connection, command.channel)
-    if not await allowed(node, channel, "can_subscribe", connection):
-        raise Forbidden(f"not allowed on {channel.name!r}")
+    await require_look(node, channel, connection)
     if channel.presence is None:
         raise Unsupported(f"{channel.name!r} has no presence")
     members = await node.service(Presences).members(channel)
     return m.PresenceReply(id=command.id, channel=channel.name, members=members)
-
-
-def _announces(channel: Channel) -> bool:
-    return channel.presence is not None and channel.presence.announces

@@ -6,7 +6,7 @@ In: a ``publish`` command. Out: the publication goes through the node, as one of
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..channels import RESERVED_EVENT_PREFIX, Channel
 from ..errors import BadPayload, Forbidden, RateLimited, TooLarge
@@ -15,10 +15,13 @@ from ..protocol import messages as m
 from ..publications import outgoing_of
 from ..runtime.encoding import normalise_payload, payload_size
 from ..stores.history.base import Condition
-from .requester import Requester, allowed, resolve, run_hook, warn_once
+from .rights import allowed, resolve, run_hook, warn_once
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 
-async def publish(node: Node, connection: Requester, command: m.Publish) -> m.Push | None:
+async def publish(node: Node, connection: Connection, command: m.Publish) -> m.Push | None:
     channel = resolve(node, connection, command.channel)
     event = command.event
     if not await allowed(node, channel, "can_publish", connection):
@@ -76,7 +79,9 @@ def _check_event(channel: Channel, command: m.Publish) -> None:
         raise Forbidden(f"clients may not publish {what}{how} to {channel.name!r}")
 
 
-def _limit_publish(node: Node, connection: Requester, channel: Channel, command: m.Publish) -> None:
+def _limit_publish(
+    node: Node, connection: Connection, channel: Channel, command: m.Publish
+) -> None:
     """The channel class's own limits on what a client publishes."""
     if channel.max_payload_bytes is not None:
         size = payload_size(command.payload)
@@ -94,7 +99,7 @@ def _limit_publish(node: Node, connection: Requester, channel: Channel, command:
             )
 
 
-def _key_of(connection: Requester, channel: Channel, command: m.Publish) -> str | None:
+def _key_of(connection: Connection, channel: Channel, command: m.Publish) -> str | None:
     """The key with its scope; None without one.
 
     A channel that keeps nothing cannot know a key again. Clients may send one with every message, so
@@ -105,7 +110,7 @@ def _key_of(connection: Requester, channel: Channel, command: m.Publish) -> str 
     return _scoped(connection, command.key)
 
 
-def _scoped(connection: Requester, key: str) -> str:
+def _scoped(connection: Connection, key: str) -> str:
     """A client's key: known again for its user, or for an anonymous connection.
 
     A digest, because a user's key may be any text, of any length.

@@ -8,22 +8,20 @@ the right again, unless its class says otherwise and nothing was rechecked or re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .. import signals
 from ..access.revocation import Revocations
 from ..errors import AlreadySubscribed, ConnectionClosed, Forbidden, RealtimeError, UnknownSession
-from ..nodes.member import Member
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import ErrorCode
 from ..runtime.hooks import translate
 from ..stores.sessions.base import SavedSubscription, SessionRecord
 from . import server_subscriptions, subscriptions
-from .requester import Requester, resolve
+from .rights import resolve
 from .sessions import Sessions
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ _AT_ONCE = 16
 """Channels of one session that are restored at once."""
 
 
-async def resume(node: Node, connection: Requester, command: m.Resume) -> m.Push:
+async def resume(node: Node, connection: Connection, command: m.Resume) -> m.Push:
     """Restore a session.
 
     Raises:
@@ -53,7 +51,7 @@ async def resume(node: Node, connection: Requester, command: m.Resume) -> m.Push
     receipts.fresh = False
     receipts.restoring = record.subscriptions
     previous = connection.id
-    node.rename(cast(Member, connection), record.connection_id)
+    node.rename(connection, record.connection_id)
     node.metrics.resumed += 1
     node.announce(signals.resumed, connection=connection, replaced=previous)
     connection.hold_deliveries("resume")  # until what was missed has been written
@@ -78,15 +76,11 @@ async def resume(node: Node, connection: Requester, command: m.Resume) -> m.Push
         session_id=connection.session_id,
         connection_id=connection.id,
         channels=channels,
-        dropped=_texts(dropped),
+        dropped={name: str(code) for name, code in dropped.items()},
     )
 
 
-def _texts(dropped: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: str(code) for name, code in dropped.items()}
-
-
-def _trusts(node: Node, connection: Requester, record: SessionRecord) -> bool:
+def _trusts(node: Node, connection: Connection, record: SessionRecord) -> bool:
     """Whether the rights that the record was saved with still hold, as far as this node knows."""
     revocations = node.service(Revocations)
     return record.trusted and not revocations.changed_since(record.saved_at, connection.identity)
@@ -94,7 +88,7 @@ def _trusts(node: Node, connection: Requester, record: SessionRecord) -> bool:
 
 async def _restore(
     node: Node,
-    connection: Requester,
+    connection: Connection,
     saved: SavedSubscription,
     since: m.Position | None,
     places: asyncio.Semaphore,
@@ -116,7 +110,7 @@ async def _restore(
 
 async def _subscribe(
     node: Node,
-    connection: Requester,
+    connection: Connection,
     saved: SavedSubscription,
     since: m.Position | None,
     trusts: bool,
@@ -127,7 +121,7 @@ async def _subscribe(
         raise Forbidden(f"no longer on {name!r}")  # its class was asked at the welcome
     reply = m.Subscribed(channel=name)
     granted = by_operation
-    authorise = not trusts or _wants_authorising(node, connection, name)
+    authorise = not trusts or resolve(node, connection, name).reauthorize_on_resume
     for parameters in saved.selections:
         command = m.Subscribe(
             channel=name, parameters=parameters, since=since, presence=saved.presence
@@ -148,14 +142,10 @@ async def _subscribe(
     return reply
 
 
-def _wants_authorising(node: Node, connection: Requester, name: str) -> bool:
-    return resolve(node, connection, name).reauthorize_on_resume
-
-
 # -- what a session is made of ---------------------------------------------------------------------
 
 
-async def subscribe(node: Node, connection: Requester, command: m.Subscribe) -> m.Push:
+async def subscribe(node: Node, connection: Connection, command: m.Subscribe) -> m.Push:
     """Serve a client's ``subscribe``, and keep what its session needs of it."""
     connection.receipts.fresh = False
     reply = await subscriptions.subscribe(node, connection, command)
@@ -163,7 +153,7 @@ async def subscribe(node: Node, connection: Requester, command: m.Subscribe) -> 
     return reply
 
 
-def _keep(node: Node, connection: Requester, command: m.Subscribe) -> None:
+def _keep(node: Node, connection: Connection, command: m.Subscribe) -> None:
     channel = connection.subscriptions.get(command.channel)
     if channel is not None and channel.select is not None:
         selection = resolve(
@@ -173,7 +163,7 @@ def _keep(node: Node, connection: Requester, command: m.Subscribe) -> None:
     node.connection_changed(connection.id)
 
 
-def acknowledged(node: Node, connection: Requester, command: m.Acknowledge) -> bool:
+def acknowledged(node: Node, connection: Connection, command: m.Acknowledge) -> bool:
     """Keep what a client says to have received, for a ``resume`` without positions.
 
     Returns:
@@ -186,5 +176,5 @@ def acknowledged(node: Node, connection: Requester, command: m.Acknowledge) -> b
     said = command.position
     may_be = newest is not None and said.epoch == newest.epoch and said.offset <= newest.offset
     if may_be and connection.receipts.received(channel.name, said):
-        node.service(Sessions).positions_changed(cast("Connection", connection))
+        node.service(Sessions).positions_changed(connection)
     return True

@@ -13,7 +13,7 @@ import inspect
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -26,8 +26,11 @@ from ..protocol import messages as m
 from ..protocol.names import channel_key, split_key
 from ..runtime.hooks import translate
 from . import inboxes, subscriptions
-from .requester import Requester, resolve
+from .rights import resolve
 from .user_reader import UserReader
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ _AT_ONCE = 50
 # -- at the start ----------------------------------------------------------------------------------
 
 
-async def subscribe_at_start(node: Node, connection: Requester) -> dict[str, m.Subscribed]:
+async def subscribe_at_start(node: Node, connection: Connection) -> dict[str, m.Subscribed]:
     """Put a connection on its user's own channel and on the automatic ones.
 
     Called when it is welcomed, and again when it has signed in. A failure of a class's ``automatic``
@@ -87,7 +90,7 @@ def _automatic_classes(node: Node) -> list[type[Channel]]:
     return list(dict.fromkeys(found))
 
 
-async def _ask(node: Node, connection: Requester, kind: type[Channel]) -> list[Channel]:
+async def _ask(node: Node, connection: Connection, kind: type[Channel]) -> list[Channel]:
     """The channels that a class puts the connection on; none where it fails, which is logged."""
     try:
         return await _ask_or_raise(node, connection, kind)
@@ -96,7 +99,7 @@ async def _ask(node: Node, connection: Requester, kind: type[Channel]) -> list[C
         return []
 
 
-async def _ask_or_raise(node: Node, connection: Requester, kind: type[Channel]) -> list[Channel]:
+async def _ask_or_raise(node: Node, connection: Connection, kind: type[Channel]) -> list[Channel]:
     limit = node.config.max_subscriptions
     hook = _collecting(kind.automatic, limit + 1)
     names = await node.hooks.run(node.context.around(connection.scope, hook), connection)
@@ -109,7 +112,7 @@ async def _ask_or_raise(node: Node, connection: Requester, kind: type[Channel]) 
     return [_of_class(node, connection, kind, name) for name in names[:limit]]
 
 
-def _of_class(node: Node, connection: Requester, kind: type[Channel], name: Any) -> Channel:
+def _of_class(node: Node, connection: Connection, kind: type[Channel], name: Any) -> Channel:
     channel = resolve(node, connection, name)
     if type(channel) is not kind:
         raise TypeError(
@@ -123,7 +126,7 @@ def _of_class(node: Node, connection: Requester, kind: type[Channel], name: Any)
 def _collecting(hook: Callable[..., Any], limit: int) -> Callable[..., Any]:
     """The hook, which may return or yield names, as one that returns a bounded list of them."""
 
-    async def from_generator(connection: Requester) -> list[str]:
+    async def from_generator(connection: Connection) -> list[str]:
         names: list[str] = []
         async for name in hook(connection):
             names.append(name)
@@ -131,10 +134,10 @@ def _collecting(hook: Callable[..., Any], limit: int) -> Callable[..., Any]:
                 break
         return names
 
-    async def from_coroutine(connection: Requester) -> list[str]:
+    async def from_coroutine(connection: Connection) -> list[str]:
         return _listed(await hook(connection), limit)
 
-    def from_function(connection: Requester) -> list[str]:
+    def from_function(connection: Connection) -> list[str]:
         return _listed(hook(connection), limit)
 
     if inspect.isasyncgenfunction(hook):
@@ -150,7 +153,7 @@ def _listed(names: Any, limit: int) -> list[str]:
     return list(itertools.islice(names, limit))
 
 
-async def _try_to_make(node: Node, connection: Requester, channel: Channel) -> m.Subscribed | None:
+async def _try_to_make(node: Node, connection: Connection, channel: Channel) -> m.Subscribed | None:
     """Make a subscription; None where it was there, or cannot be made, which is logged."""
     try:
         return await make(node, connection, channel)
@@ -171,7 +174,7 @@ async def _try_to_make(node: Node, connection: Requester, channel: Channel) -> m
 
 async def make(
     node: Node,
-    connection: Requester,
+    connection: Connection,
     channel: Channel,
     *,
     hooks: bool = True,
@@ -203,7 +206,7 @@ async def make(
         return msgspec.structs.replace(subscribed, automatic=True)
 
 
-def tell(connection: Requester, subscribed: m.Subscribed) -> None:
+def tell(connection: Connection, subscribed: m.Subscribed) -> None:
     """Tell a client of a subscription that the server has made, and give it what comes first."""
     if not connection.notify(subscribed):  # a site's own consumer is not told
         for publication in subscribed.missed:
@@ -214,7 +217,7 @@ def tell(connection: Requester, subscribed: m.Subscribed) -> None:
 
 
 async def recheck(
-    node: Node, connection: Requester, name: str | None = None, since: float | None = None
+    node: Node, connection: Connection, name: str | None = None, since: float | None = None
 ) -> None:
     """Ask the classes again which channels the connection is on automatically.
 
@@ -259,7 +262,7 @@ async def recheck(
 
 
 def _end_others(
-    node: Node, connection: Requester, kind: type[Channel], names: set[str], only: str | None
+    node: Node, connection: Connection, kind: type[Channel], names: set[str], only: str | None
 ) -> None:
     for channel in list(connection.subscriptions.values()):
         if (
@@ -273,7 +276,7 @@ def _end_others(
             inboxes.refused(node, connection, channel)
 
 
-async def _make_and_tell(node: Node, connection: Requester, channel: Channel) -> None:
+async def _make_and_tell(node: Node, connection: Connection, channel: Channel) -> None:
     try:
         subscribed = await _try_to_make(node, connection, channel)
     except (ConnectionClosed, Unavailable) as error:
@@ -286,7 +289,7 @@ async def _make_and_tell(node: Node, connection: Requester, channel: Channel) ->
 # -- requests of other processes -------------------------------------------------------------------
 
 
-def _chosen(node: Node, arguments: dict[str, Any]) -> list[Requester]:
+def _chosen(node: Node, arguments: dict[str, Any]) -> list[Connection]:
     """The connections that a request is about: those of ``user``, or ``connections`` by their ids."""
     user = arguments.get("user")
     found: Iterable[Any] = (
@@ -296,7 +299,7 @@ def _chosen(node: Node, arguments: dict[str, Any]) -> list[Requester]:
     )
     key, name = arguments["channel"], split_key(arguments["channel"])[1]
     return [
-        cast(Requester, connection)
+        cast("Connection", connection)
         for connection in found
         if connection is not None
         and not connection.closed
@@ -310,7 +313,7 @@ async def _subscribe(node: Node, arguments: dict[str, Any]) -> dict[str, list[st
     name = split_key(arguments["channel"])[1]
     places = asyncio.Semaphore(_AT_ONCE)
 
-    async def subscribe_one(connection: Requester) -> None:
+    async def subscribe_one(connection: Connection) -> None:
         try:
             channel = resolve(node, connection, name, arguments["parameters"])
             channel.granted_by = OPERATION

@@ -43,7 +43,6 @@ from . import presence
 
 if TYPE_CHECKING:
     from .connection import Connection
-    from .requester import Requester
 
 logger = logging.getLogger(__name__)
 
@@ -310,7 +309,7 @@ class Sessions(Service):
 
     # -- taking ------------------------------------------------------------------------------------
 
-    async def take(self, session_id: str, connection: Requester) -> SessionRecord | None:
+    async def take(self, session_id: str, connection: Connection) -> SessionRecord | None:
         """Take a session for a connection that resumes it.
 
         Returns:

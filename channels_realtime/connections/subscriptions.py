@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,12 +30,15 @@ from ..nodes.node import Node
 from ..protocol import messages as m
 from ..runtime.hooks import translate
 from . import catch_up, inboxes, presence
-from .requester import BUILT_IN, NO_VERDICT, Requester, allowed, resolve, run_hook
+from .rights import BUILT_IN, NO_VERDICT, allowed, resolve, run_hook
 from .user_reader import USER_MAX_AGE_S, UserReader
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 
 @contextlib.asynccontextmanager
-async def turn(connection: Requester, name: str) -> AsyncIterator[None]:
+async def turn(connection: Connection, name: str) -> AsyncIterator[None]:
     """One at a time subscribes a connection to a channel.
 
     The client's own requests are in order; those of the server are not among them.
@@ -49,7 +53,7 @@ async def turn(connection: Requester, name: str) -> AsyncIterator[None]:
         mine.set_result(None)
 
 
-async def end_subscriptions(node: Node, connection: Requester) -> None:
+async def end_subscriptions(node: Node, connection: Connection) -> None:
     """Take a connection off all its channels at once, then run their ``on_unsubscribe`` hooks."""
     channels = list(connection.subscriptions.values())
     connection.subscriptions.clear()
@@ -63,7 +67,7 @@ async def end_subscriptions(node: Node, connection: Requester) -> None:
 
 
 async def subscribe(
-    node: Node, connection: Requester, command: m.Subscribe, *, authorise: bool = True
+    node: Node, connection: Connection, command: m.Subscribe, *, authorise: bool = True
 ) -> m.Subscribed:
     """Subscribe a connection.
 
@@ -78,7 +82,7 @@ async def subscribe(
 
 
 async def _subscribe(
-    node: Node, connection: Requester, command: m.Subscribe, authorise: bool
+    node: Node, connection: Connection, command: m.Subscribe, authorise: bool
 ) -> m.Subscribed:
     channel = resolve(node, connection, command.channel, command.parameters)
     selection = channel.subscriber_selection()
@@ -113,7 +117,7 @@ async def _subscribe(
 
 
 async def _replay(
-    node: Node, connection: Requester, channel: Channel, command: m.Subscribe
+    node: Node, connection: Connection, channel: Channel, command: m.Subscribe
 ) -> m.Subscribed:
     """Answer a client that is on the channel already and names a position."""
     assert command.since is not None
@@ -137,7 +141,7 @@ def _count_recovery(node: Node, recovered: bool) -> None:
         node.metrics.unrecovered += 1
 
 
-async def _require_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
+async def _require_subscribe(node: Node, connection: Connection, channel: Channel) -> None:
     if not await allowed(node, channel, "can_subscribe", connection):
         inboxes.refused(node, connection, channel)
         raise Forbidden(f"not allowed to subscribe to {channel.name!r}")
@@ -145,7 +149,7 @@ async def _require_subscribe(node: Node, connection: Requester, channel: Channel
 
 async def join(
     node: Node,
-    connection: Requester,
+    connection: Connection,
     channel: Channel,
     *,
     hooks: bool,
@@ -269,7 +273,7 @@ async def join(
     )
 
 
-async def _covered(connection: Requester, name: str, since: m.Position | None) -> bool:
+async def _covered(connection: Connection, name: str, since: m.Position | None) -> bool:
     """Whether what follows ``since`` will be written anyway; else that is not being written now."""
     follower = connection.followers.get(name)
     if follower is None:
@@ -282,7 +286,7 @@ async def _covered(connection: Requester, name: str, since: m.Position | None) -
 
 async def _prepare(
     node: Node,
-    connection: Requester,
+    connection: Connection,
     channel: Channel,
     arrival: presence.Arrival,
     *,
@@ -296,7 +300,7 @@ async def _prepare(
         raise
 
 
-async def _run_on_subscribe(node: Node, connection: Requester, channel: Channel) -> None:
+async def _run_on_subscribe(node: Node, connection: Connection, channel: Channel) -> None:
     """Run the hook to its end; if the connection ends meanwhile, run ``on_unsubscribe`` after it."""
     running = asyncio.ensure_future(run_hook(node, connection, channel.on_subscribe))
 
@@ -317,7 +321,7 @@ async def _run_on_subscribe(node: Node, connection: Requester, channel: Channel)
         node.spawn(undo(), "on_unsubscribe")
 
 
-async def unsubscribe(node: Node, connection: Requester, command: m.Unsubscribe) -> m.Push:
+async def unsubscribe(node: Node, connection: Connection, command: m.Unsubscribe) -> m.Push:
     name = command.channel
     channel = connection.subscriptions.get(name)
     if channel is None:
@@ -338,7 +342,7 @@ async def unsubscribe(node: Node, connection: Requester, command: m.Unsubscribe)
     return m.Unsubscribed(id=command.id, channel=name)
 
 
-async def _after_unsubscribe(node: Node, connection: Requester, channel: Channel) -> None:
+async def _after_unsubscribe(node: Node, connection: Connection, channel: Channel) -> None:
     if channel.overrides("on_unsubscribe"):
         try:
             await run_hook(node, connection, channel.on_unsubscribe)
@@ -354,7 +358,7 @@ def _asks_hooks(channel: Channel) -> bool:
     return decides or channel.overrides("on_subscribe")
 
 
-async def read_user(node: Node, connection: Requester, name: str | None, since: float) -> None:
+async def read_user(node: Node, connection: Connection, name: str | None, since: float) -> None:
     """Read the connection's user again, if a hook is to be asked about its channels, or about ``name``.
 
     Where it cannot be read, nothing is raised: ``recheck`` tries again, and ends nothing.
@@ -368,7 +372,7 @@ async def read_user(node: Node, connection: Requester, name: str | None, since: 
 
 
 async def recheck(
-    node: Node, connection: Requester, name: str | None = None, since: float | None = None
+    node: Node, connection: Connection, name: str | None = None, since: float | None = None
 ) -> None:
     """Check again whether the connection may be on its channels, or on ``name``; end what it may not.
 
@@ -409,7 +413,7 @@ async def recheck(
             inboxes.refused(node, connection, channel)
 
 
-def take_away(node: Node, connection: Requester, channel: Channel, refusal: RealtimeError) -> None:
+def take_away(node: Node, connection: Connection, channel: Channel, refusal: RealtimeError) -> None:
     """End a subscription from the server's side; nothing of the channel is sent after it."""
     node.hub.remove(channel.qualified_name, connection)
     _forget_subscription(node, connection, channel)
@@ -418,7 +422,7 @@ def take_away(node: Node, connection: Requester, channel: Channel, refusal: Real
     )
 
 
-def _forget_subscription(node: Node, connection: Requester, channel: Channel) -> None:
+def _forget_subscription(node: Node, connection: Connection, channel: Channel) -> None:
     del connection.subscriptions[channel.name]
     presence.depart(node, connection, channel)
     connection.receipts.forget(channel.name)
@@ -444,7 +448,7 @@ _SHARED_S = 1.0
 class _Recheck:
     """Checks a subscription's right again at the interval that its channel class sets."""
 
-    def __init__(self, node: Node, connection: Requester, channel: Channel) -> None:
+    def __init__(self, node: Node, connection: Connection, channel: Channel) -> None:
         self._node = node
         self._connection = connection
         self._channel = channel
@@ -461,7 +465,7 @@ class _Recheck:
         return now + interval
 
 
-async def set_flow(node: Node, connection: Requester, command: m.Flow) -> m.Push:
+async def set_flow(node: Node, connection: Connection, command: m.Flow) -> m.Push:
     """Pause or resume a channel's deliveries; where it has history, what was paused follows."""
     name = command.channel
     channel = connection.subscriptions.get(name)

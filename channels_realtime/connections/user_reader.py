@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 
 from ..auth.users import has_row, is_plain, read_users
 from ..errors import Unavailable
-from ..identity import Identity
 from ..nodes.node import Node, Service
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -28,41 +30,17 @@ BATCH = 500
 """Users per query. The oldest SQLite versions allow at most 999 parameters."""
 
 
-class UserHolder(Protocol):
-    """A connection, as far as its user is concerned."""
-
-    user_read_at: float
-    """When its user was last read, in seconds since the epoch."""
-
-    @property
-    def user(self) -> Any: ...
-    @property
-    def user_id(self) -> str | None: ...
-    @property
-    def identity(self) -> Identity: ...
-    @property
-    def closed(self) -> bool: ...
-
-    def take_user(self, user: Any, read_at: float) -> None:
-        """Have hooks see this user from now on."""
-        ...
-
-    async def reread(self) -> None:
-        """Read all its credentials again, and close it where they no longer hold."""
-        ...
-
-
 class UserReader(Service):
     """One query at a time, for all connections that wait for one when it begins."""
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
-        self._waiting: dict[UserHolder, asyncio.Future[None]] = {}
-        self._reading: dict[UserHolder, asyncio.Future[None]] = {}
+        self._waiting: dict[Connection, asyncio.Future[None]] = {}
+        self._reading: dict[Connection, asyncio.Future[None]] = {}
         self._reading_at = 0.0
         self._running = False
 
-    async def refresh(self, connection: UserHolder, since: float) -> None:
+    async def refresh(self, connection: Connection, since: float) -> None:
         """Have a connection's user be one that was read at ``since`` or later.
 
         Does nothing for an anonymous connection and for a user that is made from a token. May close
@@ -105,7 +83,7 @@ class UserReader(Service):
         finally:
             self._running = False
 
-    async def _read(self, connections: list[UserHolder], read_at: float) -> None:
+    async def _read(self, connections: list[Connection], read_at: float) -> None:
         model = get_user_model()
         # Those of another class, or from a backend with its own way to read them, are read its way.
         together = [c for c in connections if c.user.__class__ is model and is_plain(c.identity)]

@@ -44,7 +44,7 @@ from channels_realtime import (
 from channels_realtime.access import origins
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.channels import registry
-from channels_realtime.connections import requester
+from channels_realtime.connections import rights
 from channels_realtime.endpoints import handshake as handshake_module
 from channels_realtime.errors import RealtimeError, Unavailable
 from channels_realtime.http import lost_handshakes
@@ -86,7 +86,7 @@ def site(settings, monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="channels_realtime")
     monkeypatch.setattr(registry, "_routes", dict(registry._routes))
     monkeypatch.setattr(asgi, "_logged_paths", set())
-    monkeypatch.setattr(requester, "_warned", set())
+    monkeypatch.setattr(rights, "_warned", set())
     monkeypatch.setattr(database, "_told_of_migrations", False)
     monkeypatch.setattr(lost_handshakes, "_told", False)
     monkeypatch.setattr(sending, "_warned", False)
