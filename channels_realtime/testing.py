@@ -42,6 +42,7 @@ from .protocol.codes import ErrorCode
 from .protocol.messages import Publication
 from .runtime.database import DatabaseThread
 from .runtime.hooks import HookRunner
+from .runtime.tasks import end_tasks
 from .services import HANDLERS, SERVICES
 from .settings import get_config
 from .stores.history.contract import HistoryStoreContract
@@ -391,10 +392,7 @@ class _Site:
 
     async def _stop(self) -> None:
         await self._node.stop()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        await end_tasks(*asyncio.all_tasks() - {asyncio.current_task()})
 
     async def _make(self, config: Config) -> Node:
         # Its own layer: the tests of a site must not reach other processes, nor need a Redis.

@@ -26,6 +26,7 @@ from ..nodes.node import Node, Service
 from ..protocol.codes import CloseCode
 from ..runtime.database import QUIET, own_transaction
 from ..runtime.moments import timestamp_of
+from ..runtime.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,7 @@ class Blocks(Service):
         """End its task."""
         self._stopped = True
         self._open()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     def _open(self) -> None:
         self._opened.set()

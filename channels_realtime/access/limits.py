@@ -20,6 +20,7 @@ from django.core.cache import cache
 
 from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
 from ..nodes.node import Node, Service
+from ..runtime.tasks import end_tasks
 from .client_address import find_address
 
 logger = logging.getLogger(__name__)
@@ -217,9 +218,7 @@ class AccessLimits(Service):
 
     async def stop(self) -> None:
         """Share no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
 
 def _count(counter: Counter[str], key: str | None, change: int) -> None:

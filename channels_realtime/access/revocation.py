@@ -21,6 +21,7 @@ from ..nodes.node import Node, Service
 from ..protocol.names import channel_key, split_key
 from ..runtime.database import NotMigrated
 from ..runtime.moments import earliest_moment, moment_of, timestamp_of
+from ..runtime.tasks import end_tasks
 from .revocation_list import RECHECK, TOKENS, USER, Revocation, RevocationList
 
 logger = logging.getLogger(__name__)
@@ -78,10 +79,7 @@ class Revocations(Service):
 
     async def stop(self) -> None:
         """End the polling."""
-        tasks = [task for task in (self._polling, self._loaded) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(self._polling, self._loaded)
 
     # -- connections -------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from ..access.revocation import Revocations
 from ..nodes.node import Service
 from ..runtime.database import GaveWay, own_transaction, tells_of_migrations
 from ..runtime.moments import moment_of
+from ..runtime.tasks import end_tasks
 from .users import has_row
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,7 @@ class CredentialSweep(Service):
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -27,6 +27,7 @@ from ..nodes.store_requests import INBOXES, ask
 from ..protocol import messages as m
 from ..protocol.names import split_key
 from ..runtime.surround import surround
+from ..runtime.tasks import end_tasks
 from ..stores.history.inboxes import Acknowledgement, Inbox, is_newer
 
 if TYPE_CHECKING:
@@ -86,10 +87,7 @@ class Inboxes(Service):
 
     async def stop(self) -> None:
         """Write what waits, once, and end."""
-        tasks = [task for task in (self._sweeping, self._writing) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(self._sweeping, self._writing)
         self._sweeping = self._writing = None
         try:
             while self._waiting:

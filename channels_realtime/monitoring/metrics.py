@@ -18,6 +18,7 @@ from ..nodes.metrics import Metrics, difference
 from ..nodes.node import Node, Service
 from ..runtime.database import QUIET, own_transaction
 from ..runtime.moments import moment_of
+from ..runtime.tasks import end_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,7 @@ class MetricsRecorder(Service):
         _, late = await asyncio.wait({task}, timeout=_STOP_TIMEOUT_S)
         if late:
             logger.info("The node's last sample was not written in time")
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_tasks(task)
 
     async def _run(self) -> None:
         interval = self._node.config.sample_interval

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from ..errors import Unavailable
 from ..protocol.messages import Publication
+from ..runtime.tasks import end_tasks
 from .breaker import breaker_of
 from .envelope import is_foreign, send, unwrap, unwrap_control
 from .groups import control_group, group_name, node_group
@@ -218,9 +219,7 @@ class Broker:
 
     async def stop(self) -> None:
         """Leave every group and close the inbox."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         self._tasks = []
         if self._inbox is None:
             return

@@ -34,6 +34,7 @@ from ..runtime import loops
 from ..runtime.clock import Clock, SystemClock
 from ..runtime.database import DatabaseThread
 from ..runtime.hooks import HookRunner
+from ..runtime.tasks import end_tasks
 from ..runtime.timers import Timers
 from ..servers.shutdown import on_stop
 from ..stores.history.base import HistoryStore
@@ -471,13 +472,9 @@ class Node:
         self.stopped = True
         if self._forget_stop is not None:
             self._forget_stop()
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+        await end_tasks(self._starting)
         await self._stop_services()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         self.timers.close()
         await self.streams.stop()
         await self.broker.stop()

@@ -28,6 +28,7 @@ from ..errors import Unavailable
 from ..protocol.messages import Position, Publication
 from ..recovery.catch_up import Tail
 from ..recovery.stream import Finding, Stream, Verdict
+from ..runtime.tasks import end_tasks
 from ..stores.history.base import Entry, HistoryStore, Page
 from .comparison import Comparison
 from .metrics import Metrics
@@ -242,10 +243,7 @@ class Streams:
         if self._end_waking is not None:
             self._end_waking()
             self._end_waking = None
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
         self._syncing = None
 
     # -- from a store that wakes its nodes ---------------------------------------------------------

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from django.db import DatabaseError
 
+from .tasks import end_tasks
+
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 2.0
@@ -61,8 +63,7 @@ class WriteBehind:
         if self._task is None:
             return
         task, self._task = self._task, None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await last()
