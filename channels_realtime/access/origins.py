@@ -26,7 +26,7 @@ from django.utils.module_loading import import_string
 
 from ..config import Config, OriginRule
 from ..errors import ImproperUse
-from ..runtime.clock import Clock, SystemClock
+from ..runtime.clock import Clock
 from ..settings import SETTING, get_config
 from .client_address import header_values
 
@@ -369,7 +369,7 @@ class DenialLog:
     """Logs a refused origin once a minute, however often it tries; counts every time."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = SystemClock() if clock is None else clock
+        self._clock = Clock() if clock is None else clock
         self._logged_at: OrderedDict[str, float] = OrderedDict()
         self._minute = self._clock.monotonic()
         self._lines = 0

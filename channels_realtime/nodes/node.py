@@ -31,7 +31,7 @@ from ..protocol.messages import Position, Publication
 from ..protocol.names import split_key
 from ..protocol.selection import ALL
 from ..runtime import loops
-from ..runtime.clock import Clock, SystemClock
+from ..runtime.clock import Clock
 from ..runtime.database import DatabaseThread
 from ..runtime.hooks import HookRunner
 from ..runtime.tasks import end_tasks
@@ -142,7 +142,7 @@ class Node:
         self.layer = layer
         self.loop = asyncio.get_running_loop()
         self.routes = default_routes if routes is None else routes
-        self.clock = SystemClock() if clock is None else clock
+        self.clock = Clock() if clock is None else clock
         self.metrics = Metrics()
         self.hub = Hub(self.metrics, self.clock.monotonic)
         self.deliveries = Deliveries()

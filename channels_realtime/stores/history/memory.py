@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from ...config import Config
 from ...protocol.messages import Position
-from ...runtime.clock import Clock, SystemClock
+from ...runtime.clock import Clock
 from .base import (
     MAX_STATE_KEYS,
     POSITION_TTL_S,
@@ -178,7 +178,7 @@ class MemoryHistory(HistoryStore):
     shared: ClassVar[bool] = False
 
     def __init__(self, layer: Any, config: Config, clock: Clock | None = None) -> None:
-        self._now = (clock or SystemClock()).monotonic
+        self._now = (clock or Clock()).monotonic
         self._lock = threading.Lock()
         self._streams: OrderedDict[str, _Stream] = OrderedDict()  # used longest ago first
         self._expiries: list[tuple[float, str]] = []  # one a stream

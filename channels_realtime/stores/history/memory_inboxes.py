@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ...config import Config
 from ...protocol.messages import Position
-from ...runtime.clock import Clock, SystemClock
+from ...runtime.clock import Clock
 from .base import POSITION_TTL_S
 from .inboxes import MAX_USERS, Acknowledgement, Inbox, InboxStore, StreamInboxes, is_newer
 
@@ -41,7 +41,7 @@ class MemoryInboxes(InboxStore):
     shared: ClassVar[bool] = False
 
     def __init__(self, layer: Any, config: Config, clock: Clock | None = None) -> None:
-        self._clock = SystemClock() if clock is None else clock
+        self._clock = Clock() if clock is None else clock
         self._lock = threading.Lock()
         self._streams: OrderedDict[str, _Stream] = OrderedDict()  # the longest unused first
         self._due: list[
