@@ -15,7 +15,7 @@ import inspect
 import itertools
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
@@ -46,7 +46,7 @@ from ..errors import ConnectionClosed, ImproperUse
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..services import current_node
-from .transport import ConsumerHooks, ConsumerOptions, ConsumerTransport
+from .transport import ConsumerOptions, ConsumerTransport
 
 DELIVERY = "realtime.delivery"
 """The type of the event for a delivery that waits for the consumer; it carries nothing else."""
@@ -121,7 +121,7 @@ class ConsumerMixin:
             own_scope,
             send,
             task,
-            cast(ConsumerHooks, self),  # HeartbeatMixin has them, and alone asks for them
+            self,
             self._realtime_options(node.config),
         )
         connection = transport.connect(own_scope)

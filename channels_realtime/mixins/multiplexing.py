@@ -27,6 +27,8 @@ from .transport import ConsumerOptions
 
 _decode = msgspec.msgpack.Decoder().decode
 
+_HOOKS = ("channel_message", "channel_member", "channel_missed", "channel_ended")
+
 
 class ConsumerChannels:
     """The channels that one client of a consumer is on; ``self.channels``.
@@ -199,14 +201,8 @@ class ChannelsMixin(ConsumerMixin):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not getattr(cls, "_sync", False):
-            cls._realtime_expect_async(
-                ChannelsMixin,
-                "channel_message",
-                "channel_member",
-                "channel_missed",
-                "channel_ended",
-            )
-        for hook in ("channel_message", "channel_member", "channel_missed", "channel_ended"):
+            cls._realtime_expect_async(ChannelsMixin, *_HOOKS)
+        for hook in _HOOKS:
             cls._realtime_refuse_in_sync(
                 ChannelsMixin,
                 hook,

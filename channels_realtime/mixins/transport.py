@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -112,16 +112,6 @@ def _is_of_auth(push: m.Push) -> bool:
     return isinstance(push, (m.AuthOk, m.AuthExpiring))
 
 
-class ConsumerHooks(Protocol):
-    """What a connection asks of the consumer that it belongs to."""
-
-    def is_heartbeat(self, text: str) -> bool: ...
-
-    def is_auth(self, text: str) -> bool: ...
-
-    async def send_ping(self) -> None: ...
-
-
 class NoLimits:
     """The shared limits of consumers without ``ThrottleMixin``."""
 
@@ -173,7 +163,7 @@ class ConsumerTransport(WebSocketTransport):
         scope: the ASGI scope of the handshake, which the consumer has too.
         send: the server's.
         task: in which the consumer runs.
-        hooks: of the consumer; None of one without mixins.
+        hooks: the consumer, whose mixins answer heartbeats and ``auth``; None of one without mixins.
         options: of the consumer's class.
     """
 
@@ -202,7 +192,7 @@ class ConsumerTransport(WebSocketTransport):
         scope: Scope,
         send: SendEvent,
         task: ServerTask,
-        hooks: ConsumerHooks | None,
+        hooks: Any,
         options: ConsumerOptions,
     ) -> None:
         super().__init__(scope, self._write, task, max_frame_bytes=None)
@@ -256,11 +246,11 @@ class ConsumerTransport(WebSocketTransport):
         return connection
 
     def _is_heartbeat(self, text: str) -> bool:
-        self._is_beat = self._hooks is not None and self._hooks.is_heartbeat(text)
+        self._is_beat = bool(self._hooks is not None and self._hooks.is_heartbeat(text))
         return self._is_beat
 
     def _is_auth(self, text: str) -> bool:
-        return self._hooks is not None and self._hooks.is_auth(text)
+        return bool(self._hooks is not None and self._hooks.is_auth(text))
 
     @property
     def has_channels(self) -> bool:  # type: ignore[override]  # a constant in the base class
