@@ -284,8 +284,7 @@ def subscribe(to: Any, channel: str, *, parameters: Any = None) -> Outcome:
 
 async def asubscribe(to: Any, channel: str, *, parameters: Any = None) -> Outcome:
     """Put live connections on a channel; from async code."""
-    act = functools.partial(subscribe, to, channel, parameters=parameters)
-    outcome: Outcome = await sync_to_async(act)()
+    outcome: Outcome = await sync_to_async(subscribe)(to, channel, parameters=parameters)
     return outcome
 
 
@@ -304,9 +303,7 @@ async def aunsubscribe(
     to: Any, channel: str, *, reason: str = "ended by an administrator"
 ) -> Outcome:
     """End the subscriptions of connections to a channel; from async code."""
-    outcome: Outcome = await sync_to_async(
-        functools.partial(unsubscribe, to, channel, reason=reason)
-    )()
+    outcome: Outcome = await sync_to_async(unsubscribe)(to, channel, reason=reason)
     return outcome
 
 

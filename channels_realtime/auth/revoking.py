@@ -100,7 +100,7 @@ def revoke(
 
 async def arevoke(**what: Any) -> None:
     """Revoke credentials, from async code. Takes the arguments of ``revoke``."""
-    await sync_to_async(functools.partial(revoke, **what))()
+    await sync_to_async(revoke)(**what)
 
 
 def recheck(*, channel: str | None = None, user: Any = None, using: str | None = None) -> None:
