@@ -264,7 +264,8 @@ async def test_heartbeats_need_no_task_of_their_own(node):
 
 
 def own_tasks(node: Node) -> set[asyncio.Task[None]]:
-    named = {task for task in asyncio.all_tasks() if task.get_name().startswith("realtime-")}
+    prefixes = ("realtime-", "writing ")
+    named = {task for task in asyncio.all_tasks() if task.get_name().startswith(prefixes)}
     return named | node._tasks
 
 
