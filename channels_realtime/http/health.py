@@ -13,7 +13,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from ..nodes.breaker import breaker_of
+from ..nodes.breaker import is_failing
 from ..nodes.layers import made_layer
 from ..nodes.node import serving_node
 from ..nodes.stores import stores_of
@@ -27,19 +27,16 @@ def health(request: HttpRequest) -> JsonResponse:
     """Respond 200, with the id of this process's node, or null if it has none yet.
 
     While the channel layer does not take what the process sends, ``channel_layer`` is "failing"; while
-    the history store does not answer it, ``history`` is, and likewise ``presence``.
+    the history store does not answer it, ``history`` is, and likewise ``inboxes``, ``presence`` and ``sessions``.
     """
     node = serving_node()
     body = {"status": "ok", "node": None if node is None else node.id}
     config = get_config()
     layer = made_layer(config.channel_layer) if node is None else node.layer
     if layer is not None:
-        if breaker_of(layer).failing:
+        if is_failing(layer):
             body["channel_layer"] = "failing"
-        if stores_of(layer, config).history_failing:
-            body["history"] = "failing"
-        if stores_of(layer, config).presence_failing:
-            body["presence"] = "failing"
+        body |= dict.fromkeys(stores_of(layer, config).failing, "failing")
     return JsonResponse(body)
 
 

@@ -232,7 +232,7 @@ def _node(node: Node, arguments: dict[str, Any]) -> dict[str, Any]:
         "throttled": metrics.throttled,
         "dropped": metrics.dropped,
         "failures": node.service(Registry).failures,
-        "history_failing": stores_of(node.layer, node.config).history_failing,
+        "history_failing": "history" in stores_of(node.layer, node.config).failing,
     }
 
 

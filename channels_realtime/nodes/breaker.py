@@ -98,3 +98,9 @@ def breaker_of(layer: Any, name: str = "the channel layer") -> Breaker:
     if breaker is None:
         breaker = _breakers.setdefault(layer, Breaker(name))
     return breaker
+
+
+def is_failing(layer: Any) -> bool:
+    """Whether a channel layer, or a store, did not take or answer the last message or request."""
+    breaker = _breakers.get(layer)
+    return breaker is not None and breaker.failing

@@ -39,6 +39,7 @@ from ..runtime.timers import Timers
 from ..servers.shutdown import on_stop
 from ..stores.history.base import HistoryStore
 from ..stores.history.inboxes import InboxStore
+from .breaker import is_failing
 from .broker import Broker
 from .deliveries import Deliveries
 from .drain import Drain
@@ -47,7 +48,6 @@ from .member import Member
 from .metrics import Metrics
 from .outgoing import Outcome, Outgoing, send
 from .requests import Requests
-from .store_requests import is_failing
 from .stores import stores_of
 from .streams import Streams
 

@@ -71,11 +71,6 @@ def _answered(breaker: Breaker, name: str) -> None:
     breaker.sent()
 
 
-def is_failing(store: Any, name: str = HISTORY) -> bool:
-    """Whether the last request to a store failed."""
-    return breaker_of(store, name).failing
-
-
 def _cause(error: BaseException) -> str:
     # The cause of a time-out is the cancellation, which says nothing.
     cause = error if isinstance(error, TimeoutError) else error.__cause__ or error

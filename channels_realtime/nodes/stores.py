@@ -18,7 +18,7 @@ from ..stores.history.base import HistoryStore
 from ..stores.history.inboxes import InboxStore
 from ..stores.presence.base import PresenceStore
 from ..stores.sessions.base import SessionStore
-from .store_requests import PRESENCE, is_failing
+from .breaker import is_failing
 
 _DEFAULTS = {
     "history": ("stores.history.memory.MemoryHistory", "stores.history.redis.RedisHistory"),
@@ -71,14 +71,10 @@ class Stores:
         return store
 
     @property
-    def history_failing(self) -> bool:
-        """Whether the store of publications did not answer the last request."""
-        return self._history is not None and is_failing(self._history)
-
-    @property
-    def presence_failing(self) -> bool:
-        """Whether the store of members did not answer the last request."""
-        return self._presence is not None and is_failing(self._presence, PRESENCE)
+    def failing(self) -> list[str]:
+        """The kinds whose store did not answer the last request: "history", "presence" …"""
+        made = ((kind, getattr(self, f"_{kind}")) for kind in _DEFAULTS)
+        return [kind for kind, store in made if store is not None and is_failing(store)]
 
     def _store(self, kind: str, path: str | None) -> Any:
         attribute = f"_{kind}"

@@ -53,14 +53,15 @@ def test_health_names_a_channel_layer_that_fails():
     assert body(health(request())) == {"status": "ok", "node": None}
 
 
-def test_health_names_a_history_store_that_fails():
+@pytest.mark.parametrize("kind", ["history", "inboxes", "presence", "sessions"])
+def test_health_names_a_store_that_fails(kind):
     stores = stores_of(get_channel_layer(), get_config())
-    breaker = breaker_of(stores.history, HISTORY)
+    breaker = breaker_of(getattr(stores, kind), HISTORY)
     breaker.failed(1.0, 0.0, 5.0)
     try:
         answer = health(request())
         assert answer.status_code == 200
-        assert body(answer) == {"status": "ok", "node": None, "history": "failing"}
+        assert body(answer) == {"status": "ok", "node": None, kind: "failing"}
     finally:
         breaker.sent()
     assert body(health(request())) == {"status": "ok", "node": None}

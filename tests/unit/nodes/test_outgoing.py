@@ -8,8 +8,9 @@ import pytest
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Conflict, Unavailable
+from channels_realtime.nodes.breaker import is_failing
 from channels_realtime.nodes.outgoing import Outcome, Outgoing, send
-from channels_realtime.nodes.store_requests import ask, is_failing
+from channels_realtime.nodes.store_requests import ask
 from channels_realtime.protocol.messages import Position, Publication
 from channels_realtime.stores.history.base import Appended, Entry, History, HistoryStore, Page
 from tests.support.virtual_time import in_virtual_time

@@ -715,13 +715,13 @@ async def test_a_store_that_is_away_is_known_to_be():
     async with Site() as site:
         stores = stores_of(site.layer, site.nodes[0].node.config)
         ann = await site.client(0, "1")
-        assert not stores.presence_failing
+        assert stores.failing == []
         site.store.away = True
         await ann.ask(subscribe("rooms/a"))
-        assert stores.presence_failing
+        assert stores.failing == ["presence"]
         site.store.away = False
         await site.pass_time(6.0)
-        assert not stores.presence_failing
+        assert stores.failing == []
 
 
 @in_virtual_time
