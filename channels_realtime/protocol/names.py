@@ -149,11 +149,6 @@ class Route:
             )
         return text
 
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of the route's parameters, in order."""
-        return tuple(self._converters)
-
     def match(self, name: str) -> dict[str, Any] | None:
         """Return the converted parameters if the whole ``name`` matches, else None."""
         match = self._regex.fullmatch(name)
