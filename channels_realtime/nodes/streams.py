@@ -73,7 +73,7 @@ class LiveStream(Stream[Publication]):
         super().__init__(epoch, offset, uid)
         self.references = 0
         self.healing: asyncio.Task[None] | None = None
-        self.tail: Tail[Publication] | None = None
+        self.tail: Tail | None = None
 
 
 class _Opening:
@@ -407,7 +407,7 @@ class Streams:
 
     # -- catching up -------------------------------------------------------------------------------
 
-    def watch(self, key: str) -> Tail[Publication]:
+    def watch(self, key: str) -> Tail:
         """Keep what an open channel delivers from now on; each ``watch`` needs its ``unwatch``."""
         stream = self._streams[key]
         if stream.tail is None:
@@ -415,7 +415,7 @@ class Streams:
         stream.tail.users += 1
         return stream.tail
 
-    def unwatch(self, key: str, tail: Tail[Publication]) -> None:
+    def unwatch(self, key: str, tail: Tail) -> None:
         """Take one ``watch`` back."""
         tail.users -= 1
         stream = self._streams.get(key)

@@ -10,34 +10,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
 
-from ..protocol.messages import Position
+from ..protocol.messages import Position, Publication
 
 MAX_TAIL = 256
 """Publications that are kept of what is delivered while somebody catches up."""
 
 
-class Numbered(Protocol):
-    """A publication of a history."""
-
-    @property
-    def position(self) -> Position | None: ...
-
-
-_Item = TypeVar("_Item", bound=Numbered)
-
-
-class Tail(Generic[_Item]):
+class Tail:
     """The newest that were delivered live, without a gap, while somebody catches up."""
 
     __slots__ = ("_items", "users")
 
     def __init__(self) -> None:
         self.users = 0
-        self._items: deque[_Item] = deque(maxlen=MAX_TAIL)
+        self._items: deque[Publication] = deque(maxlen=MAX_TAIL)
 
-    def add(self, item: _Item) -> None:
+    def add(self, item: Publication) -> None:
         """It was delivered."""
         self._items.append(item)
 
@@ -45,7 +34,7 @@ class Tail(Generic[_Item]):
         """The stream starts anew."""
         self._items.clear()
 
-    def after(self, cursor: Position, live: Position) -> list[_Item] | None:
+    def after(self, cursor: Position, live: Position) -> list[Publication] | None:
         """What was delivered after the cursor, up to the live position; None if not all is here."""
         if cursor.epoch != live.epoch or cursor.offset > live.offset:
             return None
@@ -62,7 +51,7 @@ class Tail(Generic[_Item]):
         return found
 
 
-def up_to(items: Sequence[_Item], live: Position) -> Sequence[_Item]:
+def up_to(items: Sequence[Publication], live: Position) -> Sequence[Publication]:
     """Those that were delivered live already; the others are still to come."""
     for index in range(len(items), 0, -1):
         at = items[index - 1].position
