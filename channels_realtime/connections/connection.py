@@ -155,6 +155,8 @@ class Connection(CredentialHolder):
         channels = {name: subscribed.position for name, subscribed in made.items()}
         config = self._node.config
         self.receipts.greeted = True
+        if made:
+            self._node.connection_changed(self.id)  # from now on its session is kept
         self._perform(
             self._conversation.welcome(
                 m.Welcome(

@@ -13,7 +13,7 @@ from channels_realtime.auth.base import Authenticated
 from channels_realtime.channels import UserChannel
 from channels_realtime.connections import server_subscriptions, sessions
 from channels_realtime.connections.sessions import Sessions
-from channels_realtime.errors import Unavailable
+from channels_realtime.errors import Forbidden, Unavailable
 from channels_realtime.identity import Identity
 from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.nodes.presence import Presences
@@ -686,6 +686,26 @@ async def test_many_are_written_in_batches_and_only_when_they_change(monkeypatch
         assert sizes[3:] == [1]
         await asyncio.sleep(15.0)
         assert sorted(sizes[4:]) == [4, 10, 10]  # refreshed
+
+
+@in_virtual_time
+async def test_automatic_channels_are_written_though_the_welcome_takes_long():
+    class Slow(Channel):
+        @classmethod
+        async def automatic(cls, connection):
+            return ["slow/a", "slow/b"]
+
+        async def on_subscribe(self, connection):
+            if self.name == "slow/b":
+                await asyncio.sleep(1.5)
+                raise Forbidden("not here")
+
+    async with Harness() as harness:
+        harness.node.routes.register("slow/<str:name>", Slow)
+        await harness.node.ready()
+        await harness.open()
+        await asyncio.sleep(1.1)
+        assert len(harness.sessions._store) == 1
 
 
 @in_virtual_time
