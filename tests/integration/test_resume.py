@@ -4,17 +4,19 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import threading
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from channels_realtime.models import ConnectionRecord, EndedConnectionRecord
 from tests.support.clients import Client, Message, client, wait_until
 from tests.support.forwarder import Forwarder
 from tests.support.servers import HOST, Server, stop
@@ -148,14 +150,12 @@ def test_admin_has_one_row_of_it_throughout(
 
 
 def rows(site: Site, connection_id: str, *, ended: bool = False) -> list[int]:
-    """How many rows a connection has."""
-    model = "EndedConnectionRecord" if ended else "ConnectionRecord"
-    code = (
-        f"from channels_realtime.models import {model};"
-        f"print('rows:', {model}.objects.filter(connection_id={connection_id!r}).count())"
-    )
-    printed = site.manage("shell", "-v", "0", "-c", code)
-    return [int(printed.rpartition("rows:")[2])]
+    """How many rows a connection has, from the file itself: a management command takes seconds."""
+    table = (EndedConnectionRecord if ended else ConnectionRecord)._meta.db_table
+    path = site.environment["SITE_DATABASE_URL"].removeprefix("sqlite://")
+    with closing(sqlite3.connect(path, timeout=20)) as database:
+        query = f"SELECT count(*) FROM {table} WHERE connection_id = ?"
+        return list(database.execute(query, [connection_id]).fetchone())
 
 
 @pytest.mark.parametrize("field", ["sessionId", "session_id"])
