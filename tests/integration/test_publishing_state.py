@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.clients import MSGPACK, Client, client
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import Site
 
 _numbers = itertools.count(1)
@@ -37,7 +37,7 @@ def redis_site(site: Site, redis_url: str) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def pair(redis_site: Site) -> Iterator[tuple[Server, Server]]:
-    with redis_site.serve("daphne") as first, redis_site.serve("uvicorn") as second:
+    with together(redis_site.serve("daphne"), redis_site.serve("uvicorn")) as (first, second):
         yield first, second
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.clients import JSON, MSGPACK, Client, Message, client
-from tests.support.servers import Server
+from tests.support.servers import Server, together
 from tests.support.site import Site, publish
 
 Pair = tuple[Server, Server]
@@ -36,7 +36,7 @@ def redis_site(request: pytest.FixtureRequest, site: Site, redis_url: str) -> It
 
 @pytest.fixture(scope="module")
 def pair(redis_site: Site) -> Iterator[Pair]:
-    with redis_site.serve("daphne") as first, redis_site.serve("uvicorn") as second:
+    with together(redis_site.serve("daphne"), redis_site.serve("uvicorn")) as (first, second):
         yield first, second
 
 

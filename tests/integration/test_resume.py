@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from channels_realtime.models import ConnectionRecord, EndedConnectionRecord
 from tests.support.clients import Client, Message, client, wait_until
 from tests.support.forwarder import Forwarder
-from tests.support.servers import HOST, Server, stop
+from tests.support.servers import HOST, Server, stop, together
 from tests.support.site import Site, login, publish
 
 UNKNOWN = {"code": "unknown_session", "reason": "no such session; subscribe anew"}
@@ -44,7 +44,7 @@ def redis_site(site: Site, redis_url: str) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def pair(redis_site: Site) -> Iterator[dict[str, Server]]:
-    with redis_site.serve("daphne") as first, redis_site.serve("uvicorn") as second:
+    with together(redis_site.serve("daphne"), redis_site.serve("uvicorn")) as (first, second):
         yield {"daphne": first, "uvicorn": second}
 
 
