@@ -137,6 +137,9 @@ class Inboxes(Service):
             except Unavailable as error:
                 logger.debug("Acknowledgements wait: %s", error.reason)
                 delay = RETRY_S
+            except Exception:
+                logger.exception("Acknowledgements cannot be written")
+                delay = RETRY_S
 
     async def _write(self) -> None:
         batch = [self._waiting.popitem(last=False) for _ in range(min(BATCH, len(self._waiting)))]

@@ -287,7 +287,7 @@ class Broker:
         except Unavailable:
             raise
         except Exception as error:
-            logger.warning("Cannot join a group of the channel layer: %s", error)
+            logger.warning("Cannot join a group of the channel layer: %r", error)
             raise Unavailable(
                 f"the channel layer did not answer: {type(error).__name__}"
             ) from error

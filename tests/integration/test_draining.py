@@ -179,17 +179,18 @@ def readiness(server: Server) -> int:
     return 200
 
 
-async def test_draining_node_is_not_ready_and_refuses_connections(server, kind):
-    stubborn = await join(server.port, answers=False)
-    assert await asyncio.to_thread(readiness, server) == 200
-    stubborn.stop_reading()  # holds the drain
-    os.kill(server.process.pid, signal.SIGTERM)
-    await until(lambda: readiness(server) == 503, "it is not ready")
-    refused = "403" if kind == "daphne" else "503"
-    with pytest.raises(ConnectionError, match=refused):
-        await join(server.port)
-    stubborn.abort()
-    await asyncio.to_thread(server.process.wait, SHORT_GRACE_S + 5)
+async def test_draining_node_is_not_ready_and_refuses_connections(site, kind):
+    with site.having(realtime=CONFIG).serve(kind) as server:
+        stubborn = await join(server.port, answers=False)
+        assert await asyncio.to_thread(readiness, server) == 200
+        stubborn.stop_reading()  # holds the drain
+        os.kill(server.process.pid, signal.SIGTERM)
+        await until(lambda: readiness(server) == 503, "it is not ready")
+        refused = "403" if kind == "daphne" else "503"
+        with pytest.raises(ConnectionError, match=refused):
+            await join(server.port)
+        stubborn.abort()
+        await asyncio.to_thread(server.process.wait, GRACE_S + 5)
 
 
 async def test_clients_that_never_answer_do_not_hold_the_process(server):

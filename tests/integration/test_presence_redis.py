@@ -13,11 +13,14 @@ import redis
 from channels_realtime.config import Config
 from channels_realtime.stores.presence.redis import RedisPresence
 from channels_realtime.testing import PresenceStoreContract
-from tests.integration.test_presence_ghosts import LEASE_S, ids_of, moved, watch
+from tests.integration.test_presence_ghosts import ids_of, moved, watch
 from tests.support.pages import wait_until
 from tests.support.redis_server import private_redis_cluster, private_redis_server
 from tests.support.servers import Server
 from tests.support.site import Site
+
+LEASE_S = 8.0
+"""A node that is starved of the processor for half of it may tell that members have left."""
 
 
 @pytest.fixture(scope="module")
