@@ -141,11 +141,11 @@ def test_admin_has_one_row_of_it_throughout(
         name = lost["connection_id"]
         wait_until(lambda: rows(redis_site, name) == [1], "the row of the first")
         with client(pair[there]) as second:
-            resumed_within(second, lost["session_id"])
+            wait_until(lambda: resumed_within(second, lost["session_id"]), "it resumes")
             assert first.close_code()[0] == 4409
             # The one that ended is noted, and takes no row of the one that goes on.
             wait_until(lambda: rows(redis_site, name, ended=True) == [1], "the first has ended")
-            assert rows(redis_site, name) == [1]
+            wait_until(lambda: rows(redis_site, name) == [1], "the row of the second")
     wait_until(lambda: rows(redis_site, name) == [0], "the second has ended")
 
 
