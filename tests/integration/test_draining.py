@@ -180,17 +180,18 @@ def readiness(server: Server) -> int:
 
 
 async def test_draining_node_is_not_ready_and_refuses_connections(site, kind):
-    with site.having(realtime=CONFIG).serve(kind) as server:
-        stubborn = await join(server.port, answers=False)
+    # One client at a time with a pause after each: six seconds, whatever the server does with their connections.
+    pace = {"DRAIN_GRACE": 12.0, "DRAIN_BATCH": 1, "DRAIN_BATCH_INTERVAL": 3.0}
+    with site.having(realtime=CONFIG | pace).serve(kind) as server:
+        pages = [await join(server.port) for _ in range(2)]
         assert await asyncio.to_thread(readiness, server) == 200
-        stubborn.stop_reading()  # holds the drain
         os.kill(server.process.pid, signal.SIGTERM)
         await until(lambda: readiness(server) == 503, "it is not ready")
         refused = "403" if kind == "daphne" else "503"
         with pytest.raises(ConnectionError, match=refused):
             await join(server.port)
-        stubborn.abort()
-        await asyncio.to_thread(server.process.wait, GRACE_S + 5)
+        assert {await page.closed for page in pages} == {4503}
+        await asyncio.to_thread(server.process.wait, 15)
 
 
 async def test_clients_that_never_answer_do_not_hold_the_process(server):
