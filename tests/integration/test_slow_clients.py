@@ -96,10 +96,17 @@ async def test_slow_clients_end_as_their_policy_says_and_delay_no_other_client(
     if server.port not in _alone:
         ages, _, _ = await measure(server, channel, 0)
         _alone[server.port] = percentile(ages, 0.99)
-    ages, stuck, growth = await measure(server, channel, SLOW)
     # The full measurement is in tests/benchmarks: here the machine may be anything, so the bound is
-    # one that a delivery that waits for a slow client breaks by far: the slow ones do not read at all.
-    assert percentile(ages, 0.99) < 3 * _alone[server.port] + 2.0
+    # one that a delivery that waits for a slow client breaks by far. What else runs only adds: the
+    # best of three counts.
+    bound = 3 * _alone[server.port] + 0.25
+    for _ in range(3):
+        ages, stuck, growth = await measure(server, channel, SLOW)
+        if percentile(ages, 0.99) < bound:
+            break
+        for member in stuck:
+            member.abort()
+    assert percentile(ages, 0.99) < bound
     assert growth < SLOW * (OUTBOX_BYTES + 64 * 1024) + 8 * 2**20
     held = await asyncio.to_thread(insides, server)
     if policy == "close":
