@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,10 +178,14 @@ class Stage:
 
     async def run(self, *disturbances: Coroutine[Any, Any, None]) -> Result:
         """Publish and subscribe while the disturbances run, then compare."""
-        options = self._options
         self._forwarders = [Forwarder(HOST, server.port) for server in self.servers]
-        for forwarder in self._forwarders:
-            await forwarder.start()
+        async with contextlib.AsyncExitStack() as stack:
+            for forwarder in self._forwarders:
+                await stack.enter_async_context(forwarder)
+            return await self._run(disturbances)
+
+    async def _run(self, disturbances: Iterable[Coroutine[Any, Any, None]]) -> Result:
+        options = self._options
         self.subscribers = self._make_subscribers([each.port for each in self._forwarders])
         async with running(*(each.run() for each in self.subscribers)):
             async with asyncio.timeout(START_TIMEOUT_S):

@@ -277,8 +277,7 @@ async def outage(kind: str, redis_url: str, directory: Path) -> AsyncIterator[Ou
         if database == "postgres":
             parts = urllib.parse.urlsplit(url)
             forwarder = Forwarder(parts.hostname or "127.0.0.1", parts.port or 5432)
-            await forwarder.start()
-            stack.push_async_callback(forwarder.refuse)
+            await stack.enter_async_context(forwarder)
             moved = parts._replace(netloc=f"{parts.username}@127.0.0.1:{forwarder.port}")
             through = direct.having(SITE_DATABASE_URL=moved.geturl())
         starts = through.serve("daphne"), through.serve("uvicorn"), direct.serve("uvicorn")

@@ -3,12 +3,13 @@
 import asyncio
 import random
 from contextlib import suppress
+from typing import Self
 
 from tests.support.servers import free_port
 
 
 class Forwarder:
-    """Forwards connections to ``host`` and ``port``, on the test's event loop."""
+    """Forwards connections to ``host`` and ``port``, on the test's event loop, while a block runs or from ``start``."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -17,6 +18,13 @@ class Forwarder:
         self._links: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._open = asyncio.Event()
         self._open.set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.refuse()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
