@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +19,7 @@ from channels_realtime.exclusion import aexcluded, excluded
 from channels_realtime.nodes.outgoing import Outgoing
 from channels_realtime.protocol.messages import Publication
 from channels_realtime.testing import capture_publications
+from tests.support.database import in_thread
 from tests.support.kept_channels import register_kinds
 from tests.support.nodes import NodeHarness, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
@@ -120,7 +120,7 @@ async def test_session_user_of_a_request_is_read_on_the_loop_and_in_a_thread():
         return found
 
     assert await aexcluded(made()) == (ID, str(user.pk))
-    assert await asyncio.to_thread(excluded, made()) == (ID, str(user.pk))
+    assert await in_thread(excluded, made()) == (ID, str(user.pk))
 
 
 async def test_apublish_takes_a_request():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import RequestFactory
@@ -12,6 +10,7 @@ from channels_realtime import apublish, channels, publish
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.services import current_node
 from tests.support.asgi_socket import AsgiSocket
+from tests.support.database import in_thread
 from tests.support.kept_channels import fresh, registered
 from tests.unit.auth.credentials import no_http
 
@@ -39,7 +38,7 @@ async def test_publish_says_how_many_connections_were_told(application, kind):
         assert (await apublish(name, 1)).told == 1
         await listening(two, name)
         assert (await apublish(name, 2)).told == 2
-        assert (await asyncio.to_thread(publish, name, 3)).told == 2
+        assert (await in_thread(publish, name, 3)).told == 2
         assert (await apublish(name, 4, exclude=connection_id)).told == 1
         assert [(await one.read())["payload"] for _ in range(3)] == [1, 2, 3]
         assert [(await two.read())["payload"] for _ in range(3)] == [2, 3, 4]

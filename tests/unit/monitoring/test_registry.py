@@ -28,7 +28,7 @@ from channels_realtime.monitoring.registry import Registry
 from channels_realtime.nodes.groups import control_group, group_name, node_group
 from channels_realtime.runtime.database import DatabaseThread
 from tests.support import virtual_time
-from tests.support.database import AWAY, InlineDatabase
+from tests.support.database import AWAY, InlineDatabase, in_thread
 from tests.support.nodes import NodeHarness, subscribe
 from tests.support.virtual_time import settle
 
@@ -1044,10 +1044,7 @@ async def test_rows_are_written_in_the_database_thread(monkeypatch):
         write(*arguments)
 
     def read():
-        try:
-            return written(), NodeRecord.objects.count()
-        finally:
-            connections.close_all()  # of this thread, which outlives the test
+        return written(), NodeRecord.objects.count()
 
     monkeypatch.setattr(registry, "write_rows", note)
     harness = NodeHarness()
@@ -1059,6 +1056,6 @@ async def test_rows_are_written_in_the_database_thread(monkeypatch):
         client = await harness.open()
         async with asyncio.timeout(10):
             await told.wait()
-        assert await asyncio.to_thread(read) == ({client.connection.id}, 1)
-    assert await asyncio.to_thread(read) == (set(), 0)
+        assert await in_thread(read) == ({client.connection.id}, 1)
+    assert await in_thread(read) == (set(), 0)
     assert threads == {"realtime-database_0"}
