@@ -98,6 +98,11 @@ class _Client:
             yield
         finally:
             await self.redis.aclose()
+            # Redis-py leaves those open that it asks who the master is.
+            pool = getattr(self.redis, "connection_pool", None)
+            manager = getattr(pool, "sentinel_manager", None)
+            for sentinel in manager.sentinels if manager is not None else ():
+                await sentinel.aclose()
 
 
 class _Servers:

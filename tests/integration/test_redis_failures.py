@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import pytest
+import redis
 
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
@@ -123,6 +124,8 @@ async def test_position_of_a_lost_publication_is_not_accepted_though_no_node_was
         page = await store.read("c", position, limit=10)
         assert (page.complete, [entry.offset for entry in page.entries]) == (True, [16])
         await store.close()
+        with redis.Redis("127.0.0.1", watched.sentinel_port) as sentinel:
+            await until(lambda: len(sentinel.client_list()) == 1, "the store has left Sentinel")
 
 
 async def succeeds(request: Any) -> Any:
