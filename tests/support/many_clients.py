@@ -221,9 +221,13 @@ async def join(
     found.setblocking(False)
     if receive_buffer is not None:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    found.bind((host, 0))
     async with asyncio.timeout(TIMEOUT_S):
-        await loop.sock_connect(found, (HOST, port))
+        try:
+            found.bind((host, 0))
+            await loop.sock_connect(found, (HOST, port))
+        except BaseException:
+            found.close()
+            raise
         _, member = await loop.create_connection(lambda: RawClient(answers=answers), sock=found)
         member.transport.write(handshake(port, path, subprotocol, headers))
         status = await member.status
