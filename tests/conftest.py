@@ -46,12 +46,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The directory says the marker."""
+    """The directory says the markers."""
     here = Path(__file__).parent
     for item in items:
         for marker in ("integration", "browser"):
             if item.path.is_relative_to(here / marker):
                 item.add_marker(marker)
+        if item.path.is_relative_to(here / "unit"):
+            item.add_marker(pytest.mark.filterwarnings("error::ResourceWarning"))
 
 
 def pytest_collection_finish() -> None:

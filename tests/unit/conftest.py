@@ -1,5 +1,6 @@
 """What all unit tests share."""
 
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def _fast_flush() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty_databases)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage() -> Iterator[None]:
+    """A socket or a database that a module leaves open is that module's error, not a later one's."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
