@@ -281,9 +281,9 @@ def test_silent_node_does_not_hold_the_others_up(start_node):
     thread.join(TIMEOUT_S)
     assert (found.done, found.silent) == ((client.connection.id,), tuple(theirs))
     ended_at = time.monotonic() - start
-    # Closed while the silent ones were still waited for, a second for all together.
-    assert closed_at[0] < ended_at - 0.2
-    assert ended_at < 4.0
+    # The silent ones are waited for together, for a second; the other was closed long before.
+    assert closed_at[0] < ended_at - 0.5
+    assert ended_at < 2.5
 
 
 def test_many_are_asked_in_batches(start_node, monkeypatch):

@@ -409,11 +409,11 @@ class TestOneTimeOut:
     def test_transaction_waits_for_a_slow_layer_no_longer_than_one_time_out(
         self, layer, settings, monkeypatch
     ):
-        settings.CHANNELS_REALTIME = {"PUBLISH_TIMEOUT": 1.0}
+        settings.CHANNELS_REALTIME = {"PUBLISH_TIMEOUT": 0.5}
         taken = []
 
         async def group_send(group, message):
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.2)
             taken.append(group)
 
         monkeypatch.setattr(layer, "group_send", group_send)
@@ -421,7 +421,7 @@ class TestOneTimeOut:
             for n in range(50):
                 publish("public/a", n)
             began = time.monotonic()
-        assert time.monotonic() - began < 4.0
+        assert time.monotonic() - began < 2.0
         assert 1 <= len(taken) <= 3
         assert sending.failed_after_commit == 50 - len(taken)
 
