@@ -98,8 +98,8 @@ class _Client:
             yield
         finally:
             await self.redis.aclose()
-            # Redis-py leaves those open that it asks who the master is.
-            pool = getattr(self.redis, "connection_pool", None)
+            # redis-py closes the connections to the master, but not those to Sentinel.
+            pool = getattr(self.redis, "connection_pool", None)  # a cluster has none
             manager = getattr(pool, "sentinel_manager", None)
             for sentinel in manager.sentinels if manager is not None else ():
                 await sentinel.aclose()

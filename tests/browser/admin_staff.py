@@ -51,7 +51,9 @@ BROWSERS = {
 
 
 def at_once(attempt: Callable[[], float]) -> None:
-    """Raise unless one of three attempts takes less than a second: a busy machine delays any, a slow way all.
+    """Raise unless one of three attempts takes less than a second.
+
+    A busy machine delays any of them, a slow implementation all.
 
     Args:
         attempt: returns how many seconds it took.

@@ -1,4 +1,4 @@
-"""Databases of tests that use threads, and a node's database thread that needs none: virtual time waits for none."""
+"""Database work of tests: in a thread that closes its connections, and, for virtual time, without a thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AWAY = "the database is away"
 
 
 async def in_thread(work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-    """As ``asyncio.to_thread``, and the thread's databases are closed; in a site, its requests do that."""
+    """As ``asyncio.to_thread``, and close the thread's database connections, as Django does after a request."""
 
     def closing() -> _R:
         try:

@@ -9,7 +9,10 @@ from tests.support.servers import free_port
 
 
 class Forwarder:
-    """Forwards connections to ``host`` and ``port``, on the test's event loop, while a block runs or from ``start``."""
+    """Forwards connections to ``host`` and ``port``, on the test's event loop.
+
+    As a context manager it runs for the block; ``start`` and ``refuse`` begin and end outages.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
