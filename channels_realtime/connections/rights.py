@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..channels import Channel, UserChannel
-from ..client import Client
 from ..errors import Forbidden
+from ..hook_client import Client
 from ..nodes.node import Node
 from ..protocol.codes import ErrorCode
 

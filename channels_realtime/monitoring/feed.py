@@ -11,8 +11,8 @@ import logging
 from typing import ClassVar
 
 from ..channels import Channel
-from ..client import Client
 from ..errors import Unavailable
+from ..hook_client import Client
 from ..nodes.node import Node, Service
 from ..nodes.outgoing import Outgoing
 from ..protocol.messages import Publication

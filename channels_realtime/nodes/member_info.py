@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..channels import Channel
-from ..client import Client
+from ..hook_client import Client
 from ..runtime.encoding import normalise_payload, payload_size
 from .node import Node
 

@@ -21,8 +21,8 @@ import msgspec
 
 from .. import signals
 from ..channels import Channel
-from ..client import Client
 from ..errors import RealtimeError, Unavailable
+from ..hook_client import Client
 from ..protocol.messages import Member, Members, Publication
 from ..protocol.names import split_key
 from ..runtime.write_behind import WriteBehind

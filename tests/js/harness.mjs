@@ -2,7 +2,7 @@
 import { afterEach, beforeEach } from "node:test";
 
 import { FakeTimers, FakeWebSocket, settle } from "./fakes.mjs";
-import { connect } from "../../channels_realtime/static/channels_realtime/realtime.js";
+import { connect } from "../../channels_realtime/js/src/index.js";
 
 export const URL = "wss://example.test/ws/";
 export let timers;
