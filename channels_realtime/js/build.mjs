@@ -1,33 +1,171 @@
 /**
- * Builds what the wheel has from `src/`: `make client` runs it. The outputs are committed, so that nobody needs Node to
- * use the package; a test checks that they are fresh.
+ * Builds the files that the wheel has from `src/`, and the declarations that the npm package has. `make client` runs it.
+ * The static files are committed, so that nobody needs Node to use the package; `make check-client` sees that they are
+ * fresh.
  *
- * Each entry is one file. What an entry imports dynamically is another entry: the path is kept, so that it is loaded when
- * it is needed. An entry other than the core must not import the core's modules (it would have copies of its classes):
- * it is given what it needs as arguments, and imports only pure functions.
+ *     node build.mjs [directory of the static files]
+ *
+ * The core is one file in three forms. What it loads only when it is needed is an extra: a file in `realtime/`, which the
+ * core imports with `import("./fallbacks/index.js")`, as in the sources. An extra must not import the core's modules (it
+ * would have copies of its classes): it is given what it needs as arguments, and imports only pure functions.
+ *
+ * A core that the browser has cached, or that an open page runs, may find an extra of another version on the server. So
+ * the address of an extra has its version, which is a hash of its content, and the import rejects if the file has another.
  */
-import { build } from "esbuild";
+import { createHash } from "node:crypto";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL(".", import.meta.url));
-const out = process.argv[2] ?? `${root}../static/channels_realtime`;
+import { build } from "esbuild";
+import { generateDtsBundle } from "dts-bundle-generator";
+import ts from "typescript";
 
-const shared = {
-  absWorkingDir: root,
-  bundle: true,
-  target: "es2022",
-  charset: "utf8",
-  legalComments: "none",
-  logLevel: "warning",
-};
+/**
+ * The extras: their name in `realtime/`, and their source. One that another imports comes before it. `worker: true` is the
+ * script of a worker, at `new URL("./worker.js", import.meta.url)` in the sources.
+ * @type {Record<string, string | {source: string, worker: true}>}
+ */
+const EXTRAS = {};
 
-await build({ ...shared, entryPoints: ["src/index.js"], format: "esm", outfile: `${out}/realtime.js` });
-await build({ ...shared, entryPoints: ["src/index.js"], format: "esm", minify: true, outfile: `${out}/realtime.min.js` });
-await build({
-  ...shared,
-  entryPoints: ["src/index.js"],
-  format: "iife",
-  globalName: "Realtime",
-  minify: true,
-  outfile: `${out}/realtime.global.min.js`,
+const ROOT = fileURLToPath(new URL(".", import.meta.url));
+const STATIC = path.resolve(process.argv[2] ?? `${ROOT}../static/channels_realtime`);
+const TYPES = `${ROOT}types`;
+const { version, license } = JSON.parse(await readFile(`${ROOT}package.json`, "utf8"));
+const BANNER = `/*! channels_realtime ${version} | ${license} license */`;
+
+/** The built extras, by the absolute path of their source. @type {Map<string, {file: string, hash: string}>} */
+const built = new Map();
+
+/** Leads what is imported dynamically to the built extras. @param {string} base  Where they are, from the importing file. */
+const extras = (base) => ({
+  name: "extras",
+  /** @param {import("esbuild").PluginBuild} hooks */
+  setup(hooks) {
+    const address = (/** @type {string} */ source) => {
+      const extra = built.get(source);
+      if (!extra) throw new Error(`${source} is imported dynamically; enter it in EXTRAS, before what imports it`);
+      return `${base}${extra.file}?v=${extra.hash}`;
+    };
+    hooks.onResolve({ filter: /^\./ }, ({ kind, path: wanted, resolveDir }) =>
+      kind === "dynamic-import" ? { path: address(path.resolve(resolveDir, wanted)), external: true } : undefined,
+    );
+    hooks.onLoad({ filter: /\.js$/ }, async ({ path: file }) => {
+      const source = await readFile(file, "utf8");
+      const contents = source
+        // ManifestStaticFilesStorage takes an import() in a comment for code.
+        .replace(/\/\*\*.*?\*\//gs, (comment) => comment.replace(/\bimport\("[^"]*"\)\./g, ""))
+        .replace(
+          /new URL\("(\.[^"]+)", import\.meta\.url\)/g,
+          (_, wanted) => `new URL("${address(path.resolve(path.dirname(file), wanted))}", import.meta.url)`,
+        );
+      return { contents, loader: "js" };
+    });
+  },
 });
+
+/**
+ * @param {string} source @param {import("esbuild").BuildOptions} options @param {string} base
+ * @returns {Promise<string>}
+ */
+async function bundle(source, options, base) {
+  const { outputFiles } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: [source],
+    bundle: true,
+    write: false,
+    format: "esm",
+    target: "es2022",
+    charset: "utf8",
+    legalComments: "none",
+    logLevel: "warning",
+    plugins: [extras(base)],
+    ...options,
+  });
+  return /** @type {any} */ (outputFiles)[0].text.replace(
+    /\bimport\("[^"?]+\?v=(\w+)"\)/g,
+    (/** @type {string} */ found, /** @type {string} */ hash) =>
+      `${found}.then(e=>e.version==="${hash}"?e:Promise.reject(new Error("another version is installed: reload the page")))`,
+  );
+}
+
+/** @param {string} name @param {string} text */
+async function write(name, text) {
+  await mkdir(path.dirname(`${STATIC}/${name}`), { recursive: true });
+  await writeFile(`${STATIC}/${name}`, text.endsWith("\n") ? text : `${text}\n`);
+}
+
+async function buildExtras() {
+  await rm(`${STATIC}/realtime`, { recursive: true, force: true });
+  for (const [name, entry] of Object.entries(EXTRAS)) {
+    const { source, worker } = typeof entry === "string" ? { source: entry, worker: false } : entry;
+    let text = await bundle(source, { minify: true, format: worker ? "iife" : "esm" }, "./");
+    const hash = createHash("sha256").update(text).digest("hex").slice(0, 8);
+    if (!worker) text = `${text.trimEnd()}export const version="${hash}";`;
+    await write(`realtime/${name}.js`, `${BANNER}\n${text}`);
+    built.set(path.resolve(ROOT, source), { file: `${name}.js`, hash });
+  }
+}
+
+async function buildCore() {
+  const source = "src/index.js";
+  const banner = { js: BANNER };
+  // A classic script has no import.meta.
+  const script = { define: { "import.meta.url": "scriptUrl" }, inject: ["script-url.js"] };
+  const classic = /** @type {const} */ ({ format: "iife", globalName: "Realtime", ...script });
+  await write("realtime.js", await bundle(source, { banner }, "./realtime/"));
+  await write("realtime.min.js", await bundle(source, { banner, minify: true }, "./realtime/"));
+  await write("realtime.global.min.js", await bundle(source, { banner, minify: true, ...classic }, "./realtime/"));
+}
+
+/** Removes what is not public from a declaration file: members that begin with `_`, and comments that declare types. */
+function publicOnly(/** @type {string} */ text) {
+  const file = ts.createSourceFile("a.d.ts", text, ts.ScriptTarget.Latest, true);
+  /** @type {[number, number][]} */
+  const cuts = [];
+  for (const statement of file.statements) {
+    if (!ts.isClassDeclaration(statement)) continue;
+    for (const member of statement.members) {
+      if (member.name && ts.isIdentifier(member.name) && member.name.text.startsWith("_")) {
+        cuts.push([member.getFullStart(), member.getEnd()]);
+      }
+    }
+  }
+  for (const [start, end] of cuts.reverse()) text = text.slice(0, start) + text.slice(end);
+  return text.replace(/^\/\*\*(?:(?!\*\/).)*?@(?:typedef|import)\b.*?\*\/\n/gms, "");
+}
+
+/** The npm package's declarations are one file for each module, the static files' are one file. */
+async function buildTypes() {
+  const emitted = await mkdtemp(path.join(tmpdir(), "realtime-types-"));
+  try {
+    const configFile = ts.readConfigFile(`${ROOT}tsconfig.json`, ts.sys.readFile).config;
+    const { fileNames, options } = ts.parseJsonConfigFileContent(configFile, ts.sys, ROOT);
+    const emit = { noEmit: false, declaration: true, emitDeclarationOnly: true, outDir: emitted, rootDir: `${ROOT}src` };
+    const program = ts.createProgram(fileNames, { ...options, ...emit });
+    const problems = [...ts.getPreEmitDiagnostics(program), ...program.emit().diagnostics];
+    if (problems.length > 0) {
+      const host = { getCanonicalFileName: String, getCurrentDirectory: () => ROOT, getNewLine: () => "\n" };
+      throw new Error(ts.formatDiagnostics(problems, host));
+    }
+    await rm(TYPES, { recursive: true, force: true });
+    for (const name of await readdir(emitted, { recursive: true })) {
+      if (!name.endsWith(".d.ts")) continue;
+      await mkdir(path.dirname(`${TYPES}/${name}`), { recursive: true });
+      await writeFile(`${TYPES}/${name}`, publicOnly(await readFile(`${emitted}/${name}`, "utf8")));
+    }
+    // What is written as declarations goes along.
+    const written = (await readdir(`${ROOT}src`, { recursive: true })).filter((name) => name.endsWith(".d.ts"));
+    for (const name of written) await cp(`${ROOT}src/${name}`, `${TYPES}/${name}`);
+  } finally {
+    await rm(emitted, { recursive: true });
+  }
+  const entry = { filePath: `${TYPES}/index.d.ts`, output: { noBanner: true, exportReferencedTypes: true } };
+  const [text] = generateDtsBundle([entry], { preferredConfigPath: `${ROOT}tsconfig.json` });
+  await write("realtime.d.ts", `${BANNER}\n${text}`);
+}
+
+await buildExtras();
+await buildCore();
+await buildTypes();

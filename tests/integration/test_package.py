@@ -16,6 +16,8 @@ from tests.support.servers import ROOT, daphne, free_port, run_server
 
 TIMEOUT_S = 10.0
 
+CLIENT = {"realtime.js", "realtime.min.js", "realtime.global.min.js", "realtime.d.ts"}
+
 PROJECT = {
     "settings.py": """\
 SECRET_KEY = "ten-lines"
@@ -98,8 +100,15 @@ def test_wheel_holds_the_package_alone(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"channels_realtime"}
     assert "channels_realtime/py.typed" in names
-    assert "channels_realtime/static/channels_realtime/realtime.js" in names
+    assert {f"channels_realtime/static/channels_realtime/{name}" for name in CLIENT} <= set(names)
+    assert not [name for name in names if name.startswith("channels_realtime/js/")]
     assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_npm_package_has_the_version_of_the_wheel(wheel: Path) -> None:
+    package = json.loads((ROOT / "channels_realtime/js/package.json").read_text())
+    # PEP 440 and Semantic Versioning write a development release differently.
+    assert package["version"].replace("-dev.", ".dev") == wheel.name.split("-")[1]
 
 
 def test_wheel_passes_the_checks_in_an_empty_environment(

@@ -1,3 +1,5 @@
+/*! channels_realtime 0.1.0-dev.0 | MIT license */
+
 // src/index.js
 var PROTOCOL = "realtime.v1.json";
 function quote(value) {

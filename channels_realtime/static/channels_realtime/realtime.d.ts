@@ -1,0 +1,604 @@
+/*! channels_realtime 0.1.0-dev.0 | MIT license */
+/**
+ * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
+ * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
+ *
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function quote(value: unknown): string;
+/**
+ * Returns a client that is connecting. Listeners added in the same task miss no message.
+ * @param {string | URL | null} [url]  As for {@link RealtimeClient}.
+ * @param {ClientOptions} [options]
+ * @returns {RealtimeClient}
+ */
+export function connect(url?: string | URL | null, options?: ClientOptions): RealtimeClient;
+/**
+ * The browser client of channels_realtime: one WebSocket per page for all its channels.
+ *
+ * In: the server's frames of the subprotocol `realtime.v1.json`. Out: requests. Pages call {@link connect} and add
+ * listeners. The project's protocol reference, version 1, is the source of all rules here.
+ *
+ * {@link RealtimeClient} has the socket, the requests and the state. A {@link Feed} is its state of one channel: the
+ * position, the members, and the subscriptions on the wire. A {@link Subscription} is what one caller of `subscribe()`
+ * gets; its {@link Loader} fetches the channel's state where messages may be missing, and its {@link Handled} knows how
+ * far the page has handled them.
+ *
+ * All durations are in seconds, as on the wire. Tokens never appear in a URL, an error or a log.
+ */
+export const PROTOCOL: "realtime.v1.json";
+/** Why a request or a subscription failed. */
+export class RealtimeError extends Error {
+	/**
+	 * @param {string} code  From the wire, or one of the client's own: `disconnected`, `connection_lost`, `queue_full`,
+	 *   `closed`, `unsubscribed`, `overflow`, `token_unavailable`, `load_failed`.
+	 * @param {string} reason
+	 * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
+	 */
+	constructor(code: string, reason: string, { payload, channel, request, cause }?: {
+		payload?: any;
+		channel?: string;
+		request?: string;
+		cause?: unknown;
+	});
+	code: string;
+	reason: string;
+	/** @type {number | null} Seconds to wait before trying again, if the server sent them. */
+	retryAfter: number | null;
+	payload: any;
+	channel: string | undefined;
+	request: string | undefined;
+}
+/**
+ * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
+ *
+ * Messages go to the `message` listeners and to a `for await` loop over the subscription. Without a listener, all
+ * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
+ * Leaving the loop (break, return, throw) unsubscribes.
+ *
+ * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
+ *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
+ *   error: [RealtimeError]}>}
+ */
+export class Subscription extends Emitter<{
+	message: [
+		Message
+	];
+	subscribed: [
+		SubscribedPayload
+	];
+	recovered: [
+		Recovery
+	];
+	loaded: [
+		any
+	];
+	members: [
+		Map<string, Member>,
+		number
+	];
+	join: [
+		Member
+	];
+	leave: [
+		Member
+	];
+	unsubscribed: [
+		Ending
+	];
+	error: [
+		RealtimeError
+	];
+}> {
+	/**
+	 * @param {string} channel
+	 * @param {SubscriptionOptions} options
+	 * @param {Feed} feed
+	 * @param {SubscriptionHost} host
+	 */
+	constructor(channel: string, options: SubscriptionOptions, feed: Feed, host: SubscriptionHost);
+	channel: string;
+	parameters: any;
+	/** How many messages were dropped because the buffer was full. */
+	dropped: number;
+	/** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
+	ended: boolean;
+	select: string | undefined;
+	presenceWanted: boolean;
+	requireRecovery: boolean;
+	/** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
+	get ready(): Promise<SubscribedPayload>;
+	/** With `presence: true`: the channel's members by their id, as far as they are sent. */
+	get members(): Map<string, Member>;
+	/** With `presence: true`: how many members there are; null until it is known. */
+	get count(): number | null;
+	/** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
+	get values(): Map<string, Message>;
+	/** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
+	presence(options?: RequestOptions): Promise<Members>;
+	/** @param {HistoryOptions} [options] @returns {Promise<History>} */
+	history(options?: HistoryOptions): Promise<History$1>;
+	/** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
+	ack(message: Message | Position): void;
+	/** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
+	unsubscribe(): Promise<void>;
+	/** @returns {Promise<IteratorResult<Message>>} */
+	next(): Promise<IteratorResult<Message>>;
+	/** @returns {Promise<IteratorResult<Message>>} */
+	return(): Promise<IteratorResult<Message>>;
+	[Symbol.asyncIterator](): this;
+	#private;
+}
+/**
+ * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
+ *
+ * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
+ *   error: [RealtimeError]}>}
+ */
+export class RealtimeClient extends Emitter<{
+	state: [
+		State,
+		StateDetail
+	];
+	message: [
+		Message
+	];
+	notice: [
+		Message
+	];
+	channel: [
+		string,
+		boolean
+	];
+	error: [
+		RealtimeError
+	];
+}> {
+	/**
+	 * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
+	 *   in the page's `<meta name="realtime-url">`, or else `/ws/`.
+	 * @param {ClientOptions} [options]
+	 */
+	constructor(url?: string | URL | null, options?: ClientOptions);
+	url: string;
+	/** @type {string | null} The user's primary key as text, as last sent by the server. */
+	user: string | null;
+	/** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
+	connectionId: string | null;
+	get state(): State;
+	/**
+	 * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
+	 * @returns {Record<string, string>}
+	 */
+	get headers(): Record<string, string>;
+	/** Connects, also again after "closed" or "unauthenticated". @returns {this} */
+	connect(): this;
+	/** Closes with 1000 and ends all subscriptions. Requests made in this task are still sent. */
+	close(): void;
+	/**
+	 * Subscribes, or waits for `connect()` where the client is not connected.
+	 * @param {string} channel
+	 * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
+	 * @returns {Subscription}
+	 */
+	subscribe(channel: string, options?: SubscriptionOptions | ((message: Message) => void)): Subscription;
+	/**
+	 * @param {string} channel
+	 * @param {any} payload
+	 * @param {PublishOptions & RequestOptions} [options]
+	 * @returns {Promise<PublishedPayload>}
+	 */
+	publish(channel: string, payload: any, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options }?: PublishOptions & RequestOptions): Promise<PublishedPayload>;
+	/** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
+	presence(channel: string, options?: RequestOptions): Promise<Members>;
+	/** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
+	history(channel: string, options?: HistoryOptions): Promise<History$1>;
+	/**
+	 * @param {string} channel
+	 * @param {string} method
+	 * @param {any} [payload]
+	 * @param {RequestOptions} [options]
+	 * @returns {Promise<any>}
+	 */
+	call(channel: string, method: string, payload?: any, options?: RequestOptions): Promise<any>;
+	/**
+	 * Sends any request of the protocol. The client adds the `id`.
+	 * @param {{type: string, [field: string]: any}} message
+	 * @param {RequestOptions} [options]
+	 * @returns {Promise<any>}  The reply's payload.
+	 */
+	request(message: {
+		type: string;
+		[field: string]: any;
+	}, options?: RequestOptions): Promise<any>;
+	#private;
+}
+export type Deferred<T> = {
+	promise: Promise<T>;
+	resolve: (value: T) => void;
+	reject: (error: unknown) => void;
+	settled: boolean;
+};
+/**
+ * A position in a channel's history.
+ */
+export type Position = {
+	epoch: string;
+	offset: number;
+};
+export type State = "idle" | "connecting" | "connected" | "reconnecting" | "unauthenticated" | "closed";
+export type StateDetail = {
+	/**
+	 * Attempts since the last `welcome`, from 1 ("connecting", "reconnecting").
+	 */
+	attempt?: number | undefined;
+	/**
+	 * Seconds until the attempt ("reconnecting"); null while getToken is awaited.
+	 */
+	nextDelay?: number | null | undefined;
+	/**
+	 * The close code that caused this state.
+	 */
+	code?: number | undefined;
+	reason?: string | undefined;
+};
+/**
+ * A publication as received. Unknown fields are kept.
+ */
+export type Message = {
+	/**
+	 * Absent on a notice.
+	 */
+	channel: string;
+	payload: any;
+	event?: string | undefined;
+	epoch?: string | undefined;
+	offset?: number | undefined;
+	/**
+	 * Set by the server from the publisher's identity.
+	 */
+	sender?: any;
+	/**
+	 * True if it was missed and is replayed.
+	 */
+	recovered?: boolean | undefined;
+	/**
+	 * In a channel of versions.
+	 */
+	version?: number | undefined;
+	/**
+	 * In a channel with keyed state: the key that this is the newest message of.
+	 */
+	state_key?: string | undefined;
+	/**
+	 * True if it ends the state of its key.
+	 */
+	removed?: boolean | undefined;
+	/**
+	 * True if it is part of the state that a new subscriber gets first.
+	 */
+	state?: boolean | undefined;
+};
+export type Member = {
+	id: string;
+	user: string | null;
+	info: any;
+};
+/**
+ * `count` is of all; large channels send only some members.
+ */
+export type Members = {
+	members: Member[];
+	count: number;
+};
+export type SubscribedPayload = Partial<Position> & Partial<Members> & {
+	recovered?: boolean;
+};
+/**
+ * False: messages may be missing; load the state again.
+ */
+export type Recovery = {
+	recovered: boolean;
+} & Partial<Position>;
+export type Ending = {
+	code: string;
+	reason: string;
+};
+export type PublishedPayload = {
+	epoch?: string;
+	offset?: number;
+	duplicate?: boolean;
+};
+/**
+ * The position is where to go on from, as `since`.
+ */
+type History$1 = {
+	messages: Message[];
+} & Position;
+export type HistoryOptions = {
+	since?: PositionLike;
+	limit?: number;
+	reverse?: boolean;
+} & RequestOptions;
+/**
+ * A position, or its JSON text as a template writes it.
+ */
+export type PositionLike = Position | string | null;
+export type PublishOptions = {
+	event?: string | undefined;
+	/**
+	 * Makes a repetition safe: a second publication with it is not published again.
+	 */
+	key?: string | undefined;
+	/**
+	 * False: everybody gets it but this connection (true).
+	 */
+	echo?: boolean | undefined;
+	/**
+	 * True: not kept, for notices such as "is typing".
+	 */
+	transient?: boolean | undefined;
+	/**
+	 * In a channel of versions: an older one is dropped.
+	 */
+	version?: number | undefined;
+	/**
+	 * In a channel with keyed state.
+	 */
+	stateKey?: string | undefined;
+	/**
+	 * Ends the state of `stateKey`.
+	 */
+	removed?: boolean | undefined;
+	/**
+	 * Only if the key is new or has that version; else `conflict`.
+	 */
+	onlyIf?: {
+		new: true;
+	} | {
+		version: number;
+	} | undefined;
+};
+export type SubscriptionOptions = {
+	/**
+	 * The payload of `subscribe`; the channel may filter by them.
+	 */
+	parameters?: any;
+	/**
+	 * The channel class's `select`: the field to filter by. Needed only with several
+	 * subscriptions with different parameters on one channel: without it, each of them gets the messages of all.
+	 */
+	select?: string | undefined;
+	/**
+	 * The position of what the page already has: what followed comes first.
+	 */
+	since?: PositionLike | undefined;
+	/**
+	 * Fetches the state, at the first subscribe without `since`
+	 * and whenever messages may be missing. Live messages are held until then. Where its result has a `position`, those up
+	 * to there are dropped.
+	 */
+	load?: ((context: {
+		signal: AbortSignal;
+	}) => any) | undefined;
+	/**
+	 * End it with `not_recoverable` where messages may be missing (false).
+	 */
+	requireRecovery?: boolean | undefined;
+	/**
+	 * Ask for the members, and hear who joins and leaves (false).
+	 */
+	presence?: boolean | undefined;
+	/**
+	 * Acknowledge each message once its listeners are done, or the loop asks for the next (false).
+	 */
+	ack?: boolean | undefined;
+	/**
+	 * How many messages are buffered for a slow `for await` loop (1000). When it is full,
+	 * the oldest is dropped and counted in `dropped`. As many are held for `load`; beyond it the state is loaded again.
+	 */
+	bufferSize?: number | undefined;
+	onMessage?: ((message: Message) => any) | undefined;
+	onSubscribed?: ((payload: SubscribedPayload) => void) | undefined;
+	onRecovered?: ((recovery: Recovery) => void) | undefined;
+	/**
+	 * Gets what `load` returned, right before the messages that follow it.
+	 */
+	onLoaded?: ((state: any) => void) | undefined;
+	/**
+	 * After each change.
+	 */
+	onMembers?: ((members: Map<string, Member>, count: number) => void) | undefined;
+	onUnsubscribed?: ((ending: Ending) => void) | undefined;
+	onError?: ((error: RealtimeError) => void) | undefined;
+};
+export type RequestOptions = {
+	/**
+	 * From the call to the reply, including the wait for a connection.
+	 */
+	timeoutSeconds?: number | undefined;
+	whenDisconnected?: "wait" | "reject" | undefined;
+};
+export type TokenReason = "required" | "expiring" | "refused" | "anonymous";
+export type Timers = {
+	setTimeout: (callback: () => void, milliseconds: number) => any;
+	clearTimeout: (handle: any) => void;
+};
+export type ClientOptions = {
+	/**
+	 * Returns a JWT,
+	 * or null if no user is logged in.
+	 */
+	getToken?: ((context: {
+		reason: TokenReason;
+	}) => (string | null | Promise<string | null>)) | undefined;
+	/**
+	 * The longest first delay (1); doubled with each attempt.
+	 */
+	backoffBaseSeconds?: number | undefined;
+	/**
+	 * The longest delay (30).
+	 */
+	backoffCapSeconds?: number | undefined;
+	/**
+	 * From connecting to `welcome` (20).
+	 */
+	connectTimeoutSeconds?: number | undefined;
+	/**
+	 * The default for requests (35: longer than the server's HOOK_TIMEOUT).
+	 */
+	requestTimeoutSeconds?: number | undefined;
+	/**
+	 * What requests do without connection ("wait").
+	 */
+	whenDisconnected?: "wait" | "reject" | undefined;
+	/**
+	 * The most unanswered requests (500); others get `queue_full`.
+	 */
+	maxPendingRequests?: number | undefined;
+	/**
+	 * Send the requests of one task in one frame (true).
+	 */
+	batch?: boolean | undefined;
+	WebSocket?: (new (url: string, protocols: string[]) => WebSocket) | undefined;
+	timers?: Timers | undefined;
+	/**
+	 * In [0, 1).
+	 */
+	random?: (() => number) | undefined;
+	/**
+	 * Gets `online`, `pageshow` and `visibilitychange` (the window).
+	 */
+	wakeTarget?: EventTarget | undefined;
+};
+/**
+ * What a subscription needs of its client.
+ */
+export type Timing = {
+	later: (seconds: number, callback: () => void) => any;
+	cancel: (handle: any) => void;
+	/**
+	 * With jitter, in seconds.
+	 */
+	delay: (failures: number, wait: number) => number;
+};
+/**
+ * What a subscription needs of its client.
+ */
+export type SubscriptionHost = {
+	timing: Timing;
+	release: (subscription: Subscription) => Promise<void>;
+	acknowledge: (channel: string) => void;
+	fail: (error: RealtimeError) => void;
+	request: (message: {
+		type: string;
+		[field: string]: any;
+	}, options?: RequestOptions) => Promise<any>;
+};
+export type PendingRequest = {
+	type: string;
+	text: string;
+	sent: boolean;
+	timer: any;
+	/**
+	 * Runs before the frame's next message, which may depend on it.
+	 */
+	onReply: (payload: any) => void;
+	onError: (error: RealtimeError) => void;
+};
+declare class Emitter<Events extends Record<string, any[]>> {
+	/**
+	 * @template {keyof Events} Name
+	 * @param {Name} event
+	 * @param {(...args: Events[Name]) => void} listener
+	 * @returns {() => void}  Removes the listener.
+	 */
+	on<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => void): () => void;
+	/**
+	 * @template {keyof Events} Name
+	 * @param {Name} event
+	 * @param {(...args: Events[Name]) => void} listener
+	 */
+	off<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => void): void;
+	#private;
+}
+declare class Feed {
+	/** @param {string} name */
+	constructor(name: string);
+	/** @type {Map<string, Selection>} */
+	selections: Map<string, Selection$1>;
+	/** @type {Position | null} The last position received, or where the subscription began. */
+	position: Position | null;
+	/** Whether the server subscribed this connection by itself. */
+	automatic: boolean;
+	/** False after other parameters were `already_subscribed`: all share one subscription. */
+	selective: boolean;
+	/** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
+	held: Message[] | null;
+	/** @type {Map<string, Member>} */
+	members: Map<string, Member>;
+	/** @type {number | null} */
+	count: number | null;
+	/** @type {Map<string, Message>} The newest message of each state key. */
+	values: Map<string, Message>;
+	/** Whether the state may be on its way, so that the position does not stand for what was received. */
+	stateArriving: boolean;
+	/** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
+	stateFence: "no" | "asked" | "again";
+	/** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
+	unproven: boolean;
+	/** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
+	fresh: boolean;
+	name: string;
+	/** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
+	admits(message: Message): boolean;
+	/** Keeps what belongs to the channel's state. @param {Message} message */
+	keep(message: Message): void;
+	/** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
+	takeMembers({ members, count }: Partial<Members>): boolean;
+	/** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
+	joined(member: Member, count: number): boolean;
+	/** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
+	left(member: Member, count: number): boolean;
+	/** @returns {Set<Subscription>} */
+	subscriptions(): Set<Subscription>;
+	/** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
+	live(): Set<Subscription>;
+	/** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
+	resumesFrom(): Position | null;
+	/** @returns {Position | null} What all its subscriptions have handled. */
+	acknowledged(): Position | null;
+	#private;
+}
+declare class Selection$1 {
+	/** @param {any} parameters */
+	constructor(parameters: any);
+	/** @type {Set<Subscription>} Empty only if the channel is automatic. */
+	subscriptions: Set<Subscription>;
+	/** @type {SubscribedPayload | null} The reply on the current connection. */
+	reply: SubscribedPayload | null;
+	/** Whether it was ever accepted. */
+	established: boolean;
+	/**
+	 * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
+	 * @type {"no" | "sent" | "yes"}
+	 */
+	inSession: "no" | "sent" | "yes";
+	/** Whether it was subscribed with presence. */
+	watches: boolean;
+	/** @type {Position | null} From where a subscribe begins that has not been answered yet. */
+	since: Position | null;
+	failures: number;
+	/** @type {any} */
+	retryTimer: any;
+	parameters: any;
+	get presence(): boolean;
+	get requireRecovery(): boolean;
+}
+
+export {
+	History$1 as History,
+};
+
+export {};
