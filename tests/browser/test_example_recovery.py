@@ -1,11 +1,7 @@
 """What the example's pages miss: nothing. And who is there."""
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,7 +13,7 @@ from tests.browser.example_visitors import (
     wait_for_text,
 )
 from tests.example.site import manage, run_demo
-from tests.support.forwarder import Forwarder
+from tests.support.forwarder import line_to
 from tests.support.servers import Server
 
 if TYPE_CHECKING:
@@ -201,43 +197,6 @@ def test_a_board_misses_nothing_between_the_page_and_its_subscription(
     start = alice.evaluate("JSON.parse(document.querySelector('#board').dataset.position).offset")
     assert offsets(alice, "boards/1") == list(range(start + 1, start + added + 2))
     assert requests(alice) == ["subscribe"]
-
-
-class Line:
-    """The way of one browser to the server, which the test cuts and mends."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, forwarder: Forwarder) -> None:
-        self._loop = loop
-        self._forwarder = forwarder
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self._forwarder.port}"
-
-    def cut(self) -> None:
-        self._run(self._forwarder.refuse())
-
-    def mend(self) -> None:
-        self._run(self._forwarder.start())
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
-
-
-@contextmanager
-def line_to(port: int) -> Iterator[Line]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="line")
-    thread.start()
-    line = Line(loop, Forwarder("127.0.0.1", port))
-    try:
-        line.mend()
-        yield line
-    finally:
-        line.cut()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def test_a_board_gets_what_it_missed_when_its_connection_was_cut(
