@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .auth.revoking import arecheck, arevoke, recheck, revoke
     from .channels import Channel, UserChannel, action, register
     from .hook_client import Client
+    from .html import apublish_html, publish_html
     from .listening import subscribe
     from .members import apresence, presence
     from .namespaces import namespace
@@ -60,7 +61,9 @@ _HOMES = {
     "apublish_many": "publishing",
     "apublish_to_session": "publishing",
     "apublish_to_user": "publishing",
+    "apublish_html": "html",
     "publish": "publishing",
+    "publish_html": "html",
     "publish_many": "publishing",
     "publish_to_session": "publishing",
     "session_channel": "publishing",
@@ -96,6 +99,7 @@ __all__ = [
     "aposition",
     "apresence",
     "apublish",
+    "apublish_html",
     "apublish_many",
     "apublish_to_session",
     "apublish_to_user",
@@ -107,6 +111,7 @@ __all__ = [
     "position",
     "presence",
     "publish",
+    "publish_html",
     "publish_many",
     "publish_to_session",
     "publish_to_user",

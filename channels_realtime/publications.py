@@ -32,17 +32,22 @@ SERVER_SCOPE = "server:"
 _digested = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
-class PublishOptions(TypedDict, total=False):
-    """What may be said of a publication, besides its channel and payload; see ``publish``."""
+class PublicationOptions(TypedDict, total=False):
+    """What may be said of any publication; see ``publish``."""
 
-    event: str | None
     key: str | None
     version: int | None
     state_key: str | None
     removed: bool
     only_if: Mapping[str, Any] | None
-    exclude: Any
     transient: bool
+
+
+class PublishOptions(PublicationOptions, total=False):
+    """What may be said of a publication, besides its channel and payload; see ``publish``."""
+
+    event: str | None
+    exclude: Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +89,12 @@ def prepare(
     only_if: Mapping[str, Any] | None = None,
     exclude: tuple[str, str | None] | None = None,
     transient: bool = False,
+    reserved: bool = False,
 ) -> Outgoing:
     """Check what the site's own code publishes.
 
     Args:
+        reserved: whether the event is one of the package's own, whose names are reserved.
         exclude: a connection's id and, where it has to be that of a user, the user's key; see
             ``exclusion``.
 
@@ -96,7 +103,7 @@ def prepare(
     """
     found = check_channel(channel)
     check_texts(event=event, key=key, state_key=state_key)
-    if event is not None and event.startswith(RESERVED_EVENT_PREFIX):
+    if event is not None and event.startswith(RESERVED_EVENT_PREFIX) and not reserved:
         raise BadPayload(
             f"event {event!r} begins with {RESERVED_EVENT_PREFIX!r}, which is reserved for the"
             " package; expected another name"

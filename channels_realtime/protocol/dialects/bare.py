@@ -9,6 +9,7 @@ from ...errors import BadPayload
 from .. import messages as m
 from ..codecs import JSON
 from ..codes import ErrorCode
+from ..fragments import HTML_EVENT, htmx_text
 from ..frames import frame_size
 from ..limits import Limits
 from ..payloads import normalise
@@ -16,7 +17,7 @@ from .base import TEXT_PING, TEXT_PONG, Encoding
 
 
 class BareEncoding(Encoding):
-    """Publications as their payload alone: text and bytes as they are, the rest as JSON text."""
+    """Publications as their payload alone: text, bytes and HTML as they are, the rest as JSON text."""
 
     __slots__ = ()
 
@@ -25,6 +26,8 @@ class BareEncoding(Encoding):
     def encode_publication(self, publication: m.Publication) -> str | bytes:
         """The frame: the payload and nothing else."""
         payload = publication.payload
+        if publication.event == HTML_EVENT:
+            return htmx_text(payload)
         # Daphne sends no empty text frame; there is no other way to write empty text, so it is lost.
         return payload if isinstance(payload, (str, bytes)) else JSON.encode(payload)
 

@@ -275,6 +275,24 @@ async def test_malformed_or_misplaced_field_is_an_error(channel, fields, code, t
         assert neighbour.take() == []
 
 
+@pytest.mark.parametrize("event", ["realtime.html", "realtime.", "realtime.other"])
+@pytest.mark.parametrize("transient", [False, True])
+@in_virtual_time
+async def test_event_of_the_servers_own_is_refused_although_the_class_lists_it(
+    monkeypatch, event, transient
+):
+    monkeypatch.setattr(Kept, "client_events", (event,))
+    monkeypatch.setattr(Kept, "transient_events", (event,))
+    async with harness() as site:
+        client, neighbour = await site.open(), await site.open()
+        await neighbour.ask(subscribe(KEPT))
+        neighbour.take()
+        fields = {"transient": True} if transient else {}
+        error = await ask(client, {"html": "<p>"}, event=event, **fields)
+        assert error["code"] == "forbidden"
+        assert neighbour.take() == []
+
+
 @in_virtual_time
 async def test_refused_publication_runs_no_hook():
     log = []

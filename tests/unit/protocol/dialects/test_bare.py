@@ -68,6 +68,14 @@ def test_publication_is_written_as_its_payload_alone(dialect, payload, frame):
     assert dialect.encoding.encode_publication(publication) == frame
 
 
+def test_server_rendered_html_is_written_as_html(dialect):
+    payload = {"action": "append", "html": "<p>x</p>", "target": "#a"}
+    publication = m.Publication("rooms/lobby", payload, event="realtime.html")
+    assert dialect.encode(m.Message(publication=publication)) == (
+        '<div hx-swap-oob="beforeend:#a"><p>x</p></div>'
+    )
+
+
 @pytest.mark.parametrize(
     "push",
     [
