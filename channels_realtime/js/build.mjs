@@ -114,9 +114,11 @@ async function buildCore() {
   // A classic script has no import.meta.
   const script = { define: { "import.meta.url": "scriptUrl" }, inject: ["script-url.js"] };
   const classic = /** @type {const} */ ({ format: "iife", globalName: "Realtime", ...script });
+  // What begins with an underscore is internal to the core.
+  const small = /** @type {const} */ ({ minify: true, mangleProps: /^_/ });
   await write("realtime.js", await bundle(source, { banner }, "./realtime/"));
-  await write("realtime.min.js", await bundle(source, { banner, minify: true }, "./realtime/"));
-  await write("realtime.global.min.js", await bundle(source, { banner, minify: true, ...classic }, "./realtime/"));
+  await write("realtime.min.js", await bundle(source, { banner, ...small }, "./realtime/"));
+  await write("realtime.global.min.js", await bundle(source, { banner, ...small, ...classic }, "./realtime/"));
 }
 
 /** Removes what is not public from a declaration file: members that begin with `_`, and comments that declare types. */

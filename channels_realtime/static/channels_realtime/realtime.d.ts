@@ -1,32 +1,4 @@
 /*! channels_realtime 0.1.0-dev.0 | MIT license */
-/**
- * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
- * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
- *
- * @param {unknown} value
- * @returns {string}
- */
-export function quote(value: unknown): string;
-/**
- * Returns a client that is connecting. Listeners added in the same task miss no message.
- * @param {string | URL | null} [url]  As for {@link RealtimeClient}.
- * @param {ClientOptions} [options]
- * @returns {RealtimeClient}
- */
-export function connect(url?: string | URL | null, options?: ClientOptions): RealtimeClient;
-/**
- * The browser client of channels_realtime: one WebSocket per page for all its channels.
- *
- * In: the server's frames of the subprotocol `realtime.v1.json`. Out: requests. Pages call {@link connect} and add
- * listeners. The project's protocol reference, version 1, is the source of all rules here.
- *
- * {@link RealtimeClient} has the socket, the requests and the state. A {@link Feed} is its state of one channel: the
- * position, the members, and the subscriptions on the wire. A {@link Subscription} is what one caller of `subscribe()`
- * gets; its {@link Loader} fetches the channel's state where messages may be missing, and its {@link Handled} knows how
- * far the page has handled them.
- *
- * All durations are in seconds, as on the wire. Tokens never appear in a URL, an error or a log.
- */
 export const PROTOCOL: "realtime.v1.json";
 /** Why a request or a subscription failed. */
 export class RealtimeError extends Error {
@@ -50,176 +22,6 @@ export class RealtimeError extends Error {
 	channel: string | undefined;
 	request: string | undefined;
 }
-/**
- * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
- *
- * Messages go to the `message` listeners and to a `for await` loop over the subscription. Without a listener, all
- * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
- * Leaving the loop (break, return, throw) unsubscribes.
- *
- * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
- *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
- *   error: [RealtimeError]}>}
- */
-export class Subscription extends Emitter<{
-	message: [
-		Message
-	];
-	subscribed: [
-		SubscribedPayload
-	];
-	recovered: [
-		Recovery
-	];
-	loaded: [
-		any
-	];
-	members: [
-		Map<string, Member>,
-		number
-	];
-	join: [
-		Member
-	];
-	leave: [
-		Member
-	];
-	unsubscribed: [
-		Ending
-	];
-	error: [
-		RealtimeError
-	];
-}> {
-	/**
-	 * @param {string} channel
-	 * @param {SubscriptionOptions} options
-	 * @param {Feed} feed
-	 * @param {SubscriptionHost} host
-	 */
-	constructor(channel: string, options: SubscriptionOptions, feed: Feed, host: SubscriptionHost);
-	channel: string;
-	parameters: any;
-	/** How many messages were dropped because the buffer was full. */
-	dropped: number;
-	/** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
-	ended: boolean;
-	select: string | undefined;
-	presenceWanted: boolean;
-	requireRecovery: boolean;
-	/** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
-	get ready(): Promise<SubscribedPayload>;
-	/** With `presence: true`: the channel's members by their id, as far as they are sent. */
-	get members(): Map<string, Member>;
-	/** With `presence: true`: how many members there are; null until it is known. */
-	get count(): number | null;
-	/** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
-	get values(): Map<string, Message>;
-	/** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
-	presence(options?: RequestOptions): Promise<Members>;
-	/** @param {HistoryOptions} [options] @returns {Promise<History>} */
-	history(options?: HistoryOptions): Promise<History$1>;
-	/** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
-	ack(message: Message | Position): void;
-	/** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
-	unsubscribe(): Promise<void>;
-	/** @returns {Promise<IteratorResult<Message>>} */
-	next(): Promise<IteratorResult<Message>>;
-	/** @returns {Promise<IteratorResult<Message>>} */
-	return(): Promise<IteratorResult<Message>>;
-	[Symbol.asyncIterator](): this;
-	#private;
-}
-/**
- * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
- *
- * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
- *   error: [RealtimeError]}>}
- */
-export class RealtimeClient extends Emitter<{
-	state: [
-		State,
-		StateDetail
-	];
-	message: [
-		Message
-	];
-	notice: [
-		Message
-	];
-	channel: [
-		string,
-		boolean
-	];
-	error: [
-		RealtimeError
-	];
-}> {
-	/**
-	 * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
-	 *   in the page's `<meta name="realtime-url">`, or else `/ws/`.
-	 * @param {ClientOptions} [options]
-	 */
-	constructor(url?: string | URL | null, options?: ClientOptions);
-	url: string;
-	/** @type {string | null} The user's primary key as text, as last sent by the server. */
-	user: string | null;
-	/** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
-	connectionId: string | null;
-	get state(): State;
-	/**
-	 * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
-	 * @returns {Record<string, string>}
-	 */
-	get headers(): Record<string, string>;
-	/** Connects, also again after "closed" or "unauthenticated". @returns {this} */
-	connect(): this;
-	/** Closes with 1000 and ends all subscriptions. Requests made in this task are still sent. */
-	close(): void;
-	/**
-	 * Subscribes, or waits for `connect()` where the client is not connected.
-	 * @param {string} channel
-	 * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
-	 * @returns {Subscription}
-	 */
-	subscribe(channel: string, options?: SubscriptionOptions | ((message: Message) => void)): Subscription;
-	/**
-	 * @param {string} channel
-	 * @param {any} payload
-	 * @param {PublishOptions & RequestOptions} [options]
-	 * @returns {Promise<PublishedPayload>}
-	 */
-	publish(channel: string, payload: any, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options }?: PublishOptions & RequestOptions): Promise<PublishedPayload>;
-	/** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
-	presence(channel: string, options?: RequestOptions): Promise<Members>;
-	/** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
-	history(channel: string, options?: HistoryOptions): Promise<History$1>;
-	/**
-	 * @param {string} channel
-	 * @param {string} method
-	 * @param {any} [payload]
-	 * @param {RequestOptions} [options]
-	 * @returns {Promise<any>}
-	 */
-	call(channel: string, method: string, payload?: any, options?: RequestOptions): Promise<any>;
-	/**
-	 * Sends any request of the protocol. The client adds the `id`.
-	 * @param {{type: string, [field: string]: any}} message
-	 * @param {RequestOptions} [options]
-	 * @returns {Promise<any>}  The reply's payload.
-	 */
-	request(message: {
-		type: string;
-		[field: string]: any;
-	}, options?: RequestOptions): Promise<any>;
-	#private;
-}
-export type Deferred<T> = {
-	promise: Promise<T>;
-	resolve: (value: T) => void;
-	reject: (error: unknown) => void;
-	settled: boolean;
-};
 /**
  * A position in a channel's history.
  */
@@ -421,6 +223,14 @@ export type RequestOptions = {
 	whenDisconnected?: "wait" | "reject" | undefined;
 };
 export type TokenReason = "required" | "expiring" | "refused" | "anonymous";
+export type Timing = {
+	later: (seconds: number, callback: () => void) => any;
+	cancel: (handle: any) => void;
+	/**
+	 * With jitter, in seconds.
+	 */
+	delay: (failures: number, wait: number) => number;
+};
 export type Timers = {
 	setTimeout: (callback: () => void, milliseconds: number) => any;
 	clearTimeout: (handle: any) => void;
@@ -461,7 +271,16 @@ export type ClientOptions = {
 	 * Send the requests of one task in one frame (true).
 	 */
 	batch?: boolean | undefined;
-	WebSocket?: (new (url: string, protocols: string[]) => WebSocket) | undefined;
+	/**
+	 * In the order of preference (`["websocket"]`).
+	 */
+	transports?: string[] | undefined;
+	/**
+	 * The base of the server's HTTP views. Without it, as the page says.
+	 */
+	httpUrl?: string | URL | undefined;
+	WebSocket?: (new (url: string, protocols: string[]) => any) | undefined;
+	fetch?: typeof fetch | undefined;
 	timers?: Timers | undefined;
 	/**
 	 * In [0, 1).
@@ -471,41 +290,6 @@ export type ClientOptions = {
 	 * Gets `online`, `pageshow` and `visibilitychange` (the window).
 	 */
 	wakeTarget?: EventTarget | undefined;
-};
-/**
- * What a subscription needs of its client.
- */
-export type Timing = {
-	later: (seconds: number, callback: () => void) => any;
-	cancel: (handle: any) => void;
-	/**
-	 * With jitter, in seconds.
-	 */
-	delay: (failures: number, wait: number) => number;
-};
-/**
- * What a subscription needs of its client.
- */
-export type SubscriptionHost = {
-	timing: Timing;
-	release: (subscription: Subscription) => Promise<void>;
-	acknowledge: (channel: string) => void;
-	fail: (error: RealtimeError) => void;
-	request: (message: {
-		type: string;
-		[field: string]: any;
-	}, options?: RequestOptions) => Promise<any>;
-};
-export type PendingRequest = {
-	type: string;
-	text: string;
-	sent: boolean;
-	timer: any;
-	/**
-	 * Runs before the frame's next message, which may depend on it.
-	 */
-	onReply: (payload: any) => void;
-	onError: (error: RealtimeError) => void;
 };
 declare class Emitter<Events extends Record<string, any[]>> {
 	/**
@@ -522,6 +306,31 @@ declare class Emitter<Events extends Record<string, any[]>> {
 	 */
 	off<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => void): void;
 	#private;
+}
+declare class Selection$1 {
+	/** @param {any} parameters */
+	constructor(parameters: any);
+	/** @type {Set<Subscription>} Empty only if the channel is automatic. */
+	subscriptions: Set<Subscription>;
+	/** @type {SubscribedPayload | null} The reply on the current connection. */
+	reply: SubscribedPayload | null;
+	/** Whether it was ever accepted. */
+	established: boolean;
+	/**
+	 * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
+	 * @type {"no" | "sent" | "yes"}
+	 */
+	inSession: "no" | "sent" | "yes";
+	/** Whether it was subscribed with presence. */
+	watches: boolean;
+	/** @type {Position | null} From where a subscribe begins that has not been answered yet. */
+	since: Position | null;
+	failures: number;
+	/** @type {any} */
+	retryTimer: any;
+	parameters: any;
+	get presence(): boolean;
+	get requireRecovery(): boolean;
 }
 declare class Feed {
 	/** @param {string} name */
@@ -571,31 +380,200 @@ declare class Feed {
 	acknowledged(): Position | null;
 	#private;
 }
-declare class Selection$1 {
-	/** @param {any} parameters */
-	constructor(parameters: any);
-	/** @type {Set<Subscription>} Empty only if the channel is automatic. */
-	subscriptions: Set<Subscription>;
-	/** @type {SubscribedPayload | null} The reply on the current connection. */
-	reply: SubscribedPayload | null;
-	/** Whether it was ever accepted. */
-	established: boolean;
+/** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
+/**
+ * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
+ * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
+ *
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function quote(value: unknown): string;
+/**
+ * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
+ *
+ * What begins with an underscore is for the rooms beside it: {@link Connection} has the socket and its life,
+ * {@link Credentials} the tokens, {@link Requests} what is sent, {@link Session} what a reconnect resumes, and
+ * {@link Channels} what is subscribed and received.
+ *
+ * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
+ *   error: [RealtimeError]}>}
+ */
+export class RealtimeClient extends Emitter<{
+	state: [
+		State,
+		StateDetail
+	];
+	message: [
+		Message
+	];
+	notice: [
+		Message
+	];
+	channel: [
+		string,
+		boolean
+	];
+	error: [
+		RealtimeError
+	];
+}> {
 	/**
-	 * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
-	 * @type {"no" | "sent" | "yes"}
+	 * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
+	 *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
+	 * @param {ClientOptions} [options]
 	 */
-	inSession: "no" | "sent" | "yes";
-	/** Whether it was subscribed with presence. */
-	watches: boolean;
-	/** @type {Position | null} From where a subscribe begins that has not been answered yet. */
-	since: Position | null;
-	failures: number;
-	/** @type {any} */
-	retryTimer: any;
-	parameters: any;
-	get presence(): boolean;
-	get requireRecovery(): boolean;
+	constructor(url?: string | URL | null, options?: ClientOptions);
+	url: string;
+	/** @type {string | null} The user's primary key as text, as last sent by the server. */
+	user: string | null;
+	/** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
+	connectionId: string | null;
+	get state(): State;
+	/**
+	 * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
+	 * @returns {Record<string, string>}
+	 */
+	get headers(): Record<string, string>;
+	/** Connects, also again after "closed" or "unauthenticated". @returns {this} */
+	connect(): this;
+	/** Closes with 1000 and ends all subscriptions. Requests made in this task are still sent. */
+	close(): void;
+	/**
+	 * Subscribes, or waits for `connect()` where the client is not connected.
+	 * @param {string} channel
+	 * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
+	 * @returns {Subscription}
+	 */
+	subscribe(channel: string, options?: SubscriptionOptions | ((message: Message) => void)): Subscription;
+	/**
+	 * @param {string} channel
+	 * @param {any} payload
+	 * @param {PublishOptions & RequestOptions} [options]
+	 * @returns {Promise<PublishedPayload>}
+	 */
+	publish(channel: string, payload: any, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options }?: PublishOptions & RequestOptions): Promise<PublishedPayload>;
+	/** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
+	presence(channel: string, options?: RequestOptions): Promise<Members>;
+	/** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
+	history(channel: string, { since, limit, reverse, ...options }?: HistoryOptions): Promise<History$1>;
+	/**
+	 * @param {string} channel
+	 * @param {string} method
+	 * @param {any} [payload]
+	 * @param {RequestOptions} [options]
+	 * @returns {Promise<any>}
+	 */
+	call(channel: string, method: string, payload?: any, options?: RequestOptions): Promise<any>;
+	/**
+	 * Sends any request of the protocol. The client adds the `id`.
+	 * @param {{type: string, [field: string]: any}} message
+	 * @param {RequestOptions} [options]
+	 * @returns {Promise<any>}  The reply's payload.
+	 */
+	request(message: {
+		type: string;
+		[field: string]: any;
+	}, options?: RequestOptions): Promise<any>;
+	#private;
 }
+/**
+ * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
+ *
+ * Messages go to the `message` listeners and to a `for await` loop over the subscription. Without a listener, all
+ * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
+ * Leaving the loop (break, return, throw) unsubscribes.
+ *
+ * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
+ *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
+ *   error: [RealtimeError]}>}
+ */
+export class Subscription extends Emitter<{
+	message: [
+		Message
+	];
+	subscribed: [
+		SubscribedPayload
+	];
+	recovered: [
+		Recovery
+	];
+	loaded: [
+		any
+	];
+	members: [
+		Map<string, Member>,
+		number
+	];
+	join: [
+		Member
+	];
+	leave: [
+		Member
+	];
+	unsubscribed: [
+		Ending
+	];
+	error: [
+		RealtimeError
+	];
+}> {
+	/**
+	 * @param {string} channel
+	 * @param {SubscriptionOptions} options
+	 * @param {Feed} feed
+	 * @param {SubscriptionHost} host
+	 */
+	constructor(channel: string, options: SubscriptionOptions, feed: Feed, host: SubscriptionHost);
+	channel: string;
+	parameters: any;
+	/** How many messages were dropped because the buffer was full. */
+	dropped: number;
+	/** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
+	ended: boolean;
+	select: string | undefined;
+	presenceWanted: boolean;
+	requireRecovery: boolean;
+	/** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
+	get ready(): Promise<SubscribedPayload>;
+	/** With `presence: true`: the channel's members by their id, as far as they are sent. */
+	get members(): Map<string, Member>;
+	/** With `presence: true`: how many members there are; null until it is known. */
+	get count(): number | null;
+	/** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
+	get values(): Map<string, Message>;
+	/** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
+	presence(options?: RequestOptions): Promise<Members>;
+	/** @param {HistoryOptions} [options] @returns {Promise<History>} */
+	history(options?: HistoryOptions): Promise<History$1>;
+	/** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
+	ack(message: Message | Position): void;
+	/** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
+	unsubscribe(): Promise<void>;
+	/** @returns {Promise<IteratorResult<Message>>} */
+	next(): Promise<IteratorResult<Message>>;
+	/** @returns {Promise<IteratorResult<Message>>} */
+	return(): Promise<IteratorResult<Message>>;
+	[Symbol.asyncIterator](): this;
+	#private;
+}
+/**
+ * What a subscription needs of its client.
+ */
+export type SubscriptionHost = {
+	timing: Timing;
+	release: (subscription: Subscription) => Promise<void>;
+	acknowledge: (channel: string) => void;
+	fail: (error: RealtimeError) => void;
+	client: RealtimeClient;
+};
+/**
+ * Returns a client that is connecting. Listeners added in the same task miss no message.
+ * @param {string | URL | null} [url]  As for {@link RealtimeClient}.
+ * @param {ClientOptions} [options]
+ * @returns {RealtimeClient}
+ */
+export function connect(url?: string | URL | null, options?: ClientOptions): RealtimeClient;
 
 export {
 	History$1 as History,

@@ -1,0 +1,229 @@
+import { Channels } from "./channels.js";
+import { CLOSE_NORMAL, Connection } from "./connection.js";
+import { Credentials } from "./credentials.js";
+import { Emitter } from "./emitter.js";
+import { RealtimeError, report } from "./errors.js";
+import { absoluteUrl, pageConfiguration, pageMeta } from "./page.js";
+import { Requests } from "./requests.js";
+import { Session } from "./session.js";
+import { Ways } from "./ways.js";
+import { readPosition } from "./values.js";
+
+/** @import {Subscription} from "./subscription.js" */
+/** @import {ClientOptions, History, HistoryOptions, Members, Message, PublishedPayload, PublishOptions, RequestOptions, State, StateDetail, SubscriptionOptions, Timers} from "./typedefs.js" */
+
+/**
+ * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
+ *
+ * What begins with an underscore is for the rooms beside it: {@link Connection} has the socket and its life,
+ * {@link Credentials} the tokens, {@link Requests} what is sent, {@link Session} what a reconnect resumes, and
+ * {@link Channels} what is subscribed and received.
+ *
+ * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
+ *   error: [RealtimeError]}>}
+ */
+export class RealtimeClient extends Emitter {
+  /** @type {State} */
+  #state = "idle";
+  /** @type {any} */
+  _socket = null;
+  /** The payload of this connection's `welcome`. @type {any} */
+  _welcome = null;
+  /** Whether the session stands: subscriptions and requests go out. */
+  _ready = false;
+
+  /**
+   * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
+   *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
+   * @param {ClientOptions} [options]
+   */
+  constructor(url, options = {}) {
+    super();
+    const page = pageConfiguration();
+    this.url = absoluteUrl(url || page.url || pageMeta("realtime-url") || "/ws/").replace(/^http/i, "ws");
+    /** @type {string | null} The user's primary key as text, as last sent by the server. */
+    this.user = null;
+    /** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
+    this.connectionId = null;
+    this._options = {
+      backoffBaseSeconds: 1,
+      backoffCapSeconds: 30,
+      connectTimeoutSeconds: 20,
+      requestTimeoutSeconds: 35,
+      /** @type {"wait" | "reject"} */
+      whenDisconnected: "wait",
+      maxPendingRequests: 500,
+      batch: true,
+      transports: ["websocket", "sse", "polling"],
+      random: Math.random,
+      /** @type {Timers} */
+      timers: {
+        setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
+        clearTimeout: (handle) => clearTimeout(handle),
+      },
+      ...options,
+    };
+    const { transports, WebSocket, fetch, timers, random } = this._options;
+    const { csrfToken, csrfHeader } = page;
+    const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
+    const ways = new Ways({
+      url: this.url,
+      http: http ? absoluteUrl(http) : null,
+      ...{ transports, WebSocket, fetch, timers, random, csrfToken, csrfHeader },
+    });
+    this._requests = new Requests(this);
+    this._channels = new Channels(this);
+    this._session = new Session(this);
+    this._credentials = new Credentials(this);
+    this._connection = new Connection(this, ways);
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /**
+   * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
+   * @returns {Record<string, string>}
+   */
+  get headers() {
+    return this.connectionId ? { "X-Realtime-Connection": this.connectionId } : {};
+  }
+
+  /** Connects, also again after "closed" or "unauthenticated". @returns {this} */
+  connect() {
+    if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
+    this._credentials._renewed = false;
+    this._connection._start();
+    return this;
+  }
+
+  /** Closes with 1000 and ends all subscriptions. Requests made in this task are still sent. */
+  close() {
+    const reason = "closed by the page";
+    if (this.#state === "closed") {
+      this._channels._end(this._channels._clear(), CLOSE_NORMAL, reason); // Those made since.
+      return;
+    }
+    if (this._ready) this._channels._acknowledge();
+    this._requests._flush();
+    this._connection._drop(CLOSE_NORMAL, reason);
+    this._connection._stop("closed", CLOSE_NORMAL, reason);
+  }
+
+  /**
+   * Subscribes, or waits for `connect()` where the client is not connected.
+   * @param {string} channel
+   * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
+   * @returns {Subscription}
+   */
+  subscribe(channel, options = {}) {
+    return this._channels._add(channel, typeof options === "function" ? { onMessage: options } : options);
+  }
+
+  /**
+   * @param {string} channel
+   * @param {any} payload
+   * @param {PublishOptions & RequestOptions} [options]
+   * @returns {Promise<PublishedPayload>}
+   */
+  publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
+    const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
+    return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
+  }
+
+  /** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
+  presence(channel, options) {
+    return this.request({ type: "presence", channel }, options);
+  }
+
+  /** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
+  history(channel, { since, limit, reverse, ...options } = {}) {
+    return this.request({ type: "history", channel, since: readPosition(since) ?? undefined, limit, reverse }, options);
+  }
+
+  /**
+   * @param {string} channel
+   * @param {string} method
+   * @param {any} [payload]
+   * @param {RequestOptions} [options]
+   * @returns {Promise<any>}
+   */
+  call(channel, method, payload, options) {
+    return this.request({ type: "call", channel, method, payload }, options);
+  }
+
+  /**
+   * Sends any request of the protocol. The client adds the `id`.
+   * @param {{type: string, [field: string]: any}} message
+   * @param {RequestOptions} [options]
+   * @returns {Promise<any>}  The reply's payload.
+   */
+  request(message, options = {}) {
+    return new Promise((resolve, reject) => {
+      const { timeoutSeconds, whenDisconnected } = { ...this._options, ...options };
+      const context = { request: message.type, channel: message.channel };
+      const stopped = this.#state === "closed" || this.#state === "unauthenticated";
+      if (stopped || (!this._ready && whenDisconnected === "reject")) {
+        reject(new RealtimeError("disconnected", `the client is ${this.#state}`, context));
+      } else if (this._requests._pending.size >= this._options.maxPendingRequests) {
+        reject(new RealtimeError("queue_full", `${this._requests._pending.size} requests are unanswered`, context));
+      } else {
+        this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready });
+      }
+    });
+  }
+
+  // For the rooms
+
+  /** @param {State} state @param {StateDetail} detail */
+  _setState(state, detail) {
+    this.#state = state;
+    this._emit("state", state, detail);
+  }
+
+  /** @param {number} seconds @param {() => void} callback */
+  _later(seconds, callback) {
+    return this._options.timers.setTimeout(callback, seconds * 1000);
+  }
+
+  /** @param {any} handle */
+  _cancel(handle) {
+    this._options.timers.clearTimeout(handle);
+  }
+
+  /**
+   * Full jitter below an exponential limit, and after what the server asked to wait.
+   * @param {number} failures @param {number} wait  In seconds. @returns {number} In seconds.
+   */
+  _delay(failures, wait) {
+    const { backoffCapSeconds, backoffBaseSeconds, random } = this._options;
+    return wait + random() * Math.max(Math.min(backoffCapSeconds, backoffBaseSeconds * 2 ** failures), wait);
+  }
+
+  /** @param {RealtimeError} error */
+  _fail(error) {
+    if (!this._emit("error", error)) report(error);
+  }
+
+  /** @param {any} message */
+  _handle(message) {
+    const { type, id, channel, request, payload } = message;
+    if (this._requests._pending.has(id)) {
+      const error = type === "error" ? new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }) : null;
+      this._requests._settle(id, error, payload ?? {});
+    }
+    if (type === "welcome") this._connection._welcomed(payload);
+    else if (type === "message") this._channels._message(message);
+    else if (type === "join" || type === "leave") this._channels._memberMoved(type, channel, payload ?? {});
+    else if (type === "subscribed" && id === undefined) this._channels._told(channel, payload ?? {}, message.automatic === true);
+    else if (type === "ping") this._channels._pinged();
+    else if (type === "auth_required") this._credentials._required();
+    else if (type === "auth_expiring" && this._options.getToken) this._credentials._authenticate("expiring");
+    else if (type === "closing") this._connection._closing = payload;
+    else if (type === "unsubscribed" && id === undefined) this._channels._taken(channel, payload);
+    else if (type === "error" && id === undefined) {
+      this._fail(new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }));
+    }
+  }
+}

@@ -1,0 +1,104 @@
+/** @import {Feed} from "./channel.js" */
+/** @import {Position, SubscribedPayload} from "./typedefs.js" */
+
+/** How many subscriptions that were given up without a connection are remembered for a resume. */
+const MAX_ABANDONED = 100;
+
+/** What outlives a connection: resumes it after `welcome`, or begins anew. */
+export class Session {
+  #client;
+  /** @type {string | null} The session that the next connection resumes. A secret: never shown or logged. */
+  #id = null;
+  /** @type {{channel: string, parameters: any}[]} Given up without a connection; a resume would bring them back. */
+  #abandoned = [];
+
+  /** @param {import("./client.js").RealtimeClient} client */
+  constructor(client) {
+    this.#client = client;
+  }
+
+  /** Resumes the last session where there is one; otherwise subscribes anew. */
+  _begin() {
+    const client = this.#client;
+    if (!client._welcome || client._ready) return;
+    const { session_id: own, connection_id: id } = client._welcome;
+    const socket = client._socket;
+    const anew = () => {
+      this.#id = own ?? null;
+      client.connectionId = id ?? null;
+      this.#start(null);
+    };
+    if (!this.#id) {
+      anew();
+      return;
+    }
+    client._requests._ask(
+      { type: "resume", session_id: this.#id, since: client._channels._positions() },
+      (payload) => {
+        this.#id = payload.session_id ?? own ?? null;
+        client.connectionId = payload.connection_id ?? client.connectionId ?? id ?? null;
+        this.#start(payload.channels ?? {});
+      },
+      (error) => {
+        if (socket !== client._socket || error.code === "connection_lost") return; // The next connection tries again.
+        this._forget();
+        if (error.code === "timeout") client._connection._abandon("no answer to 'resume'"); // It may still take effect here.
+        else anew();
+      },
+    );
+  }
+
+  /**
+   * Begins to work on a new connection.
+   * @param {Record<string, SubscribedPayload> | null} resumed  The channels of a resumed session.
+   */
+  #start(resumed) {
+    const client = this.#client;
+    const { _channels, _requests, _socket: socket } = client;
+    const feeds = _channels._feeds;
+    const waiting = [..._requests._pending.keys()];
+    const abandoned = this.#abandoned;
+    this.#abandoned = [];
+    client._ready = true;
+    for (const feed of [...feeds.values()]) {
+      if (feed.automatic && !(feed.name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
+      if (!resumed) for (const selection of feed.selections.values()) selection.inSession = "no";
+    }
+    for (const { channel, parameters } of abandoned) {
+      if (!resumed || !(channel in resumed)) continue;
+      const others = [...(feeds.get(channel)?.selections.values() ?? [])];
+      const stays = others.some((selection) => selection.inSession === "yes");
+      _requests._ask({ type: "unsubscribe", channel, payload: stays ? parameters : undefined });
+      if (!stays) delete resumed[channel]; // What the page asks for anew is subscribed anew.
+    }
+    for (const name of Object.keys(resumed ?? {})) if (!feeds.has(name)) _channels._markAutomatic(name);
+    for (const feed of [...feeds.values()]) {
+      const reply = resumed?.[feed.name];
+      if (reply) this.#resumed(feed, reply);
+      for (const [key, selection] of [...feed.selections]) if (!selection.reply) _channels._subscribe(feed, key, selection);
+    }
+    for (const id of waiting) _requests._transmit(id);
+    _channels._acknowledge();
+    if (socket === client._socket) client._setState("connected", {});
+  }
+
+  /** The session had this channel: one replay for all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
+  #resumed(feed, reply) {
+    const selections = [...feed.selections.values()];
+    const alone = selections.length === 1; // Then what was sent and not answered is what the session has.
+    const stands = selections.filter(({ inSession }) => inSession === "yes" || (alone && (inSession === "sent" || feed.automatic)));
+    const from = feed.resumesFrom();
+    for (const selection of stands) this.#client._channels._subscribed(feed, selection, from, reply);
+  }
+
+  /** What a resume is to end: it was given up, and the server may not know. @param {string} channel @param {any} parameters */
+  _giveUp(channel, parameters) {
+    this.#abandoned.push({ channel, parameters });
+    if (this.#abandoned.length > MAX_ABANDONED) this._forget(); // Subscribe anew.
+  }
+
+  _forget() {
+    this.#id = null;
+    this.#abandoned = [];
+  }
+}

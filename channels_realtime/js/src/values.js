@@ -1,0 +1,86 @@
+/** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
+
+/** @import {Position} from "./typedefs.js" */
+
+/**
+ * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
+ * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
+ *
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function quote(value) {
+  return String(value).replace(/[^A-Za-z0-9_.:@=-]|=(?=[0-9A-F]{2})/gu, (character) => {
+    const encoded = encodeURIComponent(character); // React Native has it; it leaves !'()*~ as they are
+    return encoded === character
+      ? "=" + character.charCodeAt(0).toString(16).toUpperCase()
+      : encoded.replaceAll("%", "=");
+  });
+}
+
+/** @param {any} value @returns {Position | null} */
+export function positionIn(value) {
+  return typeof value?.offset === "number" ? { epoch: value.epoch, offset: value.offset } : null;
+}
+
+/** @param {any} value  A position, or its JSON text as a template writes it. @returns {Position | null} */
+export function readPosition(value) {
+  const parsed = typeof value === "string" ? JSON.parse(value.trim() || "null") : value;
+  return positionIn(Array.isArray(parsed) ? { epoch: parsed[0], offset: parsed[1] } : parsed);
+}
+
+/** @param {Position | null} known @param {Position | null} other @returns {boolean} Whether `other` is not beyond `known`. */
+export function covers(known, other) {
+  return known !== null && other !== null && known.epoch === other.epoch && other.offset <= known.offset;
+}
+
+/** @param {(Position | null)[]} positions @returns {Position | null} The lowest of the first one's epoch. */
+export function earliest(positions) {
+  const known = /** @type {Position[]} */ (positions.filter((position) => position !== null));
+  return known.reduce((lowest, position) => (covers(lowest, position) ? position : lowest), known[0] ?? null);
+}
+
+/** @param {Position | null} left @param {Position | null} right @returns {boolean} */
+export function samePosition(left, right) {
+  return left?.epoch === right?.epoch && left?.offset === right?.offset;
+}
+
+/** @param {unknown} value @returns {number | null} */
+export function asSeconds(value) {
+  return typeof value === "number" && value >= 0 ? value : null;
+}
+
+/** The length in UTF-8, without TextEncoder, which React Native may lack. @param {string} text */
+export function byteLength(text) {
+  let length = text.length;
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (unit > 0x7f) length += 1;
+    if (unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff)) length += 1; // Each half of a pair is 2 of 4 bytes.
+  }
+  return length;
+}
+
+/** Returns the same text for equal JSON values, in any order of keys. @param {any} value @returns {string} */
+export function canonical(value) {
+  const sorted = (/** @type {string} */ _key, /** @type {any} */ inner) =>
+    typeof inner === "object" && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner;
+  return JSON.stringify(value, sorted) ?? "";
+}
+
+/**
+ * @template T
+ * @typedef {{promise: Promise<T>, resolve: (value: T) => void, reject: (error: unknown) => void, settled: boolean}} Deferred
+ */
+
+/** @returns {Deferred<any>} */
+export function deferred() {
+  const result = /** @type {Deferred<any>} */ ({ settled: false });
+  result.promise = new Promise((resolve, reject) => {
+    result.resolve = (value) => ((result.settled = true), resolve(value));
+    result.reject = (error) => ((result.settled = true), reject(error));
+  });
+  return result;
+}
