@@ -17,6 +17,14 @@ from django.utils.module_loading import autodiscover_modules
 
 from .errors import BadPayload, ImproperUse, UnknownChannel
 from .hook_client import Client
+from .payload_types import (
+    ActionTypes,
+    PayloadTypes,
+    action_types,
+    check_parameters_type,
+    payload_types,
+    read,
+)
 from .protocol.frames import Policy
 from .protocol.names import (
     MAX_NAME_LENGTH,
@@ -28,6 +36,7 @@ from .protocol.names import (
     unquote,
 )
 from .protocol.selection import ALL, Selection, selection_of
+from .runtime.encoding import normalise_payload
 from .stores.history.base import History
 from .stores.presence.base import Presence
 
@@ -83,8 +92,22 @@ class Channel:
     """The payload key by which subscribers may filter. With ``"symbol"``, a subscriber with the
     parameters ``{"symbol": "AAPL"}`` gets only publications with that value in their payload."""
 
-    client_events: ClassVar[Collection[str]] = ()
-    """The event names that clients may use when they publish; by default none."""
+    messages: ClassVar[Any] = None
+    """The types of what is published, by event: ``{"status": StatusChanged, None: Note}``, where None is a
+    message without an event; a type alone stands for that. Dataclasses, ``msgspec.Struct``, ``TypedDict`` or
+    unions of them; None for no payload. Payloads of another type, and other events, are ``bad_payload``.
+    None declares nothing, and takes any payload."""
+
+    undeclared_events: ClassVar[bool] = False
+    """Whether events that ``messages`` does not have may be published too, with any payload."""
+
+    parameters_type: ClassVar[Any] = None
+    """The type of a subscriber's parameters, a dataclass or the like: then ``self.parameters`` is of it, and
+    other parameters are ``bad_payload``. Without parameters its defaults count. None takes any."""
+
+    client_events: ClassVar[Collection[str | None]] = ()
+    """The event names that clients may use when they publish; by default none. As a mapping,
+    ``{"note": NewNote, None: …}``, the types of what clients publish, where those of ``messages`` are others."""
 
     slow_policy: ClassVar[str | None] = None
     """What to do when a slow client's queue is full: ``"close"`` (close the connection with 4430),
@@ -116,7 +139,7 @@ class Channel:
 
     transient_events: ClassVar[Collection[str]] = ()
     """Event names that clients may publish without a trace, such as ``"typing"``: such a message is not
-    kept in the history and has no offset."""
+    kept in the history and has no offset. A mapping has their types, as for ``client_events``."""
 
     transient_rate: ClassVar[tuple[float, float]] = (5.0, 10.0)
     """How many transient messages one connection may publish here: (per second, burst)."""
@@ -140,6 +163,11 @@ class Channel:
 
     actions: ClassVar[Mapping[str, str]] = {}
     """The methods that clients may call, by their name on the wire. ``@action`` fills it."""
+
+    payload_types: ClassVar[PayloadTypes | None] = None
+    """What the class declares of its messages; filled from ``messages`` and the events above."""
+
+    _action_types: ClassVar[dict[str, ActionTypes]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -186,12 +214,21 @@ class Channel:
                 f"{cls.__qualname__}.slow_policy is {cls.slow_policy!r};"
                 f" expected {', '.join(map(repr, policies))} or None"
             )
+        cls.payload_types = payload_types(
+            cls.__qualname__,
+            messages=cls.messages,
+            client_events=cls.client_events,
+            transient_events=cls.transient_events,
+            undeclared_events=cls.undeclared_events,
+        )
+        check_parameters_type(cls.__qualname__, cls.parameters_type)
         actions = dict(cls.actions)
         for attribute, value in vars(cls).items():
             name = getattr(value, "_realtime_action", None)
             if name is not None:
                 actions[name] = attribute
         cls.actions = actions
+        cls._action_types = {}
 
     namespace: str = ""
     """The namespace of the connection that a hook is called for; ``""`` for none."""
@@ -200,6 +237,10 @@ class Channel:
         self.name = name
         self.kwargs = kwargs
         self.parameters = parameters
+        self.plain_parameters = parameters
+
+    plain_parameters: Any
+    """The parameters in JSON types, with the defaults of ``parameters_type``."""
 
     granted_by: str = ""
     """Who made the subscription that this instance stands for: ``""`` the client, which was asked for
@@ -307,6 +348,31 @@ class Channel:
         """Whether the class says something about members."""
         return cls.members_info.__func__ is not Channel.members_info.__func__  # type: ignore[attr-defined]
 
+    # -- declared types ----------------------------------------------------------------------------
+
+    @classmethod
+    def action_types(cls, attribute: str) -> ActionTypes:
+        """What the annotations of an ``@action`` method say; read when it is first asked for.
+
+        Args:
+            attribute: the method's name in the class.
+        """
+        found = cls._action_types.get(attribute)
+        if found is None:
+            found = cls._action_types[attribute] = action_types(cls, attribute)
+        return found
+
+    def read_parameters(self) -> None:
+        """Make ``self.parameters`` what ``parameters_type`` says.
+
+        Raises:
+            BadPayload: they are not of that type.
+        """
+        if self.parameters_type is not None:
+            given = {} if self.parameters is None else self.parameters
+            self.parameters = read(given, self.parameters_type)
+            self.plain_parameters = normalise_payload(self.parameters)
+
     # -- selection ---------------------------------------------------------------------------------
 
     def subscriber_selection(self) -> Selection:
@@ -315,9 +381,9 @@ class Channel:
         Raises:
             BadPayload: the parameter has a type that cannot be filtered by.
         """
-        if self.select is None or not isinstance(self.parameters, dict):
+        if self.select is None or not isinstance(self.plain_parameters, dict):
             return ALL
-        value = self.parameters.get(self.select)
+        value = self.plain_parameters.get(self.select)
         if value is None:
             return ALL
         try:
@@ -374,7 +440,8 @@ def action(*, name: str) -> Callable[[_Function], _Function]: ...
 def action(function: Any = None, /, *, name: str | None = None) -> Any:
     """Let clients call a method: ``{"type": "call", "channel": …, "method": <its name>}``.
 
-    The method takes ``(self, connection, payload)`` and returns the payload of the ``result``.
+    The method takes ``(self, connection, payload)`` and returns the payload of the ``result``. If the
+    payload's annotation is a type, such as a dataclass, a call with another payload is ``bad_payload``.
 
     Args:
         name: the name on the wire; by default the method's name.

@@ -41,8 +41,8 @@ def publish(
 
     Args:
         channel: the channel's name, such as ``"orders/42"``.
-        payload: JSON types, dates, times, Decimal, UUID, enums, dataclasses, lazy strings, or
-            containers of them.
+        payload: JSON types, dates, times, Decimal, UUID, enums, dataclasses, ``msgspec.Struct``, lazy
+            strings, or containers of them; of the type that the channel's class declares, if it does.
         event: a name for what happened, which clients can tell events apart by.
         key: makes it idempotent: a second publication with this key within ``PUBLISH_KEY_WINDOW`` is a
             duplicate and is not sent. Text of 1 to 100 characters; for channels with history.
@@ -69,8 +69,8 @@ def publish(
 
     Raises:
         BadChannel, UnknownChannel: no such name, or no route for it.
-        BadPayload, TooLarge: the payload cannot be encoded, or is over ``MAX_PUBLICATION_BYTES``; or
-            another argument is malformed.
+        BadPayload, TooLarge: the payload cannot be encoded, is not of the type that the channel's class
+            declares, or is over ``MAX_PUBLICATION_BYTES``; or another argument is malformed.
         Unsupported: the channel's class does not have what an argument asks for.
         Conflict: the key was used for something else, or ``only_if`` is not met; after a commit this is
             logged.

@@ -7,11 +7,13 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 from django.apps import AppConfig
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from ..channels import HOOKS, OWN_CHANNELS_PREFIX, Channel, registry
+from ..payload_types import type_name
 
 _ALIKE = 0.85
 """How similar a name must be to count as a misspelling."""
@@ -32,6 +34,7 @@ def check_channel_classes(
         found += _check_names(channel_class)
         found += _check_arguments(channel_class)
         found += _check_inbox(channel_class)
+        found += _check_types(channel_class)
     return found
 
 
@@ -84,6 +87,41 @@ def _check_inbox(channel_class: type[Channel]) -> Iterator[CheckMessage]:
             hint="Set inbox = True, or remove it.",
             id="channels_realtime.W052",
         )
+
+
+def _check_types(channel_class: type[Channel]) -> Iterator[CheckMessage]:
+    for where, declared in _declared(channel_class):
+        try:
+            msgspec.json.schema(declared)
+        except Exception as error:  # whatever an annotation does when it is evaluated
+            yield Error(
+                f"{_path(channel_class)}.{where} is {type_name(declared)}, which has a field that"
+                f" cannot be read: {str(error).splitlines()[-1]}.",
+                hint="Use types that JSON has: text, numbers, bool, None, lists, dicts, dates, Decimal, UUID,"
+                " enums, and dataclasses or msgspec.Struct of them; import them where the class is defined.",
+                id="channels_realtime.E041",
+            )
+    for name in sorted(channel_class.actions):
+        attribute = channel_class.actions[name]
+        for problem in channel_class.action_types(attribute).unread:
+            yield checks.Warning(
+                f"{_path(channel_class)}.{attribute} has an annotation that cannot be read, so calls are"
+                f" not checked: {problem}.",
+                hint="Import the type where the class is defined, not under TYPE_CHECKING, or write Any.",
+                id="channels_realtime.W055",
+            )
+
+
+def _declared(channel_class: type[Channel]) -> Iterator[tuple[str, Any]]:
+    types = channel_class.payload_types
+    if types is not None:
+        for event, declared in types.published.items():
+            yield f"messages[{event!r}]", declared
+        for event, declared in types.given.items():
+            if declared is not types.published[event]:
+                yield f"client_events[{event!r}]", declared
+    if channel_class.parameters_type is not None:
+        yield "parameters_type", channel_class.parameters_type
 
 
 def _path(channel_class: type[Channel]) -> str:

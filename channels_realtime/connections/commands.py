@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Forbidden, UnknownMethod, Unsupported
 from ..nodes.node import Node
+from ..payload_types import UNTYPED, read
 from ..protocol import messages as m
 from . import history, inboxes, presence, publications, resume, subscriptions
 from .publications import encodable
@@ -57,7 +58,11 @@ async def _call(node: Node, connection: Connection, command: m.Call) -> m.Push:
     attribute = channel.actions.get(command.method)
     if attribute is None:
         raise UnknownMethod(f"{channel.name!r} has no method {command.method!r}")
-    result = await run_hook(node, connection, getattr(channel, attribute), command.payload)
+    payload = command.payload
+    declared = channel.action_types(attribute).argument
+    if declared is not UNTYPED:
+        payload = read(payload, declared)
+    result = await run_hook(node, connection, getattr(channel, attribute), payload)
     return m.Result(id=command.id, channel=channel.name, payload=encodable(result))
 
 

@@ -28,6 +28,7 @@ async def publish(node: Node, connection: Connection, command: m.Publish) -> m.P
         raise Forbidden(f"not allowed to publish to {channel.name!r}")
     _check_event(channel, command)
     _limit_publish(node, connection, channel, command)
+    value = _value_of(channel, command)
     given = m.Publication(
         channel=channel.name,
         payload=command.payload,
@@ -46,13 +47,11 @@ async def publish(node: Node, connection: Connection, command: m.Publish) -> m.P
         condition=_condition(command.only_if),
         transient=command.transient,
     )
-    payload = command.payload
     if channel.overrides("on_publish"):
-        payload = encodable(
-            await run_hook(node, connection, channel.on_publish, command.payload, event)
-        )
-        if payload is None and command.payload is not None:
+        value = await run_hook(node, connection, channel.on_publish, value, event)
+        if value is None and command.payload is not None:
             warn_once(channel, "on_publish", "the payload to publish; null is published")
+    payload = _payload_of(node, channel, command, value)
     if channel.overrides("sender"):
         sender = encodable(await run_hook(node, connection, channel.sender))
     else:
@@ -66,6 +65,29 @@ async def publish(node: Node, connection: Connection, command: m.Publish) -> m.P
         position=outcome.position,
         duplicate=outcome.duplicate,
     )
+
+
+def _value_of(channel: Channel, command: m.Publish) -> Any:
+    """What the client publishes, of the type that the channel's class declares."""
+    types = channel.payload_types
+    if types is None or (command.removed and command.payload is None):
+        return command.payload
+    return types.read(command.event, command.payload)
+
+
+def _payload_of(node: Node, channel: Channel, command: m.Publish, value: Any) -> Any:
+    """What is published, in JSON types. One that the class does not declare is the site's mistake."""
+    payload = encodable(value) if value is not command.payload else value
+    types = channel.payload_types
+    if types is None or (command.removed and payload is None):
+        return payload
+    depth = node.config.max_payload_depth
+    try:
+        return types.publishable(channel.name, command.event, payload, max_depth=depth)
+    except BadPayload as error:
+        raise TypeError(
+            f"what a client published became what is not declared: {error.reason}"
+        ) from error
 
 
 def _check_event(channel: Channel, command: m.Publish) -> None:

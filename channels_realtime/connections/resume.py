@@ -21,7 +21,7 @@ from ..protocol.codes import ErrorCode
 from ..runtime.hooks import translate
 from ..stores.sessions.base import SavedSubscription, SessionRecord
 from . import server_subscriptions, subscriptions
-from .rights import resolve
+from .rights import resolve, resolve_subscriber
 from .sessions import Sessions
 
 if TYPE_CHECKING:
@@ -156,9 +156,8 @@ async def subscribe(node: Node, connection: Connection, command: m.Subscribe) ->
 def _keep(node: Node, connection: Connection, command: m.Subscribe) -> None:
     channel = connection.subscriptions.get(command.channel)
     if channel is not None and channel.select is not None:
-        selection = resolve(
-            node, connection, channel.name, command.parameters
-        ).subscriber_selection()
+        asked = resolve_subscriber(node, connection, channel.name, command.parameters)
+        selection = asked.subscriber_selection()
         connection.receipts.of(channel.name).selections[selection] = command.parameters
     node.connection_changed(connection.id)
 

@@ -24,6 +24,19 @@ def resolve(node: Node, connection: Connection, name: str, parameters: Any = Non
     return channel
 
 
+def resolve_subscriber(
+    node: Node, connection: Connection, name: str, parameters: Any = None
+) -> Channel:
+    """The channel with a subscriber's parameters, of the type that its class declares.
+
+    Raises:
+        BadPayload: they are not of that type.
+    """
+    channel = resolve(node, connection, name, parameters)
+    channel.read_parameters()
+    return channel
+
+
 async def run_hook(node: Node, connection: Client, hook: Callable[..., Any], *args: Any) -> Any:
     """Run a hook of a channel, in its connection's context."""
     return await node.hooks.run(node.context.around(connection.scope, hook), connection, *args)

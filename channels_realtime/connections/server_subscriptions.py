@@ -26,7 +26,7 @@ from ..protocol import messages as m
 from ..protocol.names import channel_key, split_key
 from ..runtime.hooks import translate
 from . import inboxes, subscriptions
-from .rights import resolve
+from .rights import resolve, resolve_subscriber
 from .user_reader import UserReader
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ async def _ask_or_raise(node: Node, connection: Connection, kind: type[Channel])
 
 
 def _of_class(node: Node, connection: Connection, kind: type[Channel], name: Any) -> Channel:
-    channel = resolve(node, connection, name)
+    channel = resolve_subscriber(node, connection, name)
     if type(channel) is not kind:
         raise TypeError(
             f"{kind.__qualname__}.automatic gave {name!r}, a channel of"
@@ -315,7 +315,7 @@ async def _subscribe(node: Node, arguments: dict[str, Any]) -> dict[str, list[st
 
     async def subscribe_one(connection: Connection) -> None:
         try:
-            channel = resolve(node, connection, name, arguments["parameters"])
+            channel = resolve_subscriber(node, connection, name, arguments["parameters"])
             channel.granted_by = OPERATION
             async with places:
                 subscribed = await make(node, connection, channel)

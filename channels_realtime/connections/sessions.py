@@ -408,7 +408,8 @@ def _selections(node: Node, connection: Connection, channel: Channel) -> tuple[A
     """The parameters of each of the connection's selections of a channel, the first one's first."""
     if channel.select is not None:
         return tuple(_parameters(node, connection, channel))
-    return _NO_PARAMETERS if channel.parameters is None else (channel.parameters,)
+    parameters = channel.plain_parameters
+    return _NO_PARAMETERS if parameters is None else (parameters,)
 
 
 def _parameters(node: Node, connection: Connection, channel: Channel) -> Iterable[Any]:
@@ -417,7 +418,7 @@ def _parameters(node: Node, connection: Connection, channel: Channel) -> Iterabl
     first = channel.subscriber_selection()
     held = node.hub.selections(channel.qualified_name, connection)
     for selection in sorted(held, key=lambda each: each != first):
-        yield known.get(selection, channel.parameters)
+        yield known.get(selection, channel.plain_parameters)
 
 
 def received_positions(node: Node, connection: Connection) -> dict[str, m.Position]:

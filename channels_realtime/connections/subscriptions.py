@@ -30,7 +30,7 @@ from ..nodes.node import Node
 from ..protocol import messages as m
 from ..runtime.hooks import translate
 from . import catch_up, inboxes, presence
-from .rights import BUILT_IN, NO_VERDICT, allowed, resolve, run_hook
+from .rights import BUILT_IN, NO_VERDICT, allowed, resolve_subscriber, run_hook
 from .user_reader import USER_MAX_AGE_S, UserReader
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ async def subscribe(
 async def _subscribe(
     node: Node, connection: Connection, command: m.Subscribe, authorise: bool
 ) -> m.Subscribed:
-    channel = resolve(node, connection, command.channel, command.parameters)
+    channel = resolve_subscriber(node, connection, command.channel, command.parameters)
     selection = channel.subscriber_selection()
     arrival = presence.arrival(node, connection, channel, command.presence)
     if selection in node.hub.selections(channel.qualified_name, connection):
@@ -327,7 +327,8 @@ async def unsubscribe(node: Node, connection: Connection, command: m.Unsubscribe
     if channel is None:
         raise NotSubscribed(f"not subscribed to {name!r}")
     if command.parameters is not None and channel.select is not None:
-        selection = resolve(node, connection, name, command.parameters).subscriber_selection()
+        asked = resolve_subscriber(node, connection, name, command.parameters)
+        selection = asked.subscriber_selection()
         if selection not in node.hub.selections(channel.qualified_name, connection):
             raise NotSubscribed(f"not subscribed to {name!r} with these parameters")
         last = node.hub.remove_selection(channel.qualified_name, connection, selection)

@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from ..errors import BadPayload
 
 DEFAULT_MAX_DEPTH = 32
@@ -33,7 +35,7 @@ def _refuse(value: Any) -> Any:
 def normalise(value: Any, *, convert: Convert = _refuse, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
     """Return ``value`` in JSON types.
 
-    Enums become their values, dataclasses become objects, tuples become arrays, and keys become
+    Enums become their values, dataclasses and ``msgspec.Struct`` become objects, tuples become arrays, and keys become
     strings as in ``json.dumps``. Bytes stay bytes: MessagePack has them, JSON gets base64.
 
     Args:
@@ -140,7 +142,10 @@ def _other(value: Any, convert: Convert, room: int) -> Any:
         return bytes(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return _object(fields, convert, room)
+        given = {name: item for name, item in fields.items() if item is not msgspec.UNSET}
+        return _object(given, convert, room)
+    if isinstance(value, msgspec.Struct):
+        return _struct(value, convert, room)
     try:
         converted = convert(value)
     except TypeError:
@@ -152,6 +157,28 @@ def _other(value: Any, convert: Convert, room: int) -> Any:
     if room <= 0:
         raise _Refused("nested too deeply")
     return _normalise(converted, convert, room - 1)
+
+
+def _struct(value: msgspec.Struct, convert: Convert, room: int) -> Any:
+    """A Struct with the names and the tag that msgspec gives it, without what is ``msgspec.UNSET``."""
+    if room <= 0:
+        raise _Refused("nested too deeply")
+    config = value.__struct_config__
+    if config.array_like:
+        fields = [getattr(value, name) for name in value.__struct_fields__]
+        return _array(fields if config.tag is None else [config.tag, *fields], convert, room)
+    result: dict[str, Any] = {} if config.tag_field is None else {config.tag_field: config.tag}
+    names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+    for name, wire in names:
+        item = getattr(value, name)
+        if item is msgspec.UNSET:
+            continue
+        try:
+            result[wire] = _normalise(item, convert, room - 1)
+        except _Refused as refused:
+            refused.path.append(f".{wire}")
+            raise
+    return result
 
 
 def _type_name(value: Any) -> str:

@@ -551,6 +551,11 @@ def _(site):
     return raised(made, transient_events="typing")
 
 
+@mistake('`messages = {"status": dict}`')
+def _(site):
+    return raised(made, messages={"status": dict})
+
+
 @mistake("`state_ttl = 60` without a `state`")
 def _(site):
     return raised(made, state_ttl=60)
