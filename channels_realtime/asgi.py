@@ -20,7 +20,7 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from . import sending
 from .consumers import BareConsumer, RealtimeConsumer
-from .endpoints.handshake import Receive, Refusal, SendEvent, refuse
+from .endpoints.handshake import SEND, Receive, Refusal, SendEvent, refuse
 from .errors import ImproperUse
 from .protocol.names import is_name
 from .servers.lifespan import InnerLifespan
@@ -68,7 +68,8 @@ class RealtimeApplication:
         elif kind == "lifespan":
             await _serve_lifespan(self._inner(), scope, receive, send)
         elif kind == "http":
-            await self._http(scope, receive, send)
+            # The views that stream need the server's own: see servers.daphne and servers.abort.
+            await self._http({**scope, SEND: send}, receive, send)
         else:
             await self._application_for(kind)(scope, receive, send)
 

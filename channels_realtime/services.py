@@ -23,6 +23,8 @@ from .connections import server_subscriptions, sessions
 from .connections.inboxes import Inboxes
 from .connections.sessions import Sessions
 from .connections.user_reader import UserReader
+from .endpoints import routed
+from .endpoints.routed import RoutedConnections
 from .errors import Unavailable
 from .monitoring import inspection, traces
 from .monitoring.ended import EndedConnections
@@ -46,6 +48,7 @@ SERVICES: tuple[type[Service], ...] = (
     UserReader,
     Presences,
     Sessions,
+    RoutedConnections,
     Inboxes,
     Feed,
     Registry,
@@ -63,6 +66,7 @@ HANDLERS: Mapping[str, Handler] = {
     **server_subscriptions.HANDLERS,
     **deliveries.HANDLERS,
     "replace": sessions.replace,
+    **routed.HANDLERS,
     **inspection.HANDLERS,
     **traces.HANDLERS,
 }

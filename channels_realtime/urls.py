@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
+from .http.event_stream import sse
 from .http.health import health, ready
 from .http.tickets import ticket
+from .http.upstream import send
 
 app_name = "channels_realtime"
 urlpatterns = [
     path("ticket/", ticket, name="ticket"),
+    path("sse/", sse, name="sse"),
+    path("send/", send, name="send"),
     path("health/", health, name="health"),
     path("ready/", ready, name="ready"),
 ]

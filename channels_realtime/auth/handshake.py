@@ -59,7 +59,17 @@ def check_unread(handshake: Handshake, found: Authenticated | None) -> None:
     Raises:
         TokenInvalid: it proves nothing, and nothing else proves who connects.
     """
-    if handshake.scope.get("type") == "http" or not takes_tokens(handshake.config):
+    if handshake.scope.get("type") != "http":
+        check_header(handshake, found)
+
+
+def check_header(handshake: Handshake, found: Authenticated | None) -> None:
+    """As ``check_unread``, for HTTP too.
+
+    Raises:
+        TokenInvalid: as there.
+    """
+    if not takes_tokens(handshake.config):
         return
     authenticators = load_authenticators(tuple(handshake.config.authenticators))
     if any(isinstance(authenticator, HeaderToken) for authenticator in authenticators):

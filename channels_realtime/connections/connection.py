@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .. import signals
@@ -35,6 +35,7 @@ from . import commands, server_subscriptions, subscriptions
 from .credentials import CredentialHolder
 from .receipts import Receipts
 from .rights import allowed
+from .server_subscriptions import Since
 from .sessions import Sessions, received_positions
 from .transport import Transport
 
@@ -142,8 +143,11 @@ class Connection(CredentialHolder):
         self._node.add(self)
         self._node.service(AccessLimits).count_address(self.counted_address, 1)
 
-    async def welcome(self) -> None:
+    async def welcome(self, since: Since | None = None) -> None:
         """Join the channels that it is on from the start, and tell the client that it may begin.
+
+        Args:
+            since: up to where the client knows a channel of this name; by default it knows none.
 
         Raises:
             Unavailable: the channel layer is away.
@@ -151,7 +155,7 @@ class Connection(CredentialHolder):
         waits = server_subscriptions.may_deliver_at_start(self._node)
         if waits:
             self.hold_deliveries("welcome")  # what is published there follows the welcome
-        made = await server_subscriptions.subscribe_at_start(self._node, self)
+        made = await server_subscriptions.subscribe_at_start(self._node, self, since)
         channels = {name: subscribed.position for name, subscribed in made.items()}
         config = self._node.config
         self.receipts.greeted = True
@@ -173,6 +177,11 @@ class Connection(CredentialHolder):
                 self._now(),
             )
         )
+        for name, subscribed in made.items():
+            if subscribed.recovered is False:  # which the welcome does not say
+                self.notify(
+                    m.Subscribed(channel=name, position=subscribed.position, recovered=False)
+                )
         self.release_deliveries("welcome")
         self._opened()
 
@@ -357,6 +366,10 @@ class Connection(CredentialHolder):
             await asyncio.wait(tuple(self._tasks))
 
     # -- in ----------------------------------------------------------------------------------------
+
+    def request(self, commands: Sequence[m.Command]) -> None:
+        """Serve requests that the endpoint has read from the handshake, as if the client had sent them."""
+        self._perform(self._conversation.receive(commands, self._now()))
 
     def receive(self, frame: str | bytes) -> None:
         """Take a frame of the client's."""

@@ -44,11 +44,22 @@ _AT_ONCE = 50
 # -- at the start ----------------------------------------------------------------------------------
 
 
-async def subscribe_at_start(node: Node, connection: Connection) -> dict[str, m.Subscribed]:
+Since = Callable[[str], m.Position | None]
+"""Up to where a client knows a channel; None where it does not."""
+
+
+async def subscribe_at_start(
+    node: Node, connection: Connection, since: Since | None = None
+) -> dict[str, m.Subscribed]:
     """Put a connection on its user's own channel and on the automatic ones.
 
     Called when it is welcomed, and again when it has signed in. A failure of a class's ``automatic``
     or ``on_subscribe`` is logged and costs that subscription alone.
+
+    Args:
+        node: the connection's node.
+        connection: the connection.
+        since: up to where the client knows them; by default it does not.
 
     Returns:
         those that were made now, by channel.
@@ -60,7 +71,7 @@ async def subscribe_at_start(node: Node, connection: Connection) -> dict[str, m.
     made: dict[str, m.Subscribed] = {}
     if connection.user_id is not None:
         own = resolve(node, connection, user_channel_name(connection.user_id))
-        joined = await make(node, connection, own, hooks=False)
+        joined = await make(node, connection, own, hooks=False, since=since)
         if joined is not None:
             made[own.name] = joined
     classes = _automatic_classes(node)
@@ -69,7 +80,7 @@ async def subscribe_at_start(node: Node, connection: Connection) -> dict[str, m.
     rechecks = node.service(Revocations).rechecks
     answers = await asyncio.gather(*(_ask(node, connection, kind) for kind in classes))
     for channel in itertools.chain.from_iterable(answers):
-        subscribed = await _try_to_make(node, connection, channel)
+        subscribed = await _try_to_make(node, connection, channel, since)
         if subscribed is not None:
             made[channel.name] = subscribed
     if rechecks != node.service(Revocations).rechecks:
@@ -153,10 +164,12 @@ def _listed(names: Any, limit: int) -> list[str]:
     return list(itertools.islice(names, limit))
 
 
-async def _try_to_make(node: Node, connection: Connection, channel: Channel) -> m.Subscribed | None:
+async def _try_to_make(
+    node: Node, connection: Connection, channel: Channel, since: Since | None = None
+) -> m.Subscribed | None:
     """Make a subscription; None where it was there, or cannot be made, which is logged."""
     try:
-        return await make(node, connection, channel)
+        return await make(node, connection, channel, since=since)
     except (ConnectionClosed, Unavailable):
         raise
     except RealtimeError as error:
@@ -178,6 +191,7 @@ async def make(
     channel: Channel,
     *,
     hooks: bool = True,
+    since: Since | None = None,
 ) -> m.Subscribed | None:
     """Put a connection on a channel, as ``channel.granted_by`` says; nothing is asked.
 
@@ -186,6 +200,7 @@ async def make(
         connection: the connection.
         channel: the channel.
         hooks: False for the user's own channel; see ``subscriptions.join``.
+        since: up to where the client knows it; by default it does not.
 
     Returns:
         what to tell the client, with nothing awaited since; None where it was on the channel before.
@@ -202,7 +217,8 @@ async def make(
             if held.granted_by != OPERATION:  # which no recheck ends
                 held.granted_by = channel.granted_by
             return None
-        subscribed = await subscriptions.join(node, connection, channel, hooks=hooks)
+        known = None if since is None or channel.kept() is None else since(channel.name)
+        subscribed = await subscriptions.join(node, connection, channel, hooks=hooks, since=known)
         return msgspec.structs.replace(subscribed, automatic=True)
 
 

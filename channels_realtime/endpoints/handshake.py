@@ -50,6 +50,9 @@ logger = logging.getLogger(__name__)
 STATE = "channels_realtime.handshake"
 """The scope key of the ``HandshakeState``."""
 
+SEND = "channels_realtime.send"
+"""The scope key of the server's ``send`` of a request; see ``asgi.RealtimeApplication``."""
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 SendEvent = Callable[[dict[str, Any]], Awaitable[None]]

@@ -33,12 +33,19 @@ def request_scope(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def preflight() -> HttpResponse:
-    """Return the response to a browser's CORS preflight request."""
+def preflight(method: str = "POST") -> HttpResponse:
+    """Return the response to a browser's CORS preflight request.
+
+    Args:
+        method: that the view answers.
+    """
     response = HttpResponse(status=204)
-    response["Access-Control-Allow-Methods"] = "POST"
+    response["Access-Control-Allow-Methods"] = method
     csrf = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-").lower()
-    headers = dict.fromkeys(("authorization", "content-type", csrf, token_header()))
+    names = ["authorization", "content-type", csrf, token_header()]
+    if method == "GET":
+        names += ["cache-control", "last-event-id"]
+    headers = dict.fromkeys(names)
     response["Access-Control-Allow-Headers"] = ", ".join(headers)
     response["Access-Control-Max-Age"] = str(_MAX_AGE_S)
     return response

@@ -93,6 +93,57 @@ def flow_control(send: SendEvent) -> FlowControl | None:
     return FlowControl(send, transport)
 
 
+class ResponseFlowControl:
+    """Flow control of one response of Daphne's: Twisted calls it as a producer.
+
+    Args:
+        request: Twisted's, which writes the response.
+    """
+
+    __slots__ = ("_request", "_room")
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self._room: asyncio.Future[None] | None = None  # not None while the buffer is full
+        request.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is over its 64 KiB."""
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty."""
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    def stopProducing(self) -> None:
+        """The connection is lost: stop waiting."""
+        self.resumeProducing()
+
+    async def room(self) -> None:
+        """Wait until the buffer has room."""
+        while self._room is not None:
+            await asyncio.shield(self._room)
+
+    def close(self) -> None:
+        """The body is over; Twisted wants to be told before the response ends."""
+        self.resumeProducing()
+        if self._request.channel is not None:  # else the client has gone
+            self._request.unregisterProducer()
+
+
+def response_flow_control(send: SendEvent) -> ResponseFlowControl | None:
+    """Return flow control for a response of Daphne's, or None on any other server."""
+    warn_if_hidden(send)
+    request = protocol_of(send)
+    needed = ("registerProducer", "unregisterProducer", "channel")
+    if request is None or not all(hasattr(request, name) for name in needed):
+        return None
+    return None if request.producer is not None else ResponseFlowControl(request)
+
+
 def may_lose_connection(send: SendEvent) -> bool:
     """Whether ``send`` takes ``LOSE_CONNECTION``."""
     return isinstance(getattr(send, "__self__", None), FlowControl)

@@ -1,0 +1,132 @@
+"""Server-sent events on real servers: `sse` and `send`, in one process and between two."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.event_streams import EventStream, post
+from tests.support.servers import Server, together
+from tests.support.site import Site, login, publish, state
+
+ANONYMOUS = {"ALLOW_ANONYMOUS": True, "HEARTBEAT_INTERVAL": 1.0}
+
+
+@pytest.fixture(scope="module")
+def pair(site: Site, redis_url: str) -> Iterator[tuple[Server, Server]]:
+    """Daphne and uvicorn, over one Redis."""
+    prefix = f"test-{uuid.uuid4().hex}"
+    shared = site.having(
+        realtime=ANONYMOUS, SITE_LAYER="pubsub", SITE_REDIS_URL=redis_url, SITE_REDIS_PREFIX=prefix
+    )
+    with together(shared.serve("daphne"), shared.serve("uvicorn")) as (first, second):
+        yield first, second
+    import redis
+
+    with redis.Redis.from_url(redis_url) as connection:
+        for key in connection.scan_iter(match=f"*{prefix}*", count=1000):
+            connection.delete(key)
+
+
+@pytest.fixture(params=[0, 1], ids=["daphne", "uvicorn"])
+def server(request: pytest.FixtureRequest, pair: tuple[Server, Server]) -> Server:
+    return pair[request.param]
+
+
+def name(kind: str = "public") -> str:
+    return f"{kind}/{uuid.uuid4().hex[:8]}"
+
+
+def test_stream_greets_subscribes_and_delivers(server):
+    channel = name()
+    with EventStream(server, channel) as stream:
+        assert stream.status == 200
+        assert stream.headers["Content-Type"] == "text/event-stream"
+        assert stream.headers["Cache-Control"] == "no-cache, no-transform"
+        assert stream.headers["X-Accel-Buffering"] == "no"
+        welcome = stream.expect("welcome")["payload"]
+        assert (welcome["user"], welcome["version"]) == (None, 1)
+        assert stream.expect("subscribed")["channel"] == channel
+        publish(server, channel, "hello")
+        assert stream.message() == {"type": "message", "channel": channel, "payload": "hello"}
+        assert stream.last_id is None  # nothing to come back to
+        stream.comment()  # nothing else is said for a while
+
+
+def test_stream_comes_back_with_its_cursor_and_gets_what_it_missed(server):
+    kept, plain = name("kept"), name()
+    with EventStream(server, kept, plain) as stream:
+        stream.expect("welcome")
+        assert {stream.expect("subscribed")["channel"] for _ in range(2)} == {kept, plain}
+        publish(server, kept, 1)
+        assert stream.expect("message")["payload"] == 1
+        cursor = stream.last_id
+        assert cursor
+    publish(server, kept, 2)
+    publish(server, kept, 3)
+    with EventStream(server, kept, plain, cursor=cursor) as stream:
+        stream.expect("welcome")
+        found = [stream.message() for _ in range(4)]
+        replies = [one for one in found if one["type"] == "subscribed"]
+        assert {one["channel"]: one["payload"].get("recovered") for one in replies} == {
+            kept: True,
+            plain: None,
+        }
+        assert [one["payload"] for one in found if one["type"] == "message"] == [2, 3]
+        publish(server, kept, 4)
+        assert stream.expect("message")["payload"] == 4
+        again = stream.last_id
+    with EventStream(server, kept, cursor=again) as stream:
+        stream.expect("welcome")
+        assert stream.expect("subscribed")["payload"]["recovered"] is True
+        publish(server, kept, 5)
+        assert stream.expect("message")["payload"] == 5
+
+
+def test_messages_go_up_to_whichever_process_holds_the_stream(pair):
+    first, second = pair
+    for holder, other in ((first, second), (second, first)):
+        channel = name()
+        with EventStream(holder) as stream:
+            session = stream.expect("welcome")["payload"]["session_id"]
+            subscribe = {"type": "subscribe", "id": 1, "channel": channel}
+            body = {"session_id": session, "messages": [subscribe]}
+            assert post(other, "send", body) == (202, {})
+            assert stream.expect("subscribed")["id"] == 1
+            hello = {"type": "publish", "id": 2, "channel": channel, "payload": "up"}
+            body = {"session_id": session, "messages": [hello, {"type": "ping", "id": 3}]}
+            assert post(holder, "send", body) == (202, {})
+            kinds = sorted(stream.message()["type"] for _ in range(3))
+            assert kinds == ["message", "pong", "published"]
+
+
+def test_session_of_another_client_is_not_there(server):
+    cookie = login(server, "alice")
+    with EventStream(server, headers={"Cookie": cookie}) as stream:
+        welcome = stream.expect("welcome")["payload"]
+        body = {"session_id": welcome["session_id"], "messages": [{"type": "ping"}]}
+        unknown = {
+            "code": "unknown_session",
+            "reason": "there is no such session: begin a new one",
+        }
+        assert post(server, "send", body) == (404, unknown)
+        gone = {**body, "session_id": "x" * 22 + "." + "0" * 32}
+        assert post(server, "send", gone) == (404, unknown)
+        assert post(server, "send", {**body, "session_id": "x"}) == (404, unknown)
+        refused = {"code": "forbidden", "reason": "the CSRF token is missing or wrong"}
+        assert post(server, "send", body, {"Cookie": cookie}) == (403, refused)
+        headers = {"Cookie": f"{cookie}; csrftoken={'a' * 32}", "X-CSRFToken": "a" * 32}
+        assert post(server, "send", body, headers) == (202, {})
+        assert stream.message() == {"type": "pong"}
+
+
+def test_client_that_goes_leaves_nothing(server):
+    before = state(server)["connections"]
+    stream = EventStream(server, name())
+    stream.expect("welcome")
+    assert state(server)["connections"] == before + 1
+    stream.close()
+    for _ in range(200):
+        if state(server)["connections"] == before:
+            return
+    raise AssertionError("the connection is still there")
