@@ -1,10 +1,10 @@
-"""The address of the site's WebSocket, as pages of the site need it."""
+"""The addresses of the site's WebSocket and of its HTTP views, as pages of the site need them."""
 
 from __future__ import annotations
 
 from urllib.parse import quote
 
-from django.urls import get_script_prefix
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.http import escape_leading_slashes
 
 from ..settings import get_config
@@ -20,3 +20,11 @@ def websocket_url() -> str:
     """
     path = get_script_prefix().rstrip("/") + "/" + get_config().websocket_path
     return escape_leading_slashes(quote(path, safe=_SAFE))
+
+
+def http_url() -> str | None:
+    """Return the path under which ``channels_realtime.urls`` is included; None where it is not."""
+    try:
+        return reverse("channels_realtime:ticket").removesuffix("ticket/")
+    except NoReverseMatch:
+        return None

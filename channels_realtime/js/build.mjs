@@ -118,6 +118,8 @@ async function buildCore() {
   const small = /** @type {const} */ ({ minify: true, mangleProps: /^_/ });
   await write("realtime.js", await bundle(source, { banner }, "./realtime/"));
   await write("realtime.min.js", await bundle(source, { banner, ...small }, "./realtime/"));
+  // The client with the elements: one file, so that a page which has no script of its own loads one.
+  await write("realtime-elements.min.js", await bundle("src/elements/index.js", { banner, ...small }, "./realtime/"));
   await write("realtime.global.min.js", await bundle(source, { banner, ...small, ...classic }, "./realtime/"));
 }
 

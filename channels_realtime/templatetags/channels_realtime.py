@@ -1,4 +1,6 @@
-"""``{% realtime_url %}``: the path of the site's WebSocket, which the browser client reads from the page.
+"""``{% realtime %}``: the browser client with its elements, and where it finds the site. In the ``<head>``.
+
+``{% realtime_url %}``: the path of the site's WebSocket, which the browser client reads from the page.
 
 <meta name="realtime-url" content="{% realtime_url %}">
 
@@ -14,15 +16,72 @@ import json
 from typing import Any
 
 from django import template
+from django.conf import settings
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.templatetags.static import static
+from django.utils.html import format_html, json_script
+from django.utils.safestring import SafeString
 
+from ..auth.login_session import has_login_sessions
 from ..errors import Unavailable
-from ..http.address import websocket_url
+from ..http.address import http_url, websocket_url
 from ..protocol.messages import Position
 from ..publications import Published
+from ..settings import get_config
 from ..stored import position
 
 register = template.Library()
 register.simple_tag(websocket_url, name="realtime_url")
+
+
+@register.simple_tag(takes_context=True)
+def realtime(context: template.Context, *, nonce: object = None) -> SafeString:
+    """Write the script of the browser client, and the configuration that it reads.
+
+    Args:
+        context: the template's. Its request is looked at for the nonce, and for the token that the
+            client's POSTs carry where cookies say who somebody is.
+        nonce: of the page's Content-Security-Policy. By default that of Django 6 or of django-csp, where
+            one of them is at work.
+    """
+    request: HttpRequest | None = context.get("request")
+    return format_html(
+        '{}\n<script type="module" src="{}"{}></script>',
+        json_script(_configuration(request), "realtime-config"),
+        static("channels_realtime/realtime-elements.min.js"),
+        _nonce_attribute(_nonce(context, request) if nonce is None else nonce),
+    )
+
+
+def _configuration(request: HttpRequest | None) -> dict[str, str]:
+    found = {"url": websocket_url()}
+    http = http_url()
+    if http is None:
+        return found
+    found["http"] = http
+    if request is not None and (has_login_sessions() or get_config().jwt_cookie is not None):
+        found["csrfToken"] = get_token(request)
+        name: str = settings.CSRF_HEADER_NAME
+        found["csrfHeader"] = name.removeprefix("HTTP_").replace("_", "-")
+    return found
+
+
+def _nonce(context: template.Context, request: HttpRequest | None) -> object:
+    # Not by their truth: a nonce that nobody has used yet is false.
+    for found in (
+        context.get("csp_nonce"),
+        getattr(request, "csp_nonce", None),  # django-csp
+        getattr(request, "_csp_nonce", None),  # Django's middleware, without its context processor
+    ):
+        if found is not None:
+            return found
+    return None
+
+
+def _nonce_attribute(nonce: object) -> str:
+    text = "" if nonce is None else str(nonce)
+    return format_html(' nonce="{}"', text) if text else ""
 
 
 class _Json(dict[str, Any]):

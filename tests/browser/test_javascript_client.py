@@ -5,6 +5,7 @@
 
 import mimetypes
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, Route
@@ -12,6 +13,7 @@ from playwright.sync_api import Page, Route
 ROOT = Path(__file__).resolve().parent.parent.parent
 ORIGIN = "http://tests.localhost"
 LEAST_TESTS = 180
+LEAST_TESTS_OF_ELEMENTS = 40
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>tests</title>
 <script type="importmap">{"imports": {
@@ -34,19 +36,31 @@ def serve(route: Route) -> None:
     route.fulfill(content_type=kind or "application/octet-stream", body=file.read_bytes())
 
 
-def test_javascript_client_passes_its_tests_in_chromium(page: Page) -> None:
+def run(page: Page, directory: str) -> Any:
+    """What became of the tests in a directory."""
     page.route(f"{ORIGIN}/**", serve)
     page.goto(f"{ORIGIN}/")
-    result = page.evaluate(
+    return page.evaluate(
         """async (files) => {
             const { beginFile, run } = await import("/tests/js/shims/test.mjs");
             for (const file of files) {
                 beginFile();
-                await import(`/tests/js/${file}`);
+                await import(file);
             }
             return await run();
         }""",
-        sorted(file.name for file in (ROOT / "tests/js").glob("*.test.mjs")),
+        sorted(f"/{file.relative_to(ROOT)}" for file in (ROOT / directory).glob("*.test.mjs")),
     )
+
+
+def test_javascript_client_passes_its_tests_in_chromium(page: Page) -> None:
+    result = run(page, "tests/js")
     assert result["failures"] == []
     assert result["count"] >= LEAST_TESTS
+
+
+def test_elements_pass_their_tests_in_chromium(page: Page) -> None:
+    """They need a document, which a Node does not have."""
+    result = run(page, "tests/browser/dom")
+    assert result["failures"] == []
+    assert result["count"] >= LEAST_TESTS_OF_ELEMENTS

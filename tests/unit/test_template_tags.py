@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import html
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 from channels.layers import get_channel_layer
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage, staticfiles_storage
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
 from django.template import Context, Template, engines
+from django.urls import clear_script_prefix, set_script_prefix
+from django.utils.functional import SimpleLazyObject
 
 from channels_realtime import Position, aposition, channels, position, publish, sending
 from channels_realtime.errors import Unavailable, UnknownChannel, Unsupported
@@ -101,3 +108,106 @@ def test_store_that_is_away_breaks_the_page_where_that_is_asked_for(monkeypatch)
     monkeypatch.setattr(stores_of(get_channel_layer(), get_config()).history, "read", away)
     with pytest.raises(Unavailable):
         render("{% realtime_position name required=True %}", name=fresh("numbered"))
+
+
+# -- the page's configuration and script -----------------------------------------------------------
+
+
+def configuration(page: str) -> dict:
+    found = re.match(r'<script id="realtime-config" type="application/json">(.*?)</script>\n', page)
+    return json.loads(found[1])
+
+
+def script(page: str) -> str:
+    return page.rpartition("\n")[2]
+
+
+def test_page_has_its_configuration_and_one_module():
+    page = render("{% realtime %}")
+    assert configuration(page) == {"url": "/ws/", "http": "/realtime/"}
+    assert script(page) == (
+        '<script type="module" src="/static/channels_realtime/realtime-elements.min.js"></script>'
+    )
+
+
+def test_configuration_is_beneath_the_prefix_of_the_site():
+    set_script_prefix("/shop/")
+    try:
+        page = render("{% realtime %}")
+    finally:
+        clear_script_prefix()
+    assert configuration(page) == {"url": "/shop/ws/", "http": "/shop/realtime/"}
+
+
+@pytest.mark.urls("tests.unit.test_template_tags")
+def test_page_of_a_site_without_the_http_views_knows_none():
+    assert configuration(render("{% realtime %}", request=HttpRequest())) == {"url": "/ws/"}
+
+
+urlpatterns: list = []
+
+
+def test_page_has_the_token_that_posts_carry_where_cookies_authenticate(settings):
+    settings.CSRF_HEADER_NAME = "HTTP_X_MY_TOKEN"
+    request = HttpRequest()
+    token = get_token(request)
+    found = configuration(render("{% realtime %}", request=request))
+    assert found["csrfHeader"] == "X-MY-TOKEN"
+    assert len(found["csrfToken"]) == len(token)
+    assert request.META["CSRF_COOKIE_NEEDS_UPDATE"] is True
+
+
+def test_page_has_no_token_where_no_cookie_authenticates(settings):
+    settings.INSTALLED_APPS = [
+        app for app in settings.INSTALLED_APPS if app != "django.contrib.sessions"
+    ]
+    request = HttpRequest()
+    assert configuration(render("{% realtime %}", request=request)).keys() == {"url", "http"}
+    assert "CSRF_COOKIE" not in request.META
+
+
+def lazy_nonce() -> object:
+    """One that is false until it is read, as Django's."""
+
+    class Unread(SimpleLazyObject):
+        def __bool__(self):
+            return False
+
+    return Unread(lambda: "n0nce")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"csp_nonce": lazy_nonce()},
+        {"request": SimpleNamespace(csp_nonce=lazy_nonce(), META={}, COOKIES={})},
+        {"request": SimpleNamespace(_csp_nonce=lazy_nonce(), META={}, COOKIES={})},
+        {"request": SimpleNamespace(META={}, COOKIES={}), "given": "n0nce"},
+        {"csp_nonce": "other", "given": "n0nce"},
+    ],
+    ids=["Django's context", "django-csp", "Django's request", "given", "given and found"],
+)
+def test_script_has_the_nonce_of_the_page(variables, settings):
+    argument = " nonce=given" if "given" in variables else ""
+    page = render("{% realtime" + argument + " %}", **variables)
+    assert script(page).endswith('.js" nonce="n0nce"></script>')
+
+
+@pytest.mark.parametrize("nonce", ["", None])
+def test_script_has_no_nonce_where_the_page_has_none(nonce):
+    assert "nonce" not in render("{% realtime nonce=given %}", given=nonce)
+    assert "nonce" not in render("{% realtime %}", csp_nonce=nonce)
+
+
+def test_nonce_is_escaped():
+    assert 'nonce="&quot;&gt;"' in render("{% realtime nonce=given %}", given='">')
+
+
+def test_script_has_the_name_that_the_storage_gives_it(monkeypatch, settings):
+    storage = ManifestStaticFilesStorage(location="/nowhere", base_url="/static/")
+    name = "channels_realtime/realtime-elements.min.js"
+    storage.hashed_files = {name: name.replace(".js", ".0123456789ab.js")}
+    monkeypatch.setattr(staticfiles_storage, "_wrapped", storage)
+    assert 'src="/static/channels_realtime/realtime-elements.min.0123456789ab.js"' in (
+        render("{% realtime %}")
+    )

@@ -16,6 +16,7 @@ import { RealtimeClient } from "./client.js";
 
 export { PROTOCOL } from "./codec.js";
 export { RealtimeError } from "./errors.js";
+export { pageClient } from "./page-client.js";
 export { Subscription } from "./subscription.js";
 export * from "./typedefs.js"; // Types alone.
 export { quote } from "./values.js";

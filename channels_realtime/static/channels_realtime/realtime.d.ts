@@ -307,79 +307,6 @@ declare class Emitter<Events extends Record<string, any[]>> {
 	off<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => void): void;
 	#private;
 }
-declare class Selection$1 {
-	/** @param {any} parameters */
-	constructor(parameters: any);
-	/** @type {Set<Subscription>} Empty only if the channel is automatic. */
-	subscriptions: Set<Subscription>;
-	/** @type {SubscribedPayload | null} The reply on the current connection. */
-	reply: SubscribedPayload | null;
-	/** Whether it was ever accepted. */
-	established: boolean;
-	/**
-	 * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
-	 * @type {"no" | "sent" | "yes"}
-	 */
-	inSession: "no" | "sent" | "yes";
-	/** Whether it was subscribed with presence. */
-	watches: boolean;
-	/** @type {Position | null} From where a subscribe begins that has not been answered yet. */
-	since: Position | null;
-	failures: number;
-	/** @type {any} */
-	retryTimer: any;
-	parameters: any;
-	get presence(): boolean;
-	get requireRecovery(): boolean;
-}
-declare class Feed {
-	/** @param {string} name */
-	constructor(name: string);
-	/** @type {Map<string, Selection>} */
-	selections: Map<string, Selection$1>;
-	/** @type {Position | null} The last position received, or where the subscription began. */
-	position: Position | null;
-	/** Whether the server subscribed this connection by itself. */
-	automatic: boolean;
-	/** False after other parameters were `already_subscribed`: all share one subscription. */
-	selective: boolean;
-	/** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
-	held: Message[] | null;
-	/** @type {Map<string, Member>} */
-	members: Map<string, Member>;
-	/** @type {number | null} */
-	count: number | null;
-	/** @type {Map<string, Message>} The newest message of each state key. */
-	values: Map<string, Message>;
-	/** Whether the state may be on its way, so that the position does not stand for what was received. */
-	stateArriving: boolean;
-	/** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
-	stateFence: "no" | "asked" | "again";
-	/** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
-	unproven: boolean;
-	/** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
-	fresh: boolean;
-	name: string;
-	/** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
-	admits(message: Message): boolean;
-	/** Keeps what belongs to the channel's state. @param {Message} message */
-	keep(message: Message): void;
-	/** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
-	takeMembers({ members, count }: Partial<Members>): boolean;
-	/** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
-	joined(member: Member, count: number): boolean;
-	/** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
-	left(member: Member, count: number): boolean;
-	/** @returns {Set<Subscription>} */
-	subscriptions(): Set<Subscription>;
-	/** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
-	live(): Set<Subscription>;
-	/** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
-	resumesFrom(): Position | null;
-	/** @returns {Position | null} What all its subscriptions have handled. */
-	acknowledged(): Position | null;
-	#private;
-}
 /** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
 /**
  * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
@@ -389,94 +316,6 @@ declare class Feed {
  * @returns {string}
  */
 export function quote(value: unknown): string;
-/**
- * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
- *
- * What begins with an underscore is for the rooms beside it: {@link Connection} has the socket and its life,
- * {@link Credentials} the tokens, {@link Requests} what is sent, {@link Session} what a reconnect resumes, and
- * {@link Channels} what is subscribed and received.
- *
- * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
- *   error: [RealtimeError]}>}
- */
-export class RealtimeClient extends Emitter<{
-	state: [
-		State,
-		StateDetail
-	];
-	message: [
-		Message
-	];
-	notice: [
-		Message
-	];
-	channel: [
-		string,
-		boolean
-	];
-	error: [
-		RealtimeError
-	];
-}> {
-	/**
-	 * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
-	 *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
-	 * @param {ClientOptions} [options]
-	 */
-	constructor(url?: string | URL | null, options?: ClientOptions);
-	url: string;
-	/** @type {string | null} The user's primary key as text, as last sent by the server. */
-	user: string | null;
-	/** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
-	connectionId: string | null;
-	get state(): State;
-	/**
-	 * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
-	 * @returns {Record<string, string>}
-	 */
-	get headers(): Record<string, string>;
-	/** Connects, also again after "closed" or "unauthenticated". @returns {this} */
-	connect(): this;
-	/** Closes with 1000 and ends all subscriptions. Requests made in this task are still sent. */
-	close(): void;
-	/**
-	 * Subscribes, or waits for `connect()` where the client is not connected.
-	 * @param {string} channel
-	 * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
-	 * @returns {Subscription}
-	 */
-	subscribe(channel: string, options?: SubscriptionOptions | ((message: Message) => void)): Subscription;
-	/**
-	 * @param {string} channel
-	 * @param {any} payload
-	 * @param {PublishOptions & RequestOptions} [options]
-	 * @returns {Promise<PublishedPayload>}
-	 */
-	publish(channel: string, payload: any, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options }?: PublishOptions & RequestOptions): Promise<PublishedPayload>;
-	/** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
-	presence(channel: string, options?: RequestOptions): Promise<Members>;
-	/** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
-	history(channel: string, { since, limit, reverse, ...options }?: HistoryOptions): Promise<History$1>;
-	/**
-	 * @param {string} channel
-	 * @param {string} method
-	 * @param {any} [payload]
-	 * @param {RequestOptions} [options]
-	 * @returns {Promise<any>}
-	 */
-	call(channel: string, method: string, payload?: any, options?: RequestOptions): Promise<any>;
-	/**
-	 * Sends any request of the protocol. The client adds the `id`.
-	 * @param {{type: string, [field: string]: any}} message
-	 * @param {RequestOptions} [options]
-	 * @returns {Promise<any>}  The reply's payload.
-	 */
-	request(message: {
-		type: string;
-		[field: string]: any;
-	}, options?: RequestOptions): Promise<any>;
-	#private;
-}
 /**
  * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
  *
@@ -567,6 +406,173 @@ export type SubscriptionHost = {
 	fail: (error: RealtimeError) => void;
 	client: RealtimeClient;
 };
+declare class Selection$1 {
+	/** @param {any} parameters */
+	constructor(parameters: any);
+	/** @type {Set<Subscription>} Empty only if the channel is automatic. */
+	subscriptions: Set<Subscription>;
+	/** @type {SubscribedPayload | null} The reply on the current connection. */
+	reply: SubscribedPayload | null;
+	/** Whether it was ever accepted. */
+	established: boolean;
+	/**
+	 * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
+	 * @type {"no" | "sent" | "yes"}
+	 */
+	inSession: "no" | "sent" | "yes";
+	/** Whether it was subscribed with presence. */
+	watches: boolean;
+	/** @type {Position | null} From where a subscribe begins that has not been answered yet. */
+	since: Position | null;
+	failures: number;
+	/** @type {any} */
+	retryTimer: any;
+	parameters: any;
+	get presence(): boolean;
+	get requireRecovery(): boolean;
+}
+declare class Feed {
+	/** @param {string} name */
+	constructor(name: string);
+	/** @type {Map<string, Selection>} */
+	selections: Map<string, Selection$1>;
+	/** @type {Position | null} The last position received, or where the subscription began. */
+	position: Position | null;
+	/** Whether the server subscribed this connection by itself. */
+	automatic: boolean;
+	/** False after other parameters were `already_subscribed`: all share one subscription. */
+	selective: boolean;
+	/** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
+	held: Message[] | null;
+	/** @type {Map<string, Member>} */
+	members: Map<string, Member>;
+	/** @type {number | null} */
+	count: number | null;
+	/** @type {Map<string, Message>} The newest message of each state key. */
+	values: Map<string, Message>;
+	/** Whether the state may be on its way, so that the position does not stand for what was received. */
+	stateArriving: boolean;
+	/** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
+	stateFence: "no" | "asked" | "again";
+	/** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
+	unproven: boolean;
+	/** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
+	fresh: boolean;
+	name: string;
+	/** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
+	admits(message: Message): boolean;
+	/** Keeps what belongs to the channel's state. @param {Message} message */
+	keep(message: Message): void;
+	/** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
+	takeMembers({ members, count }: Partial<Members>): boolean;
+	/** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
+	joined(member: Member, count: number): boolean;
+	/** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
+	left(member: Member, count: number): boolean;
+	/** @returns {Set<Subscription>} */
+	subscriptions(): Set<Subscription>;
+	/** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
+	live(): Set<Subscription>;
+	/** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
+	resumesFrom(): Position | null;
+	/** @returns {Position | null} What all its subscriptions have handled. */
+	acknowledged(): Position | null;
+	#private;
+}
+/**
+ * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
+ *
+ * What begins with an underscore is for the rooms beside it: {@link Connection} has the socket and its life,
+ * {@link Credentials} the tokens, {@link Requests} what is sent, {@link Session} what a reconnect resumes, and
+ * {@link Channels} what is subscribed and received.
+ *
+ * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
+ *   error: [RealtimeError]}>}
+ */
+export class RealtimeClient extends Emitter<{
+	state: [
+		State,
+		StateDetail
+	];
+	message: [
+		Message
+	];
+	notice: [
+		Message
+	];
+	channel: [
+		string,
+		boolean
+	];
+	error: [
+		RealtimeError
+	];
+}> {
+	/**
+	 * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
+	 *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
+	 * @param {ClientOptions} [options]
+	 */
+	constructor(url?: string | URL | null, options?: ClientOptions);
+	url: string;
+	/** @type {string | null} The user's primary key as text, as last sent by the server. */
+	user: string | null;
+	/** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
+	connectionId: string | null;
+	get state(): State;
+	/**
+	 * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
+	 * @returns {Record<string, string>}
+	 */
+	get headers(): Record<string, string>;
+	/** Connects, also again after "closed" or "unauthenticated". @returns {this} */
+	connect(): this;
+	/** Closes with 1000 and ends all subscriptions. Requests made in this task are still sent. */
+	close(): void;
+	/**
+	 * Subscribes, or waits for `connect()` where the client is not connected.
+	 * @param {string} channel
+	 * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
+	 * @returns {Subscription}
+	 */
+	subscribe(channel: string, options?: SubscriptionOptions | ((message: Message) => void)): Subscription;
+	/**
+	 * @param {string} channel
+	 * @param {any} payload
+	 * @param {PublishOptions & RequestOptions} [options]
+	 * @returns {Promise<PublishedPayload>}
+	 */
+	publish(channel: string, payload: any, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options }?: PublishOptions & RequestOptions): Promise<PublishedPayload>;
+	/** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
+	presence(channel: string, options?: RequestOptions): Promise<Members>;
+	/** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
+	history(channel: string, { since, limit, reverse, ...options }?: HistoryOptions): Promise<History$1>;
+	/**
+	 * @param {string} channel
+	 * @param {string} method
+	 * @param {any} [payload]
+	 * @param {RequestOptions} [options]
+	 * @returns {Promise<any>}
+	 */
+	call(channel: string, method: string, payload?: any, options?: RequestOptions): Promise<any>;
+	/**
+	 * Sends any request of the protocol. The client adds the `id`.
+	 * @param {{type: string, [field: string]: any}} message
+	 * @param {RequestOptions} [options]
+	 * @returns {Promise<any>}  The reply's payload.
+	 */
+	request(message: {
+		type: string;
+		[field: string]: any;
+	}, options?: RequestOptions): Promise<any>;
+	#private;
+}
+/**
+ * The page's client, which connects when it is first asked for.
+ * @param {ClientOptions} [options]  For the first call: a later one throws if it has some.
+ * @returns {RealtimeClient}
+ */
+export function pageClient(options?: ClientOptions): RealtimeClient;
 /**
  * Returns a client that is connecting. Listeners added in the same task miss no message.
  * @param {string | URL | null} [url]  As for {@link RealtimeClient}.

@@ -1821,6 +1821,19 @@ var RealtimeClient = class extends Emitter {
   }
 };
 
+// src/page-client.js
+var PAGE_CLIENT = /* @__PURE__ */ Symbol.for("channels_realtime.client");
+function pageClient(options) {
+  const page = (
+    /** @type {Record<symbol, any>} */
+    globalThis
+  );
+  if (page[PAGE_CLIENT] && options) {
+    throw new TypeError("the page's client exists already; expected its options before the first element of the page");
+  }
+  return page[PAGE_CLIENT] ??= new RealtimeClient(null, options).connect();
+}
+
 // src/index.js
 function connect(url, options) {
   return new RealtimeClient(url, options).connect();
@@ -1831,5 +1844,6 @@ export {
   RealtimeError,
   Subscription,
   connect,
+  pageClient,
   quote
 };

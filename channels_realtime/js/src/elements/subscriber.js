@@ -1,0 +1,96 @@
+/** What `<realtime-channel>` and `<realtime-presence>` have in common: a subscription while they are in the document. */
+
+import { pageClient } from "../page-client.js";
+
+/** @import {Subscription} from "../subscription.js" */
+/** @import {SubscriptionOptions} from "../typedefs.js" */
+
+/** A server that renders pages has no elements, and may still import the module. */
+const Element = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
+
+/**
+ * Its events are named `realtime:…` and bubble.
+ * @abstract
+ */
+export class Subscriber extends Element {
+  static observedAttributes = ["name"];
+
+  /** @type {Subscription | null} */
+  #subscription = null;
+  /** @type {() => void} */
+  #forgetState = () => {};
+
+  /** The subscription of the page's client, for scripts; null while there is none. */
+  get subscription() {
+    return this.#subscription;
+  }
+
+  connectedCallback() {
+    if (!this.#subscription) this.#begin(); // Otherwise it was moved.
+  }
+
+  /** With this, `moveBefore` does not disconnect it. */
+  connectedMoveCallback() {}
+
+  disconnectedCallback() {
+    queueMicrotask(() => this.isConnected || this.#end());
+  }
+
+  /** @param {string} _name @param {string | null} before @param {string | null} value */
+  attributeChangedCallback(_name, before, value) {
+    if (before === value || !this.isConnected) return;
+    this.#end();
+    this.#begin();
+  }
+
+  /** @returns {SubscriptionOptions} */
+  _options() {
+    return {};
+  }
+
+  /**
+   * @param {string} type @param {any} detail
+   * @returns {boolean}  False if a listener called `preventDefault()`.
+   */
+  _tell(type, detail) {
+    return this.dispatchEvent(new CustomEvent(`realtime:${type}`, { bubbles: true, cancelable: true, detail }));
+  }
+
+  #begin() {
+    const channel = this.getAttribute("name");
+    if (!channel) {
+      console.error("channels_realtime: an element without a channel; expected name=\"…\"", this);
+      return;
+    }
+    const client = pageClient();
+    this.#state(client.state, {});
+    this.#forgetState = client.on("state", (state, detail) => this.#state(state, detail));
+    const subscription = client.subscribe(channel, {
+      ...this._options(),
+      onSubscribed: (payload) => this._tell("subscribed", payload),
+      onRecovered: (recovery) => this._tell("recovered", recovery),
+      onUnsubscribed: (ending) => {
+        if (this.#subscription !== subscription) return; // The element has ended it.
+        this.#forgetState();
+        this.#state("ended", ending);
+      },
+      onError: (error) => {
+        if (this._tell("error", error)) console.warn(`channels_realtime: '${channel}': ${error.message}`, this);
+      },
+    });
+    this.#subscription = subscription;
+  }
+
+  #end() {
+    this.#forgetState();
+    const subscription = this.#subscription;
+    this.#subscription = null;
+    subscription?.unsubscribe();
+  }
+
+  /** @param {string} state @param {any} detail */
+  #state(state, detail) {
+    this.setAttribute("state", state);
+    this._tell("state", { ...detail, state });
+  }
+}
