@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { FakeTimers, FakeWebSocket, settle } from "./fakes.mjs";
+import "./harness.mjs";
 import { RealtimeClient, RealtimeError, connect, quote } from "../../channels_realtime/js/src/index.js";
 
 const URL = "wss://example.test/ws/";

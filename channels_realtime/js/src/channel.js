@@ -8,165 +8,167 @@ const MAX_SEEN_OFFSETS = 1000;
 /** How many keys of a channel's state are kept for callers that subscribe later. The oldest is forgotten. */
 const MAX_STATE_KEYS = 10000;
 
+/** Whether the session that a reconnect resumes has a selection; `SENT` if the subscribe was not answered. */
+export const NOT_IN_SESSION = 0;
+export const SENT = 1;
+export const IN_SESSION = 2;
+
 /** One subscription on the wire: a channel with one set of parameters. */
 export class Selection {
   /** @type {Set<Subscription>} Empty only if the channel is automatic. */
-  subscriptions = new Set();
+  _subscriptions = new Set();
   /** @type {SubscribedPayload | null} The reply on the current connection. */
-  reply = null;
+  _reply = null;
   /** Whether it was ever accepted. */
-  established = false;
-  /**
-   * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
-   * @type {"no" | "sent" | "yes"}
-   */
-  inSession = "no";
+  _established = false;
+  /** One of the three constants above. @type {number} */
+  _inSession = NOT_IN_SESSION;
   /** Whether it was subscribed with presence. */
-  watches = false;
+  _watches = false;
   /** @type {Position | null} From where a subscribe begins that has not been answered yet. */
-  since = null;
-  failures = 0;
+  _since = null;
+  _failures = 0;
   /** @type {any} */
-  retryTimer = null;
+  _retryTimer = null;
 
-  /** @param {any} parameters */
-  constructor(parameters) {
-    this.parameters = parameters;
+  /** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
+  constructor(feed, key, parameters) {
+    this._feed = feed;
+    this._key = key;
+    this._parameters = parameters;
   }
 
-  get presence() {
-    return [...this.subscriptions].some((subscription) => subscription.presenceWanted);
+  /** Whether the server subscribed this connection to it by itself. */
+  get _automatic() {
+    return this._feed._automatic && !this._key;
   }
 
-  get requireRecovery() {
-    return this.subscriptions.size > 0 && [...this.subscriptions].every((subscription) => subscription.requireRecovery);
+  /** Those who want to hear of the members. */
+  get _watchers() {
+    return [...this._subscriptions].filter((subscription) => subscription._presence);
   }
 }
 
 /** The client's state of one channel. */
 export class Feed {
-  /** @type {Map<string, Selection>} */
-  selections = new Map();
+  /** By the text of their parameters. @type {Map<string, Selection>} */
+  _selections = new Map();
   /** @type {Position | null} The last position received, or where the subscription began. */
-  position = null;
+  _position = null;
   /** @type {Set<number>} Offsets received, in the epoch of the position, where there are several selections. */
   #seen = new Set();
   /** Whether the server subscribed this connection by itself. */
-  automatic = false;
+  _automatic = false;
   /** False after other parameters were `already_subscribed`: all share one subscription. */
-  selective = true;
+  _selective = true;
   /** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
-  held = null;
+  _held = null;
   /** @type {Map<string, Member>} */
-  members = new Map();
+  _members = new Map();
   /** @type {number | null} */
-  count = null;
+  _count = null;
   /** @type {Map<string, Message>} The newest message of each state key. */
-  values = new Map();
+  _values = new Map();
   /** Whether the state may be on its way, so that the position does not stand for what was received. */
-  stateArriving = false;
-  /** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
-  stateFence = "no";
+  _stateArriving = false;
+  /** How often the server was asked for the end of the state: once more, if more of it came meanwhile. */
+  _fences = 0;
   #lastValue = false;
   /** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
-  unproven = false;
+  _unproven = false;
   /** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
-  fresh = false;
+  _fresh = false;
 
   /** @param {string} name */
   constructor(name) {
-    this.name = name;
+    this._name = name;
   }
 
   /** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
-  admits(message) {
+  _admits(message) {
     const position = positionIn(message);
     if (!position || message.state) return true;
     const { offset } = position;
-    if (this.fresh && message.recovered) this.position = null;
-    this.fresh = false;
-    this.unproven = false;
-    const known = this.position?.epoch === position.epoch ? this.position.offset : -1;
-    if (this.selections.size > 1) {
+    if (this._fresh && message.recovered) this._position = null;
+    this._fresh = this._unproven = false;
+    const known = this._position?.epoch === position.epoch ? this._position.offset : -1;
+    if (this._selections.size > 1) {
       // A selection's replay may come while another one's live messages are ahead of it.
       if (known < 0) this.#seen.clear();
       if (this.#seen.has(offset) || (offset <= known && !message.recovered)) return false;
-      this.#seen.add(offset);
-      if (this.#seen.size > MAX_SEEN_OFFSETS) this.#seen.delete(/** @type {number} */ (this.#seen.values().next().value));
-    } else if (offset <= known) {
-      return false;
+      limit(this.#seen.add(offset), MAX_SEEN_OFFSETS);
+    } else {
+      if (offset <= known) return false;
+      this._stateArriving = false; // What is live follows the state.
     }
-    if (offset > known) this.position = position;
-    if (this.selections.size === 1) this.stateArriving = false; // What is live follows the state.
+    if (offset > known) this._position = position;
     return true;
   }
 
   /** Keeps what belongs to the channel's state. @param {Message} message */
-  keep(message) {
+  _keep(message) {
     if (message.state && message.state_key === undefined) this.#lastValue = true;
-    const positioned = message.state || positionIn(message) !== null;
-    const key = message.state_key ?? (this.#lastValue && positioned ? "" : undefined);
+    const key = message.state_key ?? (this.#lastValue && (message.state || positionIn(message)) ? "" : undefined);
     if (key === undefined) return;
-    this.values.delete(key); // So that the newest is the last.
-    if (!message.removed) this.values.set(key, message);
-    if (this.values.size > MAX_STATE_KEYS) this.values.delete(/** @type {string} */ (this.values.keys().next().value));
+    this._values.delete(key); // So that the newest is the last.
+    if (!message.removed) limit(this._values.set(key, message), MAX_STATE_KEYS);
   }
 
   /** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
-  takeMembers({ members, count }) {
+  _takeMembers({ members, count }) {
     if (typeof count !== "number") return false;
-    this.count = count;
-    this.members = new Map((members ?? []).map((member) => [member.id, member]));
+    this._count = count;
+    this._members = new Map((members ?? []).map((member) => [member.id, member]));
     return true;
   }
 
-  /** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
-  joined(member, count) {
-    const known = this.members.has(member.id);
-    this.members.set(member.id, member);
-    return this.#counted(count) || !known;
+  /**
+   * @param {boolean} joined  Otherwise the member has left. @param {Member} member
+   * @param {number} count  Of all members, those that were not sent included. @returns {boolean} Whether that is news.
+   */
+  _moved(joined, member, count) {
+    const size = this._members.size;
+    if (joined) this._members.set(member.id, member);
+    else this._members.delete(member.id); // Unknown: one of those that were too many to be sent.
+    const news = size !== this._members.size || count !== this._count;
+    this._count = count;
+    return news;
   }
 
-  /** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
-  left(member, count) {
-    const known = this.members.delete(member.id);
-    return this.#counted(count) || known; // Unknown: one of those that were too many to be sent.
-  }
-
-  /** @param {number} count  Of all members, those that were not sent included. @returns {boolean} Whether it is another. */
-  #counted(count) {
-    const before = this.count;
-    this.count = count;
-    return before !== count;
-  }
-
-  /** @returns {Set<Subscription>} */
-  subscriptions() {
-    return new Set([...this.selections.values()].flatMap((selection) => [...selection.subscriptions]));
+  /** Those that are subscribed on the current connection. @returns {Selection[]} */
+  get _standing() {
+    return [...this._selections.values()].filter((selection) => selection._reply);
   }
 
   /** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
-  live() {
-    const selections = [...this.selections.values()].filter((selection) => selection.reply);
-    return new Set(selections.flatMap((selection) => [...selection.subscriptions]));
+  _live() {
+    return subscriptionsOf(this._standing);
   }
 
   /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
-  resumesFrom() {
-    if (this.stateArriving || this.unproven) return null;
-    let from = this.position;
-    for (const { since } of this.selections.values()) {
-      if (since && (!from || (since.epoch === from.epoch && since.offset < from.offset))) from = since;
-    }
+  _resumesFrom() {
+    if (this._stateArriving || this._unproven) return null;
+    let from = this._position;
+    for (const { _since: since } of this._selections.values()) if (since && (!from || covers(from, since))) from = since;
     return from;
   }
 
   /** @returns {Position | null} What all its subscriptions have handled. */
-  acknowledged() {
+  _acknowledged() {
     let lowest = null;
-    for (const { _acknowledged: position } of this.subscriptions()) {
+    for (const { _acknowledged: position } of subscriptionsOf(this._selections.values())) {
       if (position && (!lowest || covers(lowest, position))) lowest = position;
     }
     return lowest;
   }
+}
+
+/** @param {Iterable<Selection>} selections @returns {Set<Subscription>} */
+export function subscriptionsOf(selections) {
+  return new Set([...selections].flatMap((selection) => [...selection._subscriptions]));
+}
+
+/** Drops the oldest beyond a size. @param {Set<any> | Map<any, any>} collection @param {number} size */
+function limit(collection, size) {
+  if (collection.size > size) collection.delete(collection.keys().next().value);
 }

@@ -203,7 +203,7 @@ export class RealtimeClient extends Emitter {
 
   /** @param {RealtimeError} error */
   _fail(error) {
-    if (!this._emit("error", error)) report(error);
+    if (this._emit("error", error).length === 0) report(error);
   }
 
   /** @param {any} message */

@@ -8,44 +8,27 @@ export const FAILED = Symbol("failed");
  * @template {Record<string, any[]>} Events
  */
 export class Emitter {
-  /** @type {Map<keyof Events, Set<(...args: any[]) => void>>} */
+  /** @type {Map<keyof Events, Set<(...args: any[]) => any>>} */
   #listeners = new Map();
 
   /**
    * @template {keyof Events} Name
    * @param {Name} event
-   * @param {(...args: Events[Name]) => void} listener
+   * @param {(...args: Events[Name]) => any} listener
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
-    const listeners = this.#listeners.get(event) ?? new Set();
-    this.#listeners.set(event, listeners.add(listener));
+    this.#listeners.set(event, (this.#listeners.get(event) ?? new Set()).add(listener));
     return () => this.off(event, listener);
   }
 
   /**
    * @template {keyof Events} Name
    * @param {Name} event
-   * @param {(...args: Events[Name]) => void} listener
+   * @param {(...args: Events[Name]) => any} listener
    */
   off(event, listener) {
     this.#listeners.get(event)?.delete(listener);
-  }
-
-  /** @internal @param {keyof Events} event @returns {boolean} */
-  _hasListeners(event) {
-    return (this.#listeners.get(event)?.size ?? 0) > 0;
-  }
-
-  /**
-   * @internal
-   * @template {keyof Events} Name
-   * @param {Name} event
-   * @param {Events[Name]} args
-   * @returns {boolean}  Whether there was a listener.
-   */
-  _emit(event, ...args) {
-    return this._outcomes(event, args).length > 0;
   }
 
   /**
@@ -55,7 +38,7 @@ export class Emitter {
    * @param {Events[Name]} args
    * @returns {any[]}  What each listener returned, or `FAILED`.
    */
-  _outcomes(event, args) {
+  _emit(event, ...args) {
     return [...(this.#listeners.get(event) ?? [])].map((listener) => {
       try {
         return listener(...args);

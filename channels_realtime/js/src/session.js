@@ -1,3 +1,5 @@
+import { IN_SESSION, NOT_IN_SESSION, SENT } from "./channel.js";
+
 /** @import {Feed} from "./channel.js" */
 /** @import {Position, SubscribedPayload} from "./typedefs.js" */
 
@@ -61,21 +63,21 @@ export class Session {
     this.#abandoned = [];
     client._ready = true;
     for (const feed of [...feeds.values()]) {
-      if (feed.automatic && !(feed.name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
-      if (!resumed) for (const selection of feed.selections.values()) selection.inSession = "no";
+      if (feed._automatic && !(feed._name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
+      if (!resumed) for (const selection of feed._selections.values()) selection._inSession = NOT_IN_SESSION;
     }
     for (const { channel, parameters } of abandoned) {
       if (!resumed || !(channel in resumed)) continue;
-      const others = [...(feeds.get(channel)?.selections.values() ?? [])];
-      const stays = others.some((selection) => selection.inSession === "yes");
+      const others = [...(feeds.get(channel)?._selections.values() ?? [])];
+      const stays = others.some((selection) => selection._inSession === IN_SESSION);
       _requests._ask({ type: "unsubscribe", channel, payload: stays ? parameters : undefined });
       if (!stays) delete resumed[channel]; // What the page asks for anew is subscribed anew.
     }
     for (const name of Object.keys(resumed ?? {})) if (!feeds.has(name)) _channels._markAutomatic(name);
     for (const feed of [...feeds.values()]) {
-      const reply = resumed?.[feed.name];
+      const reply = resumed?.[feed._name];
       if (reply) this.#resumed(feed, reply);
-      for (const [key, selection] of [...feed.selections]) if (!selection.reply) _channels._subscribe(feed, key, selection);
+      for (const selection of [...feed._selections.values()]) if (!selection._reply) _channels._subscribe(selection);
     }
     for (const id of waiting) _requests._transmit(id);
     _channels._acknowledge();
@@ -84,11 +86,11 @@ export class Session {
 
   /** The session had this channel: one replay for all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
   #resumed(feed, reply) {
-    const selections = [...feed.selections.values()];
+    const selections = [...feed._selections.values()];
     const alone = selections.length === 1; // Then what was sent and not answered is what the session has.
-    const stands = selections.filter(({ inSession }) => inSession === "yes" || (alone && (inSession === "sent" || feed.automatic)));
-    const from = feed.resumesFrom();
-    for (const selection of stands) this.#client._channels._subscribed(feed, selection, from, reply);
+    const stands = selections.filter(({ _inSession }) => _inSession === IN_SESSION || (alone && (_inSession === SENT || feed._automatic)));
+    const from = feed._resumesFrom();
+    for (const selection of stands) this.#client._channels._subscribed(selection, from, reply);
   }
 
   /** What a resume is to end: it was given up, and the server may not know. @param {string} channel @param {any} parameters */

@@ -1,24 +1,22 @@
-import { Emitter } from "./emitter.js";
-import { RealtimeError } from "./errors.js";
-import { Handled } from "./handled.js";
-import { Loader } from "./loader.js";
+import { Emitter, FAILED } from "./emitter.js";
+import { RealtimeError, report } from "./errors.js";
 import { canonical, covers, deferred, positionIn, readPosition } from "./values.js";
 
-/** @import {Feed} from "./channel.js" */
-
-/** @import {Ending, History, HistoryOptions, Member, Members, Message, Position, Recovery, RequestOptions, SubscribedPayload, SubscriptionOptions, Timing} from "./typedefs.js" */
+/** @import {Delivery} from "./delivery/index.js" */
+/** @import {Selection} from "./channel.js" */
+/** @import {Ending, History, HistoryOptions, Member, Members, Message, Position, Recovery, RequestOptions, SubscribedPayload, SubscriptionOptions} from "./typedefs.js" */
 /** @template T @typedef {import("./values.js").Deferred<T>} Deferred */
 
-/**
- * What a subscription needs of its client.
- *
- * @typedef {object} SubscriptionHost
- * @property {Timing} timing
- * @property {(subscription: Subscription) => Promise<void>} release
- * @property {(channel: string) => void} acknowledge
- * @property {(error: RealtimeError) => void} fail
- * @property {import("./client.js").RealtimeClient} client
- */
+/** The handlers among the options: `onMessage` is a listener of `message`, and so on. */
+const EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsubscribed", "error"];
+
+/** What is loaded only for those who load a state, acknowledge or iterate. */
+export const extra = {
+  /** @type {typeof import("./delivery/index.js") | null} */
+  delivery: null,
+  /** @returns {Promise<typeof import("./delivery/index.js")>} */
+  load: () => import("./delivery/index.js"),
+};
 
 /**
  * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
@@ -32,36 +30,31 @@ import { canonical, covers, deferred, positionIn, readPosition } from "./values.
  *   error: [RealtimeError]}>}
  */
 export class Subscription extends Emitter {
-  #host;
-  #feed;
-  #bufferSize;
-  /** @type {Message[]} */
-  #buffer = [];
-  /** @type {{resolve: (result: IteratorResult<Message>) => void, reject: (error: unknown) => void}[]} */
-  #waiters = [];
+  #client;
+  #selection;
+  #options;
+  #listened = false;
   #iterated = false;
-  #overflowing = false;
-  /** @type {RealtimeError | null} The loop throws it once. */
-  #failure = null;
   #ready;
   #readyRead = false;
-  /** @type {Loader | null} */
-  #loader = null;
-  /** @type {Handled | null} */
-  #handled = null;
-  /** @type {Message | null} The last message that the loop took, which is handled when it asks for the next. */
-  #taken = null;
+  /** @type {Delivery | null} */
+  #delivery = null;
+  /** What the delivery will be told once it is loaded; null where messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
+  #calls = [];
+  #loading = false;
   /** @type {Position | null} The page has everything up to there. */
   #known;
   #established = false;
+  /** @type {Position | null} */
+  _acknowledged = null;
 
   /**
    * @param {string} channel
    * @param {SubscriptionOptions} options
-   * @param {Feed} feed
-   * @param {SubscriptionHost} host
+   * @param {Selection} selection
+   * @param {import("./client.js").RealtimeClient} client
    */
-  constructor(channel, options, feed, host) {
+  constructor(channel, options, selection, client) {
     super();
     this.channel = channel;
     this.parameters = options.parameters;
@@ -69,33 +62,19 @@ export class Subscription extends Emitter {
     this.dropped = 0;
     /** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
     this.ended = false;
-    this.#host = host;
-    this.#feed = feed;
-    this.#bufferSize = options.bufferSize ?? 1000;
-    this.select = options.select;
-    this.presenceWanted = options.presence === true;
-    this.requireRecovery = options.requireRecovery === true;
+    this.#options = { bufferSize: 1000, ...options };
+    this.#selection = selection;
+    this.#client = client;
+    this._presence = options.presence === true;
+    this._requireRecovery = options.requireRecovery === true;
     this.#known = readPosition(options.since);
-    if (options.ack) this.#handled = new Handled(() => host.acknowledge(channel));
-    if (options.load) {
-      this.#loader = new Loader(options.load, {
-        channel,
-        limit: this.#bufferSize,
-        timing: host.timing,
-        isLive: () => feed.live().has(this),
-        fail: (error) => this._fail(error) || host.fail(error),
-        done: (result, position, held) => this.#loaded(result, position, held),
-      });
-    }
     this.#ready = /** @type {Deferred<SubscribedPayload>} */ (deferred());
     this.#ready.promise.catch(() => {}); // _fail reports it if the page does not read `ready`.
-    if (options.onMessage) this.on("message", options.onMessage);
-    if (options.onSubscribed) this.on("subscribed", options.onSubscribed);
-    if (options.onRecovered) this.on("recovered", options.onRecovered);
-    if (options.onLoaded) this.on("loaded", options.onLoaded);
-    if (options.onMembers) this.on("members", options.onMembers);
-    if (options.onUnsubscribed) this.on("unsubscribed", options.onUnsubscribed);
-    if (options.onError) this.on("error", options.onError);
+    if (options.load || options.ack) this.#deliver();
+    for (const event of EVENTS) {
+      const handler = /** @type {any} */ (options)["on" + event[0].toUpperCase() + event.slice(1)];
+      if (handler) this.on(/** @type {any} */ (event), handler);
+    }
   }
 
   /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
@@ -106,63 +85,71 @@ export class Subscription extends Emitter {
 
   /** With `presence: true`: the channel's members by their id, as far as they are sent. */
   get members() {
-    return this.#feed.members;
+    return this.#selection._feed._members;
   }
 
   /** With `presence: true`: how many members there are; null until it is known. */
   get count() {
-    return this.#feed.count;
+    return this.#selection._feed._count;
   }
 
   /** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
   get values() {
-    return this.#feed.values;
+    return this.#selection._feed._values;
+  }
+
+  /**
+   * @template {any} Name
+   * @param {any} event
+   * @param {(...args: any[]) => any} listener
+   * @returns {() => void}  Removes the listener.
+   */
+  on(event, listener) {
+    if (event === "message") {
+      this.#listened = true;
+      if (!this.#loading) this.#calls = null; // There is a listener and no loop, so the buffer is not needed.
+    }
+    return super.on(event, listener);
   }
 
   /** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
   presence(options) {
-    return this.#host.client.presence(this.channel, options);
+    return this.#client.presence(this.channel, options);
   }
 
   /** @param {HistoryOptions} [options] @returns {Promise<History>} */
   history(options) {
-    return this.#host.client.history(this.channel, options);
+    return this.#client.history(this.channel, options);
   }
 
   /** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
   ack(message) {
-    this.#handled ??= new Handled(() => this.#host.acknowledge(this.channel));
-    this.#handled.advanceTo(positionIn(message));
+    const position = positionIn(message);
+    if (!position || covers(this._acknowledged, position)) return;
+    this._acknowledged = position;
+    this.#client._channels._acknowledgeSoon(this.channel);
   }
 
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
   async unsubscribe() {
     if (this.ended) return;
-    const released = this.#host.release(this);
+    const released = this.#client._channels._release(this, this.#selection);
     this._end({ code: "unsubscribed", reason: "unsubscribed by this page" }, true);
     await released;
   }
 
+  // A loop
+
   [Symbol.asyncIterator]() {
     this.#iterated = true;
+    this.#deliver();
     return this;
   }
 
   /** @returns {Promise<IteratorResult<Message>>} */
-  async next() {
-    this.#iterated = true;
-    if (this.#taken) this.#handled?.add(this.#taken, []);
-    this.#taken = null;
-    const message = this.#buffer.shift();
-    if (message) return { value: this.#take(message), done: false };
-    this.#overflowing = false;
-    if (this.#failure) {
-      const failure = this.#failure;
-      this.#failure = null;
-      throw failure;
-    }
-    if (this.ended) return { value: undefined, done: true };
-    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  next() {
+    this[Symbol.asyncIterator]();
+    return new Promise((resolve, reject) => this.#pass((delivery) => delivery.next().then(resolve, reject)));
   }
 
   /** @returns {Promise<IteratorResult<Message>>} */
@@ -171,10 +158,52 @@ export class Subscription extends Emitter {
     return { value: undefined, done: true };
   }
 
-  /** @internal */
-  get _acknowledged() {
-    return this.#handled?.position ?? null;
+  // What is loaded when needed
+
+  /** Loads what holds, acknowledges or buffers messages. Until it is there, they wait. */
+  async #deliver() {
+    if (this.#loading) return;
+    this.#loading = true;
+    this.#calls ??= [];
+    for (let failures = 0; !extra.delivery; failures += 1) {
+      try {
+        extra.delivery = await extra.load();
+      } catch (cause) {
+        const error = new RealtimeError("load_failed", "a part of the client could not be loaded", { cause, channel: this.channel });
+        if (!this._fail(error)) this.#client._fail(error);
+        await new Promise((resolve) => this.#client._later(this.#client._delay(failures, 0), () => resolve(null)));
+        if (this.ended) return;
+      }
+    }
+    const client = this.#client;
+    this.#delivery = extra.delivery.deliver(this.#options, {
+      subscription: this,
+      FAILED,
+      report,
+      later: (seconds, callback) => client._later(seconds, callback),
+      cancel: (handle) => client._cancel(handle),
+      delay: (failures, wait) => client._delay(failures, wait),
+      isLive: () => this.#selection._reply !== null && !this.ended,
+      isListened: () => this.#listened,
+      isIterated: () => this.#iterated,
+      emit: (event, value) => /** @type {any} */ (this)._emit(event, value),
+      deliver: (message) => this._deliver(message),
+      knows: (position) => (this.#known = position),
+      fail: (code, reason, context) => {
+        const error = new RealtimeError(code, reason, { ...context, channel: this.channel });
+        if (!this._fail(error)) client._fail(error);
+      },
+    });
+    for (const call of this.#calls.splice(0)) call(this.#delivery);
   }
+
+  /** @param {(delivery: Delivery) => void} call */
+  #pass(call) {
+    if (this.#delivery) call(this.#delivery);
+    else this.#calls?.push(call);
+  }
+
+  // For the client
 
   /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */
   get _since() {
@@ -185,28 +214,16 @@ export class Subscription extends Emitter {
   _deliver(message) {
     if (this.ended || !this.#selects(message)) return;
     if (!message.state && covers(this.#known, positionIn(message))) return;
-    if (!this.#loader?.hold(message)) this.#hand(message);
-  }
-
-  /** @param {Message} message */
-  #hand(message) {
-    const waiter = this.#waiters.shift();
-    const looped = waiter || this.#iterated || !this._hasListeners("message");
-    if (waiter) {
-      waiter.resolve({ value: this.#take(message), done: false });
-    } else if (looped) {
-      this.#buffer.push(message);
-      if (this.#buffer.length > this.#bufferSize) this.#dropOldest();
-    } else {
-      this.#buffer.length = 0; // There is a listener and no loop, so the buffer is not needed.
+    if (!this.#delivery && !this.#calls) {
+      this._emit("message", message);
+      return;
     }
-    const outcomes = this._outcomes("message", [message]);
-    if (!looped) this.#handled?.add(message, outcomes);
-  }
-
-  /** @param {Message} message */
-  #take(message) {
-    return (this.#taken = message);
+    this.#pass((delivery) => delivery.message(message));
+    const { ack, bufferSize } = this.#options;
+    if (!this.#calls || this.#calls.length <= bufferSize + 1) return;
+    this.dropped += 1;
+    this.#calls.splice(1, 1); // The first is `subscribed`: the state is loaded after what is dropped.
+    if (ack) this._refuse(new RealtimeError("overflow", "too many messages before they could be acknowledged", { channel: this.channel }));
   }
 
   /**
@@ -217,45 +234,36 @@ export class Subscription extends Emitter {
    */
   _subscribed(payload, recovered, from) {
     if (this.ended) return;
-    /** @type {Recovery | null} */
-    let recovery = null;
-    if (this.#established) recovery = { ...positionIn(payload), recovered: recovered === true };
-    else if (this.#known) recovery = { ...positionIn(payload), recovered: recovered === true && covers(this.#known, from) };
-    else if (from === null && payload.recovered !== undefined) recovery = { ...positionIn(payload), recovered: payload.recovered };
+    /** @type {boolean | null | undefined} */
+    let whole = from === null ? payload.recovered : null;
     const stateless = !this.#established && !this.#known;
+    if (!stateless) whole = recovered === true && (this.#established || covers(this.#known, from));
     this.#established = true;
-    if (recovery && !recovery.recovered) this.#known = null;
-    if (recovery && !recovery.recovered && this.requireRecovery) {
-      this._refuse(new RealtimeError("not_recoverable", "messages may be missing", { channel: this.channel }));
-      return;
+    const gap = whole === false;
+    if (gap) {
+      this.#known = null;
+      if (this._requireRecovery) {
+        this._refuse(new RealtimeError("not_recoverable", "messages may be missing", { channel: this.channel }));
+        return;
+      }
     }
     this.#ready.resolve(payload);
     this._emit("subscribed", payload);
-    if (recovery) this._emit("recovered", recovery);
-    if (this.ended || !this.#loader) return; // A listener ended it.
-    if (stateless || (recovery && !recovery.recovered)) this.#loader.start();
-    else this.#loader.goOn();
-  }
-
-  /** @param {any} result @param {Position | null} position @param {Message[]} held */
-  #loaded(result, position, held) {
-    if (position) this.#known = position;
-    this._emit("loaded", result);
-    this.#handled?.advanceTo(position);
-    for (const message of held) this._deliver(message);
+    if (whole != null) this._emit("recovered", { ...positionIn(payload), recovered: whole });
+    if (!this.ended) this.#pass((delivery) => delivery.subscribed(stateless || gap)); // A listener may have ended it.
   }
 
   /** @internal Ends it with an error. @param {RealtimeError} error */
   _refuse(error) {
-    this.#host.release(this);
-    if (!this._fail(error)) this.#host.fail(error);
+    this.#client._channels._release(this, this.#selection);
+    if (!this._fail(error)) this.#client._fail(error);
     this._end({ code: error.code, reason: error.reason }, true, error);
   }
 
   /** @internal @param {RealtimeError} error @returns {boolean} Whether the page learns of it here. */
   _fail(error) {
     const awaited = this.#readyRead && !this.#ready.settled;
-    return this._emit("error", error) || this.#iterated || awaited;
+    return this._emit("error", error).length > 0 || this.#iterated || awaited;
   }
 
   /**
@@ -267,28 +275,14 @@ export class Subscription extends Emitter {
   _end(ending, discard, failure = null) {
     if (this.ended) return;
     this.ended = true;
-    this.#loader?.stop();
-    this.#failure = failure;
-    if (discard) this.#buffer.length = 0;
+    this.#pass((delivery) => delivery.end(discard, failure));
     this.#ready.reject(failure ?? new RealtimeError(ending.code, ending.reason, { channel: this.channel }));
-    for (const waiter of this.#waiters.splice(0)) {
-      this.next().then(waiter.resolve, waiter.reject);
-    }
     this._emit("unsubscribed", ending);
   }
 
-  #dropOldest() {
-    this.#buffer.shift();
-    this.dropped += 1;
-    if (this.#overflowing || !this.#iterated) return;
-    this.#overflowing = true; // Report it only once until the loop has caught up.
-    const reason = `more than ${this.#bufferSize} messages wait for the loop over '${this.channel}'; the oldest are dropped`;
-    this._emit("error", new RealtimeError("overflow", reason, { channel: this.channel }));
-  }
-
   /** @param {Message} message */
-  #selects(message) {
-    if (this.select === undefined) return true;
-    return canonical(message.payload?.[this.select]) === canonical(this.parameters?.[this.select]);
+  #selects({ payload }) {
+    const { select } = this.#options;
+    return select === undefined || canonical(payload?.[select]) === canonical(this.parameters?.[select]);
   }
 }

@@ -295,16 +295,16 @@ declare class Emitter<Events extends Record<string, any[]>> {
 	/**
 	 * @template {keyof Events} Name
 	 * @param {Name} event
-	 * @param {(...args: Events[Name]) => void} listener
+	 * @param {(...args: Events[Name]) => any} listener
 	 * @returns {() => void}  Removes the listener.
 	 */
-	on<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => void): () => void;
+	on<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => any): () => void;
 	/**
 	 * @template {keyof Events} Name
 	 * @param {Name} event
-	 * @param {(...args: Events[Name]) => void} listener
+	 * @param {(...args: Events[Name]) => any} listener
 	 */
-	off<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => void): void;
+	off<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => any): void;
 	#private;
 }
 /** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
@@ -360,19 +360,16 @@ export class Subscription extends Emitter<{
 	/**
 	 * @param {string} channel
 	 * @param {SubscriptionOptions} options
-	 * @param {Feed} feed
-	 * @param {SubscriptionHost} host
+	 * @param {Selection} selection
+	 * @param {import("./client.js").RealtimeClient} client
 	 */
-	constructor(channel: string, options: SubscriptionOptions, feed: Feed, host: SubscriptionHost);
+	constructor(channel: string, options: SubscriptionOptions, selection: Selection$1, client: RealtimeClient);
 	channel: string;
 	parameters: any;
 	/** How many messages were dropped because the buffer was full. */
 	dropped: number;
 	/** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
 	ended: boolean;
-	select: string | undefined;
-	presenceWanted: boolean;
-	requireRecovery: boolean;
 	/** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
 	get ready(): Promise<SubscribedPayload>;
 	/** With `presence: true`: the channel's members by their id, as far as they are sent. */
@@ -381,6 +378,13 @@ export class Subscription extends Emitter<{
 	get count(): number | null;
 	/** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
 	get values(): Map<string, Message>;
+	/**
+	 * @template {any} Name
+	 * @param {any} event
+	 * @param {(...args: any[]) => any} listener
+	 * @returns {() => void}  Removes the listener.
+	 */
+	on<Name extends unknown>(event: any, listener: (...args: any[]) => any): () => void;
 	/** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
 	presence(options?: RequestOptions): Promise<Members>;
 	/** @param {HistoryOptions} [options] @returns {Promise<History>} */
@@ -396,87 +400,13 @@ export class Subscription extends Emitter<{
 	[Symbol.asyncIterator](): this;
 	#private;
 }
-/**
- * What a subscription needs of its client.
- */
-export type SubscriptionHost = {
-	timing: Timing;
-	release: (subscription: Subscription) => Promise<void>;
-	acknowledge: (channel: string) => void;
-	fail: (error: RealtimeError) => void;
-	client: RealtimeClient;
-};
 declare class Selection$1 {
-	/** @param {any} parameters */
-	constructor(parameters: any);
-	/** @type {Set<Subscription>} Empty only if the channel is automatic. */
-	subscriptions: Set<Subscription>;
-	/** @type {SubscribedPayload | null} The reply on the current connection. */
-	reply: SubscribedPayload | null;
-	/** Whether it was ever accepted. */
-	established: boolean;
-	/**
-	 * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
-	 * @type {"no" | "sent" | "yes"}
-	 */
-	inSession: "no" | "sent" | "yes";
-	/** Whether it was subscribed with presence. */
-	watches: boolean;
-	/** @type {Position | null} From where a subscribe begins that has not been answered yet. */
-	since: Position | null;
-	failures: number;
-	/** @type {any} */
-	retryTimer: any;
-	parameters: any;
-	get presence(): boolean;
-	get requireRecovery(): boolean;
+	/** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
+	constructor(feed: Feed, key: string, parameters: any);
 }
 declare class Feed {
 	/** @param {string} name */
 	constructor(name: string);
-	/** @type {Map<string, Selection>} */
-	selections: Map<string, Selection$1>;
-	/** @type {Position | null} The last position received, or where the subscription began. */
-	position: Position | null;
-	/** Whether the server subscribed this connection by itself. */
-	automatic: boolean;
-	/** False after other parameters were `already_subscribed`: all share one subscription. */
-	selective: boolean;
-	/** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
-	held: Message[] | null;
-	/** @type {Map<string, Member>} */
-	members: Map<string, Member>;
-	/** @type {number | null} */
-	count: number | null;
-	/** @type {Map<string, Message>} The newest message of each state key. */
-	values: Map<string, Message>;
-	/** Whether the state may be on its way, so that the position does not stand for what was received. */
-	stateArriving: boolean;
-	/** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
-	stateFence: "no" | "asked" | "again";
-	/** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
-	unproven: boolean;
-	/** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
-	fresh: boolean;
-	name: string;
-	/** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
-	admits(message: Message): boolean;
-	/** Keeps what belongs to the channel's state. @param {Message} message */
-	keep(message: Message): void;
-	/** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
-	takeMembers({ members, count }: Partial<Members>): boolean;
-	/** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
-	joined(member: Member, count: number): boolean;
-	/** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
-	left(member: Member, count: number): boolean;
-	/** @returns {Set<Subscription>} */
-	subscriptions(): Set<Subscription>;
-	/** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
-	live(): Set<Subscription>;
-	/** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
-	resumesFrom(): Position | null;
-	/** @returns {Position | null} What all its subscriptions have handled. */
-	acknowledged(): Position | null;
 	#private;
 }
 /**

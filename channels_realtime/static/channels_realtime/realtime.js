@@ -58,156 +58,148 @@ function deferred() {
 // src/channel.js
 var MAX_SEEN_OFFSETS = 1e3;
 var MAX_STATE_KEYS = 1e4;
+var NOT_IN_SESSION = 0;
+var SENT = 1;
+var IN_SESSION = 2;
 var Selection = class {
   /** @type {Set<Subscription>} Empty only if the channel is automatic. */
-  subscriptions = /* @__PURE__ */ new Set();
+  _subscriptions = /* @__PURE__ */ new Set();
   /** @type {SubscribedPayload | null} The reply on the current connection. */
-  reply = null;
+  _reply = null;
   /** Whether it was ever accepted. */
-  established = false;
-  /**
-   * Whether the session that a reconnect resumes has it; "sent" if that was not answered.
-   * @type {"no" | "sent" | "yes"}
-   */
-  inSession = "no";
+  _established = false;
+  /** One of the three constants above. @type {number} */
+  _inSession = NOT_IN_SESSION;
   /** Whether it was subscribed with presence. */
-  watches = false;
+  _watches = false;
   /** @type {Position | null} From where a subscribe begins that has not been answered yet. */
-  since = null;
-  failures = 0;
+  _since = null;
+  _failures = 0;
   /** @type {any} */
-  retryTimer = null;
-  /** @param {any} parameters */
-  constructor(parameters) {
-    this.parameters = parameters;
+  _retryTimer = null;
+  /** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
+  constructor(feed, key, parameters) {
+    this._feed = feed;
+    this._key = key;
+    this._parameters = parameters;
   }
-  get presence() {
-    return [...this.subscriptions].some((subscription) => subscription.presenceWanted);
+  /** Whether the server subscribed this connection to it by itself. */
+  get _automatic() {
+    return this._feed._automatic && !this._key;
   }
-  get requireRecovery() {
-    return this.subscriptions.size > 0 && [...this.subscriptions].every((subscription) => subscription.requireRecovery);
+  /** Those who want to hear of the members. */
+  get _watchers() {
+    return [...this._subscriptions].filter((subscription) => subscription._presence);
   }
 };
 var Feed = class {
-  /** @type {Map<string, Selection>} */
-  selections = /* @__PURE__ */ new Map();
+  /** By the text of their parameters. @type {Map<string, Selection>} */
+  _selections = /* @__PURE__ */ new Map();
   /** @type {Position | null} The last position received, or where the subscription began. */
-  position = null;
+  _position = null;
   /** @type {Set<number>} Offsets received, in the epoch of the position, where there are several selections. */
   #seen = /* @__PURE__ */ new Set();
   /** Whether the server subscribed this connection by itself. */
-  automatic = false;
+  _automatic = false;
   /** False after other parameters were `already_subscribed`: all share one subscription. */
-  selective = true;
+  _selective = true;
   /** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
-  held = null;
+  _held = null;
   /** @type {Map<string, Member>} */
-  members = /* @__PURE__ */ new Map();
+  _members = /* @__PURE__ */ new Map();
   /** @type {number | null} */
-  count = null;
+  _count = null;
   /** @type {Map<string, Message>} The newest message of each state key. */
-  values = /* @__PURE__ */ new Map();
+  _values = /* @__PURE__ */ new Map();
   /** Whether the state may be on its way, so that the position does not stand for what was received. */
-  stateArriving = false;
-  /** @type {"no" | "asked" | "again"} Whether the server was asked for the end of the state. */
-  stateFence = "no";
+  _stateArriving = false;
+  /** How often the server was asked for the end of the state: once more, if more of it came meanwhile. */
+  _fences = 0;
   #lastValue = false;
   /** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
-  unproven = false;
+  _unproven = false;
   /** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
-  fresh = false;
+  _fresh = false;
   /** @param {string} name */
   constructor(name) {
-    this.name = name;
+    this._name = name;
   }
   /** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
-  admits(message) {
+  _admits(message) {
     const position = positionIn(message);
     if (!position || message.state) return true;
     const { offset } = position;
-    if (this.fresh && message.recovered) this.position = null;
-    this.fresh = false;
-    this.unproven = false;
-    const known = this.position?.epoch === position.epoch ? this.position.offset : -1;
-    if (this.selections.size > 1) {
+    if (this._fresh && message.recovered) this._position = null;
+    this._fresh = this._unproven = false;
+    const known = this._position?.epoch === position.epoch ? this._position.offset : -1;
+    if (this._selections.size > 1) {
       if (known < 0) this.#seen.clear();
       if (this.#seen.has(offset) || offset <= known && !message.recovered) return false;
-      this.#seen.add(offset);
-      if (this.#seen.size > MAX_SEEN_OFFSETS) this.#seen.delete(
-        /** @type {number} */
-        this.#seen.values().next().value
-      );
-    } else if (offset <= known) {
-      return false;
+      limit(this.#seen.add(offset), MAX_SEEN_OFFSETS);
+    } else {
+      if (offset <= known) return false;
+      this._stateArriving = false;
     }
-    if (offset > known) this.position = position;
-    if (this.selections.size === 1) this.stateArriving = false;
+    if (offset > known) this._position = position;
     return true;
   }
   /** Keeps what belongs to the channel's state. @param {Message} message */
-  keep(message) {
+  _keep(message) {
     if (message.state && message.state_key === void 0) this.#lastValue = true;
-    const positioned = message.state || positionIn(message) !== null;
-    const key = message.state_key ?? (this.#lastValue && positioned ? "" : void 0);
+    const key = message.state_key ?? (this.#lastValue && (message.state || positionIn(message)) ? "" : void 0);
     if (key === void 0) return;
-    this.values.delete(key);
-    if (!message.removed) this.values.set(key, message);
-    if (this.values.size > MAX_STATE_KEYS) this.values.delete(
-      /** @type {string} */
-      this.values.keys().next().value
-    );
+    this._values.delete(key);
+    if (!message.removed) limit(this._values.set(key, message), MAX_STATE_KEYS);
   }
   /** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
-  takeMembers({ members, count }) {
+  _takeMembers({ members, count }) {
     if (typeof count !== "number") return false;
-    this.count = count;
-    this.members = new Map((members ?? []).map((member) => [member.id, member]));
+    this._count = count;
+    this._members = new Map((members ?? []).map((member) => [member.id, member]));
     return true;
   }
-  /** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
-  joined(member, count) {
-    const known = this.members.has(member.id);
-    this.members.set(member.id, member);
-    return this.#counted(count) || !known;
+  /**
+   * @param {boolean} joined  Otherwise the member has left. @param {Member} member
+   * @param {number} count  Of all members, those that were not sent included. @returns {boolean} Whether that is news.
+   */
+  _moved(joined, member, count) {
+    const size = this._members.size;
+    if (joined) this._members.set(member.id, member);
+    else this._members.delete(member.id);
+    const news = size !== this._members.size || count !== this._count;
+    this._count = count;
+    return news;
   }
-  /** @param {Member} member @param {number} count @returns {boolean} Whether that is news. */
-  left(member, count) {
-    const known = this.members.delete(member.id);
-    return this.#counted(count) || known;
-  }
-  /** @param {number} count  Of all members, those that were not sent included. @returns {boolean} Whether it is another. */
-  #counted(count) {
-    const before = this.count;
-    this.count = count;
-    return before !== count;
-  }
-  /** @returns {Set<Subscription>} */
-  subscriptions() {
-    return new Set([...this.selections.values()].flatMap((selection) => [...selection.subscriptions]));
+  /** Those that are subscribed on the current connection. @returns {Selection[]} */
+  get _standing() {
+    return [...this._selections.values()].filter((selection) => selection._reply);
   }
   /** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
-  live() {
-    const selections = [...this.selections.values()].filter((selection) => selection.reply);
-    return new Set(selections.flatMap((selection) => [...selection.subscriptions]));
+  _live() {
+    return subscriptionsOf(this._standing);
   }
   /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
-  resumesFrom() {
-    if (this.stateArriving || this.unproven) return null;
-    let from = this.position;
-    for (const { since } of this.selections.values()) {
-      if (since && (!from || since.epoch === from.epoch && since.offset < from.offset)) from = since;
-    }
+  _resumesFrom() {
+    if (this._stateArriving || this._unproven) return null;
+    let from = this._position;
+    for (const { _since: since } of this._selections.values()) if (since && (!from || covers(from, since))) from = since;
     return from;
   }
   /** @returns {Position | null} What all its subscriptions have handled. */
-  acknowledged() {
+  _acknowledged() {
     let lowest = null;
-    for (const { _acknowledged: position } of this.subscriptions()) {
+    for (const { _acknowledged: position } of subscriptionsOf(this._selections.values())) {
       if (position && (!lowest || covers(lowest, position))) lowest = position;
     }
     return lowest;
   }
 };
+function subscriptionsOf(selections) {
+  return new Set([...selections].flatMap((selection) => [...selection._subscriptions]));
+}
+function limit(collection, size) {
+  if (collection.size > size) collection.delete(collection.keys().next().value);
+}
 
 // src/errors.js
 var RealtimeError = class extends Error {
@@ -236,40 +228,25 @@ function report(error) {
 // src/emitter.js
 var FAILED = /* @__PURE__ */ Symbol("failed");
 var Emitter = class {
-  /** @type {Map<keyof Events, Set<(...args: any[]) => void>>} */
+  /** @type {Map<keyof Events, Set<(...args: any[]) => any>>} */
   #listeners = /* @__PURE__ */ new Map();
   /**
    * @template {keyof Events} Name
    * @param {Name} event
-   * @param {(...args: Events[Name]) => void} listener
+   * @param {(...args: Events[Name]) => any} listener
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
-    const listeners = this.#listeners.get(event) ?? /* @__PURE__ */ new Set();
-    this.#listeners.set(event, listeners.add(listener));
+    this.#listeners.set(event, (this.#listeners.get(event) ?? /* @__PURE__ */ new Set()).add(listener));
     return () => this.off(event, listener);
   }
   /**
    * @template {keyof Events} Name
    * @param {Name} event
-   * @param {(...args: Events[Name]) => void} listener
+   * @param {(...args: Events[Name]) => any} listener
    */
   off(event, listener) {
     this.#listeners.get(event)?.delete(listener);
-  }
-  /** @internal @param {keyof Events} event @returns {boolean} */
-  _hasListeners(event) {
-    return (this.#listeners.get(event)?.size ?? 0) > 0;
-  }
-  /**
-   * @internal
-   * @template {keyof Events} Name
-   * @param {Name} event
-   * @param {Events[Name]} args
-   * @returns {boolean}  Whether there was a listener.
-   */
-  _emit(event, ...args) {
-    return this._outcomes(event, args).length > 0;
   }
   /**
    * @internal
@@ -278,7 +255,7 @@ var Emitter = class {
    * @param {Events[Name]} args
    * @returns {any[]}  What each listener returned, or `FAILED`.
    */
-  _outcomes(event, args) {
+  _emit(event, ...args) {
     return [...this.#listeners.get(event) ?? []].map((listener) => {
       try {
         return listener(...args);
@@ -290,209 +267,66 @@ var Emitter = class {
   }
 };
 
-// src/handled.js
-var MAX_UNHANDLED_MESSAGES = 1e3;
-var Handled = class {
-  /** @type {Position | null} */
-  position = null;
-  #moved;
-  /** @type {{position: Position, done: boolean}[]} In the order of arrival. */
-  #unhandled = [];
-  #failed = false;
-  /** @param {() => void} moved  Called when the position has advanced. */
-  constructor(moved) {
-    this.#moved = moved;
-  }
-  /** @param {Message} message @param {any[]} outcomes  Of its listeners. */
-  add(message, outcomes) {
-    const position = positionIn(message);
-    if (!position || this.#failed) return;
-    if (this.#unhandled.length >= MAX_UNHANDLED_MESSAGES) this.#failed = true;
-    if (this.#failed || outcomes.includes(FAILED)) {
-      this.#failed = true;
-      return;
-    }
-    const entry = { position, done: false };
-    this.#unhandled.push(entry);
-    const promises = outcomes.filter((outcome) => typeof outcome?.then === "function");
-    const done = () => {
-      entry.done = true;
-      this.#advance();
-    };
-    if (promises.length === 0) done();
-    else {
-      Promise.all(promises).then(done, (error) => {
-        report(error);
-        if (this.#unhandled.includes(entry)) this.#failed = true;
-      });
-    }
-  }
-  /** @param {Position | null} position  Of a state that contains everything up to there. */
-  advanceTo(position) {
-    if (!position || covers(this.position, position)) return;
-    this.position = position;
-    this.#moved();
-  }
-  #advance() {
-    let last = null;
-    while (this.#unhandled[0]?.done) last = this.#unhandled.shift();
-    if (last) this.advanceTo(last.position);
-  }
-};
-
-// src/loader.js
-var Loader = class {
-  #load;
-  #host;
-  /** @type {Message[] | null} Null while no load is due. */
-  #held = null;
-  /** @type {Message | null} The newest of those that found no room. */
-  #dropped = null;
-  /** @type {AbortController | null} Of the running load. */
-  #running = null;
-  #failures = 0;
-  /** @type {any} */
-  #timer = null;
-  /** Whether the next attempt waits for the connection. */
-  #waiting = false;
-  /**
-   * @param {(context: {signal: AbortSignal}) => any} load
-   * @param {{channel: string, limit: number, timing: Timing, isLive: () => boolean,
-   *   fail: (error: RealtimeError) => void, done: (result: any, position: Position | null, held: Message[]) => void}} host
-   */
-  constructor(load, host) {
-    this.#load = load;
-    this.#host = host;
-  }
-  /** Loads anew. What is held is dropped: the state that is read from now on contains it. */
-  start() {
-    this.stop();
-    this.#held = [];
-    this.#run();
-  }
-  /** After a reconnect that missed nothing: makes the attempt that waited for it. */
-  goOn() {
-    if (this.#waiting) this.#run();
-  }
-  stop() {
-    this.#running?.abort();
-    this.#host.timing.cancel(this.#timer);
-    this.#running = this.#held = this.#dropped = this.#timer = null;
-    this.#failures = 0;
-    this.#waiting = false;
-  }
-  /** @param {Message} message @returns {boolean} Whether it is held, because a load is due. */
-  hold(message) {
-    if (!this.#held) return false;
-    this.#held.push(message);
-    if (this.#held.length > this.#host.limit) this.#dropped = this.#held.shift() ?? null;
-    return true;
-  }
-  async #run() {
-    const { channel, limit, done } = this.#host;
-    const running = new AbortController();
-    this.#running = running;
-    this.#waiting = false;
-    let result;
-    try {
-      result = await this.#load({ signal: running.signal });
-    } catch (cause) {
-      if (running !== this.#running) return;
-      this.#again(new RealtimeError("load_failed", `load of '${channel}' failed`, { cause, channel }));
-      return;
-    }
-    if (running !== this.#running) return;
-    const position = readPosition(result?.position);
-    const dropped = this.#dropped;
-    if (dropped && !covers(position, positionIn(dropped))) {
-      this.#dropped = null;
-      const reason = `more than ${limit} messages of '${channel}' arrived during load; the state is loaded again`;
-      this.#again(new RealtimeError("overflow", reason, { channel }));
-      return;
-    }
-    const held = this.#held ?? [];
-    this.#running = this.#held = this.#dropped = null;
-    this.#failures = 0;
-    done(result, position, held);
-  }
-  /** @param {RealtimeError} error */
-  #again(error) {
-    const { timing, isLive, fail } = this.#host;
-    this.#running = null;
-    this.#timer = timing.later(timing.delay(this.#failures, error.retryAfter ?? 0), () => {
-      if (isLive()) this.#run();
-      else this.#waiting = true;
-    });
-    this.#failures += 1;
-    fail(error);
-  }
-};
-
 // src/subscription.js
+var EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsubscribed", "error"];
+var extra = {
+  /** @type {typeof import("./delivery/index.js") | null} */
+  delivery: null,
+  /** @returns {Promise<typeof import("./delivery/index.js")>} */
+  load: () => import("./realtime/delivery.js?v=61ba53c6").then(e=>e.version==="61ba53c6"?e:Promise.reject(new Error("another version is installed: reload the page")))
+};
 var Subscription = class extends Emitter {
-  #host;
-  #feed;
-  #bufferSize;
-  /** @type {Message[]} */
-  #buffer = [];
-  /** @type {{resolve: (result: IteratorResult<Message>) => void, reject: (error: unknown) => void}[]} */
-  #waiters = [];
+  #client;
+  #selection;
+  #options;
+  #listened = false;
   #iterated = false;
-  #overflowing = false;
-  /** @type {RealtimeError | null} The loop throws it once. */
-  #failure = null;
   #ready;
   #readyRead = false;
-  /** @type {Loader | null} */
-  #loader = null;
-  /** @type {Handled | null} */
-  #handled = null;
-  /** @type {Message | null} The last message that the loop took, which is handled when it asks for the next. */
-  #taken = null;
+  /** @type {Delivery | null} */
+  #delivery = null;
+  /** What the delivery will be told once it is loaded; null where messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
+  #calls = [];
+  #loading = false;
   /** @type {Position | null} The page has everything up to there. */
   #known;
   #established = false;
+  /** @type {Position | null} */
+  _acknowledged = null;
   /**
    * @param {string} channel
    * @param {SubscriptionOptions} options
-   * @param {Feed} feed
-   * @param {SubscriptionHost} host
+   * @param {Selection} selection
+   * @param {RealtimeClient} client
    */
-  constructor(channel, options, feed, host) {
+  constructor(channel, options, selection, client) {
     super();
     this.channel = channel;
     this.parameters = options.parameters;
     this.dropped = 0;
     this.ended = false;
-    this.#host = host;
-    this.#feed = feed;
-    this.#bufferSize = options.bufferSize ?? 1e3;
-    this.select = options.select;
-    this.presenceWanted = options.presence === true;
-    this.requireRecovery = options.requireRecovery === true;
+    this.#options = { bufferSize: 1e3, ...options };
+    this.#selection = selection;
+    this.#client = client;
+    this._presence = options.presence === true;
+    this._requireRecovery = options.requireRecovery === true;
     this.#known = readPosition(options.since);
-    if (options.ack) this.#handled = new Handled(() => host.acknowledge(channel));
-    if (options.load) {
-      this.#loader = new Loader(options.load, {
-        channel,
-        limit: this.#bufferSize,
-        timing: host.timing,
-        isLive: () => feed.live().has(this),
-        fail: (error) => this._fail(error) || host.fail(error),
-        done: (result, position, held) => this.#loaded(result, position, held)
-      });
-    }
     this.#ready = /** @type {Deferred<SubscribedPayload>} */
     deferred();
     this.#ready.promise.catch(() => {
     });
-    if (options.onMessage) this.on("message", options.onMessage);
-    if (options.onSubscribed) this.on("subscribed", options.onSubscribed);
-    if (options.onRecovered) this.on("recovered", options.onRecovered);
-    if (options.onLoaded) this.on("loaded", options.onLoaded);
-    if (options.onMembers) this.on("members", options.onMembers);
-    if (options.onUnsubscribed) this.on("unsubscribed", options.onUnsubscribed);
-    if (options.onError) this.on("error", options.onError);
+    if (options.load || options.ack) this.#deliver();
+    for (const event of EVENTS) {
+      const handler = (
+        /** @type {any} */
+        options["on" + event[0].toUpperCase() + event.slice(1)]
+      );
+      if (handler) this.on(
+        /** @type {any} */
+        event,
+        handler
+      );
+    }
   }
   /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
   get ready() {
@@ -501,65 +335,113 @@ var Subscription = class extends Emitter {
   }
   /** With `presence: true`: the channel's members by their id, as far as they are sent. */
   get members() {
-    return this.#feed.members;
+    return this.#selection._feed._members;
   }
   /** With `presence: true`: how many members there are; null until it is known. */
   get count() {
-    return this.#feed.count;
+    return this.#selection._feed._count;
   }
   /** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
   get values() {
-    return this.#feed.values;
+    return this.#selection._feed._values;
+  }
+  /**
+   * @template {any} Name
+   * @param {any} event
+   * @param {(...args: any[]) => any} listener
+   * @returns {() => void}  Removes the listener.
+   */
+  on(event, listener) {
+    if (event === "message") {
+      this.#listened = true;
+      if (!this.#loading) this.#calls = null;
+    }
+    return super.on(event, listener);
   }
   /** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
   presence(options) {
-    return this.#host.client.presence(this.channel, options);
+    return this.#client.presence(this.channel, options);
   }
   /** @param {HistoryOptions} [options] @returns {Promise<History>} */
   history(options) {
-    return this.#host.client.history(this.channel, options);
+    return this.#client.history(this.channel, options);
   }
   /** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
   ack(message) {
-    this.#handled ??= new Handled(() => this.#host.acknowledge(this.channel));
-    this.#handled.advanceTo(positionIn(message));
+    const position = positionIn(message);
+    if (!position || covers(this._acknowledged, position)) return;
+    this._acknowledged = position;
+    this.#client._channels._acknowledgeSoon(this.channel);
   }
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
   async unsubscribe() {
     if (this.ended) return;
-    const released = this.#host.release(this);
+    const released = this.#client._channels._release(this, this.#selection);
     this._end({ code: "unsubscribed", reason: "unsubscribed by this page" }, true);
     await released;
   }
+  // A loop
   [Symbol.asyncIterator]() {
     this.#iterated = true;
+    this.#deliver();
     return this;
   }
   /** @returns {Promise<IteratorResult<Message>>} */
-  async next() {
-    this.#iterated = true;
-    if (this.#taken) this.#handled?.add(this.#taken, []);
-    this.#taken = null;
-    const message = this.#buffer.shift();
-    if (message) return { value: this.#take(message), done: false };
-    this.#overflowing = false;
-    if (this.#failure) {
-      const failure = this.#failure;
-      this.#failure = null;
-      throw failure;
-    }
-    if (this.ended) return { value: void 0, done: true };
-    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  next() {
+    this[Symbol.asyncIterator]();
+    return new Promise((resolve, reject) => this.#pass((delivery) => delivery.next().then(resolve, reject)));
   }
   /** @returns {Promise<IteratorResult<Message>>} */
   async return() {
     await this.unsubscribe();
     return { value: void 0, done: true };
   }
-  /** @internal */
-  get _acknowledged() {
-    return this.#handled?.position ?? null;
+  // What is loaded when needed
+  /** Loads what holds, acknowledges or buffers messages. Until it is there, they wait. */
+  async #deliver() {
+    if (this.#loading) return;
+    this.#loading = true;
+    this.#calls ??= [];
+    for (let failures = 0; !extra.delivery; failures += 1) {
+      try {
+        extra.delivery = await extra.load();
+      } catch (cause) {
+        const error = new RealtimeError("load_failed", "a part of the client could not be loaded", { cause, channel: this.channel });
+        if (!this._fail(error)) this.#client._fail(error);
+        await new Promise((resolve) => this.#client._later(this.#client._delay(failures, 0), () => resolve(null)));
+        if (this.ended) return;
+      }
+    }
+    const client = this.#client;
+    this.#delivery = extra.delivery.deliver(this.#options, {
+      subscription: this,
+      FAILED,
+      report,
+      later: (seconds, callback) => client._later(seconds, callback),
+      cancel: (handle) => client._cancel(handle),
+      delay: (failures, wait) => client._delay(failures, wait),
+      isLive: () => this.#selection._reply !== null && !this.ended,
+      isListened: () => this.#listened,
+      isIterated: () => this.#iterated,
+      emit: (event, value) => (
+        /** @type {any} */
+        this._emit(event, value)
+      ),
+      deliver: (message) => this._deliver(message),
+      knows: (position) => this.#known = position,
+      fail: (code, reason, context) => {
+        const error = new RealtimeError(code, reason, { ...context, channel: this.channel });
+        if (!this._fail(error)) client._fail(error);
+      }
+    });
+    for (const call of this.#calls.splice(0)) call(this.#delivery);
   }
+  /** @param {(delivery: Delivery) => void} call */
+  #pass(call) {
+    if (this.#delivery) call(this.#delivery);
+    else this.#calls?.push(call);
+  }
+  // For the client
   /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */
   get _since() {
     return this.#established ? null : this.#known;
@@ -568,26 +450,16 @@ var Subscription = class extends Emitter {
   _deliver(message) {
     if (this.ended || !this.#selects(message)) return;
     if (!message.state && covers(this.#known, positionIn(message))) return;
-    if (!this.#loader?.hold(message)) this.#hand(message);
-  }
-  /** @param {Message} message */
-  #hand(message) {
-    const waiter = this.#waiters.shift();
-    const looped = waiter || this.#iterated || !this._hasListeners("message");
-    if (waiter) {
-      waiter.resolve({ value: this.#take(message), done: false });
-    } else if (looped) {
-      this.#buffer.push(message);
-      if (this.#buffer.length > this.#bufferSize) this.#dropOldest();
-    } else {
-      this.#buffer.length = 0;
+    if (!this.#delivery && !this.#calls) {
+      this._emit("message", message);
+      return;
     }
-    const outcomes = this._outcomes("message", [message]);
-    if (!looped) this.#handled?.add(message, outcomes);
-  }
-  /** @param {Message} message */
-  #take(message) {
-    return this.#taken = message;
+    this.#pass((delivery) => delivery.message(message));
+    const { ack, bufferSize } = this.#options;
+    if (!this.#calls || this.#calls.length <= bufferSize + 1) return;
+    this.dropped += 1;
+    this.#calls.splice(1, 1);
+    if (ack) this._refuse(new RealtimeError("overflow", "too many messages before they could be acknowledged", { channel: this.channel }));
   }
   /**
    * @internal
@@ -597,41 +469,33 @@ var Subscription = class extends Emitter {
    */
   _subscribed(payload, recovered, from) {
     if (this.ended) return;
-    let recovery = null;
-    if (this.#established) recovery = { ...positionIn(payload), recovered: recovered === true };
-    else if (this.#known) recovery = { ...positionIn(payload), recovered: recovered === true && covers(this.#known, from) };
-    else if (from === null && payload.recovered !== void 0) recovery = { ...positionIn(payload), recovered: payload.recovered };
+    let whole = from === null ? payload.recovered : null;
     const stateless = !this.#established && !this.#known;
+    if (!stateless) whole = recovered === true && (this.#established || covers(this.#known, from));
     this.#established = true;
-    if (recovery && !recovery.recovered) this.#known = null;
-    if (recovery && !recovery.recovered && this.requireRecovery) {
-      this._refuse(new RealtimeError("not_recoverable", "messages may be missing", { channel: this.channel }));
-      return;
+    const gap = whole === false;
+    if (gap) {
+      this.#known = null;
+      if (this._requireRecovery) {
+        this._refuse(new RealtimeError("not_recoverable", "messages may be missing", { channel: this.channel }));
+        return;
+      }
     }
     this.#ready.resolve(payload);
     this._emit("subscribed", payload);
-    if (recovery) this._emit("recovered", recovery);
-    if (this.ended || !this.#loader) return;
-    if (stateless || recovery && !recovery.recovered) this.#loader.start();
-    else this.#loader.goOn();
-  }
-  /** @param {any} result @param {Position | null} position @param {Message[]} held */
-  #loaded(result, position, held) {
-    if (position) this.#known = position;
-    this._emit("loaded", result);
-    this.#handled?.advanceTo(position);
-    for (const message of held) this._deliver(message);
+    if (whole != null) this._emit("recovered", { ...positionIn(payload), recovered: whole });
+    if (!this.ended) this.#pass((delivery) => delivery.subscribed(stateless || gap));
   }
   /** @internal Ends it with an error. @param {RealtimeError} error */
   _refuse(error) {
-    this.#host.release(this);
-    if (!this._fail(error)) this.#host.fail(error);
+    this.#client._channels._release(this, this.#selection);
+    if (!this._fail(error)) this.#client._fail(error);
     this._end({ code: error.code, reason: error.reason }, true, error);
   }
   /** @internal @param {RealtimeError} error @returns {boolean} Whether the page learns of it here. */
   _fail(error) {
     const awaited = this.#readyRead && !this.#ready.settled;
-    return this._emit("error", error) || this.#iterated || awaited;
+    return this._emit("error", error).length > 0 || this.#iterated || awaited;
   }
   /**
    * @internal
@@ -642,34 +506,21 @@ var Subscription = class extends Emitter {
   _end(ending, discard, failure = null) {
     if (this.ended) return;
     this.ended = true;
-    this.#loader?.stop();
-    this.#failure = failure;
-    if (discard) this.#buffer.length = 0;
+    this.#pass((delivery) => delivery.end(discard, failure));
     this.#ready.reject(failure ?? new RealtimeError(ending.code, ending.reason, { channel: this.channel }));
-    for (const waiter of this.#waiters.splice(0)) {
-      this.next().then(waiter.resolve, waiter.reject);
-    }
     this._emit("unsubscribed", ending);
   }
-  #dropOldest() {
-    this.#buffer.shift();
-    this.dropped += 1;
-    if (this.#overflowing || !this.#iterated) return;
-    this.#overflowing = true;
-    const reason = `more than ${this.#bufferSize} messages wait for the loop over '${this.channel}'; the oldest are dropped`;
-    this._emit("error", new RealtimeError("overflow", reason, { channel: this.channel }));
-  }
   /** @param {Message} message */
-  #selects(message) {
-    if (this.select === void 0) return true;
-    return canonical(message.payload?.[this.select]) === canonical(this.parameters?.[this.select]);
+  #selects({ payload }) {
+    const { select } = this.#options;
+    return select === void 0 || canonical(payload?.[select]) === canonical(this.parameters?.[select]);
   }
 };
 
 // src/channels.js
 var MAX_HELD_MESSAGES = 1e3;
 var ACK_DELAY_SECONDS = 0.1;
-var PASSING_ERRORS = /* @__PURE__ */ new Set(["rate_limited", "timeout", "unavailable", "internal"]);
+var PASSING_ERRORS = ["rate_limited", "timeout", "unavailable", "internal"];
 var Channels = class {
   #client;
   /** @type {Map<string, Feed>} */
@@ -682,32 +533,40 @@ var Channels = class {
   constructor(client) {
     this.#client = client;
   }
+  /** @param {string} name @returns {Feed} */
+  #feed(name) {
+    const feed = this._feeds.get(name) ?? new Feed(name);
+    this._feeds.set(name, feed);
+    return feed;
+  }
+  /** @param {Feed} feed @param {any} [parameters] @returns {Selection} */
+  #selection(feed, parameters) {
+    const key = canonical(parameters);
+    const selection = feed._selections.get(key) ?? new Selection(feed, key, parameters);
+    feed._selections.set(key, selection);
+    return selection;
+  }
   /** @param {string} channel @param {SubscriptionOptions} options @returns {Subscription} */
   _add(channel, options) {
-    const key = canonical(options.parameters);
-    const feed = this._feeds.get(channel) ?? new Feed(channel);
-    this._feeds.set(channel, feed);
-    const subscription = new Subscription(channel, options, feed, this.#hostOf(key));
-    const selection = feed.selections.get(key);
-    if (selection) {
-      selection.subscriptions.add(subscription);
-      if (selection.presence && !selection.watches && selection.inSession !== "no") this.#watchMembers(feed, key, selection);
-      if (selection.reply) queueMicrotask(() => this.#join(subscription, feed, selection));
-    } else {
-      const added = new Selection(options.parameters);
-      added.subscriptions.add(subscription);
-      feed.selections.set(key, added);
-      if (this.#client._ready) this._subscribe(feed, key, added);
+    const selection = this.#selection(this.#feed(channel), options.parameters);
+    const first = selection._subscriptions.size === 0 && !selection._automatic;
+    const subscription = new Subscription(channel, options, selection, this.#client);
+    selection._subscriptions.add(subscription);
+    if (first) {
+      if (this.#client._ready) this._subscribe(selection);
+      return subscription;
     }
+    if (subscription._presence && !selection._watches && selection._inSession !== NOT_IN_SESSION) this.#watchMembers(selection);
+    if (selection._reply) queueMicrotask(() => this.#join(subscription, selection));
     return subscription;
   }
-  /** Forgets all subscriptions. @returns {Subscription[]} Those that were there. */
+  /** Forgets all subscriptions. @returns {Iterable<Subscription>} Those that were there. */
   _clear() {
-    const subscriptions = [...this._feeds.values()].flatMap((feed) => [...feed.subscriptions()]);
+    const subscriptions = [...this._feeds.values()].flatMap((feed) => [...subscriptionsOf(feed._selections.values())]);
     this._feeds.clear();
     return subscriptions;
   }
-  /** @param {Subscription[]} subscriptions @param {number} code @param {string} reason */
+  /** @param {Iterable<Subscription>} subscriptions @param {number} code @param {string} reason */
   _end(subscriptions, code, reason) {
     for (const subscription of subscriptions) subscription._end({ code: "closed", reason: `${code} ${reason}` }, false);
   }
@@ -717,133 +576,125 @@ var Channels = class {
     this.#client._cancel(this.#ackTimer);
     this.#ackTimer = null;
     for (const feed of this._feeds.values()) {
-      feed.held = null;
-      feed.stateFence = "no";
-      for (const selection of feed.selections.values()) {
-        selection.reply = null;
-        this.#client._cancel(selection.retryTimer);
+      feed._held = null;
+      feed._fences = 0;
+      for (const selection of feed._selections.values()) {
+        selection._reply = null;
+        this.#client._cancel(selection._retryTimer);
       }
     }
   }
   /** @param {Record<string, SubscribedPayload>} automatic  What the server has subscribed by itself. */
   _welcomed(automatic) {
-    for (const feed of this._feeds.values()) if (feed.automatic) feed.held = [];
-    for (const name of Object.keys(automatic)) this._markAutomatic(name).held ??= [];
+    for (const feed of this._feeds.values()) if (feed._automatic) feed._held = [];
+    for (const name of Object.keys(automatic)) this._markAutomatic(name)._held ??= [];
   }
-  /** @returns {Record<string, Position>} Where a resume begins, for each channel. */
+  /** @returns {Record<string, Position | undefined>} Where a resume begins, for each channel. */
   _positions() {
-    const since = {};
-    for (const feed of this._feeds.values()) {
-      const position = feed.resumesFrom();
-      if (position) since[feed.name] = position;
-    }
-    return since;
+    return Object.fromEntries([...this._feeds].map(([name, feed]) => [name, feed._resumesFrom() ?? void 0]));
   }
   /** The server has subscribed this connection. @param {string} name @returns {Feed} */
   _markAutomatic(name) {
-    const feed = this._feeds.get(name) ?? new Feed(name);
-    this._feeds.set(name, feed);
-    const key = canonical(void 0);
-    if (!feed.selections.has(key)) feed.selections.set(key, new Selection(void 0));
-    if (!feed.automatic) {
-      feed.automatic = true;
+    const feed = this.#feed(name);
+    this.#selection(feed);
+    if (!feed._automatic) {
+      feed._automatic = true;
       this.#client._emit("channel", name, true);
     }
     return feed;
   }
   /** The server does not subscribe this connection any more; the page's own subscriptions stay. @param {Feed} feed */
   _markOrdinary(feed) {
-    const key = canonical(void 0);
-    feed.automatic = false;
-    feed.held = null;
-    if (feed.selections.get(key)?.subscriptions.size === 0) this.#forget(feed, key);
-    this.#client._emit("channel", feed.name, false);
+    feed._automatic = false;
+    feed._held = null;
+    const selection = this.#selection(feed);
+    if (selection._subscriptions.size === 0) this.#forget(selection);
+    this.#client._emit("channel", feed._name, false);
   }
   // Subscriptions
-  /** @param {string} key  Of the selection. @returns {SubscriptionHost} */
-  #hostOf(key) {
-    return {
-      timing: {
-        later: (seconds, callback) => this.#client._later(seconds, callback),
-        cancel: (handle) => this.#client._cancel(handle),
-        delay: (failures, wait) => this.#client._delay(failures, wait)
-      },
-      release: (subscription) => this.#release(subscription, key),
-      acknowledge: (channel) => this.#acknowledgeSoon(channel),
-      fail: (error) => this.#client._fail(error),
-      client: this.#client
-    };
-  }
-  /** @param {Feed} feed @param {string} key @param {Selection} selection */
-  _subscribe(feed, key, selection) {
-    const automatic = feed.automatic && key === canonical(void 0);
-    const { presence, requireRecovery, parameters } = selection;
-    const had = feed.stateArriving ? null : feed.position;
-    selection.since ??= selection.established ? had : earliest([...selection.subscriptions].map(({ _since }) => _since));
-    const { since } = selection;
-    const now = automatic ? this.#client._welcome.channels?.[feed.name] : null;
-    const complete = (feed.held?.length ?? 0) < MAX_HELD_MESSAGES;
+  /** @param {Selection} selection */
+  _subscribe(selection) {
+    const { _feed: feed, _automatic: automatic, _established: established } = selection;
+    const subscriptions = [...selection._subscriptions];
+    const presence = selection._watchers.length > 0;
+    const had = feed._stateArriving ? null : feed._position;
+    const since = selection._since ??= established ? had : earliest(subscriptions.map(({ _since }) => _since));
+    const now = automatic && this.#client._welcome.channels?.[feed._name];
+    const complete = (feed._held?.length ?? 0) < MAX_HELD_MESSAGES;
     if (now && complete && !presence && (!since || samePosition(since, positionIn(now)))) {
-      this._subscribed(feed, selection, since, since ? { ...now, recovered: true } : now, { replayed: false });
+      this._subscribed(selection, since, since ? { ...now, recovered: true } : now, false);
       return;
     }
-    if (automatic) feed.held ??= [];
-    if (selection.inSession === "no") selection.inSession = "sent";
-    selection.watches = presence;
-    const message = {
-      type: "subscribe",
-      channel: feed.name,
-      payload: parameters,
-      since: since ?? void 0,
-      presence: presence || void 0,
-      require_recovery: since && requireRecovery || void 0
-    };
-    const stands = () => feed.selections.get(key) === selection;
-    this.#client._requests._ask(
-      message,
-      (payload) => stands() && this._subscribed(feed, selection, since, payload),
-      (error) => stands() && this.#subscribeFailed(feed, key, selection, since, error)
+    if (automatic) feed._held ??= [];
+    selection._inSession ||= SENT;
+    selection._watches = presence;
+    const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _requireRecovery }) => _requireRecovery);
+    this.#ask(
+      selection,
+      {
+        type: "subscribe",
+        payload: selection._parameters,
+        since: since ?? void 0,
+        presence: presence || void 0,
+        require_recovery: requireRecovery || void 0
+      },
+      (payload) => this._subscribed(selection, since, payload),
+      (error) => this.#subscribeFailed(selection, since, error)
     );
   }
   /**
-   * @param {Feed} feed @param {Selection} selection @param {Position | null} since @param {SubscribedPayload} reply
-   * @param {{replayed?: boolean}} [options]  Whether what was missed follows, if it is recovered.
+   * Asks about a selection, which may be gone by the time of the answer.
+   * @param {Selection} selection @param {{type: string, [field: string]: any}} message
+   * @param {(payload: any) => void} onReply @param {(error: RealtimeError) => void} onError
    */
-  _subscribed(feed, selection, since, reply, { replayed = true } = {}) {
+  #ask(selection, message, onReply, onError) {
+    const { _name: channel, _selections: selections } = selection._feed;
+    const stands = () => selections.get(selection._key) === selection;
+    this.#client._requests._ask(
+      { ...message, channel },
+      (payload) => stands() && onReply(payload),
+      (error) => stands() && onError(error)
+    );
+  }
+  /**
+   * @param {Selection} selection @param {Position | null} since @param {SubscribedPayload} reply
+   * @param {boolean} [replayed]  Whether what was missed follows, if it is recovered.
+   */
+  _subscribed(selection, since, reply, replayed = true) {
+    const feed = selection._feed;
     const position = positionIn(reply);
-    const gap = (since !== null || selection.established) && reply.recovered !== true;
-    const recovered = since || selection.established ? reply.recovered === true : null;
-    const held = feed.held ?? [];
-    if (!recovered || !replayed || held.length === 0) feed.held = null;
-    if (!this.#isSubscribed(feed)) feed.stateArriving = false;
-    if (feed.live().size === 0) {
-      feed.unproven = recovered !== true;
-      if (feed.unproven) feed.values.clear();
+    const known = since || selection._established;
+    const recovered = known ? reply.recovered === true : null;
+    const held = feed._held ?? [];
+    if (!recovered || !replayed || held.length === 0) feed._held = null;
+    if (feed._standing.length === 0) feed._stateArriving = false;
+    if (feed._live().size === 0) {
+      feed._unproven = recovered !== true;
+      if (feed._unproven) feed._values.clear();
     }
-    selection.reply = reply;
-    selection.established = true;
-    selection.inSession = "yes";
-    selection.since = null;
-    selection.failures = 0;
-    feed.fresh = !replayed && since === null;
-    if (since && recovered) feed.position = since;
-    else if (reply.recovered && position) {
-      if (feed.position?.epoch !== position.epoch) feed.position = null;
-    } else if (gap) feed.position = position;
-    else if (feed.position?.epoch !== position?.epoch) feed.position = position;
-    const members = feed.takeMembers(reply);
-    if (!members && selection.presence) this.#fetchMembers(feed, selection);
-    for (const subscription of [...selection.subscriptions]) subscription._subscribed(reply, recovered, since);
+    selection._reply = reply;
+    selection._established = true;
+    selection._inSession = IN_SESSION;
+    selection._since = null;
+    selection._failures = 0;
+    feed._fresh = !replayed && since === null;
+    const moved = feed._position?.epoch !== position?.epoch;
+    if (since && recovered) feed._position = since;
+    else if (reply.recovered && position) feed._position = moved ? null : feed._position;
+    else if (moved || recovered === false) feed._position = position;
+    const members = feed._takeMembers(reply);
+    if (!members && selection._watchers.length > 0) this.#fetchMembers(selection);
+    for (const subscription of [...selection._subscriptions]) subscription._subscribed(reply, recovered, since);
     if (members) this.#tellMembers(feed);
-    if (!recovered || !replayed) for (const message of held) this.#take(feed, message, gap);
-    if (feed.held) this.#fence(feed, () => this.#releaseHeld(feed));
+    if (!recovered || !replayed) for (const message of held) this.#take(feed, message, recovered === false);
+    if (feed._held) this.#fence(feed, () => this.#releaseHeld(feed));
   }
   /** What was live before a replay follows it. @param {Feed} feed */
   #releaseHeld(feed) {
-    const held = feed.held ?? [];
-    feed.held = null;
+    const held = feed._held ?? [];
+    feed._held = null;
     for (const message of held) this.#take(feed, message);
-    if (held.length >= MAX_HELD_MESSAGES) this._told(feed.name, { ...feed.position, recovered: false }, false);
+    if (held.length >= MAX_HELD_MESSAGES) this._told(feed._name, { ...feed._position, recovered: false });
   }
   /**
    * Calls back once everything has arrived that the server has written by now: its answer comes after that.
@@ -851,188 +702,194 @@ var Channels = class {
    */
   #fence(feed, then) {
     const socket = this.#client._socket;
-    const stands = () => socket === this.#client._socket && this._feeds.get(feed.name) === feed;
-    this.#client._requests._ask({ type: "ping" }, () => stands() && then(), (error) => error.code === "timeout" && stands() && then());
+    const stands = () => socket === this.#client._socket && this._feeds.get(feed._name) === feed && then();
+    this.#client._requests._ask({ type: "ping" }, stands, ({ code }) => code === "timeout" && stands());
   }
   /** What the server wrote before its ping has arrived. */
   _pinged() {
-    for (const feed of this._feeds.values()) if (this.#isSubscribed(feed)) feed.unproven = false;
+    for (const feed of this._feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
     this.#client._requests._send({ type: "pong" });
   }
   /** The position counts only once the whole state has arrived. @param {Feed} feed */
   #stateArrives(feed) {
-    feed.stateArriving = true;
-    if (feed.stateFence === "asked") feed.stateFence = "again";
-    if (feed.stateFence !== "no") return;
-    feed.stateFence = "asked";
-    this.#fence(feed, () => {
-      const again = feed.stateFence === "again";
-      feed.stateFence = "no";
-      if (again) this.#stateArrives(feed);
-      else feed.stateArriving = feed.unproven = false;
-    });
-  }
-  /** One more caller of what is subscribed already. @param {Subscription} subscription @param {Feed} feed @param {Selection} selection */
-  #join(subscription, feed, selection) {
-    if (!selection.reply || subscription.ended) return;
-    subscription._subscribed(selection.reply, true, feed.position);
-    if (subscription.presenceWanted && feed.count !== null) subscription._emit("members", feed.members, feed.count);
-    for (const message of feed.values.values()) subscription._deliver({ ...message, state: true });
-  }
-  /**
-   * @param {Feed} feed @param {string} key @param {Selection} selection
-   * @param {Position | null} since @param {RealtimeError} error
-   */
-  #subscribeFailed(feed, key, selection, since, error) {
-    if (error.code === "connection_lost" || error.code === "disconnected") return;
-    if (error.code === "already_subscribed") {
-      const others = feed.selections.size > 1;
-      if (others) feed.selective = false;
-      const position = positionIn(error.payload);
-      const recovered = since ? others || samePosition(since, position) : void 0;
-      const standing = others ? feed.position : position;
-      this._subscribed(feed, selection, since && others ? standing : since, { ...standing, recovered });
+    feed._stateArriving = true;
+    if (feed._fences > 0) {
+      feed._fences = 2;
       return;
     }
-    const automatic = feed.automatic && key === canonical(void 0);
-    const passing = selection.established && PASSING_ERRORS.has(error.code);
-    if (automatic || passing) {
-      const heard = [...selection.subscriptions].map((subscription) => subscription._fail(error));
-      if (!heard.includes(true)) this.#client._fail(error);
-    }
-    if (automatic) {
-      this._subscribed(feed, selection, since, { recovered: false });
-    } else if (passing) {
-      const delay = this.#client._delay(selection.failures, error.retryAfter ?? 0);
-      selection.failures += 1;
-      if (error.code === "timeout") this.#unsubscribe(feed, selection);
-      selection.retryTimer = this.#client._later(delay, () => this._subscribe(feed, key, selection));
-    } else {
-      this.#forget(feed, key);
-      if (error.code === "timeout") this.#unsubscribe(feed, selection);
-      for (const subscription of selection.subscriptions) subscription._refuse(error);
-    }
-  }
-  /** @param {Feed} feed @param {string} key */
-  #forget(feed, key) {
-    this.#client._cancel(feed.selections.get(key)?.retryTimer);
-    feed.selections.delete(key);
-    if (feed.selections.size === 0) this._feeds.delete(feed.name);
-  }
-  /** @param {Subscription} subscription @param {string} key @returns {Promise<void>} */
-  async #release(subscription, key) {
-    const feed = this._feeds.get(subscription.channel);
-    const selection = feed?.selections.get(key);
-    if (!feed || !selection?.subscriptions.delete(subscription) || selection.subscriptions.size > 0) return;
-    if (feed.automatic && key === canonical(void 0)) return;
-    this.#forget(feed, key);
-    if (this.#client._ready) await this.#unsubscribe(feed, selection);
-    else if (selection.inSession !== "no") this.#client._session._giveUp(feed.name, selection.parameters);
-  }
-  /** @param {Feed} feed @param {Selection} selection @returns {Promise<void>} */
-  #unsubscribe(feed, selection) {
-    const last = ![...feed.selections.values()].some((other) => other !== selection);
-    if (!last && (!feed.selective || selection.parameters == null)) return Promise.resolve();
-    const payload = last ? void 0 : selection.parameters;
-    return new Promise((resolve) => {
-      const done = (error) => {
-        resolve();
-        if (error?.code === "connection_lost") this.#client._session._giveUp(feed.name, selection.parameters);
-        if (!this.#client._ready || feed.selective || this._feeds.get(feed.name) !== feed) return;
-        for (const [key, other] of feed.selections) this._subscribe(feed, key, other);
-      };
-      this.#client._requests._ask({ type: "unsubscribe", channel: feed.name, payload }, () => done(), done);
+    feed._fences = 1;
+    this.#fence(feed, () => {
+      const again = feed._fences > 1;
+      feed._fences = 0;
+      if (again) this.#stateArrives(feed);
+      else feed._stateArriving = feed._unproven = false;
     });
   }
-  /** The server ended a subscription. @param {string} channel @param {Ending} ending */
-  _taken(channel, ending) {
+  /** One more caller of what is subscribed already. @param {Subscription} subscription @param {Selection} selection */
+  #join(subscription, { _reply: reply, _feed: feed }) {
+    if (!reply || subscription.ended) return;
+    subscription._subscribed(reply, true, feed._position);
+    if (subscription._presence && feed._count !== null) subscription._emit("members", feed._members, feed._count);
+    for (const message of feed._values.values()) subscription._deliver({ ...message, state: true });
+  }
+  /** @param {Selection} selection @param {Position | null} since @param {RealtimeError} error */
+  #subscribeFailed(selection, since, error) {
+    const { code } = error;
+    const { _feed: feed, _automatic: automatic } = selection;
+    if (code === "connection_lost" || code === "disconnected") return;
+    if (code === "already_subscribed") {
+      const others = feed._selections.size > 1;
+      if (others) feed._selective = false;
+      const position = positionIn(error.payload);
+      const recovered = since ? others || samePosition(since, position) : void 0;
+      const standing = others ? feed._position : position;
+      this._subscribed(selection, since && others ? standing : since, { ...standing, recovered });
+      return;
+    }
+    const passing = selection._established && PASSING_ERRORS.includes(code);
+    if (automatic || passing) this.#failed([...selection._subscriptions], error);
+    if (automatic) {
+      this._subscribed(selection, since, { recovered: false });
+      return;
+    }
+    if (!passing) this.#forget(selection);
+    if (code === "timeout") this.#unsubscribe(selection);
+    if (passing) {
+      const delay = this.#client._delay(selection._failures++, error.retryAfter ?? 0);
+      selection._retryTimer = this.#client._later(delay, () => this._subscribe(selection));
+    } else {
+      for (const subscription of selection._subscriptions) subscription._refuse(error);
+    }
+  }
+  /** Tells an error where it is heard. @param {Subscription[]} subscriptions @param {RealtimeError} error */
+  #failed(subscriptions, error) {
+    if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) this.#client._fail(error);
+  }
+  /** @param {Selection} selection */
+  #forget({ _feed: { _name: name, _selections: selections }, _key: key, _retryTimer: timer }) {
+    this.#client._cancel(timer);
+    selections.delete(key);
+    if (selections.size === 0) this._feeds.delete(name);
+  }
+  /** @param {Subscription} subscription @param {Selection} selection @returns {Promise<void>} */
+  async _release(subscription, selection) {
+    const subscriptions = selection._subscriptions;
+    const stands = this._feeds.get(subscription.channel)?._selections.get(selection._key) === selection;
+    if (!stands || !subscriptions.delete(subscription) || subscriptions.size > 0) return;
+    if (selection._automatic) return;
+    this.#forget(selection);
+    if (this.#client._ready) await this.#unsubscribe(selection);
+    else if (selection._inSession !== NOT_IN_SESSION) this.#giveUp(selection);
+  }
+  /** @param {Selection} selection */
+  #giveUp(selection) {
+    this.#client._session._giveUp(selection._feed._name, selection._parameters);
+  }
+  /** @param {Selection} selection @returns {Promise<void>} */
+  #unsubscribe(selection) {
+    const { _feed: feed, _parameters: parameters } = selection;
+    const last = ![...feed._selections.values()].some((other) => other !== selection);
+    return new Promise((resolve) => {
+      if (!last && (!feed._selective || parameters == null)) return resolve();
+      const done = (error) => {
+        resolve();
+        if (error?.code === "connection_lost") this.#giveUp(selection);
+        if (!this.#client._ready || feed._selective || this._feeds.get(feed._name) !== feed) return;
+        for (const other of feed._selections.values()) this._subscribe(other);
+      };
+      const message = { type: "unsubscribe", channel: feed._name, payload: last ? void 0 : parameters };
+      this.#client._requests._ask(message, () => done(), done);
+    });
+  }
+  /** The server ended a subscription. @param {string} channel @param {Ending} [ending] */
+  _taken(channel, { code = "unsubscribed", reason = "" } = (
+    /** @type {any} */
+    {}
+  )) {
     const feed = this._feeds.get(channel);
     if (!feed) return;
-    const { automatic } = feed;
-    if (automatic) feed.automatic = false;
-    for (const [key, selection] of [...feed.selections]) {
-      if (!selection.reply && !automatic) continue;
-      this.#forget(feed, key);
-      const detail = { code: ending?.code ?? "unsubscribed", reason: ending?.reason ?? "" };
-      for (const subscription of selection.subscriptions) subscription._end(detail, true);
+    const { _automatic: automatic } = feed;
+    feed._automatic = false;
+    for (const selection of [...feed._selections.values()]) {
+      if (!selection._reply && !automatic) continue;
+      this.#forget(selection);
+      for (const subscription of selection._subscriptions) subscription._end({ code, reason }, true);
     }
     if (automatic) this.#client._emit("channel", channel, false);
   }
   /**
    * What the server says about a subscription without being asked.
    * @param {string} channel @param {SubscribedPayload} payload
-   * @param {boolean} automatic  The server has subscribed this connection.
+   * @param {boolean} [automatic]  The server has subscribed this connection.
    */
   _told(channel, payload, automatic) {
+    const { _ready: ready, _welcome: welcome } = this.#client;
     if (automatic) {
-      if (!this.#client._ready) {
-        const welcome = this.#client._welcome;
+      const feed2 = this._markAutomatic(channel);
+      const selection = this.#selection(feed2);
+      if (ready) {
+        if (!selection._reply) this._subscribed(selection, selection._since, payload);
+      } else {
         if (welcome) welcome.channels = { ...welcome.channels, [channel]: payload };
-        this._markAutomatic(channel).held ??= [];
-        return;
+        feed2._held ??= [];
       }
-      const selection = this._markAutomatic(channel).selections.get(canonical(void 0));
-      const feed2 = this._feeds.get(channel);
-      if (feed2 && selection && !selection.reply) this._subscribed(feed2, selection, selection.since, payload);
       return;
     }
     const feed = this._feeds.get(channel);
-    if (!feed || !this.#isSubscribed(feed)) return;
+    if (!feed?._standing.length) return;
     if (payload.recovered === false) {
-      feed.position = positionIn(payload);
-      feed.values.clear();
-      for (const subscription of feed.live()) subscription._subscribed(payload, false, null);
+      feed._position = positionIn(payload);
+      feed._values.clear();
+      for (const subscription of feed._live()) subscription._subscribed(payload, false, null);
     }
-    if (feed.takeMembers(payload)) this.#tellMembers(feed);
+    if (feed._takeMembers(payload)) this.#tellMembers(feed);
   }
   // Presence
   /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
   _memberMoved(type, channel, { member, count }) {
     const feed = this._feeds.get(channel);
-    if (!feed || !member || typeof count !== "number") return;
-    const news = type === "join" ? feed.joined(member, count) : feed.left(member, count);
-    if (!news) return;
-    for (const subscription of feed.live()) if (subscription.presenceWanted) subscription._emit(type, member);
+    if (!feed || !member || typeof count !== "number" || !feed._moved(type === "join", member, count)) return;
+    for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
     this.#tellMembers(feed);
   }
   /** @param {Feed} feed */
   #tellMembers(feed) {
-    for (const subscription of feed.live()) {
-      if (subscription.presenceWanted) subscription._emit("members", feed.members, feed.count ?? feed.members.size);
+    for (const subscription of feed._live()) {
+      if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
     }
   }
   /**
    * A caller wants presence of what was subscribed without. It cannot be added, so it is subscribed again, from the
    * last position.
-   * @param {Feed} feed @param {string} key @param {Selection} selection
+   * @param {Selection} selection
    */
-  #watchMembers(feed, key, selection) {
-    if (feed.automatic && key === canonical(void 0)) {
-      if (selection.reply) this.#fetchMembers(feed, selection);
+  #watchMembers(selection) {
+    if (selection._automatic) {
+      if (selection._reply) this.#fetchMembers(selection);
     } else if (this.#client._ready) {
-      this.#unsubscribe(feed, selection);
-      selection.reply = null;
-      this._subscribe(feed, key, selection);
+      this.#unsubscribe(selection);
+      selection._reply = null;
+      this._subscribe(selection);
     } else {
-      this.#client._session._giveUp(feed.name, selection.parameters);
-      selection.inSession = "no";
+      this.#giveUp(selection);
+      selection._inSession = NOT_IN_SESSION;
     }
   }
-  /** Asks for the members of a channel that is subscribed already. @param {Feed} feed @param {Selection} selection */
-  #fetchMembers(feed, selection) {
-    this.#client._requests._ask(
-      { type: "presence", channel: feed.name },
-      (payload) => feed.takeMembers(payload) && this.#tellMembers(feed),
+  /** Asks for the members of a channel that is subscribed already. @param {Selection} selection */
+  #fetchMembers(selection) {
+    const feed = selection._feed;
+    this.#ask(
+      selection,
+      { type: "presence" },
+      (payload) => feed._takeMembers(payload) && this.#tellMembers(feed),
       (error) => {
-        if (error.code === "connection_lost" || !selection.reply) return;
-        const asked = [...selection.subscriptions].filter((subscription) => subscription.presenceWanted);
-        if (!asked.map((subscription) => subscription._fail(error)).includes(true)) this.#client._fail(error);
+        if (error.code !== "connection_lost" && selection._reply) this.#failed(selection._watchers, error);
       }
     );
   }
   // Acknowledgements
   /** @param {string} channel */
-  #acknowledgeSoon(channel) {
+  _acknowledgeSoon(channel) {
     this.#acknowledging.add(channel);
     if (this.#client._ready) this.#ackTimer ??= this.#client._later(ACK_DELAY_SECONDS, () => this._acknowledge());
   }
@@ -1040,43 +897,33 @@ var Channels = class {
     this.#client._cancel(this.#ackTimer);
     this.#ackTimer = null;
     for (const channel of this.#acknowledging) {
-      const position = this._feeds.get(channel)?.acknowledged();
-      if (position) this.#client._requests._send({ type: "ack", channel, payload: position });
+      const payload = this._feeds.get(channel)?._acknowledged();
+      if (payload) this.#client._requests._send({ type: "ack", channel, payload });
     }
     this.#acknowledging.clear();
   }
   // Delivery
   /** @param {Message} message */
   _message(message) {
-    if (typeof message.channel !== "string") {
+    const { channel } = message;
+    const feed = this._feeds.get(channel);
+    if (typeof channel !== "string") {
       if (message.event === "notice") this.#client._emit("notice", message);
-      return;
-    }
-    const feed = this._feeds.get(message.channel);
-    if (!feed) {
+    } else if (!feed) {
       this.#client._emit("message", message);
-    } else if (feed.held && (!this.#client._ready || !(message.recovered || message.state))) {
-      if (feed.held.length < MAX_HELD_MESSAGES) feed.held.push(message);
-    } else if (this.#isSubscribed(feed)) {
+    } else if (feed._held && (!this.#client._ready || !(message.recovered || message.state))) {
+      if (feed._held.length < MAX_HELD_MESSAGES) feed._held.push(message);
+    } else if (feed._standing.length > 0) {
       this.#take(feed, message);
     }
   }
   /** @param {Feed} feed @param {Message} message @param {boolean} [anyway]  Though the position says that it is known. */
-  #take(feed, message, anyway = false) {
-    if (!feed.admits(message) && !anyway) return;
+  #take(feed, message, anyway) {
+    if (!feed._admits(message) && !anyway) return;
     if (message.state) this.#stateArrives(feed);
-    this.#deliver(feed, message);
-  }
-  /** Whether messages are for this subscription, rather than what is left of an earlier one. @param {Feed} feed */
-  #isSubscribed(feed) {
-    for (const selection of feed.selections.values()) if (selection.reply) return true;
-    return false;
-  }
-  /** @param {Feed} feed @param {Message} message */
-  #deliver(feed, message) {
-    feed.keep(message);
+    feed._keep(message);
     this.#client._emit("message", message);
-    for (const subscription of feed.live()) subscription._deliver(message);
+    for (const subscription of feed._live()) subscription._deliver(message);
   }
 };
 
@@ -1126,8 +973,8 @@ var Connection = class {
     } else {
       this.#use(way);
     }
-    const limit = client._options.connectTimeoutSeconds;
-    this.#watch(limit, () => this._abandon(`no welcome within ${limit} s`));
+    const limit2 = client._options.connectTimeoutSeconds;
+    this.#watch(limit2, () => this._abandon(`no welcome within ${limit2} s`));
     client._setState("connecting", { attempt: this._failures + 1 });
   }
   /** @param {new (url: string, protocols: string[]) => any} Way */
@@ -1461,10 +1308,10 @@ var Requests = class {
   _transmit(id) {
     const request = this._pending.get(id);
     if (!request || request.sent) return;
-    const limit = this.#client._welcome?.limits?.max_frame ?? Infinity;
+    const limit2 = this.#client._welcome?.limits?.max_frame ?? Infinity;
     const size = this._codec.size(request.frame);
-    if (size > limit) {
-      const reason = `'${request.message.type}' is ${size} bytes long; the server accepts at most ${limit}`;
+    if (size > limit2) {
+      const reason = `'${request.message.type}' is ${size} bytes long; the server accepts at most ${limit2}`;
       this._settle(id, this.#error("too_large", reason, request.message));
       return;
     }
@@ -1579,21 +1426,21 @@ var Session = class {
     this.#abandoned = [];
     client._ready = true;
     for (const feed of [...feeds.values()]) {
-      if (feed.automatic && !(feed.name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
-      if (!resumed) for (const selection of feed.selections.values()) selection.inSession = "no";
+      if (feed._automatic && !(feed._name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
+      if (!resumed) for (const selection of feed._selections.values()) selection._inSession = NOT_IN_SESSION;
     }
     for (const { channel, parameters } of abandoned) {
       if (!resumed || !(channel in resumed)) continue;
-      const others = [...feeds.get(channel)?.selections.values() ?? []];
-      const stays = others.some((selection) => selection.inSession === "yes");
+      const others = [...feeds.get(channel)?._selections.values() ?? []];
+      const stays = others.some((selection) => selection._inSession === IN_SESSION);
       _requests._ask({ type: "unsubscribe", channel, payload: stays ? parameters : void 0 });
       if (!stays) delete resumed[channel];
     }
     for (const name of Object.keys(resumed ?? {})) if (!feeds.has(name)) _channels._markAutomatic(name);
     for (const feed of [...feeds.values()]) {
-      const reply = resumed?.[feed.name];
+      const reply = resumed?.[feed._name];
       if (reply) this.#resumed(feed, reply);
-      for (const [key, selection] of [...feed.selections]) if (!selection.reply) _channels._subscribe(feed, key, selection);
+      for (const selection of [...feed._selections.values()]) if (!selection._reply) _channels._subscribe(selection);
     }
     for (const id of waiting) _requests._transmit(id);
     _channels._acknowledge();
@@ -1601,11 +1448,11 @@ var Session = class {
   }
   /** The session had this channel: one replay for all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
   #resumed(feed, reply) {
-    const selections = [...feed.selections.values()];
+    const selections = [...feed._selections.values()];
     const alone = selections.length === 1;
-    const stands = selections.filter(({ inSession }) => inSession === "yes" || alone && (inSession === "sent" || feed.automatic));
-    const from = feed.resumesFrom();
-    for (const selection of stands) this.#client._channels._subscribed(feed, selection, from, reply);
+    const stands = selections.filter(({ _inSession }) => _inSession === IN_SESSION || alone && (_inSession === SENT || feed._automatic));
+    const from = feed._resumesFrom();
+    for (const selection of stands) this.#client._channels._subscribed(selection, from, reply);
   }
   /** What a resume is to end: it was given up, and the server may not know. @param {string} channel @param {any} parameters */
   _giveUp(channel, parameters) {
@@ -1740,8 +1587,8 @@ var RealtimeClient = class extends Emitter {
     return this.request({ type: "presence", channel }, options);
   }
   /** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
-  history(channel, { since, limit, reverse, ...options } = {}) {
-    return this.request({ type: "history", channel, since: readPosition(since) ?? void 0, limit, reverse }, options);
+  history(channel, { since, limit: limit2, reverse, ...options } = {}) {
+    return this.request({ type: "history", channel, since: readPosition(since) ?? void 0, limit: limit2, reverse }, options);
   }
   /**
    * @param {string} channel
@@ -1797,7 +1644,7 @@ var RealtimeClient = class extends Emitter {
   }
   /** @param {RealtimeError} error */
   _fail(error) {
-    if (!this._emit("error", error)) report(error);
+    if (this._emit("error", error).length === 0) report(error);
   }
   /** @param {any} message */
   _handle(message) {

@@ -1,7 +1,7 @@
-import { RealtimeError } from "./errors.js";
-import { covers, positionIn, readPosition } from "./values.js";
+import { covers, positionIn, readPosition } from "../values.js";
 
-/** @import {Message, Position, Timing} from "./typedefs.js" */
+/** @import {Host} from "./index.js" */
+/** @import {Message, Position} from "../typedefs.js" */
 
 /**
  * Fetches a channel's state for one subscription, and holds its messages meanwhile.
@@ -11,7 +11,9 @@ import { covers, positionIn, readPosition } from "./values.js";
  */
 export class Loader {
   #load;
+  #limit;
   #host;
+  #done;
   /** @type {Message[] | null} Null while no load is due. */
   #held = null;
   /** @type {Message | null} The newest of those that found no room. */
@@ -26,12 +28,15 @@ export class Loader {
 
   /**
    * @param {(context: {signal: AbortSignal}) => any} load
-   * @param {{channel: string, limit: number, timing: Timing, isLive: () => boolean,
-   *   fail: (error: RealtimeError) => void, done: (result: any, position: Position | null, held: Message[]) => void}} host
+   * @param {number} limit  How many messages are held.
+   * @param {Host} host
+   * @param {(result: any, position: Position | null, held: Message[]) => void} done
    */
-  constructor(load, host) {
+  constructor(load, limit, host, done) {
     this.#load = load;
+    this.#limit = limit;
     this.#host = host;
+    this.#done = done;
   }
 
   /** Loads anew. What is held is dropped: the state that is read from now on contains it. */
@@ -48,7 +53,7 @@ export class Loader {
 
   stop() {
     this.#running?.abort();
-    this.#host.timing.cancel(this.#timer);
+    this.#host.cancel(this.#timer);
     this.#running = this.#held = this.#dropped = this.#timer = null;
     this.#failures = 0;
     this.#waiting = false;
@@ -58,12 +63,12 @@ export class Loader {
   hold(message) {
     if (!this.#held) return false;
     this.#held.push(message);
-    if (this.#held.length > this.#host.limit) this.#dropped = this.#held.shift() ?? null;
+    if (this.#held.length > this.#limit) this.#dropped = this.#held.shift() ?? null;
     return true;
   }
 
   async #run() {
-    const { channel, limit, done } = this.#host;
+    const { channel } = this.#host.subscription;
     const running = new AbortController();
     this.#running = running;
     this.#waiting = false;
@@ -72,7 +77,7 @@ export class Loader {
       result = await this.#load({ signal: running.signal });
     } catch (cause) {
       if (running !== this.#running) return;
-      this.#again(new RealtimeError("load_failed", `load of '${channel}' failed`, { cause, channel }));
+      this.#again("load_failed", `load of '${channel}' failed`, { cause });
       return;
     }
     if (running !== this.#running) return;
@@ -80,25 +85,25 @@ export class Loader {
     const dropped = this.#dropped;
     if (dropped && !covers(position, positionIn(dropped))) {
       this.#dropped = null;
-      const reason = `more than ${limit} messages of '${channel}' arrived during load; the state is loaded again`;
-      this.#again(new RealtimeError("overflow", reason, { channel }));
+      const reason = `more than ${this.#limit} messages of '${channel}' arrived during load; the state is loaded again`;
+      this.#again("overflow", reason);
       return;
     }
     const held = this.#held ?? [];
     this.#running = this.#held = this.#dropped = null;
     this.#failures = 0;
-    done(result, position, held);
+    this.#done(result, position, held);
   }
 
-  /** @param {RealtimeError} error */
-  #again(error) {
-    const { timing, isLive, fail } = this.#host;
+  /** @param {string} code @param {string} reason @param {{cause?: unknown}} [context] */
+  #again(code, reason, context) {
+    const { later, delay, isLive, fail } = this.#host;
     this.#running = null;
-    this.#timer = timing.later(timing.delay(this.#failures, error.retryAfter ?? 0), () => {
+    this.#timer = later(delay(this.#failures, 0), () => {
       if (isLive()) this.#run();
       else this.#waiting = true;
     });
     this.#failures += 1;
-    fail(error);
+    fail(code, reason, context);
   }
 }

@@ -1,8 +1,7 @@
-import { FAILED } from "./emitter.js";
-import { report } from "./errors.js";
-import { covers, positionIn } from "./values.js";
+import { positionIn } from "../values.js";
 
-/** @import {Message, Position} from "./typedefs.js" */
+/** @import {Host} from "./index.js" */
+/** @import {Message, Position} from "../typedefs.js" */
 
 /** How many messages may be in the hands of asynchronous handlers before acknowledging stops. */
 const MAX_UNHANDLED_MESSAGES = 1000;
@@ -13,24 +12,21 @@ const MAX_UNHANDLED_MESSAGES = 1000;
  * subscription gets them again.
  */
 export class Handled {
-  /** @type {Position | null} */
-  position = null;
-  #moved;
+  #host;
   /** @type {{position: Position, done: boolean}[]} In the order of arrival. */
   #unhandled = [];
   #failed = false;
 
-  /** @param {() => void} moved  Called when the position has advanced. */
-  constructor(moved) {
-    this.#moved = moved;
+  /** @param {Host} host */
+  constructor(host) {
+    this.#host = host;
   }
 
   /** @param {Message} message @param {any[]} outcomes  Of its listeners. */
   add(message, outcomes) {
     const position = positionIn(message);
     if (!position || this.#failed) return;
-    if (this.#unhandled.length >= MAX_UNHANDLED_MESSAGES) this.#failed = true;
-    if (this.#failed || outcomes.includes(FAILED)) {
+    if (this.#unhandled.length >= MAX_UNHANDLED_MESSAGES || outcomes.includes(this.#host.FAILED)) {
       this.#failed = true;
       return;
     }
@@ -41,25 +37,19 @@ export class Handled {
       entry.done = true;
       this.#advance();
     };
-    if (promises.length === 0) done();
-    else {
-      Promise.all(promises).then(done, (error) => {
-        report(error);
-        if (this.#unhandled.includes(entry)) this.#failed = true;
-      });
+    if (promises.length === 0) {
+      done();
+      return;
     }
-  }
-
-  /** @param {Position | null} position  Of a state that contains everything up to there. */
-  advanceTo(position) {
-    if (!position || covers(this.position, position)) return;
-    this.position = position;
-    this.#moved();
+    Promise.all(promises).then(done, (error) => {
+      this.#host.report(error);
+      if (this.#unhandled.includes(entry)) this.#failed = true;
+    });
   }
 
   #advance() {
-    let last = null;
+    let last;
     while (this.#unhandled[0]?.done) last = this.#unhandled.shift();
-    if (last) this.advanceTo(last.position);
+    if (last) this.#host.subscription.ack(last.position);
   }
 }
