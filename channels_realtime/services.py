@@ -23,7 +23,8 @@ from .connections import server_subscriptions, sessions
 from .connections.inboxes import Inboxes
 from .connections.sessions import Sessions
 from .connections.user_reader import UserReader
-from .endpoints import routed
+from .endpoints import polling, routed
+from .endpoints.polling import Polls
 from .endpoints.routed import RoutedConnections
 from .errors import Unavailable
 from .monitoring import inspection, traces
@@ -49,6 +50,7 @@ SERVICES: tuple[type[Service], ...] = (
     Presences,
     Sessions,
     RoutedConnections,
+    Polls,
     Inboxes,
     Feed,
     Registry,
@@ -67,6 +69,7 @@ HANDLERS: Mapping[str, Handler] = {
     **deliveries.HANDLERS,
     "replace": sessions.replace,
     **routed.HANDLERS,
+    **polling.HANDLERS,
     **inspection.HANDLERS,
     **traces.HANDLERS,
 }

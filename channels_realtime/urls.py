@@ -6,6 +6,7 @@ from django.urls import path
 
 from .http.event_stream import sse
 from .http.health import health, ready
+from .http.polling import poll
 from .http.tickets import ticket
 from .http.upstream import send
 
@@ -14,6 +15,7 @@ urlpatterns = [
     path("ticket/", ticket, name="ticket"),
     path("sse/", sse, name="sse"),
     path("send/", send, name="send"),
+    path("poll/", poll, name="poll"),
     path("health/", health, name="health"),
     path("ready/", ready, name="ready"),
 ]

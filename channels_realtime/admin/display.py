@@ -47,6 +47,8 @@ METHODS = {
 
 TRANSPORTS = {
     "websocket": gettext_lazy("WebSocket"),
+    "sse": gettext_lazy("server-sent events"),
+    "poll": gettext_lazy("long polling"),
 }
 
 HEALTH = {

@@ -1,256 +1,38 @@
 """Server-sent events: a connection over the body of an HTTP response that does not end.
 
 The format is that of the HTML standard, section 9.2. Each message is one event. An ``id:`` is the
-cursor of the stream: the positions of its channels with history after that event. A client that comes
-back with it, as every ``EventSource`` does by itself, gets what it has missed.
+cursor of the stream after that event (``cursors``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from typing import Any, ClassVar
-
-import msgspec
 
 from ..auth.base import Authenticated
 from ..connections.connection import Connection
-from ..connections.transport import SendEvent, Transport
+from ..connections.transport import SendEvent
 from ..errors import RealtimeError
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
-from ..protocol.codes import CloseCode
-from ..protocol.dialects.realtime import MAX_EPOCH_LENGTH, RealtimeDialect, RealtimeEncoding
 from ..protocol.dialects.realtime_objects import push_object
-from ..protocol.frames import Frame, Policy, frame_size
 from ..servers.abort import abort
 from ..servers.daphne import response_flow_control
+from .cursors import Cursor, ReadCursor, closed_cursor
 from .handshake import SEND, close_if_blocked, opening
+from .http_transport import Ending, HttpDialect, HttpTransport, Message
 from .language import activate_language
 from .routed import RoutedConnections
 
-MAX_CURSOR_CHANNELS = 32
-"""Channels with history that a cursor holds."""
-
-_MAX_CURSOR_LENGTH = 4_096
-_CLOSED = "closed."
 _BUFFER_BYTES = 16_384
-"""What may wait for the server beside what it holds itself; events that come together leave together."""
-
-UNKNOWN = m.Position("", 0)
-"""A position that no store can meet: the client is told that it has missed something."""
+"""What may wait beside what the server holds itself; events that come together leave together."""
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-# -- the cursor ------------------------------------------------------------------------------------
-
-
-class Cursor:
-    """The positions up to which a stream's client has its channels.
-
-    Args:
-        came_with: the cursor that the client sent.
-        channels: those that it names, which a cursor of this stream is for.
-        has_state: whether a channel keeps a state. Until the state was written there is no position
-            to come back to.
-    """
-
-    __slots__ = ("_came_with", "_has_state", "_positions", "_text", "_tracked")
-
-    def __init__(
-        self, came_with: ReadCursor, channels: Iterable[str], has_state: Callable[[str], bool]
-    ) -> None:
-        self._came_with = came_with
-        self._has_state = has_state
-        self._positions: dict[str, tuple[bytes, str, int]] = {}
-        self._tracked: set[str] = set()
-        for name in channels:
-            self.track(name)
-        self._text = self._encode()
-
-    def track(self, name: str) -> None:
-        """Have the cursor be for this channel too, where there is room."""
-        if name in self._tracked or len(self._tracked) >= MAX_CURSOR_CHANNELS:
-            return
-        self._tracked.add(name)
-        position = self._came_with.position(name)
-        if position is not None:
-            self._put(name, position)
-
-    def begin(self, name: str, position: m.Position) -> None:
-        """The client is on a channel from this position on, where it did not come with one."""
-        if name not in self._tracked:
-            return
-        if self._has_state(name):
-            self.forget(name)
-        else:
-            self._put(name, position)
-
-    def advance(self, name: str, position: m.Position) -> None:
-        """The client is sent a publication."""
-        if name in self._tracked:
-            self._put(name, position)
-
-    def forget(self, name: str) -> None:
-        """The client is no longer on a channel."""
-        self._positions.pop(name, None)
-
-    def knows(self, name: str) -> bool:
-        """Whether it has a position of a channel."""
-        return name in self._positions
-
-    def _put(self, name: str, position: m.Position) -> None:
-        known = self._positions.get(name)
-        key = _key(name) if known is None else known[0]
-        self._positions[name] = (key, position.epoch, position.offset)
-
-    def changed(self) -> str | None:
-        """The text of the cursor if it is not that of the last call."""
-        text = self._encode()
-        if text == self._text:
-            return None
-        self._text = text
-        return text
-
-    def _encode(self) -> str:
-        if not self._positions:
-            return ""
-        data = msgspec.msgpack.encode(list(self._positions.values()))
-        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _key(name: str) -> bytes:
-    """A channel in a cursor; short, because each event has them all."""
-    return hashlib.blake2b(name.encode(), digest_size=6).digest()
-
-
-_decode = msgspec.msgpack.Decoder(list[tuple[bytes, str, int]]).decode
-
-
-class ReadCursor:
-    """A cursor that a client has sent; anything may be in it.
-
-    Args:
-        text: as the client sent it; empty for none.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.closed: int | None = None
-        """The close code of the stream whose end it is, if that was the last word."""
-        self._positions: dict[bytes, m.Position] | None = {}
-        if text.startswith(_CLOSED):
-            code = text.removeprefix(_CLOSED)
-            self.closed = int(code) if code in _CLOSE_CODES else int(CloseCode.BLOCKED)
-        elif text:
-            self._positions = _read(text)
-
-    def position(self, name: str) -> m.Position | None:
-        """Up to where the client has a channel; ``UNKNOWN`` where the cursor cannot be read."""
-        if self._positions is None:
-            return UNKNOWN
-        return self._positions.get(_key(name))
-
-
-_CLOSE_CODES = frozenset(str(int(code)) for code in CloseCode)
-
-
-def _read(text: str) -> dict[bytes, m.Position] | None:
-    if len(text) > _MAX_CURSOR_LENGTH or not text.isascii():
-        return None
-    try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        entries = _decode(data)
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
-        return None
-    good = all(
-        len(key) == 6 and len(epoch) <= MAX_EPOCH_LENGTH and 0 <= offset <= m.MAX_ID_INTEGER
-        for key, epoch, offset in entries
-    )
-    if not good or len(entries) > MAX_CURSOR_CHANNELS:
-        return None
-    return {key: m.Position(epoch, offset) for key, epoch, offset in entries}
-
-
-# -- events ----------------------------------------------------------------------------------------
-
-
-class Event:
-    """The content of a frame: one event, without the ``id:`` that each stream has for itself."""
-
-    __slots__ = ("channel", "position", "push", "text")
-
-    def __init__(
-        self,
-        text: str,
-        channel: str | None = None,
-        position: m.Position | None = None,
-        push: m.Push | None = None,
-    ) -> None:
-        self.text = text
-        self.channel = channel
-        self.position = position
-        self.push = push
-        """What it says, where that is for one client."""
-
-
-class Ending:
-    """The content of the last frame."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-class EventStreamEncoding(RealtimeEncoding):
-    """The project's JSON objects as events."""
-
-    __slots__ = ()
-
-    def publication_frame(self, publication: m.Publication, policy: Policy) -> Frame:
-        """The frame of a publication, with the position after it."""
-        data = self.encode_publication(publication)
-        assert isinstance(data, str)
-        position = None if publication.state or publication.kind else publication.position
-        event = Event(_data_line(data), publication.channel, position)
-        return Frame(event, frame_size(data), publication.channel, policy)
-
-    def frame(self, data: str | bytes) -> Frame:
-        """The frame of a push to one client."""
-        assert isinstance(data, str)
-        push = data.push if isinstance(data, _PushText) else None
-        return Frame(Event(_data_line(data), push=push), frame_size(data))
-
-
-class _PushText(str):
-    """The JSON text of a push, with the push: what it says moves the cursor when it is written."""
-
-    __slots__ = ("push",)
-    push: m.Push
-
-
-class EventStreamDialect(RealtimeDialect):
-    """The project's own dialect on an event stream."""
-
-    __slots__ = ()
-
-    def encode(self, push: m.Push) -> str | bytes | None:
-        """The text of a push, which keeps the push."""
-        text = _PushText(JSON.encode(push_object(push)))
-        text.push = push
-        return text
-
-
-def _data_line(data: str) -> str:
-    return f"data: {data}\n"  # JSON text has no line breaks
-
-
-class EventStreamTransport(Transport):
+class EventStreamTransport(HttpTransport):
     """A response's body, from which the server takes chunks as fast as its client reads.
 
     Args:
@@ -259,73 +41,32 @@ class EventStreamTransport(Transport):
         drop: ends the response at once.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_cursor",
-        "_drop",
-        "_ended",
-        "_pull",
-        "_room",
-        "_size",
-        "max_frame_bytes",
-    )
+    __slots__ = ("_buffer", "_cursor", "_pull")
 
     name: ClassVar[str] = "sse"
-    max_frame_bytes: int | None
 
     def __init__(
         self, cursor: Cursor, *, max_frame_bytes: int | None, drop: Callable[[], None]
     ) -> None:
-        self.write = self._write
-        self.max_frame_bytes = max_frame_bytes
-        self._cursor = cursor
-        self._drop: Callable[[], None] | None = drop
+        super().__init__(max_frame_bytes=max_frame_bytes, most_bytes=_BUFFER_BYTES, drop=drop)
         self._buffer: list[str] = []
-        self._size = 0
-        self._ended = False
+        self._cursor = cursor
         self._pull: asyncio.Future[None] | None = None  # there while the server wants more
-        self._room: asyncio.Future[None] | None = None  # there while the server wants nothing
 
-    @staticmethod
-    def wrap(data: str | bytes) -> Any:
-        """An event that is nobody's reply."""
-        assert isinstance(data, str)
-        return Event(_data_line(data))
-
-    async def _write(self, content: Event | Ending) -> None:
-        """Write an event; waits while the server has not taken what was written before."""
-        while self._size >= _BUFFER_BYTES and not self._ended:
-            if self._room is None:
-                self._room = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._room)
-        if self._ended:
-            return
-        if isinstance(content, Ending):
-            self._ended = True
-            self._put(content.text)
-        else:
-            self._put(self._event(content))
-        if self._pull is not None and not self._pull.done():
-            self._pull.set_result(None)
-
-    def _put(self, text: str) -> None:
-        if text:
-            self._buffer.append(text)
-            self._size += len(text)
-
-    def _event(self, event: Event) -> str:
+    def _put(self, message: Message) -> None:
         before = ""
-        if event.push is not None:
-            before = self._take_up(event.push)
-        elif event.position is not None:
-            assert event.channel is not None
-            self._cursor.advance(event.channel, event.position)
+        if message.push is not None:
+            before = self._take_up(message.push)
+        elif message.position is not None:
+            assert message.channel is not None
+            self._cursor.advance(message.channel, message.position)
         cursor = self._cursor.changed()
         after = "" if cursor is None else f"id: {cursor}\n"
-        return f"{before}{event.text}{after}\n"
+        # JSON text has no line breaks.
+        self._append(f"{before}data: {message.text}\n{after}\n")
 
     def _take_up(self, push: m.Push) -> str:
-        """What a push means for the cursor; returns lines that go with its event."""
+        """What a push means for the cursor; returns a line that goes with its event."""
         cursor = self._cursor
         if isinstance(push, m.Welcome):
             for name, position in push.channels.items():
@@ -340,36 +81,33 @@ class EventStreamTransport(Transport):
                 cursor.begin(push.channel, push.position)
         elif isinstance(push, m.Unsubscribed):
             cursor.forget(push.channel)
-        elif isinstance(push, m.Closing) and push.retry_after is not None:
-            return f"retry: {max(1, round(push.retry_after * 1000))}\n"
+        elif isinstance(push, m.Closing):
+            return _retry_line(push)
         return ""
 
-    def close_content(
-        self, code: CloseCode, reason: str, *, rfc: bool, reconnect: bool
-    ) -> tuple[int, Any]:
-        """The end of the body; after it the event ``close`` where the client is to stay away.
+    def _end(self, ending: Ending) -> None:
+        if ending.final:
+            data = JSON.encode({"code": int(ending.code), "reason": ending.reason})
+            self._append(f"event: close\ndata: {data}\nid: {closed_cursor(ending.code)}\n\n")
+        self._wake()
 
-        An ``EventSource`` cannot know when it has other credentials, so 4401 is final as well.
-        """
-        if reconnect and code is not CloseCode.UNAUTHENTICATED:
-            return int(code), Ending("")
-        return int(code), Ending(close_event(code, reason))
+    def _append(self, text: str) -> None:
+        self._buffer.append(text)
+        self._size += len(text)
+        self._wake()
 
-    def drop(self) -> None:
-        """End the response at once."""
-        if self._drop is not None:
-            self._drop()
+    def _clear(self) -> None:
+        self._buffer.clear()
+        self._size = 0
+
+    def _wake(self) -> None:
+        if self._pull is not None and not self._pull.done():
+            self._pull.set_result(None)
 
     def detach(self) -> None:
         """The connection is over."""
-        self._drop = None
-        self._ended = True
-        self._release()
-
-    def _release(self) -> None:
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+        super().detach()
+        self._wake()
 
     async def chunks(self, keep_alive_s: float) -> AsyncIterator[bytes]:
         """What is to be written to the body, until its end.
@@ -380,11 +118,10 @@ class EventStreamTransport(Transport):
         while True:
             if self._buffer:
                 text = "".join(self._buffer)
-                self._buffer.clear()
-                self._size = 0
-                self._release()
+                self._clear()
+                self._has_room()
                 yield text.encode()
-            elif self._ended:
+            elif self._ending:
                 return
             else:
                 self._pull = asyncio.get_running_loop().create_future()
@@ -397,10 +134,9 @@ class EventStreamTransport(Transport):
                     self._pull = None
 
 
-def close_event(code: int, reason: str) -> str:
-    """The last event of a stream that is not to be opened again by itself."""
-    data = JSON.encode({"code": int(code), "reason": reason})
-    return f"event: close\ndata: {data}\nid: {_CLOSED}{int(code)}\n\n"
+def _retry_line(closing: m.Closing) -> str:
+    after = closing.retry_after
+    return "" if after is None else f"retry: {max(1, round(after * 1000))}\n"
 
 
 def refusal_stream(closing: m.Closing) -> bytes:
@@ -408,13 +144,7 @@ def refusal_stream(closing: m.Closing) -> bytes:
 
     It takes any other status than 200 for final.
     """
-    data = JSON.encode(push_object(closing))
-    retry = max(1, round((closing.retry_after or 1.0) * 1000))
-    return f"retry: {retry}\ndata: {data}\n\n".encode()
-
-
-ENCODING = EventStreamEncoding(JSON, EventStreamTransport.wrap)
-"""Shared by all streams."""
+    return f"{_retry_line(closing)}data: {JSON.encode(push_object(closing))}\n\n".encode()
 
 
 # -- the endpoint ----------------------------------------------------------------------------------
@@ -466,7 +196,7 @@ class EventStream:
             max_frame_bytes=config.limits.max_frame,
             drop=ResponseTask(task, self._send).drop,
         )
-        dialect = EventStreamDialect(ENCODING, config.limits, batches=True, heartbeat=False)
+        dialect = HttpDialect(config.limits)
         connection = Connection(node, self._scope, self._address, transport, dialect)
         node.service(RoutedConnections).add(connection)
         flow = None if self._send is None else response_flow_control(self._send)

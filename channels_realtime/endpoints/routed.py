@@ -54,13 +54,18 @@ class RoutedConnections(Service):
         """Forget it; see ``Service``."""
         self._by_key.pop(session_key(cast("Connection", connection).session_id), None)
 
-    def find(self, key: str, identity: str) -> Connection | None:
+    def find(self, key: str, identity: str, *, closed: bool = False) -> Connection | None:
         """The connection with a session, if it is this identity's.
 
         An anonymous connection's session is all that its client has to show, whoever it says to be.
+
+        Args:
+            key: of the session.
+            identity: who asks for it.
+            closed: whether one that was closed counts, while it is still there.
         """
         connection = self._by_key.get(key)
-        if connection is None or connection.closed:
+        if connection is None or (connection.closed and not closed):
             return None
         owner = connection.identity
         if owner.is_anonymous or identity_key(owner, connection.namespace) == identity:

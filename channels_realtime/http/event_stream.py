@@ -6,12 +6,8 @@ from collections.abc import AsyncIterable, Iterable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
-from ..endpoints.event_stream import (
-    MAX_CURSOR_CHANNELS,
-    EventStream,
-    ReadCursor,
-    refusal_stream,
-)
+from ..endpoints.cursors import MAX_CURSOR_CHANNELS, ReadCursor
+from ..endpoints.event_stream import EventStream, refusal_stream
 from ..errors import BadChannel, UnknownChannel
 from ..nodes.node import Node
 from ..protocol import messages as m

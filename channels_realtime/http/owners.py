@@ -9,7 +9,8 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from ..endpoints.routed import HANDLERS, arguments_of, node_of_session
+from ..endpoints import polling, routed
+from ..endpoints.routed import arguments_of, node_of_session
 from ..errors import Unavailable
 from ..models import NodeRecord
 from ..namespaces import namespace_of
@@ -23,6 +24,8 @@ _LOOK_AFTER_S = 0.5
 """After how much silence to look whether that process is still there."""
 
 RETRY_S = 2.0
+
+_HANDLERS = {"take_messages": routed.take_messages, "poll": polling.poll}
 
 
 def unknown_session() -> Refused:
@@ -38,7 +41,7 @@ async def ask_owner(
     Args:
         caller: who asks.
         session_id: of its connection.
-        kind: a key of ``endpoints.routed.HANDLERS``.
+        kind: a key of ``_HANDLERS``.
         arguments: beside those that name the session.
 
     Raises:
@@ -50,7 +53,7 @@ async def ask_owner(
     node = caller.node
     of = arguments_of(session_id, caller.identity, namespace_of(caller.scope))
     if owner == node.id:
-        return await HANDLERS[kind](node, {**of, **arguments})
+        return await _HANDLERS[kind](node, {**of, **arguments})
     asking = asyncio.ensure_future(
         node.requests.request(kind, {**of, **arguments}, {owner}, wait=WAIT_S)
     )

@@ -15,7 +15,7 @@ from .access import Refused, admit, require_csrf_token
 from .owners import RETRY_S, ask_owner, unknown_session
 from .views import view
 
-_MAX_SESSION_ID = 64
+MAX_SESSION_ID = 64
 
 
 class _Sent(msgspec.Struct):
@@ -37,7 +37,7 @@ async def send(request: HttpRequest) -> HttpResponseBase:
     await require_csrf_token(request, caller)
     limits = caller.node.config.limits
     sent = read_body(request, _decode, limits)
-    if not 1 <= len(sent.session_id) <= _MAX_SESSION_ID:
+    if not 1 <= len(sent.session_id) <= MAX_SESSION_ID:
         raise unknown_session()
     messages = batch_of(sent.messages, limits)
     taken = await ask_owner(caller, sent.session_id, "take_messages", {"messages": messages})

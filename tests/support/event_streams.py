@@ -2,12 +2,14 @@
 
 import http.client
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from tests.support.servers import HOST, Server
+from tests.support.site import state
 
 TIMEOUT_S = 15.0
 
@@ -138,3 +140,11 @@ def post(
         return response.status, json.loads(response.read() or b"null")
     finally:
         connection.close()
+
+
+def wait_for_connections(server: Server, count: int) -> None:
+    """Wait until a server holds this many connections."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while (found := state(server)["connections"]) != count:
+        assert time.monotonic() < deadline, f"{found} connections; expected {count}"
+        time.sleep(0.02)
