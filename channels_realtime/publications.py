@@ -114,9 +114,9 @@ def prepare(
             raise BadPayload(f"{name} is {flag!r:.100}; expected True or False")
     config = get_config()
     normal = normalise_payload(payload, max_depth=config.max_payload_depth)
-    if found.payload_types is not None and not (removed and normal is None):
-        depth = config.max_payload_depth
-        normal = found.payload_types.publishable(channel, event, normal, max_depth=depth)
+    types = None if reserved or (removed and normal is None) else found.payload_types
+    if types is not None:
+        normal = types.publishable(channel, event, normal, max_depth=config.max_payload_depth)
     size = payload_size(normal)
     if size > config.max_publication_bytes:
         raise TooLarge(

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.utils.safestring import mark_safe
 
-from channels_realtime import Channel, action, publish
+from channels_realtime import Channel, action, publish, publish_html
 from channels_realtime.channels import registry
 from channels_realtime.errors import BadPayload, ImproperUse
 from channels_realtime.payload_types import UNTYPED, ActionTypes
@@ -141,6 +142,12 @@ def test_payload_of_the_type_is_published_in_json_types(sent, payload, event, pu
 )
 def test_other_payload_is_refused_in_the_caller(sent, payload, event, reason):
     assert refusal(sent, payload, event=event) == reason
+
+
+def test_html_is_published_whatever_is_declared(sent):
+    with capture_publications() as captured:
+        publish_html("typed/42", html=mark_safe("<p>a</p>"), on_commit=False)
+    assert captured[0].payload["html"] == "<p>a</p>"
 
 
 def test_removing_a_state_needs_no_payload_of_the_type(sent):
