@@ -562,6 +562,11 @@ class ChannelRegistry:
             yield USER_PATTERN, self.user_class
         yield from ((pattern, found[1]) for pattern, found in self._routes.items())
 
+    def routes(self) -> Iterator[tuple[Route, type[Channel]]]:
+        """The routes, with that of users' own channels, which is there without being registered."""
+        yield self._user_route, self.user_class
+        yield from self._routes.values()
+
     def resolve(self, name: str, parameters: Any = None) -> Channel:
         """Return the channel with this name.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import BadChannel
 
@@ -94,6 +94,14 @@ class Converter(Protocol):
     def to_python(self, value: str) -> Any: ...
 
 
+class Placeholder(NamedTuple):
+    """A part of a pattern that matches text: its name, its converter's name, and what that matches."""
+
+    name: str
+    converter: str
+    regex: str
+
+
 class Route:
     """A pattern of channel names, such as ``orders/<int:order_id>``. It must match the whole name.
 
@@ -105,7 +113,10 @@ class Route:
         ValueError: the pattern is malformed; the message says where.
     """
 
-    __slots__ = ("_converters", "_regex", "pattern")
+    __slots__ = ("_converters", "_regex", "parts", "pattern")
+
+    parts: tuple[str | Placeholder, ...]
+    """The pattern's literal texts and placeholders, in their order."""
 
     def __init__(self, pattern: str, converters: Mapping[str, Converter]) -> None:
         self.pattern = pattern
@@ -118,10 +129,10 @@ class Route:
                 f"channel route {pattern!r} is empty or begins or ends with '/';"
                 " expected a name such as 'orders/<int:order_id>'"
             )
-        parts: list[str] = []
+        parts: list[str | Placeholder] = []
         position = 0
         for match in _PARAMETER.finditer(pattern):
-            parts.append(re.escape(self._literal(pattern[position : match.start()])))
+            parts.append(self._literal(pattern[position : match.start()]))
             position = match.end()
             parameter = match["parameter"]
             if not parameter.isidentifier():
@@ -137,9 +148,13 @@ class Route:
                     f" expected one of {', '.join(sorted(converters))}"
                 )
             self._converters[parameter] = converters[name]
-            parts.append(f"(?P<{parameter}>{converters[name].regex})")
-        parts.append(re.escape(self._literal(pattern[position:])))
-        return "".join(parts)
+            parts.append(Placeholder(parameter, name, converters[name].regex))
+        parts.append(self._literal(pattern[position:]))
+        self.parts = tuple(part for part in parts if part)
+        return "".join(
+            re.escape(part) if isinstance(part, str) else f"(?P<{part.name}>{part.regex})"
+            for part in self.parts
+        )
 
     def _literal(self, text: str) -> str:
         if text and not is_name(text):

@@ -1,4 +1,7 @@
-"""A channel class that declares all that one can: what is published, by whom, parameters and calls."""
+"""Channel classes that declare what one can: what is published, by whom, parameters and calls.
+
+``python -m tests.support.typed_channels > tests/js/types/routes.d.ts`` writes their TypeScript.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import sys
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
 from channels_realtime import Channel, action
+from channels_realtime.channels import ChannelRegistry
+from channels_realtime.schema.routes import describe
+from channels_realtime.schema.typescript import typescript
 
 
 class Status(enum.Enum):
@@ -108,3 +115,46 @@ class OrderChannel(Channel):
 
 class PriceChannel(OrderChannel):
     select = "symbol"
+
+
+class BoardChannel(OrderChannel):
+    """A board.
+
+    With a second paragraph.
+    """
+
+    undeclared_events = True
+    parameters_type = None
+    actions = {}
+
+
+class FileChannel(Channel):
+    """Declares nothing."""
+
+    client_events = ("moved",)
+
+    def can_publish(self, connection):
+        return False
+
+
+class ReadOnlyChannel(Channel):
+    messages = Card
+
+    @action(name="count-all")
+    def count_all(self, connection, payload: list[Filter]) -> dict[str, tuple[int, str]]:
+        return {}
+
+
+def typed_routes() -> ChannelRegistry:
+    """A site's routes, overlapping and of every kind of placeholder."""
+    routes = ChannelRegistry()
+    routes.register("orders/<int:order_id>", OrderChannel)
+    routes.register("boards/<slug:board>", BoardChannel)
+    routes.register("boards/<slug:board>/cards", ReadOnlyChannel)
+    routes.register("files.d/<path:name>", FileChannel)
+    routes.register("prices", PriceChannel)
+    return routes
+
+
+if __name__ == "__main__":  # writes tests/js/types/routes.d.ts
+    sys.stdout.write(typescript(describe(typed_routes())))
