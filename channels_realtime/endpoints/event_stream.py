@@ -212,6 +212,8 @@ class EventStream:
             connection.finish()
             if flow is not None:
                 flow.close()
+            # The task's exception has this frame, which has the task: they would keep all of it.
+            del connection, opened, task, transport
 
     def _has_state(self, name: str) -> bool:
         try:

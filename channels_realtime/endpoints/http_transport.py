@@ -80,7 +80,7 @@ class HttpEncoding(RealtimeEncoding):
         """The frame of a push to one client."""
         assert isinstance(data, str)
         push = data.push if isinstance(data, _PushText) else None
-        return Frame(Message(data, push=push), frame_size(data))
+        return Frame(Message(str(data), push=push), frame_size(data))
 
 
 class _PushText(str):

@@ -1,4 +1,4 @@
-"""What each transport must do; a new one is added to ``TRANSPORTS``."""
+"""What each transport must do; a new one is added to ``PUSHED`` or ``TAKEN``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from channels_realtime.connections.connection import Connection
 from channels_realtime.connections.transport import Transport
 from channels_realtime.connections.writer import Writer
 from channels_realtime.conversation.throttling import LimitExceeded, Rates
+from channels_realtime.endpoints.cursors import Cursor, ReadCursor
+from channels_realtime.endpoints.event_stream import EventStreamTransport
+from channels_realtime.endpoints.http_transport import HttpDialect
+from channels_realtime.endpoints.polling import PollTransport
 from channels_realtime.endpoints.websocket import ENCODINGS, WebSocketTransport
 from channels_realtime.mixins.transport import ConsumerOptions, ConsumerTransport
 from channels_realtime.nodes.node import Node
@@ -44,6 +48,17 @@ def consumer(node: Node, scope: dict, send: Any, drop: Any) -> Made:
     return transport, transport.connect(scope)
 
 
+def event_stream(node: Node, scope: dict, send: Any, drop: Any) -> Made:
+    cursor = Cursor(ReadCursor(""), (), lambda name: False)
+    transport = EventStreamTransport(cursor, max_frame_bytes=100_000, drop=drop)
+    return transport, Connection(node, scope, None, transport, HttpDialect(node.config.limits))
+
+
+def poll(node: Node, scope: dict, send: Any, drop: Any) -> Made:
+    transport = PollTransport(lambda: None, max_frame_bytes=100_000, drop=drop)
+    return transport, Connection(node, scope, None, transport, HttpDialect(node.config.limits))
+
+
 class FakeTwistedTransport:
     """Twisted's transport beneath a Daphne connection; records what it is asked for."""
 
@@ -54,8 +69,16 @@ class FakeTwistedTransport:
         return lambda *arguments: self.calls.append(name)
 
 
-TRANSPORTS: dict[str, Callable[..., Made]] = {"websocket": websocket, "consumer": consumer}
+PUSHED: dict[str, Callable[..., Made]] = {"websocket": websocket, "consumer": consumer}
+"""Those that give a frame to the server at once."""
+
+TAKEN: dict[str, Callable[..., Made]] = {"event stream": event_stream, "poll": poll}
+"""Those from which the server takes what was written; how, their own tests say."""
+
+TRANSPORTS = PUSHED | TAKEN
 ALL = pytest.mark.parametrize("make", TRANSPORTS.values(), ids=TRANSPORTS)
+ALL_PUSHED = pytest.mark.parametrize("make", PUSHED.values(), ids=PUSHED)
+ALL_TAKEN = pytest.mark.parametrize("make", TAKEN.values(), ids=TAKEN)
 
 
 class Server:
@@ -83,7 +106,7 @@ def writer_of(transport: Transport) -> Writer:
     return Writer(transport.write, owner, max_messages=10, max_bytes=1_000)
 
 
-@ALL
+@ALL_PUSHED
 @in_virtual_time
 async def test_frames_are_written_in_order_though_the_client_reads_late(make):
     async with NodeHarness() as harness:
@@ -101,7 +124,22 @@ async def test_frames_are_written_in_order_though_the_client_reads_late(make):
         assert server.written == [frame.content for frame in frames]
 
 
-@ALL
+@ALL_TAKEN
+@in_virtual_time
+async def test_write_waits_while_the_server_takes_nothing(make):
+    async with NodeHarness() as harness:
+        transport, connection = make(harness.node, dict(SCOPE), None, None)
+        frame = connection.encoding.frame("x" * 10_000)
+        writing = [asyncio.create_task(transport.write(frame.content)) for _ in range(10)]
+        await settle()
+        done = sum(task.done() for task in writing)
+        assert 0 < done < 10
+        transport.detach()  # and nobody waits any more
+        await settle()
+        assert all(task.done() for task in writing)
+
+
+@ALL_PUSHED
 @in_virtual_time
 async def test_write_raises_what_the_server_raises(make):
     async with NodeHarness() as harness:
@@ -112,7 +150,22 @@ async def test_write_raises_what_the_server_raises(make):
             await transport.write(connection.encoding.frame("x").content)
 
 
-@ALL
+@ALL_TAKEN
+@pytest.mark.parametrize("rfc", [True, False])
+@pytest.mark.parametrize("reconnect", [True, False])
+@in_virtual_time
+async def test_connection_over_http_ends_with_the_code_of_the_protocol(make, rfc, reconnect):
+    async with NodeHarness() as harness:
+        for code in CloseCode:
+            transport, _ = make(harness.node, dict(SCOPE), None, None)
+            number, content = transport.close_content(code, "over", rfc=rfc, reconnect=reconnect)
+            assert number == content.code == int(code)
+            assert content.final is (not reconnect or code is CloseCode.UNAUTHENTICATED)
+            await transport.write(content)
+            await transport.write(content)  # nothing follows it
+
+
+@ALL_PUSHED
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("rfc", [True, False])
 @in_virtual_time
