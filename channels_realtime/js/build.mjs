@@ -27,7 +27,10 @@ import ts from "typescript";
  * script of a worker, at `new URL("./worker.js", import.meta.url)` in the sources.
  * @type {Record<string, string | {source: string, worker: true}>}
  */
-const EXTRAS = { delivery: "src/delivery/index.js" };
+const EXTRAS = {
+  delivery: "src/delivery/index.js",
+  msgpack: "src/msgpack.js",
+};
 
 const ROOT = fileURLToPath(new URL(".", import.meta.url));
 const STATIC = path.resolve(process.argv[2] ?? `${ROOT}../static/channels_realtime`);

@@ -54,6 +54,7 @@ export class RealtimeClient extends Emitter {
       whenDisconnected: "wait",
       maxPendingRequests: 500,
       batch: true,
+      format: "json",
       transports: ["websocket", "sse", "polling"],
       random: Math.random,
       /** @type {Timers} */
@@ -63,7 +64,8 @@ export class RealtimeClient extends Emitter {
       },
       ...options,
     };
-    const { transports, WebSocket, fetch, timers, random } = this._options;
+    const { format, WebSocket, fetch, timers, random } = this._options;
+    const transports = format === "json" ? this._options.transports : ["websocket"]; // The others carry text.
     const { csrfToken, csrfHeader } = page;
     const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const ways = new Ways({

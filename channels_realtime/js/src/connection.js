@@ -50,7 +50,9 @@ export class Connection {
   #open() {
     const client = this.#client;
     const attempt = (this.#attempt = {});
-    const way = this.#ways.next(this._failures);
+    const loading = client._requests._loadCodec();
+    let way = this.#ways.next(this._failures);
+    if (loading) way = Promise.all([way, loading]).then(([Way]) => Way);
     if (typeof way?.then === "function") {
       way.then(
         (/** @type {any} */ Way) => attempt === this.#attempt && this.#use(Way),
@@ -68,6 +70,7 @@ export class Connection {
   #use(Way) {
     const socket = new Way(this.#client.url, [this.#client._requests._codec.protocol]);
     this.#client._socket = socket;
+    socket.binaryType = "arraybuffer";
     socket.onmessage = (/** @type {{data: any}} */ event) => this.#receive(socket, event.data);
     socket.onclose = (/** @type {any} */ event) => this.#lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? ""); // React Native
   }
@@ -197,7 +200,7 @@ export class Connection {
     try {
       frame = client._requests._codec.decode(data);
     } catch (cause) {
-      client._fail(new RealtimeError("bad_message", "the server sent a frame that is not JSON text", { cause }));
+      client._fail(new RealtimeError("bad_message", "the server sent a frame that cannot be read", { cause }));
       return;
     }
     for (const message of Array.isArray(frame) ? frame : [frame]) {

@@ -1,10 +1,10 @@
-import { JSON_CODEC } from "./codec.js";
+import { codecFor, loadCodec } from "./codec.js";
 import { RealtimeError } from "./errors.js";
 
 /**
  * @typedef {object} PendingRequest
  * @property {{type: string, [field: string]: any}} message
- * @property {any} frame  The message, encoded.
+ * @property {any} frame  The message, encoded; null as long as the codec is not loaded.
  * @property {boolean} sent
  * @property {any} timer
  * @property {(payload: any) => void} onReply  Runs before the frame's next message, which may depend on it.
@@ -19,11 +19,18 @@ export class Requests {
   _pending = new Map();
   /** @type {any[]} Encoded messages. */
   #outbox = [];
-  _codec = JSON_CODEC;
+  /** Null until it is loaded. @type {import("./codec.js").Codec} */
+  _codec;
 
   /** @param {import("./client.js").RealtimeClient} client */
   constructor(client) {
     this.#client = client;
+    this._codec = /** @type {any} */ (codecFor(client._options.format));
+  }
+
+  /** @returns {Promise<void> | null}  Null if there is nothing to load. */
+  _loadCodec() {
+    return this._codec ? null : loadCodec().then((codec) => void (this._codec = codec));
   }
 
   /**
@@ -34,7 +41,9 @@ export class Requests {
    */
   _ask(message, onReply = () => {}, onError = () => {}, { timeoutSeconds = this.#client._options.requestTimeoutSeconds, now = true } = {}) {
     const id = ++this.#lastId;
-    const frame = this._codec.encode({ ...message, id });
+    // At once: the page may change its objects afterwards.
+    const frame = this._codec ? this._codec.encode({ ...message, id }) : null;
+    if (!frame) message = structuredClone(message);
     const timer = this.#client._later(timeoutSeconds, () => {
       this._settle(id, this.#error("timeout", `no answer to '${message.type}' within ${timeoutSeconds} s`, message));
     });
@@ -47,6 +56,7 @@ export class Requests {
     const request = this._pending.get(id);
     if (!request || request.sent) return;
     const limit = this.#client._welcome?.limits?.max_frame ?? Infinity;
+    request.frame ??= this._codec.encode({ ...request.message, id });
     const size = this._codec.size(request.frame);
     if (size > limit) {
       // The server would close the connection, without a reconnect (4413).

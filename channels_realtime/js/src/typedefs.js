@@ -89,6 +89,7 @@
  * @property {"wait" | "reject"} [whenDisconnected]  What requests do without connection ("wait").
  * @property {number} [maxPendingRequests]  The most unanswered requests (500); others get `queue_full`.
  * @property {boolean} [batch]  Send the requests of one task in one frame (true).
+ * @property {"json" | "msgpack"} [format]  Of the frames ("json").
  * @property {string[]} [transports]  In the order of preference (`["websocket"]`).
  * @property {string | URL} [httpUrl]  The base of the server's HTTP views. Without it, as the page says.
  * @property {new (url: string, protocols: string[]) => any} [WebSocket]

@@ -272,6 +272,10 @@ export type ClientOptions = {
 	 */
 	batch?: boolean | undefined;
 	/**
+	 * Of the frames ("json").
+	 */
+	format?: "json" | "msgpack" | undefined;
+	/**
 	 * In the order of preference (`["websocket"]`).
 	 */
 	transports?: string[] | undefined;

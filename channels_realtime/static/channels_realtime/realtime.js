@@ -964,7 +964,9 @@ var Connection = class {
   #open() {
     const client = this.#client;
     const attempt = this.#attempt = {};
-    const way = this.#ways.next(this._failures);
+    const loading = client._requests._loadCodec();
+    let way = this.#ways.next(this._failures);
+    if (loading) way = Promise.all([way, loading]).then(([Way]) => Way);
     if (typeof way?.then === "function") {
       way.then(
         (Way) => attempt === this.#attempt && this.#use(Way),
@@ -981,6 +983,7 @@ var Connection = class {
   #use(Way) {
     const socket = new Way(this.#client.url, [this.#client._requests._codec.protocol]);
     this.#client._socket = socket;
+    socket.binaryType = "arraybuffer";
     socket.onmessage = (event) => this.#receive(socket, event.data);
     socket.onclose = (event) => this.#lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "");
   }
@@ -1091,7 +1094,7 @@ var Connection = class {
     try {
       frame = client._requests._codec.decode(data);
     } catch (cause) {
-      client._fail(new RealtimeError("bad_message", "the server sent a frame that is not JSON text", { cause }));
+      client._fail(new RealtimeError("bad_message", "the server sent a frame that cannot be read", { cause }));
       return;
     }
     for (const message of Array.isArray(frame) ? frame : [frame]) {
@@ -1273,6 +1276,12 @@ var JSON_CODEC = {
   batch: (encoded) => `[${encoded.join(",")}]`,
   decode: (data) => JSON.parse(data)
 };
+function codecFor(format) {
+  if (format === "json") return JSON_CODEC;
+  if (format === "msgpack") return null;
+  throw new TypeError(`format is '${format}'; expected 'json' or 'msgpack'`);
+}
+var loadCodec = () => import("./realtime/msgpack.js?v=1b5f04a4").then(e=>e.version==="1b5f04a4"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ codec }) => codec);
 
 // src/requests.js
 var Requests = class {
@@ -1282,10 +1291,17 @@ var Requests = class {
   _pending = /* @__PURE__ */ new Map();
   /** @type {any[]} Encoded messages. */
   #outbox = [];
-  _codec = JSON_CODEC;
+  /** Null until it is loaded. @type {Codec} */
+  _codec;
   /** @param {RealtimeClient} client */
   constructor(client) {
     this.#client = client;
+    this._codec = /** @type {any} */
+    codecFor(client._options.format);
+  }
+  /** @returns {Promise<void> | null}  Null if there is nothing to load. */
+  _loadCodec() {
+    return this._codec ? null : loadCodec().then((codec) => void (this._codec = codec));
   }
   /**
    * @param {{type: string, [field: string]: any}} message
@@ -1297,7 +1313,8 @@ var Requests = class {
   }, onError = () => {
   }, { timeoutSeconds = this.#client._options.requestTimeoutSeconds, now = true } = {}) {
     const id = ++this.#lastId;
-    const frame = this._codec.encode({ ...message, id });
+    const frame = this._codec ? this._codec.encode({ ...message, id }) : null;
+    if (!frame) message = structuredClone(message);
     const timer = this.#client._later(timeoutSeconds, () => {
       this._settle(id, this.#error("timeout", `no answer to '${message.type}' within ${timeoutSeconds} s`, message));
     });
@@ -1309,6 +1326,7 @@ var Requests = class {
     const request = this._pending.get(id);
     if (!request || request.sent) return;
     const limit2 = this.#client._welcome?.limits?.max_frame ?? Infinity;
+    request.frame ??= this._codec.encode({ ...request.message, id });
     const size = this._codec.size(request.frame);
     if (size > limit2) {
       const reason = `'${request.message.type}' is ${size} bytes long; the server accepts at most ${limit2}`;
@@ -1511,6 +1529,7 @@ var RealtimeClient = class extends Emitter {
       whenDisconnected: "wait",
       maxPendingRequests: 500,
       batch: true,
+      format: "json",
       transports: ["websocket", "sse", "polling"],
       random: Math.random,
       /** @type {Timers} */
@@ -1520,7 +1539,8 @@ var RealtimeClient = class extends Emitter {
       },
       ...options
     };
-    const { transports, WebSocket, fetch, timers, random } = this._options;
+    const { format, WebSocket, fetch, timers, random } = this._options;
+    const transports = format === "json" ? this._options.transports : ["websocket"];
     const { csrfToken, csrfHeader } = page;
     const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const ways = new Ways({
