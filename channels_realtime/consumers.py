@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from .auth.base import Handshake
 from .auth.tokens import log_offer, takes_tokens
 from .connections.connection import Connection
 from .endpoints.handshake import (
@@ -25,7 +26,13 @@ from .endpoints.handshake import (
     state_of,
 )
 from .endpoints.language import activate_language
-from .endpoints.websocket import BARE_ENCODING, ENCODINGS, Reader, WebSocketTransport
+from .endpoints.websocket import (
+    BARE_ENCODING,
+    ENCODINGS,
+    HTML_BARE_ENCODING,
+    Reader,
+    WebSocketTransport,
+)
 from .errors import RealtimeError, Unavailable
 from .nodes.node import Node
 from .protocol.codes import CloseCode, ErrorCode
@@ -161,7 +168,7 @@ class RealtimeConsumer:
 
 
 class BareConsumer(RealtimeConsumer):
-    """Serves one channel whose frames are payloads.
+    """Serves one channel whose frames are payloads; with ``?format=html``, its server-rendered HTML alone.
 
     Args:
         channel: the channel's name; by default the URL route's parameter ``channel``, or what
@@ -180,7 +187,10 @@ class BareConsumer(RealtimeConsumer):
         if not is_name(self._channel):
             return None
         assert self._channel is not None
-        return BareDialect(BARE_ENCODING, self._channel, node.config.limits)
+        encoding = BARE_ENCODING
+        if Handshake(scope, node.config).query.get("format") == "html":
+            encoding = HTML_BARE_ENCODING
+        return BareDialect(encoding, self._channel, node.config.limits)
 
     def is_plain(self, negotiation: Negotiation) -> bool:
         """Every client is: nothing but payloads is sent here."""

@@ -364,6 +364,8 @@ class Shell:
         if self.closed:
             return
         frame = self.encoding.publication_frame(publication, Policy.CLOSE)
+        if frame is None:
+            return
         if self._tap is not None:
             self._tap.delivered(publication, frame.size)
         if first:

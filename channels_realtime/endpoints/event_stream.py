@@ -62,6 +62,8 @@ class EventStreamTransport(HttpTransport):
             self._cursor.advance(message.channel, message.position)
         cursor = self._cursor.changed()
         after = "" if cursor is None else f"id: {cursor}\n"
+        if message.event is not None:
+            before += f"event: {message.event}\n"
         # JSON text has no line breaks.
         self._append(f"{before}data: {message.text}\n{after}\n")
 
@@ -163,6 +165,7 @@ class EventStream:
         read_at: when they began to be read, in seconds since the epoch.
         channels: to subscribe to.
         came_with: the cursor that the client sent.
+        dialect: of the client.
     """
 
     def __init__(
@@ -175,8 +178,10 @@ class EventStream:
         *,
         channels: Sequence[str],
         came_with: ReadCursor,
+        dialect: HttpDialect,
     ) -> None:
         self._node = node
+        self._dialect = dialect
         self._send: SendEvent | None = scope.pop(SEND, None)
         self._scope = scope
         self._address = address
@@ -196,8 +201,7 @@ class EventStream:
             max_frame_bytes=config.limits.max_frame,
             drop=ResponseTask(task, self._send).drop,
         )
-        dialect = HttpDialect(config.limits)
-        connection = Connection(node, self._scope, self._address, transport, dialect)
+        connection = Connection(node, self._scope, self._address, transport, self._dialect)
         node.service(RoutedConnections).add(connection)
         flow = None if self._send is None else response_flow_control(self._send)
         connection.begin()

@@ -28,9 +28,10 @@ class Message:
         channel: of a publication.
         position: of a publication that moves its channel on; None for one of a state.
         push: what it says, where that is for one client.
+        event: its name on an event stream, where it has one.
     """
 
-    __slots__ = ("channel", "position", "push", "text")
+    __slots__ = ("channel", "event", "position", "push", "text")
 
     def __init__(
         self,
@@ -38,8 +39,10 @@ class Message:
         channel: str | None = None,
         position: m.Position | None = None,
         push: m.Push | None = None,
+        event: str | None = None,
     ) -> None:
         self.text = text
+        self.event = event
         self.channel = channel
         self.position = position
         self.push = push
@@ -79,15 +82,20 @@ class HttpEncoding(RealtimeEncoding):
     def frame(self, data: str | bytes) -> Frame:
         """The frame of a push to one client."""
         assert isinstance(data, str)
-        push = data.push if isinstance(data, _PushText) else None
+        push = data.push if isinstance(data, PushText) else None
         return Frame(Message(str(data), push=push), frame_size(data))
 
 
-class _PushText(str):
-    """The JSON text of a push, with the push: what it says counts when it is written."""
+class PushText(str):
+    """The text of a push, with the push: what it says counts when it is written."""
 
     __slots__ = ("push",)
     push: m.Push
+
+    def __new__(cls, text: str, push: m.Push) -> PushText:
+        made = super().__new__(cls, text)
+        made.push = push
+        return made
 
 
 class HttpDialect(RealtimeDialect):
@@ -95,14 +103,12 @@ class HttpDialect(RealtimeDialect):
 
     __slots__ = ()
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(ENCODING, limits, batches=True, heartbeat=False)
+    def __init__(self, limits: Limits, encoding: HttpEncoding | None = None) -> None:
+        super().__init__(encoding or ENCODING, limits, batches=True, heartbeat=False)
 
     def encode(self, push: m.Push) -> str | bytes | None:
         """The text of a push, which keeps the push."""
-        text = _PushText(JSON.encode(push_object(push)))
-        text.push = push
-        return text
+        return PushText(JSON.encode(push_object(push)), push)
 
 
 class HttpTransport(Transport):

@@ -16,7 +16,7 @@ from ..connections.shell import CLOSE_GRACE_S
 from ..connections.transport import SendEvent, Transport
 from ..nodes.node import Node
 from ..protocol.codes import CloseCode
-from ..protocol.dialects.bare import BareEncoding
+from ..protocol.dialects.bare import BareEncoding, HtmlBareEncoding
 from ..protocol.dialects.realtime import realtime_encodings
 from ..servers.abort import abort, abort_unless_taken
 from ..servers.daphne import LOSE_CONNECTION, FlowControl, may_lose_connection
@@ -117,6 +117,7 @@ ENCODINGS = realtime_encodings(WebSocketTransport.wrap)
 """Of the protocol's own dialect, by codec."""
 
 BARE_ENCODING = BareEncoding(WebSocketTransport.wrap)
+HTML_BARE_ENCODING = HtmlBareEncoding(WebSocketTransport.wrap)
 
 
 class ServerTask:

@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 
 from ..endpoints.cursors import MAX_CURSOR_CHANNELS, ReadCursor
 from ..endpoints.event_stream import EventStream, refusal_stream
+from ..endpoints.html_stream import HtmlDialect
+from ..endpoints.http_transport import HttpDialect
 from ..errors import BadChannel, UnknownChannel
 from ..nodes.node import Node
 from ..protocol import messages as m
@@ -24,7 +26,7 @@ async def sse(request: HttpRequest) -> HttpResponseBase:
     """Stream messages.
 
     Query: ``channel``, as often as there are channels to subscribe to; ``cursor`` or ``last_event_id``
-    for clients that cannot send ``Last-Event-ID``.
+    for clients that cannot send ``Last-Event-ID``; ``format=html`` for htmx.
 
     Responds 200, 204 to an ``EventSource`` that comes back to a stream that has ended for good, or
     400, 401, 403, 429 or 503 with ``{"code": …, "reason": …}``.
@@ -39,6 +41,7 @@ async def sse(request: HttpRequest) -> HttpResponseBase:
             return _stream([_try_again(refused)])
         raise
     channels = _channels(caller.node, request)
+    dialect = _dialect(caller.node, request)
     stream = EventStream(
         caller.node,
         caller.scope,
@@ -47,8 +50,25 @@ async def sse(request: HttpRequest) -> HttpResponseBase:
         caller.read_at,
         channels=channels,
         came_with=came_with,
+        dialect=dialect,
     )
     return _stream(stream.body())
+
+
+def _dialect(node: Node, request: HttpRequest) -> HttpDialect:
+    """What the client asks for.
+
+    Raises:
+        Refused: there is no such format.
+    """
+    match request.GET.get("format", "json"):
+        case "json":
+            return HttpDialect(node.config.limits)
+        case "html":
+            return HtmlDialect(node.config.limits)
+        case other:
+            reason = f"format is {other!r:.40}; expected json or html"
+            raise Refused(400, ErrorCode.BAD_MESSAGE, reason)
 
 
 def _stream(body: Iterable[bytes] | AsyncIterable[bytes]) -> HttpResponseBase:

@@ -216,7 +216,10 @@ class Hub:
         for encoding, subscribers in tuple(encodings.items()):
             frame = frames.get(encoding)
             if frame is None:
-                frame = frames[encoding] = encoding.publication_frame(publication, policy)
+                frame = encoding.publication_frame(publication, policy)
+                if frame is None:
+                    continue
+                frames[encoding] = frame
             chosen = tuple(subscribers)
             if publication.exclude is not None:
                 chosen = _without_excluded(chosen, publication)

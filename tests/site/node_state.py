@@ -17,6 +17,7 @@ from channels_realtime.services import current_node
 async def state(request):
     """Tasks of the event loop, connections, channels, open connections by user, and the counters.
 
+    With ``?channel=…`` also the subscribers of that channel.
     With ``?insides`` also everything that a connection may leave behind, after a garbage collection.
     """
     node = current_node()
@@ -29,6 +30,8 @@ async def state(request):
         "users": _open_connections_by_user(node),
         "metrics": dataclasses.asdict(statistics.metrics),
     }
+    if "channel" in request.GET:
+        found["subscribers"] = node.hub.count(request.GET["channel"])
     if "insides" in request.GET:
         found |= _insides(node)
     return JsonResponse(found)

@@ -23,13 +23,29 @@ class BareEncoding(Encoding):
 
     name = "bare"
 
-    def encode_publication(self, publication: m.Publication) -> str | bytes:
+    def encode_publication(self, publication: m.Publication) -> str | bytes | None:
         """The frame: the payload and nothing else."""
         payload = publication.payload
         if publication.event == HTML_EVENT:
             return htmx_text(payload)
         # Daphne sends no empty text frame; there is no other way to write empty text, so it is lost.
         return payload if isinstance(payload, (str, bytes)) else JSON.encode(payload)
+
+
+class HtmlBareEncoding(BareEncoding):
+    """Of the publications the server-rendered HTML alone, for pages that put each frame in place.
+
+    What a client has published as text would be HTML there too.
+    """
+
+    __slots__ = ()
+
+    name = "bare html"
+
+    def encode_publication(self, publication: m.Publication) -> str | bytes | None:
+        """The HTML; nothing of any other publication."""
+        html = publication.event == HTML_EVENT
+        return super().encode_publication(publication) if html else None
 
 
 class BareDialect:

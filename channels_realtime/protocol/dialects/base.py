@@ -43,13 +43,18 @@ class Encoding:
     def __init__(self, wrap: Wrap) -> None:
         self.wrap = wrap
 
-    def encode_publication(self, publication: Publication) -> str | bytes:
-        """The text or bytes of a publication, the same for every subscriber."""
+    def encode_publication(self, publication: Publication) -> str | bytes | None:
+        """The text or bytes of a publication, the same for every subscriber.
+
+        None where its clients are not told of such a one.
+        """
         raise NotImplementedError
 
-    def publication_frame(self, publication: Publication, policy: Policy) -> Frame:
-        """The frame of a publication, for every subscriber."""
+    def publication_frame(self, publication: Publication, policy: Policy) -> Frame | None:
+        """The frame of a publication, for every subscriber; None where there is nothing to write."""
         data = self.encode_publication(publication)
+        if data is None:
+            return None
         return Frame(self.wrap(data), frame_size(data), publication.channel, policy)
 
     def frame(self, data: str | bytes) -> Frame:

@@ -40,7 +40,7 @@ class FakeClient {
 let client;
 let heard;
 const record = (event) => heard.push([event.type, event.detail]);
-const EVENTS = ["message", "status", "html", "swapped", "loaded", "subscribed", "recovered", "error", "state", "members"];
+const EVENTS = ["message", "status", "html", "swapped", "loaded", "subscribed", "recovered", "missed", "error", "state", "members"];
 
 beforeEach(() => {
   client = globalThis[CLIENT] = new FakeClient();
@@ -163,9 +163,11 @@ test("what becomes of the subscription is heard", () => {
   const element = $("realtime-channel");
   const { options } = client.subscriptions[0];
   options.onSubscribed({ offset: 1 });
+  options.onRecovered({ recovered: true });
   options.onRecovered({ recovered: false });
   assert.deepEqual(events("subscribed"), [{ offset: 1 }]);
-  assert.deepEqual(events("recovered"), [{ recovered: false }]);
+  assert.deepEqual(events("recovered"), [{ recovered: true }, { recovered: false }]);
+  assert.deepEqual(events("missed"), [{ recovered: false }]);
   assert.equal(element.getAttribute("state"), "connected");
   for (const listener of client.listeners) listener("reconnecting", { attempt: 1 });
   assert.equal(element.getAttribute("state"), "reconnecting");

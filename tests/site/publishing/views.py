@@ -4,8 +4,9 @@ import json
 
 from django.db import transaction
 from django.http import HttpResponse
+from django.utils.safestring import mark_safe
 
-from channels_realtime import apublish, publish
+from channels_realtime import apublish, publish, publish_html
 
 from .models import Note
 
@@ -16,6 +17,19 @@ def _publication(request):
 
 def publish_sync(request):
     publish(*_publication(request))
+    return HttpResponse("ok\n")
+
+
+def publish_fragment(request):
+    """HTML, to everybody but the page that asks for it."""
+    html = request.GET.get("html")
+    publish_html(
+        request.GET["channel"],
+        html=None if html is None else mark_safe(html),
+        target=request.GET.get("target"),
+        action=request.GET.get("action", "append"),
+        exclude=request,
+    )
     return HttpResponse("ok\n")
 
 

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels_realtime.endpoints.websocket import BARE_ENCODING, ENCODINGS, WebSocketTransport
+from channels_realtime.endpoints.websocket import (
+    BARE_ENCODING,
+    ENCODINGS,
+    HTML_BARE_ENCODING,
+    WebSocketTransport,
+)
 from channels_realtime.nodes.hub import Hub
 from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.protocol.dialects.base import Encoding
@@ -64,6 +69,15 @@ def test_publication_reaches_every_subscriber_of_its_channel_and_nobody_else():
 
 def test_publication_without_subscribers_reaches_nobody():
     assert Hub(Metrics()).deliver(publication()) == 0
+
+
+def test_publication_that_an_encoding_does_not_tell_of_reaches_the_others_alone():
+    metrics = Metrics()
+    hub, html, other = Hub(metrics), Client(HTML_BARE_ENCODING), Client()
+    hub.add("a", html)
+    hub.add("a", other)
+    assert hub.deliver(publication("text")) == 1
+    assert (html.texts, other.texts, metrics.delivered) == ([], ["text"], 1)
 
 
 def test_publications_keep_their_order():

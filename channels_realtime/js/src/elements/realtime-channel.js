@@ -13,7 +13,7 @@ import { parse, process, swap } from "./swap.js";
 /** @import {Message, SubscriptionOptions} from "../typedefs.js" */
 
 /** Events of the elements: a message's event of such a name would be taken for one. */
-const OWN_EVENTS = /^(message|html|swapped|loaded|subscribed|recovered|error|state|members)$/;
+const OWN_EVENTS = /^(message|html|swapped|loaded|subscribed|recovered|missed|error|state|members)$/;
 
 /** Fragments with a target that were swapped already: several elements may be on one channel. @type {WeakSet<object>} */
 const swapped = new WeakSet();

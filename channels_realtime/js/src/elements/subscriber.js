@@ -68,7 +68,10 @@ export class Subscriber extends Element {
     const subscription = client.subscribe(channel, {
       ...this._options(),
       onSubscribed: (payload) => this._tell("subscribed", payload),
-      onRecovered: (recovery) => this._tell("recovered", recovery),
+      onRecovered: (recovery) => {
+        this._tell("recovered", recovery);
+        if (!recovery.recovered) this._tell("missed", recovery);
+      },
       onUnsubscribed: (ending) => {
         if (this.#subscription !== subscription) return; // The element has ended it.
         this.#forgetState();

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from channels_realtime.protocol import messages as m
-from channels_realtime.protocol.dialects.bare import BareDialect, BareEncoding
+from channels_realtime.protocol.dialects.bare import BareDialect, BareEncoding, HtmlBareEncoding
+from channels_realtime.protocol.frames import Policy
 from channels_realtime.protocol.limits import Limits
 
 
@@ -74,6 +75,17 @@ def test_server_rendered_html_is_written_as_html(dialect):
     assert dialect.encode(m.Message(publication=publication)) == (
         '<div hx-swap-oob="beforeend:#a"><p>x</p></div>'
     )
+
+
+def test_pages_that_swap_each_frame_get_server_rendered_html_alone():
+    encoding = HtmlBareEncoding(lambda data: data)
+    dialect = BareDialect(encoding, "rooms/lobby", Limits())
+    html = m.Publication("a", {"action": "append", "html": "<p>"}, event="realtime.html")
+    assert encoding.publication_frame(html, Policy.CLOSE).content == "<p>"
+    for payload, event in [("<p>", None), ({"action": "append", "html": "<p>"}, "html")]:
+        publication = m.Publication("a", payload, event=event)
+        assert encoding.publication_frame(publication, Policy.CLOSE) is None
+        assert dialect.encode(m.Message(publication=publication)) is None
 
 
 @pytest.mark.parametrize(
