@@ -12,30 +12,28 @@ const ACK_DELAY_SECONDS = 0.1;
 /** Errors after which an established subscription is tried again on the same connection. */
 const PASSING_ERRORS = ["rate_limited", "timeout", "unavailable", "internal"];
 
-/** The channels of a client: what is subscribed, and what arrives. */
-export class Channels {
-  #client;
+/**
+ * The channels of a client: what is subscribed, and what arrives.
+ *
+ * @param {import("./client.js").RealtimeClient} client
+ */
+export function createChannels(client) {
   /** @type {Map<string, Feed>} */
-  _feeds = new Map();
+  const feeds = new Map();
   /** @type {Set<string>} Channels with an acknowledgement to send. */
-  #acknowledging = new Set();
+  const acknowledging = new Set();
   /** @type {any} */
-  #ackTimer = null;
-
-  /** @param {import("./client.js").RealtimeClient} client */
-  constructor(client) {
-    this.#client = client;
-  }
+  let ackTimer = null;
 
   /** @param {string} name @returns {Feed} */
-  #feed(name) {
-    const feed = this._feeds.get(name) ?? new Feed(name);
-    this._feeds.set(name, feed);
+  function feedOf(name) {
+    const feed = feeds.get(name) ?? new Feed(name);
+    feeds.set(name, feed);
     return feed;
   }
 
   /** @param {Feed} feed @param {any} [parameters] @returns {Selection} */
-  #selection(feed, parameters) {
+  function selectionOf(feed, parameters) {
     const key = canonical(parameters);
     const selection = feed._selections.get(key) ?? new Selection(feed, key, parameters);
     feed._selections.set(key, selection);
@@ -43,102 +41,102 @@ export class Channels {
   }
 
   /** @param {string} channel @param {SubscriptionOptions} options @returns {Subscription} */
-  _add(channel, options) {
-    const selection = this.#selection(this.#feed(channel), options.parameters);
+  function add(channel, options) {
+    const selection = selectionOf(feedOf(channel), options.parameters);
     const first = selection._subscriptions.size === 0 && !selection._automatic;
-    const subscription = new Subscription(channel, options, selection, this.#client);
+    const subscription = new Subscription(channel, options, selection, client);
     selection._subscriptions.add(subscription);
     if (first) {
-      if (this.#client._ready) this._subscribe(selection);
+      if (client._ready) subscribe(selection);
       return subscription;
     }
-    if (subscription._presence && !selection._watches && selection._inSession !== NOT_IN_SESSION) this.#watchMembers(selection);
+    if (subscription._presence && !selection._watches && selection._inSession !== NOT_IN_SESSION) watchMembers(selection);
     // Not at once: the caller has not added its listeners yet.
-    if (selection._reply) queueMicrotask(() => this.#join(subscription, selection));
+    if (selection._reply) queueMicrotask(() => join(subscription, selection));
     return subscription;
   }
 
   /** Forgets all subscriptions. @returns {Iterable<Subscription>} Those that were there. */
-  _clear() {
-    const subscriptions = [...this._feeds.values()].flatMap((feed) => [...subscriptionsOf(feed._selections.values())]);
-    this._feeds.clear();
+  function clear() {
+    const subscriptions = [...feeds.values()].flatMap((feed) => [...subscriptionsOf(feed._selections.values())]);
+    feeds.clear();
     return subscriptions;
   }
 
   /** @param {Iterable<Subscription>} subscriptions @param {number} code @param {string} reason */
-  _end(subscriptions, code, reason) {
+  function endAll(subscriptions, code, reason) {
     for (const subscription of subscriptions) subscription._end({ code: "closed", reason: `${code} ${reason}` }, false);
   }
 
   // The connection
 
   /** The connection has ended. */
-  _lost() {
-    this.#client._cancel(this.#ackTimer);
-    this.#ackTimer = null;
-    for (const feed of this._feeds.values()) {
+  function lost() {
+    client._cancel(ackTimer);
+    ackTimer = null;
+    for (const feed of feeds.values()) {
       // The replay is requested again, from the same position.
       feed._held = null;
       feed._fences = 0;
       for (const selection of feed._selections.values()) {
         selection._reply = null;
-        this.#client._cancel(selection._retryTimer);
+        client._cancel(selection._retryTimer);
       }
     }
   }
 
   /** @param {Record<string, SubscribedPayload>} automatic  What the server has subscribed by itself. */
-  _welcomed(automatic) {
+  function welcomed(automatic) {
     // Until it is known what they missed, what is live already waits.
-    for (const feed of this._feeds.values()) if (feed._automatic) feed._held = [];
-    for (const name of Object.keys(automatic)) this._markAutomatic(name)._held ??= [];
+    for (const feed of feeds.values()) if (feed._automatic) feed._held = [];
+    for (const name of Object.keys(automatic)) markAutomatic(name)._held ??= [];
   }
 
   /** @returns {Record<string, Position | undefined>} Where a resume begins, for each channel. */
-  _positions() {
-    return Object.fromEntries([...this._feeds].map(([name, feed]) => [name, feed._resumesFrom() ?? undefined]));
+  function positions() {
+    return Object.fromEntries([...feeds].map(([name, feed]) => [name, feed._resumesFrom() ?? undefined]));
   }
 
   /** The server has subscribed this connection. @param {string} name @returns {Feed} */
-  _markAutomatic(name) {
-    const feed = this.#feed(name);
-    this.#selection(feed);
+  function markAutomatic(name) {
+    const feed = feedOf(name);
+    selectionOf(feed);
     if (!feed._automatic) {
       feed._automatic = true;
-      this.#client._emit("channel", name, true);
+      client._emit("channel", name, true);
     }
     return feed;
   }
 
   /** The server does not subscribe this connection any more; the page's own subscriptions stay. @param {Feed} feed */
-  _markOrdinary(feed) {
+  function markOrdinary(feed) {
     feed._automatic = false;
     feed._held = null;
-    const selection = this.#selection(feed);
-    if (selection._subscriptions.size === 0) this.#forget(selection);
-    this.#client._emit("channel", feed._name, false);
+    const selection = selectionOf(feed);
+    if (selection._subscriptions.size === 0) forget(selection);
+    client._emit("channel", feed._name, false);
   }
 
   // Subscriptions
 
   /** @param {Selection} selection */
-  _subscribe(selection) {
+  function subscribe(selection) {
     const { _feed: feed, _automatic: automatic, _established: established } = selection;
     const subscriptions = [...selection._subscriptions];
     const presence = selection._watchers.length > 0;
     const had = feed._stateArriving ? null : feed._position;
     const since = (selection._since ??= established ? had : earliest(subscriptions.map(({ _since }) => _since)));
-    const now = automatic && this.#client._welcome.channels?.[feed._name];
+    const now = automatic && client._welcome.channels?.[feed._name];
     const complete = (feed._held?.length ?? 0) < MAX_HELD_MESSAGES;
     if (now && complete && !presence && (!since || samePosition(since, positionIn(now)))) {
-      this._subscribed(selection, since, since ? { ...now, recovered: true } : now, false);
+      subscribed(selection, since, since ? { ...now, recovered: true } : now, false);
       return;
     }
     if (automatic) feed._held ??= []; // It is live already, and its replay must be delivered before new messages.
     selection._inSession ||= SENT;
     selection._watches = presence;
     const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _requireRecovery }) => _requireRecovery);
-    this.#ask(
+    ask(
       selection,
       {
         type: "subscribe",
@@ -147,8 +145,8 @@ export class Channels {
         presence: presence || undefined,
         require_recovery: requireRecovery || undefined,
       },
-      (payload) => this._subscribed(selection, since, payload),
-      (error) => this.#subscribeFailed(selection, since, error),
+      (payload) => subscribed(selection, since, payload),
+      (error) => subscribeFailed(selection, since, error),
     );
   }
 
@@ -157,10 +155,10 @@ export class Channels {
    * @param {Selection} selection @param {{type: string, [field: string]: any}} message
    * @param {(payload: any) => void} onReply @param {(error: RealtimeError) => void} onError
    */
-  #ask(selection, message, onReply, onError) {
+  function ask(selection, message, onReply, onError) {
     const { _name: channel, _selections: selections } = selection._feed;
     const stands = () => selections.get(selection._key) === selection;
-    this.#client._requests._ask(
+    client._requests._ask(
       { ...message, channel },
       (payload) => stands() && onReply(payload),
       (error) => stands() && onError(error),
@@ -171,7 +169,7 @@ export class Channels {
    * @param {Selection} selection @param {Position | null} since @param {SubscribedPayload} reply
    * @param {boolean} [replayed]  Whether what was missed follows, if it is recovered.
    */
-  _subscribed(selection, since, reply, replayed = true) {
+  function subscribed(selection, since, reply, replayed = true) {
     const feed = selection._feed;
     const position = positionIn(reply);
     const known = since || selection._established;
@@ -197,55 +195,55 @@ export class Channels {
     // Not beyond what another selection of the channel has still to receive.
     else if (moved || recovered === false) feed._position = position;
     const members = feed._takeMembers(reply);
-    if (!members && selection._watchers.length > 0) this.#fetchMembers(selection);
+    if (!members && selection._watchers.length > 0) fetchMembers(selection);
     for (const subscription of [...selection._subscriptions]) subscription._subscribed(reply, recovered, since);
-    if (members) this.#tellMembers(feed);
-    if (!recovered || !replayed) for (const message of held) this.#take(feed, message, recovered === false);
-    if (feed._held) this.#fence(feed, () => this.#releaseHeld(feed));
+    if (members) tellMembers(feed);
+    if (!recovered || !replayed) for (const message of held) take(feed, message, recovered === false);
+    if (feed._held) fence(feed, () => releaseHeld(feed));
   }
 
   /** What was live before a replay follows it. @param {Feed} feed */
-  #releaseHeld(feed) {
+  function releaseHeld(feed) {
     const held = feed._held ?? [];
     feed._held = null;
-    for (const message of held) this.#take(feed, message);
-    if (held.length >= MAX_HELD_MESSAGES) this._told(feed._name, { ...feed._position, recovered: false });
+    for (const message of held) take(feed, message);
+    if (held.length >= MAX_HELD_MESSAGES) told(feed._name, { ...feed._position, recovered: false });
   }
 
   /**
    * Calls back once everything has arrived that the server has written by now: its answer comes after that.
    * @param {Feed} feed @param {() => void} then  Not called if the connection or the feed has ended.
    */
-  #fence(feed, then) {
-    const socket = this.#client._socket;
-    const stands = () => socket === this.#client._socket && this._feeds.get(feed._name) === feed && then();
-    this.#client._requests._ask({ type: "ping" }, stands, ({ code }) => code === "timeout" && stands());
+  function fence(feed, then) {
+    const socket = client._socket;
+    const stands = () => socket === client._socket && feeds.get(feed._name) === feed && then();
+    client._requests._ask({ type: "ping" }, stands, ({ code }) => code === "timeout" && stands());
   }
 
   /** What the server wrote before its ping has arrived. */
-  _pinged() {
-    for (const feed of this._feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
-    this.#client._requests._send({ type: "pong" });
+  function pinged() {
+    for (const feed of feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
+    client._requests._send({ type: "pong" });
   }
 
   /** The position counts only once the whole state has arrived. @param {Feed} feed */
-  #stateArrives(feed) {
+  function stateArrives(feed) {
     feed._stateArriving = true;
     if (feed._fences > 0) {
       feed._fences = 2;
       return;
     }
     feed._fences = 1;
-    this.#fence(feed, () => {
+    fence(feed, () => {
       const again = feed._fences > 1; // More of it came meanwhile.
       feed._fences = 0;
-      if (again) this.#stateArrives(feed);
+      if (again) stateArrives(feed);
       else feed._stateArriving = feed._unproven = false;
     });
   }
 
   /** One more caller of what is subscribed already. @param {Subscription} subscription @param {Selection} selection */
-  #join(subscription, { _reply: reply, _feed: feed }) {
+  function join(subscription, { _reply: reply, _feed: feed }) {
     if (!reply || subscription.ended) return; // Subscribed again meanwhile, or about to be.
     subscription._subscribed(reply, true, feed._position);
     if (subscription._presence && feed._count !== null) subscription._emit("members", feed._members, feed._count);
@@ -253,7 +251,7 @@ export class Channels {
   }
 
   /** @param {Selection} selection @param {Position | null} since @param {RealtimeError} error */
-  #subscribeFailed(selection, since, error) {
+  function subscribeFailed(selection, since, error) {
     const { code } = error;
     const { _feed: feed, _automatic: automatic } = selection;
     if (code === "connection_lost" || code === "disconnected") return; // Subscribed again on reconnect.
@@ -263,56 +261,56 @@ export class Channels {
       const position = positionIn(error.payload);
       const recovered = since ? others || samePosition(since, position) : undefined;
       const standing = others ? feed._position : position;
-      this._subscribed(selection, since && others ? standing : since, { ...standing, recovered });
+      subscribed(selection, since && others ? standing : since, { ...standing, recovered });
       return;
     }
     const passing = selection._established && PASSING_ERRORS.includes(code);
-    if (automatic || passing) this.#failed([...selection._subscriptions], error);
+    if (automatic || passing) failed([...selection._subscriptions], error);
     if (automatic) {
-      this._subscribed(selection, since, { recovered: false }); // The server has subscribed it anyway.
+      subscribed(selection, since, { recovered: false }); // The server has subscribed it anyway.
       return;
     }
-    if (!passing) this.#forget(selection);
+    if (!passing) forget(selection);
     // The server may still carry out the request after this timeout, and a late success would not be recognised.
-    if (code === "timeout") this.#unsubscribe(selection);
+    if (code === "timeout") unsubscribe(selection);
     if (passing) {
-      const delay = this.#client._delay(selection._failures++, error.retryAfter ?? 0);
-      selection._retryTimer = this.#client._later(delay, () => this._subscribe(selection));
+      const delay = client._delay(selection._failures++, error.retryAfter ?? 0);
+      selection._retryTimer = client._later(delay, () => subscribe(selection));
     } else {
       for (const subscription of selection._subscriptions) subscription._refuse(error);
     }
   }
 
   /** Tells an error where it is heard. @param {Subscription[]} subscriptions @param {RealtimeError} error */
-  #failed(subscriptions, error) {
-    if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) this.#client._fail(error);
+  function failed(subscriptions, error) {
+    if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) client._fail(error);
   }
 
   /** @param {Selection} selection */
-  #forget({ _feed: { _name: name, _selections: selections }, _key: key, _retryTimer: timer }) {
-    this.#client._cancel(timer);
+  function forget({ _feed: { _name: name, _selections: selections }, _key: key, _retryTimer: timer }) {
+    client._cancel(timer);
     selections.delete(key);
-    if (selections.size === 0) this._feeds.delete(name);
+    if (selections.size === 0) feeds.delete(name);
   }
 
   /** @param {Subscription} subscription @param {Selection} selection @returns {Promise<void>} */
-  async _release(subscription, selection) {
+  async function release(subscription, selection) {
     const subscriptions = selection._subscriptions;
-    const stands = this._feeds.get(subscription.channel)?._selections.get(selection._key) === selection;
+    const stands = feeds.get(subscription.channel)?._selections.get(selection._key) === selection;
     if (!stands || !subscriptions.delete(subscription) || subscriptions.size > 0) return;
     if (selection._automatic) return; // The server subscribed it for the whole connection.
-    this.#forget(selection);
-    if (this.#client._ready) await this.#unsubscribe(selection);
-    else if (selection._inSession !== NOT_IN_SESSION) this.#giveUp(selection);
+    forget(selection);
+    if (client._ready) await unsubscribe(selection);
+    else if (selection._inSession !== NOT_IN_SESSION) giveUp(selection);
   }
 
   /** @param {Selection} selection */
-  #giveUp(selection) {
-    this.#client._session._giveUp(selection._feed._name, selection._parameters);
+  function giveUp(selection) {
+    client._session._giveUp(selection._feed._name, selection._parameters);
   }
 
   /** @param {Selection} selection @returns {Promise<void>} */
-  #unsubscribe(selection) {
+  function unsubscribe(selection) {
     const { _feed: feed, _parameters: parameters } = selection;
     const last = ![...feed._selections.values()].some((other) => other !== selection);
     return new Promise((resolve) => {
@@ -321,28 +319,28 @@ export class Channels {
       /** @param {RealtimeError} [error] */
       const done = (error) => {
         resolve();
-        if (error?.code === "connection_lost") this.#giveUp(selection);
-        if (!this.#client._ready || feed._selective || this._feeds.get(feed._name) !== feed) return;
+        if (error?.code === "connection_lost") giveUp(selection);
+        if (!client._ready || feed._selective || feeds.get(feed._name) !== feed) return;
         // Meanwhile `already_subscribed` showed that they shared one subscription, which has now ended.
-        for (const other of feed._selections.values()) this._subscribe(other);
+        for (const other of feed._selections.values()) subscribe(other);
       };
       const message = { type: "unsubscribe", channel: feed._name, payload: last ? undefined : parameters };
-      this.#client._requests._ask(message, () => done(), done);
+      client._requests._ask(message, () => done(), done);
     });
   }
 
   /** The server ended a subscription. @param {string} channel @param {Ending} [ending] */
-  _taken(channel, { code = "unsubscribed", reason = "" } = /** @type {any} */ ({})) {
-    const feed = this._feeds.get(channel);
+  function taken(channel, { code = "unsubscribed", reason = "" } = /** @type {any} */ ({})) {
+    const feed = feeds.get(channel);
     if (!feed) return;
     const { _automatic: automatic } = feed;
     feed._automatic = false;
     for (const selection of [...feed._selections.values()]) {
       if (!selection._reply && !automatic) continue; // Requested after it was ended; the reply is still to come.
-      this.#forget(selection);
+      forget(selection);
       for (const subscription of selection._subscriptions) subscription._end({ code, reason }, true);
     }
-    if (automatic) this.#client._emit("channel", channel, false);
+    if (automatic) client._emit("channel", channel, false);
   }
 
   /**
@@ -350,13 +348,13 @@ export class Channels {
    * @param {string} channel @param {SubscribedPayload} payload
    * @param {boolean} [automatic]  The server has subscribed this connection.
    */
-  _told(channel, payload, automatic) {
-    const { _ready: ready, _welcome: welcome } = this.#client;
+  function told(channel, payload, automatic) {
+    const { _ready: ready, _welcome: welcome } = client;
     if (automatic) {
-      const feed = this._markAutomatic(channel);
-      const selection = this.#selection(feed);
+      const feed = markAutomatic(channel);
+      const selection = selectionOf(feed);
       if (ready) {
-        if (!selection._reply) this._subscribed(selection, selection._since, payload);
+        if (!selection._reply) subscribed(selection, selection._since, payload);
       } else {
         // As if `welcome` had said it.
         if (welcome) welcome.channels = { ...welcome.channels, [channel]: payload };
@@ -364,7 +362,7 @@ export class Channels {
       }
       return;
     }
-    const feed = this._feeds.get(channel);
+    const feed = feeds.get(channel);
     if (!feed?._standing.length) return;
     if (payload.recovered === false) {
       // The channel's numbers begin anew, or messages that it does not keep any more did not arrive.
@@ -372,21 +370,21 @@ export class Channels {
       feed._values.clear();
       for (const subscription of feed._live()) subscription._subscribed(payload, false, null);
     }
-    if (feed._takeMembers(payload)) this.#tellMembers(feed);
+    if (feed._takeMembers(payload)) tellMembers(feed);
   }
 
   // Presence
 
   /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
-  _memberMoved(type, channel, { member, count }) {
-    const feed = this._feeds.get(channel);
+  function memberMoved(type, channel, { member, count }) {
+    const feed = feeds.get(channel);
     if (!feed || !member || typeof count !== "number" || !feed._moved(type === "join", member, count)) return;
     for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
-    this.#tellMembers(feed);
+    tellMembers(feed);
   }
 
   /** @param {Feed} feed */
-  #tellMembers(feed) {
+  function tellMembers(feed) {
     for (const subscription of feed._live()) {
       if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
     }
@@ -397,29 +395,29 @@ export class Channels {
    * last position.
    * @param {Selection} selection
    */
-  #watchMembers(selection) {
+  function watchMembers(selection) {
     if (selection._automatic) {
-      if (selection._reply) this.#fetchMembers(selection);
-    } else if (this.#client._ready) {
-      this.#unsubscribe(selection);
+      if (selection._reply) fetchMembers(selection);
+    } else if (client._ready) {
+      unsubscribe(selection);
       selection._reply = null;
-      this._subscribe(selection);
+      subscribe(selection);
     } else {
-      this.#giveUp(selection);
+      giveUp(selection);
       selection._inSession = NOT_IN_SESSION;
     }
   }
 
   /** Asks for the members of a channel that is subscribed already. @param {Selection} selection */
-  #fetchMembers(selection) {
+  function fetchMembers(selection) {
     const feed = selection._feed;
-    this.#ask(
+    ask(
       selection,
       { type: "presence" },
-      (payload) => feed._takeMembers(payload) && this.#tellMembers(feed),
+      (payload) => feed._takeMembers(payload) && tellMembers(feed),
       (error) => {
         // After the end of the connection it is asked again.
-        if (error.code !== "connection_lost" && selection._reply) this.#failed(selection._watchers, error);
+        if (error.code !== "connection_lost" && selection._reply) failed(selection._watchers, error);
       },
     );
   }
@@ -427,44 +425,66 @@ export class Channels {
   // Acknowledgements
 
   /** @param {string} channel */
-  _acknowledgeSoon(channel) {
-    this.#acknowledging.add(channel);
-    if (this.#client._ready) this.#ackTimer ??= this.#client._later(ACK_DELAY_SECONDS, () => this._acknowledge());
+  function acknowledgeSoon(channel) {
+    acknowledging.add(channel);
+    if (client._ready) ackTimer ??= client._later(ACK_DELAY_SECONDS, () => acknowledge());
   }
 
-  _acknowledge() {
-    this.#client._cancel(this.#ackTimer);
-    this.#ackTimer = null;
-    for (const channel of this.#acknowledging) {
-      const payload = this._feeds.get(channel)?._acknowledged();
-      if (payload) this.#client._requests._send({ type: "ack", channel, payload });
+  function acknowledge() {
+    client._cancel(ackTimer);
+    ackTimer = null;
+    for (const channel of acknowledging) {
+      const payload = feeds.get(channel)?._acknowledged();
+      if (payload) client._requests._send({ type: "ack", channel, payload });
     }
-    this.#acknowledging.clear();
+    acknowledging.clear();
   }
 
   // Delivery
 
   /** @param {Message} message */
-  _message(message) {
+  function receive(message) {
     const { channel } = message;
-    const feed = this._feeds.get(channel);
+    const feed = feeds.get(channel);
     if (typeof channel !== "string") {
-      if (message.event === "notice") this.#client._emit("notice", message);
+      if (message.event === "notice") client._emit("notice", message);
     } else if (!feed) {
-      this.#client._emit("message", message);
-    } else if (feed._held && (!this.#client._ready || !(message.recovered || message.state))) {
+      client._emit("message", message);
+    } else if (feed._held && (!client._ready || !(message.recovered || message.state))) {
       if (feed._held.length < MAX_HELD_MESSAGES) feed._held.push(message);
     } else if (feed._standing.length > 0) {
-      this.#take(feed, message); // Otherwise it is what is left of an earlier subscription.
+      take(feed, message); // Otherwise it is what is left of an earlier subscription.
     }
   }
 
   /** @param {Feed} feed @param {Message} message @param {boolean} [anyway]  Though the position says that it is known. */
-  #take(feed, message, anyway) {
+  function take(feed, message, anyway) {
     if (!feed._admits(message) && !anyway) return;
-    if (message.state) this.#stateArrives(feed);
+    if (message.state) stateArrives(feed);
     feed._keep(message);
-    this.#client._emit("message", message);
+    client._emit("message", message);
     for (const subscription of feed._live()) subscription._deliver(message);
   }
+
+  return {
+    _feeds: feeds,
+    _add: add,
+    _clear: clear,
+    _end: endAll,
+    _lost: lost,
+    _welcomed: welcomed,
+    _positions: positions,
+    _markAutomatic: markAutomatic,
+    _markOrdinary: markOrdinary,
+    _subscribe: subscribe,
+    _subscribed: subscribed,
+    _pinged: pinged,
+    _release: release,
+    _taken: taken,
+    _told: told,
+    _memberMoved: memberMoved,
+    _acknowledgeSoon: acknowledgeSoon,
+    _acknowledge: acknowledge,
+    _message: receive,
+  };
 }

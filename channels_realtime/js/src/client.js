@@ -1,11 +1,11 @@
-import { Channels } from "./channels.js";
-import { CLOSE_NORMAL, Connection } from "./connection.js";
-import { Credentials } from "./credentials.js";
+import { createChannels } from "./channels.js";
+import { CLOSE_NORMAL, createConnection } from "./connection.js";
+import { createCredentials } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { RealtimeError, report } from "./errors.js";
 import { absoluteUrl, pageConfiguration, pageMeta } from "./page.js";
-import { Requests } from "./requests.js";
-import { Session } from "./session.js";
+import { createRequests } from "./requests.js";
+import { createSession } from "./session.js";
 import { Ways } from "./ways.js";
 import { readPosition } from "./values.js";
 
@@ -15,9 +15,9 @@ import { readPosition } from "./values.js";
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
- * What begins with an underscore is for the rooms beside it: {@link Connection} has the socket and its life,
- * {@link Credentials} the tokens, {@link Requests} what is sent, {@link Session} what a reconnect resumes, and
- * {@link Channels} what is subscribed and received.
+ * What begins with an underscore is for the rooms beside it: `connection.js` has the socket and its life,
+ * `credentials.js` the tokens, `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
+ * subscribed and received.
  *
  * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
  *   error: [RealtimeError]}>}
@@ -31,6 +31,16 @@ export class RealtimeClient extends Emitter {
   _welcome = null;
   /** Whether the session stands: subscriptions and requests go out. */
   _ready = false;
+  /** What the server said before it closes the connection. @type {import("./connection.js").Closing | null} */
+  _closing = null;
+  /** How many connections failed since the last `welcome`. */
+  _failures = 0;
+  /** Increased to cancel what still waits for getToken. */
+  _generation = 0;
+  /** A token fetched after a 4401, for the next connection. @type {string | null} */
+  _fresh = null;
+  /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
+  _renewed = false;
 
   /**
    * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
@@ -58,26 +68,22 @@ export class RealtimeClient extends Emitter {
       transports: ["websocket", "sse", "polling"],
       random: Math.random,
       /** @type {Timers} */
-      timers: {
-        setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
-        clearTimeout: (handle) => clearTimeout(handle),
-      },
+      timers: globalThis,
       ...options,
     };
-    const { format, WebSocket, fetch, timers, random } = this._options;
-    const transports = format === "json" ? this._options.transports : ["websocket"]; // The others carry text.
-    const { csrfToken, csrfHeader } = page;
     const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const ways = new Ways({
+      ...page,
+      ...this._options,
+      ...(this._options.format !== "json" && { transports: ["websocket"] }), // The others carry text.
       url: this.url,
       http: http ? absoluteUrl(http) : null,
-      ...{ transports, WebSocket, fetch, timers, random, csrfToken, csrfHeader },
     });
-    this._requests = new Requests(this);
-    this._channels = new Channels(this);
-    this._session = new Session(this);
-    this._credentials = new Credentials(this);
-    this._connection = new Connection(this, ways);
+    this._requests = createRequests(this);
+    this._channels = createChannels(this);
+    this._session = createSession(this);
+    this._credentials = createCredentials(this);
+    this._connection = createConnection(this, ways);
   }
 
   get state() {
@@ -95,7 +101,7 @@ export class RealtimeClient extends Emitter {
   /** Connects, also again after "closed" or "unauthenticated". @returns {this} */
   connect() {
     if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
-    this._credentials._renewed = false;
+    this._renewed = false;
     this._connection._start();
     return this;
   }
@@ -211,21 +217,18 @@ export class RealtimeClient extends Emitter {
   /** @param {any} message */
   _handle(message) {
     const { type, id, channel, request, payload } = message;
-    if (this._requests._pending.has(id)) {
-      const error = type === "error" ? new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }) : null;
-      this._requests._settle(id, error, payload ?? {});
-    }
+    const error = type === "error" ? new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }) : null;
+    this._requests._settle(id, error, payload ?? {});
     if (type === "welcome") this._connection._welcomed(payload);
     else if (type === "message") this._channels._message(message);
     else if (type === "join" || type === "leave") this._channels._memberMoved(type, channel, payload ?? {});
-    else if (type === "subscribed" && id === undefined) this._channels._told(channel, payload ?? {}, message.automatic === true);
     else if (type === "ping") this._channels._pinged();
     else if (type === "auth_required") this._credentials._required();
-    else if (type === "auth_expiring" && this._options.getToken) this._credentials._authenticate("expiring");
-    else if (type === "closing") this._connection._closing = payload;
-    else if (type === "unsubscribed" && id === undefined) this._channels._taken(channel, payload);
-    else if (type === "error" && id === undefined) {
-      this._fail(new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }));
-    }
+    else if (type === "auth_expiring") this._credentials._expiring();
+    else if (type === "closing") this._closing = payload;
+    else if (id !== undefined) return; // The rest are replies.
+    else if (type === "subscribed") this._channels._told(channel, payload ?? {}, message.automatic === true);
+    else if (type === "unsubscribed") this._channels._taken(channel, payload);
+    else if (error) this._fail(error);
   }
 }

@@ -2,110 +2,108 @@ import { RealtimeError } from "./errors.js";
 import { asSeconds } from "./values.js";
 
 /** @import {RealtimeClient} from "./client.js" */
+/** @typedef {{code?: number, reason?: string, reconnect?: boolean, retry_after?: number}} Closing */
 
 /**
  * Close codes after which the client does not reconnect, from the protocol's table. They include the RFC codes that
  * stand only for such codes. 1008 stands for both kinds, so without a `closing` the client reconnects. 4401 is handled
  * separately.
  */
-const TERMINAL_CLOSE_CODES = new Set([4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009]);
+const TERMINAL_CLOSE_CODES = [4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009];
 export const CLOSE_NORMAL = 1000;
 const CLOSE_ABNORMAL = 1006;
 export const CLOSE_UNAUTHENTICATED = 4401;
 const CLOSE_HEARTBEAT_MISSED = 4408;
-/** What ends the wait for the next attempt, or makes the client test a connection that seems to be open. */
-const WAKING_EVENTS = ["online", "pageshow", "visibilitychange"];
 
-/** Opens the socket, keeps it alive, and decides what follows its end. */
-export class Connection {
-  #client;
-  #ways;
-  /** Increased to cancel what still waits for getToken. */
-  _generation = 0;
-  /** How many connections failed since the last `welcome`. */
-  _failures = 0;
+/**
+ * Events of the page that the connection follows. One that is put aside (in the back/forward cache, or frozen) hears
+ * nothing, and its open connection could keep it out of the cache: it closes, and comes back with the page. What wakes a
+ * page ends the wait for the next attempt, or has a connection tested that seems to be open. So does `offline`.
+ */
+const PAGE_EVENTS = ["pagehide", "freeze", "pageshow", "resume", "online", "offline", "visibilitychange"];
+/** The least wait after the page was put aside, if it goes on after all, in seconds. */
+const ASIDE_SECONDS = 1;
+
+/** After this many attempts in a row that failed, the console says what the reason may be. */
+const ATTEMPTS_BEFORE_WARNING = 3;
+
+/**
+ * Opens the socket, keeps it alive, and decides what follows its end.
+ *
+ * @param {RealtimeClient} client
+ * @param {import("./ways.js").Ways} ways
+ */
+export function createConnection(client, ways) {
   /** The attempt that waits for its way to be loaded, or that has a socket. @type {object | null} */
-  #attempt = null;
+  let attempt = null;
   /** @type {any} */
-  #retryTimer = null;
-  #retryHeldByServer = false;
+  let retryTimer = null;
+  let retryHeldByServer = false;
   /** @type {any} The timer of `welcome`, then of the heartbeat. */
-  #watchdog = null;
-  /** @type {{code?: number, reason?: string, reconnect?: boolean, retry_after?: number} | null} */
-  _closing = null;
+  let watchdog = null;
+  let warned = false;
 
-  /** @param {RealtimeClient} client @param {import("./ways.js").Ways} ways */
-  constructor(client, ways) {
-    this.#client = client;
-    this.#ways = ways;
+  function start() {
+    client._generation += 1;
+    client._failures = 0;
+    follow("addEventListener");
+    open();
   }
 
-  _start() {
-    this._generation += 1;
-    this._failures = 0;
-    this.#listenForWaking(true);
-    this.#open();
-  }
-
-  #open() {
-    const client = this.#client;
-    const attempt = (this.#attempt = {});
+  function open() {
+    const own = (attempt = {});
     const loading = client._requests._loadCodec();
-    let way = this.#ways.next(this._failures);
+    let way = ways.next(client._failures);
     if (loading) way = Promise.all([way, loading]).then(([Way]) => Way);
     if (typeof way?.then === "function") {
       way.then(
-        (/** @type {any} */ Way) => attempt === this.#attempt && this.#use(Way),
-        (/** @type {unknown} */ cause) => attempt === this.#attempt && this.#lost(null, CLOSE_ABNORMAL, String(cause)),
+        (/** @type {any} */ Way) => own === attempt && use(Way),
+        (/** @type {unknown} */ cause) => own === attempt && lost(null, CLOSE_ABNORMAL, String(cause)),
       );
     } else {
-      this.#use(way);
+      use(way);
     }
     const limit = client._options.connectTimeoutSeconds;
-    this.#watch(limit, () => this._abandon(`no welcome within ${limit} s`));
-    client._setState("connecting", { attempt: this._failures + 1 });
+    watch(limit, () => abandon(`no welcome within ${limit} s`));
+    client._setState("connecting", { attempt: client._failures + 1 });
   }
 
   /** @param {new (url: string, protocols: string[]) => any} Way */
-  #use(Way) {
-    const socket = new Way(this.#client.url, [this.#client._requests._codec.protocol]);
-    this.#client._socket = socket;
+  function use(Way) {
+    if (!Way) throw new TypeError("there is no WebSocket here; pass one as the option 'WebSocket'");
+    const socket = (client._socket = new Way(client.url, [client._requests._codec().protocol]));
     socket.binaryType = "arraybuffer";
-    socket.onmessage = (/** @type {{data: any}} */ event) => this.#receive(socket, event.data);
-    socket.onclose = (/** @type {any} */ event) => this.#lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? ""); // React Native
+    socket.onmessage = (/** @type {{data: any}} */ { data }) => receive(socket, data);
+    // React Native leaves out the code.
+    socket.onclose = (/** @type {any} */ event) => lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "");
   }
 
   /** @param {string} reason */
-  _abandon(reason) {
-    this.#lost(this.#client._socket, CLOSE_HEARTBEAT_MISSED, reason);
+  function abandon(reason) {
+    lost(client._socket, CLOSE_HEARTBEAT_MISSED, reason);
   }
 
-  /** @param {any} socket @param {number} closeCode @param {string} closeReason */
-  #lost(socket, closeCode, closeReason) {
-    if (socket !== this.#client._socket) return;
-    const closing = this._closing;
-    const code = closing?.code ?? closeCode;
-    const reason = closing?.reason ?? closeReason;
-    this._drop(closeCode, closeReason);
-    const comesBack = closing?.reconnect ?? !TERMINAL_CLOSE_CODES.has(code);
-    if (!comesBack) this._stop("closed", code, reason);
-    else if (code === CLOSE_UNAUTHENTICATED) this.#client._credentials._renew(code, reason, closing);
-    else this._retry(code, reason, closing);
+  /** @param {any} socket @param {number} closeCode @param {string} closeReason @param {number} [least]  Seconds to wait. */
+  function lost(socket, closeCode, closeReason, least) {
+    if (socket !== client._socket) return;
+    const closing = client._closing;
+    const { code = closeCode, reason = closeReason, reconnect } = closing ?? {};
+    drop(closeCode, closeReason);
+    if (!(reconnect ?? !TERMINAL_CLOSE_CODES.includes(code))) stop("closed", code, reason);
+    else if (code === CLOSE_UNAUTHENTICATED) client._credentials._renew(code, reason, closing);
+    else retry(code, reason, closing, least);
   }
 
   /** Drops the socket and its state. @param {number} code @param {string} reason */
-  _drop(code, reason) {
-    const client = this.#client;
+  function drop(code, reason) {
     const socket = client._socket;
-    client._cancel(this.#watchdog);
-    this.#attempt = null;
-    this._closing = null;
-    client._socket = client._welcome = null;
+    client._cancel(watchdog);
+    attempt = client._closing = client._socket = client._welcome = null;
     client._ready = false;
     if (socket) {
       socket.onmessage = socket.onclose = null;
       // No effect if it is closed already. Only 1000 ends the session and frees it, when a page is left.
-      socket.close(code === CLOSE_NORMAL ? CLOSE_NORMAL : CLOSE_HEARTBEAT_MISSED);
+      socket.close(code === CLOSE_NORMAL ? code : CLOSE_HEARTBEAT_MISSED);
     }
     client._channels._lost();
     client._requests._lost(code, reason);
@@ -114,37 +112,43 @@ export class Connection {
   /**
    * Reconnects later, with full jitter below an exponential limit. After a `retry_after`, waits for once to twice that
    * time, so that clients that were closed together do not reconnect together.
-   * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
+   * @param {number} code @param {string} reason @param {Closing | null} closing @param {number} [least]
    */
-  _retry(code, reason, closing) {
+  function retry(code, reason, closing, least = 0) {
     const wait = asSeconds(closing?.retry_after);
-    const nextDelay = this.#client._delay(this._failures, wait ?? 0);
-    this._failures += 1;
-    this.#retryHeldByServer = wait !== null;
-    this.#retryTimer = this.#client._later(nextDelay, () => this.#retryNow());
-    this.#client._setState("reconnecting", { attempt: this._failures + 1, nextDelay, code, reason });
+    const nextDelay = client._delay(client._failures, wait ?? least);
+    client._failures += 1;
+    retryHeldByServer = wait !== null;
+    retryTimer = client._later(nextDelay, retryNow);
+    if (client._failures >= ATTEMPTS_BEFORE_WARNING && !warned) {
+      warned = true;
+      console.warn(
+        `channels_realtime: ${client._failures} attempts to connect to ${client.url} failed (${code} ${reason}). ` +
+          "Is the path right, is this page's origin allowed, and is the ASGI server running? See docs/troubleshooting.md",
+      );
+    }
+    client._setState("reconnecting", { attempt: client._failures + 1, nextDelay, code, reason });
   }
 
-  #retryNow() {
-    this.#client._cancel(this.#retryTimer);
-    this.#retryTimer = null;
-    this.#open();
+  function retryNow() {
+    client._cancel(retryTimer);
+    retryTimer = null;
+    open();
   }
 
   /** @param {"closed" | "unauthenticated"} state @param {number} code @param {string} reason */
-  _stop(state, code, reason) {
-    const { _requests, _session, _channels, _credentials } = this.#client;
-    this._generation += 1;
-    this.#client._cancel(this.#retryTimer);
-    this.#retryTimer = null;
-    _credentials._fresh = null;
-    if (code === CLOSE_NORMAL) _session._forget(); // It ends with the connection.
-    this.#listenForWaking(false);
+  function stop(state, code, reason) {
+    const { _requests, _channels } = client;
+    client._generation += 1;
+    client._cancel(retryTimer);
+    retryTimer = client._fresh = null;
+    if (code === CLOSE_NORMAL) client._session._forget(); // It ends with the connection.
+    follow("removeEventListener");
     // Before the listeners run: what they subscribe to and request waits for the next connect(), as they may call it.
     const unanswered = [..._requests._pending.keys()];
     // After "unauthenticated" the subscriptions wait for a connect() with new credentials.
     const subscriptions = state === "closed" ? _channels._clear() : [];
-    this.#client._setState(state, { code, reason });
+    client._setState(state, { code, reason });
     for (const id of unanswered) {
       _requests._settle(id, new RealtimeError("disconnected", `the client is ${state} (${code} ${reason})`));
     }
@@ -154,69 +158,80 @@ export class Connection {
   // Heartbeat
 
   /** @param {number} seconds @param {() => void} callback */
-  #watch(seconds, callback) {
-    this.#client._cancel(this.#watchdog);
-    this.#watchdog = this.#client._later(seconds, callback);
+  function watch(seconds, callback) {
+    client._cancel(watchdog);
+    watchdog = client._later(seconds, callback);
   }
 
-  #heard() {
-    const { interval, timeout } = this.#client._welcome?.heartbeat ?? {};
-    if (interval > 0) this.#watch(interval + timeout, () => this.#probe());
+  function heard() {
+    const { interval, timeout } = client._welcome?.heartbeat ?? {};
+    if (interval > 0) watch(interval + timeout, probe);
   }
 
-  #probe() {
-    const { timeout } = this.#client._welcome?.heartbeat ?? {};
+  function probe() {
+    const { timeout } = client._welcome?.heartbeat ?? {};
     if (!(timeout > 0)) return;
-    this.#client._requests._send({ type: "ping" });
-    this.#watch(timeout, () => this._abandon(`nothing heard for ${timeout} s after a ping`));
+    client._requests._send({ type: "ping" });
+    watch(timeout, () => abandon(`nothing heard for ${timeout} s after a ping`));
   }
 
-  /** @param {boolean} listen */
-  #listenForWaking(listen) {
-    const target = this.#client._options.wakeTarget ?? globalThis.window;
-    for (const event of WAKING_EVENTS) {
-      // In the capture phase, because visibilitychange is an event of the document.
-      // React Native has a window without them.
-      if (listen) target?.addEventListener?.(event, this.#wake, true);
-      else target?.removeEventListener?.(event, this.#wake, true);
+  // The page
+
+  /** @param {"addEventListener" | "removeEventListener"} method */
+  function follow(method) {
+    // In the capture phase, because some are events of the document. React Native has none of them.
+    for (const event of PAGE_EVENTS) (client._options.wakeTarget ?? globalThis)[method]?.(event, moved, true);
+  }
+
+  /** @param {Event} event */
+  function moved({ type }) {
+    if (type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
+    if (type === "pagehide" || type === "freeze") {
+      client._requests._flush();
+      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is put aside", ASIDE_SECONDS);
+    } else if (retryTimer !== null && !retryHeldByServer && type !== "offline") {
+      retryNow();
+    } else if (client._welcome) {
+      probe();
     }
   }
-
-  /** Checks at once, after timers were suspended or the network changed. @param {Event} event */
-  #wake = (event) => {
-    if (event.type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
-    if (this.#retryTimer !== null && !this.#retryHeldByServer) this.#retryNow();
-    else if (this.#client._welcome) this.#probe();
-  };
 
   // Receiving
 
   /** @param {any} socket @param {any} data */
-  #receive(socket, data) {
-    const client = this.#client;
+  function receive(socket, data) {
     if (socket !== client._socket) return;
-    this.#heard();
+    heard();
     let frame;
     try {
-      frame = client._requests._codec.decode(data);
+      frame = client._requests._codec().decode(data);
     } catch (cause) {
       client._fail(new RealtimeError("bad_message", "the server sent a frame that cannot be read", { cause }));
       return;
     }
-    for (const message of Array.isArray(frame) ? frame : [frame]) {
+    for (const message of [frame].flat()) {
       if (socket !== client._socket) return; // A listener closed the client.
       if (typeof message === "object" && message !== null) client._handle(message);
     }
   }
 
   /** @param {any} payload */
-  _welcomed(payload) {
-    const { _channels, _credentials, _session } = this.#client;
-    if (!_credentials._accepts(payload.user ?? null)) return;
-    this.#client._welcome = payload;
-    this._failures = 0;
-    _channels._welcomed(payload.channels ?? {});
-    this.#heard();
-    _credentials._signIn(() => _session._begin());
+  function welcomed(payload) {
+    if (!client._credentials._accepts(payload.user ?? null)) return;
+    client._welcome = payload;
+    client._failures = 0;
+    client._cancel(watchdog);
+    client._channels._welcomed(payload.channels ?? {});
+    heard();
+    client._credentials._signIn(client._session._begin);
   }
+
+  return {
+    _start: start,
+    _abandon: abandon,
+    _drop: drop,
+    _retry: retry,
+    _stop: stop,
+    _welcomed: welcomed,
+  };
 }

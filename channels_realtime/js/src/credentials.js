@@ -2,148 +2,159 @@ import { CLOSE_NORMAL, CLOSE_UNAUTHENTICATED } from "./connection.js";
 import { RealtimeError } from "./errors.js";
 import { asSeconds } from "./values.js";
 
+/** @import {Closing} from "./connection.js" */
 /** @import {TokenReason} from "./typedefs.js" */
 
-/** Who the client is: its tokens, and what happens when they are asked for, expire or are refused. */
-export class Credentials {
-  #client;
-  /** @type {string | null} The last token sent, to recognise a new one. */
-  #sent = null;
-  /** @type {string | null} A token fetched after a 4401, for the next connection. */
-  _fresh = null;
-  /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
-  _renewed = false;
+/** So many tokens, which were refused or about to end, are replaced within that time. With more, something is wrong. */
+const MAX_RENEWALS = 5;
+const RENEWALS_MILLISECONDS = 60_000;
 
-  /** @param {import("./client.js").RealtimeClient} client */
-  constructor(client) {
-    this.#client = client;
+/**
+ * Who the client is: its tokens, and what happens when they are asked for, expire or are refused.
+ *
+ * @param {import("./client.js").RealtimeClient} client
+ */
+export function createCredentials(client) {
+  /** @type {string | null} The last token sent, to recognise a new one. */
+  let sentToken = null;
+  /** @type {number[]} When credentials were renewed. */
+  let renewals = [];
+
+  /** @returns {boolean} Whether credentials may be renewed once more. A server that refuses all would be asked for ever. */
+  function mayRenew() {
+    const now = Date.now();
+    renewals = renewals.filter((then) => now - then < RENEWALS_MILLISECONDS);
+    return renewals.push(now) <= MAX_RENEWALS;
   }
 
   /**
-   * @param {TokenReason} reason
-   * @returns {Promise<string | null>}
+   * Calls back with a token, or null; with neither callback if the connection is another one by then.
+   * @param {TokenReason} reason @param {(token: string | null) => void} then @param {() => void} unavailable
    */
-  async #token(reason) {
-    const fresh = this._fresh;
-    this._fresh = null;
-    return fresh ?? (await this.#client._options.getToken?.({ reason })) ?? null;
-  }
-
-  /** @param {unknown} cause */
-  #unavailable(cause) {
-    this.#client._fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
+  async function fetchToken(reason, then, unavailable) {
+    const { _socket: socket, _generation: generation, _fresh: fresh } = client;
+    const overtaken = () => socket !== client._socket || generation !== client._generation;
+    client._fresh = null;
+    let token;
+    try {
+      token = fresh ?? (await client._options.getToken?.({ reason })) ?? null;
+    } catch (cause) {
+      if (overtaken()) return;
+      client._fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
+      unavailable();
+      return;
+    }
+    if (!overtaken()) then(token);
   }
 
   /**
    * Sends a token on the current connection.
-   * @param {TokenReason} reason
-   * @param {(outcome: "done" | "refused" | "none" | "unavailable") => void} [then]
+   * @param {TokenReason} reason @param {() => void} [done] @param {() => void} [none] @param {() => void} [unavailable]
    */
-  async _authenticate(reason, then = () => {}) {
-    const client = this.#client;
-    const socket = client._socket;
-    let token;
-    try {
-      token = await this.#token(reason);
-    } catch (cause) {
-      if (socket !== client._socket) return;
-      this.#unavailable(cause);
-      then("unavailable");
-      return;
-    }
-    if (socket !== client._socket) return;
-    if (token === null) {
-      then("none");
-      return;
-    }
-    this.#sent = token;
-    client._requests._ask(
-      { type: "auth", token },
-      (payload) => {
-        client.user = payload?.user ?? null;
-        then("done");
+  function authenticate(reason, done = () => {}, none = done, unavailable = done) {
+    fetchToken(
+      reason,
+      (token) => {
+        if (token === null) {
+          none();
+          return;
+        }
+        sentToken = token;
+        client._requests._ask(
+          { type: "auth", token },
+          (payload) => {
+            client.user = payload?.user ?? null;
+            done();
+          },
+          (error) => {
+            if (error.code !== "connection_lost") client._fail(error);
+            done();
+          },
+        );
       },
-      (error) => {
-        if (error.code !== "connection_lost") client._fail(error);
-        then("refused");
-      },
+      unavailable,
     );
   }
 
-  _required() {
-    this._authenticate("required", (outcome) => {
-      if (outcome === "unavailable") this.#client._connection._abandon("getToken failed");
-      if (outcome !== "none") return; // The server sends `welcome`, or `closing` and 4401.
-      this.#signedOut("the server requires a token and the page has none");
-    });
+  function required() {
+    authenticate(
+      "required",
+      undefined, // The server sends `welcome`, or `closing` and 4401.
+      () => signedOut("the server requires a token and the page has none"),
+      () => client._connection._abandon("getToken failed"),
+    );
+  }
+
+  /** The credentials will end soon. */
+  function expiring() {
+    if (client._options.getToken && mayRenew()) authenticate("expiring");
   }
 
   /** @param {string} reason */
-  #signedOut(reason) {
-    this.#client._connection._drop(CLOSE_NORMAL, "no credentials");
-    this.#client._session._forget();
-    this.#client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
+  function signedOut(reason) {
+    client._connection._drop(CLOSE_NORMAL, "no credentials");
+    client._session._forget();
+    client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
   }
 
   /** A `welcome` has come. @param {string | null} user @returns {boolean} Whether the client goes on as that user. */
-  _accepts(user) {
-    if (this._renewed && !this._fresh && user === null && this.#client.user !== null) {
-      this.#signedOut("the login session has ended"); // Its user must not go on as a visitor unnoticed.
+  function accepts(user) {
+    if (client._renewed && !client._fresh && user === null && client.user !== null) {
+      signedOut("the login session has ended"); // Its user must not go on as a visitor unnoticed.
       return false;
     }
-    this._renewed = false;
-    this.#client.user = user;
-    if (user !== null) this._fresh = null; // Other credentials were used; it would be old by then.
+    client._renewed = false;
+    client.user = user;
+    if (user !== null) client._fresh = null; // Other credentials were used; it would be old by then.
     return true;
   }
 
   /** After `welcome`: signs in where the connection is anonymous. @param {() => void} then */
-  _signIn(then) {
-    if (this.#client.user === null && this.#client._options.getToken) this._authenticate("anonymous", then);
+  function signIn(then) {
+    if (client.user === null && client._options.getToken) authenticate("anonymous", then);
     else then();
   }
 
   /**
    * After 4401: makes one new attempt, with another token than the refused one, or with the login session, which may have
-   * moved on: changing the password in another tab gives the browser a new cookie. Stops at the second 4401 in a row,
-   * or a server that refuses whatever it gets would be asked for ever. `reconnect: true` with 4401 also means "with new
-   * credentials".
-   * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
+   * moved on: changing the password in another tab gives the browser a new cookie. Stops at the second 4401 in a row.
+   * `reconnect: true` with 4401 also means "with new credentials".
+   * @param {number} code @param {string} reason @param {Closing | null} closing
    */
-  async _renew(code, reason, closing) {
-    const client = this.#client;
-    const connection = client._connection;
-    if (this._renewed) {
-      connection._stop("unauthenticated", code, reason);
+  function renew(code, reason, closing) {
+    const { _connection: connection, _generation: generation, _options: options } = client;
+    const stop = () => connection._stop("unauthenticated", code, reason);
+    client._fresh = null;
+    if (client._renewed || !mayRenew()) {
+      stop();
       return;
     }
-    const generation = connection._generation;
-    this._fresh = null;
-    let token = null;
-    if (client._options.getToken) {
-      client._setState("reconnecting", { attempt: connection._failures + 2, nextDelay: null, code, reason });
-      if (generation !== connection._generation) return; // A listener closed the client.
-      try {
-        token = await this.#token("refused");
-      } catch (cause) {
-        if (generation !== connection._generation) return;
-        this.#unavailable(cause);
-        connection._retry(code, reason, closing); // The source of tokens may recover; the backoff limits the attempts.
+    /** @param {string | null} token */
+    const decide = (token) => {
+      if (token === null ? sentToken !== null : token === sentToken) {
+        stop();
         return;
       }
-      if (generation !== connection._generation) return;
+      client._renewed = true;
+      client._fresh = token;
+      // With a login session not sooner: the response with the new cookie may still be on its way.
+      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, options.backoffBaseSeconds);
+      connection._retry(code, reason, token === null ? { retry_after: wait } : closing);
+    };
+    if (!options.getToken) {
+      decide(null);
+      return;
     }
-    if (token === null && this.#sent === null) {
-      this._renewed = true;
-      // Not sooner: the response with the new cookie may still be on its way.
-      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, client._options.backoffBaseSeconds);
-      connection._retry(code, reason, { retry_after: wait });
-    } else if (token !== null && token !== this.#sent) {
-      this._renewed = true;
-      this._fresh = token;
-      connection._retry(code, reason, closing);
-    } else {
-      connection._stop("unauthenticated", code, reason);
-    }
+    client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
+    // The source of tokens may recover; the backoff limits the attempts.
+    if (generation === client._generation) fetchToken("refused", decide, () => connection._retry(code, reason, closing));
   }
+
+  return {
+    _required: required,
+    _expiring: expiring,
+    _accepts: accepts,
+    _signIn: signIn,
+    _renew: renew,
+  };
 }

@@ -11,26 +11,23 @@ import { RealtimeError } from "./errors.js";
  * @property {(error: RealtimeError) => void} onError
  */
 
-/** What is asked of the server and not answered, and what is about to be sent. */
-export class Requests {
-  #client;
-  #lastId = 0;
+/**
+ * What is asked of the server and not answered, and what is about to be sent.
+ *
+ * @param {import("./client.js").RealtimeClient} client
+ */
+export function createRequests(client) {
+  let lastId = 0;
   /** @type {Map<number, PendingRequest>} In the order of the calls. */
-  _pending = new Map();
+  const pending = new Map();
   /** @type {any[]} Encoded messages. */
-  #outbox = [];
+  let outbox = [];
   /** Null until it is loaded. @type {import("./codec.js").Codec} */
-  _codec;
-
-  /** @param {import("./client.js").RealtimeClient} client */
-  constructor(client) {
-    this.#client = client;
-    this._codec = /** @type {any} */ (codecFor(client._options.format));
-  }
+  let codec = /** @type {any} */ (codecFor(client._options.format));
 
   /** @returns {Promise<void> | null}  Null if there is nothing to load. */
-  _loadCodec() {
-    return this._codec ? null : loadCodec().then((codec) => void (this._codec = codec));
+  function load() {
+    return codec ? null : loadCodec().then((loaded) => void (codec = loaded));
   }
 
   /**
@@ -39,52 +36,52 @@ export class Requests {
    * @param {(error: RealtimeError) => void} [onError]
    * @param {{timeoutSeconds?: number, now?: boolean}} [options]
    */
-  _ask(message, onReply = () => {}, onError = () => {}, { timeoutSeconds = this.#client._options.requestTimeoutSeconds, now = true } = {}) {
-    const id = ++this.#lastId;
+  function ask(message, onReply = () => {}, onError = () => {}, { timeoutSeconds = client._options.requestTimeoutSeconds, now = true } = {}) {
+    const id = ++lastId;
     // At once: the page may change its objects afterwards.
-    const frame = this._codec ? this._codec.encode({ ...message, id }) : null;
+    const frame = codec ? codec.encode({ ...message, id }) : null;
     if (!frame) message = structuredClone(message);
-    const timer = this.#client._later(timeoutSeconds, () => {
-      this._settle(id, this.#error("timeout", `no answer to '${message.type}' within ${timeoutSeconds} s`, message));
+    const timer = client._later(timeoutSeconds, () => {
+      settle(id, requestError("timeout", `no answer to '${message.type}' within ${timeoutSeconds} s`, message));
     });
-    this._pending.set(id, { message, frame, sent: false, timer, onReply, onError });
-    if (now) this._transmit(id);
+    pending.set(id, { message, frame, sent: false, timer, onReply, onError });
+    if (now) transmit(id);
   }
 
   /** @param {number} id */
-  _transmit(id) {
-    const request = this._pending.get(id);
+  function transmit(id) {
+    const request = pending.get(id);
     if (!request || request.sent) return;
-    const limit = this.#client._welcome?.limits?.max_frame ?? Infinity;
-    request.frame ??= this._codec.encode({ ...request.message, id });
-    const size = this._codec.size(request.frame);
+    const limit = client._welcome?.limits?.max_frame ?? Infinity;
+    request.frame ??= codec.encode({ ...request.message, id });
+    const size = codec.size(request.frame);
     if (size > limit) {
       // The server would close the connection, without a reconnect (4413).
       const reason = `'${request.message.type}' is ${size} bytes long; the server accepts at most ${limit}`;
-      this._settle(id, this.#error("too_large", reason, request.message));
+      settle(id, requestError("too_large", reason, request.message));
       return;
     }
     request.sent = true;
-    this.#push(request.frame);
+    push(request.frame);
   }
 
   /** Sends what nobody answers. @param {{type: string, [field: string]: any}} message */
-  _send(message) {
-    this.#push(this._codec.encode(message));
+  function send(message) {
+    push(codec.encode(message));
   }
 
   /** @param {any} frame */
-  #push(frame) {
-    if (this.#outbox.push(frame) === 1) queueMicrotask(() => this._flush());
+  function push(frame) {
+    if (outbox.push(frame) === 1) queueMicrotask(() => flush());
   }
 
-  _flush() {
-    const socket = this.#client._socket;
-    const frames = this.#outbox.splice(0);
+  function flush() {
+    const socket = client._socket;
+    const frames = outbox.splice(0);
     if (!socket || frames.length === 0) return;
-    const { size: sizeOf, batch, protocol } = this._codec;
-    const limits = this.#client._welcome?.limits ?? {};
-    const batches = this.#client._options.batch && socket.protocol === protocol;
+    const { size: sizeOf, batch, protocol } = codec;
+    const limits = client._welcome?.limits ?? {};
+    const batches = client._options.batch && socket.protocol === protocol;
     const maxBatch = batches ? (limits.max_batch ?? 1) : 1;
     const maxBytes = (limits.max_frame ?? Infinity) - 1; // The first bracket; commas and the last one are counted below.
     for (let start = 0; start < frames.length; ) {
@@ -101,27 +98,39 @@ export class Requests {
   }
 
   /** The connection has ended. @param {number} code @param {string} reason */
-  _lost(code, reason) {
-    this.#outbox = [];
-    for (const [id, { message, sent }] of [...this._pending]) {
+  function lost(code, reason) {
+    outbox = [];
+    for (const [id, { message, sent }] of [...pending]) {
       if (!sent) continue;
       const text = `the connection ended before '${message.type}' was answered (${code} ${reason})`;
-      this._settle(id, this.#error("connection_lost", text, message));
+      settle(id, requestError("connection_lost", text, message));
     }
   }
 
   /** @param {number} id @param {RealtimeError | null} error @param {any} [payload] */
-  _settle(id, error, payload) {
-    const request = this._pending.get(id);
+  function settle(id, error, payload) {
+    const request = pending.get(id);
     if (!request) return;
-    this._pending.delete(id);
-    this.#client._cancel(request.timer);
+    pending.delete(id);
+    client._cancel(request.timer);
     if (error) request.onError(error);
     else request.onReply(payload);
   }
 
   /** @param {string} code @param {string} reason @param {{type: string, channel?: string}} message */
-  #error(code, reason, { type, channel }) {
+  function requestError(code, reason, { type, channel }) {
     return new RealtimeError(code, reason, { request: type, channel });
   }
+
+  return {
+    _pending: pending,
+    _codec: () => codec,
+    _loadCodec: load,
+    _ask: ask,
+    _transmit: transmit,
+    _send: send,
+    _flush: flush,
+    _lost: lost,
+    _settle: settle,
+  };
 }

@@ -6,44 +6,41 @@ import { IN_SESSION, NOT_IN_SESSION, SENT } from "./channel.js";
 /** How many subscriptions that were given up without a connection are remembered for a resume. */
 const MAX_ABANDONED = 100;
 
-/** What outlives a connection: resumes it after `welcome`, or begins anew. */
-export class Session {
-  #client;
+/**
+ * What outlives a connection: resumes it after `welcome`, or begins anew.
+ *
+ * @param {import("./client.js").RealtimeClient} client
+ */
+export function createSession(client) {
   /** @type {string | null} The session that the next connection resumes. A secret: never shown or logged. */
-  #id = null;
+  let id = null;
   /** @type {{channel: string, parameters: any}[]} Given up without a connection; a resume would bring them back. */
-  #abandoned = [];
-
-  /** @param {import("./client.js").RealtimeClient} client */
-  constructor(client) {
-    this.#client = client;
-  }
+  let abandoned = [];
 
   /** Resumes the last session where there is one; otherwise subscribes anew. */
-  _begin() {
-    const client = this.#client;
+  function begin() {
     if (!client._welcome || client._ready) return;
-    const { session_id: own, connection_id: id } = client._welcome;
+    const { session_id: own = null, connection_id: publicId = null } = client._welcome;
     const socket = client._socket;
     const anew = () => {
-      this.#id = own ?? null;
-      client.connectionId = id ?? null;
-      this.#start(null);
+      id = own;
+      client.connectionId = publicId;
+      start(null);
     };
-    if (!this.#id) {
+    if (!id) {
       anew();
       return;
     }
     client._requests._ask(
-      { type: "resume", session_id: this.#id, since: client._channels._positions() },
+      { type: "resume", session_id: id, since: client._channels._positions() },
       (payload) => {
-        this.#id = payload.session_id ?? own ?? null;
-        client.connectionId = payload.connection_id ?? client.connectionId ?? id ?? null;
-        this.#start(payload.channels ?? {});
+        id = payload.session_id ?? own;
+        client.connectionId = payload.connection_id ?? client.connectionId ?? publicId;
+        start(payload.channels ?? {});
       },
       (error) => {
         if (socket !== client._socket || error.code === "connection_lost") return; // The next connection tries again.
-        this._forget();
+        forget();
         if (error.code === "timeout") client._connection._abandon("no answer to 'resume'"); // It may still take effect here.
         else anew();
       },
@@ -54,19 +51,18 @@ export class Session {
    * Begins to work on a new connection.
    * @param {Record<string, SubscribedPayload> | null} resumed  The channels of a resumed session.
    */
-  #start(resumed) {
-    const client = this.#client;
+  function start(resumed) {
     const { _channels, _requests, _socket: socket } = client;
     const feeds = _channels._feeds;
     const waiting = [..._requests._pending.keys()];
-    const abandoned = this.#abandoned;
-    this.#abandoned = [];
+    const givenUp = abandoned;
+    abandoned = [];
     client._ready = true;
     for (const feed of [...feeds.values()]) {
       if (feed._automatic && !(feed._name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
       if (!resumed) for (const selection of feed._selections.values()) selection._inSession = NOT_IN_SESSION;
     }
-    for (const { channel, parameters } of abandoned) {
+    for (const { channel, parameters } of givenUp) {
       if (!resumed || !(channel in resumed)) continue;
       const others = [...(feeds.get(channel)?._selections.values() ?? [])];
       const stays = others.some((selection) => selection._inSession === IN_SESSION);
@@ -76,31 +72,37 @@ export class Session {
     for (const name of Object.keys(resumed ?? {})) if (!feeds.has(name)) _channels._markAutomatic(name);
     for (const feed of [...feeds.values()]) {
       const reply = resumed?.[feed._name];
-      if (reply) this.#resumed(feed, reply);
+      if (reply) takeUp(feed, reply);
       for (const selection of [...feed._selections.values()]) if (!selection._reply) _channels._subscribe(selection);
     }
-    for (const id of waiting) _requests._transmit(id);
+    for (const request of waiting) _requests._transmit(request);
     _channels._acknowledge();
     if (socket === client._socket) client._setState("connected", {});
   }
 
   /** The session had this channel: one replay for all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
-  #resumed(feed, reply) {
+  function takeUp(feed, reply) {
     const selections = [...feed._selections.values()];
     const alone = selections.length === 1; // Then what was sent and not answered is what the session has.
     const stands = selections.filter(({ _inSession }) => _inSession === IN_SESSION || (alone && (_inSession === SENT || feed._automatic)));
     const from = feed._resumesFrom();
-    for (const selection of stands) this.#client._channels._subscribed(selection, from, reply);
+    for (const selection of stands) client._channels._subscribed(selection, from, reply);
   }
 
   /** What a resume is to end: it was given up, and the server may not know. @param {string} channel @param {any} parameters */
-  _giveUp(channel, parameters) {
-    this.#abandoned.push({ channel, parameters });
-    if (this.#abandoned.length > MAX_ABANDONED) this._forget(); // Subscribe anew.
+  function giveUp(channel, parameters) {
+    abandoned.push({ channel, parameters });
+    if (abandoned.length > MAX_ABANDONED) forget(); // Subscribe anew.
   }
 
-  _forget() {
-    this.#id = null;
-    this.#abandoned = [];
+  function forget() {
+    id = null;
+    abandoned = [];
   }
+
+  return {
+    _begin: begin,
+    _giveUp: giveUp,
+    _forget: forget,
+  };
 }

@@ -311,6 +311,15 @@ declare class Emitter<Events extends Record<string, any[]>> {
 	off<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => any): void;
 	#private;
 }
+declare class Selection$1 {
+	/** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
+	constructor(feed: Feed, key: string, parameters: any);
+}
+declare class Feed {
+	/** @param {string} name */
+	constructor(name: string);
+	#private;
+}
 /** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
 /**
  * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
@@ -404,21 +413,12 @@ export class Subscription extends Emitter<{
 	[Symbol.asyncIterator](): this;
 	#private;
 }
-declare class Selection$1 {
-	/** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
-	constructor(feed: Feed, key: string, parameters: any);
-}
-declare class Feed {
-	/** @param {string} name */
-	constructor(name: string);
-	#private;
-}
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
- * What begins with an underscore is for the rooms beside it: {@link Connection} has the socket and its life,
- * {@link Credentials} the tokens, {@link Requests} what is sent, {@link Session} what a reconnect resumes, and
- * {@link Channels} what is subscribed and received.
+ * What begins with an underscore is for the rooms beside it: `connection.js` has the socket and its life,
+ * `credentials.js` the tokens, `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
+ * subscribed and received.
  *
  * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
  *   error: [RealtimeError]}>}

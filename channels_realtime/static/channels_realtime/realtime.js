@@ -521,115 +521,94 @@ var Subscription = class extends Emitter {
 var MAX_HELD_MESSAGES = 1e3;
 var ACK_DELAY_SECONDS = 0.1;
 var PASSING_ERRORS = ["rate_limited", "timeout", "unavailable", "internal"];
-var Channels = class {
-  #client;
-  /** @type {Map<string, Feed>} */
-  _feeds = /* @__PURE__ */ new Map();
-  /** @type {Set<string>} Channels with an acknowledgement to send. */
-  #acknowledging = /* @__PURE__ */ new Set();
-  /** @type {any} */
-  #ackTimer = null;
-  /** @param {RealtimeClient} client */
-  constructor(client) {
-    this.#client = client;
-  }
-  /** @param {string} name @returns {Feed} */
-  #feed(name) {
-    const feed = this._feeds.get(name) ?? new Feed(name);
-    this._feeds.set(name, feed);
+function createChannels(client) {
+  const feeds = /* @__PURE__ */ new Map();
+  const acknowledging = /* @__PURE__ */ new Set();
+  let ackTimer = null;
+  function feedOf(name) {
+    const feed = feeds.get(name) ?? new Feed(name);
+    feeds.set(name, feed);
     return feed;
   }
-  /** @param {Feed} feed @param {any} [parameters] @returns {Selection} */
-  #selection(feed, parameters) {
+  function selectionOf(feed, parameters) {
     const key = canonical(parameters);
     const selection = feed._selections.get(key) ?? new Selection(feed, key, parameters);
     feed._selections.set(key, selection);
     return selection;
   }
-  /** @param {string} channel @param {SubscriptionOptions} options @returns {Subscription} */
-  _add(channel, options) {
-    const selection = this.#selection(this.#feed(channel), options.parameters);
+  function add(channel, options) {
+    const selection = selectionOf(feedOf(channel), options.parameters);
     const first = selection._subscriptions.size === 0 && !selection._automatic;
-    const subscription = new Subscription(channel, options, selection, this.#client);
+    const subscription = new Subscription(channel, options, selection, client);
     selection._subscriptions.add(subscription);
     if (first) {
-      if (this.#client._ready) this._subscribe(selection);
+      if (client._ready) subscribe(selection);
       return subscription;
     }
-    if (subscription._presence && !selection._watches && selection._inSession !== NOT_IN_SESSION) this.#watchMembers(selection);
-    if (selection._reply) queueMicrotask(() => this.#join(subscription, selection));
+    if (subscription._presence && !selection._watches && selection._inSession !== NOT_IN_SESSION) watchMembers(selection);
+    if (selection._reply) queueMicrotask(() => join(subscription, selection));
     return subscription;
   }
-  /** Forgets all subscriptions. @returns {Iterable<Subscription>} Those that were there. */
-  _clear() {
-    const subscriptions = [...this._feeds.values()].flatMap((feed) => [...subscriptionsOf(feed._selections.values())]);
-    this._feeds.clear();
+  function clear() {
+    const subscriptions = [...feeds.values()].flatMap((feed) => [...subscriptionsOf(feed._selections.values())]);
+    feeds.clear();
     return subscriptions;
   }
-  /** @param {Iterable<Subscription>} subscriptions @param {number} code @param {string} reason */
-  _end(subscriptions, code, reason) {
+  function endAll(subscriptions, code, reason) {
     for (const subscription of subscriptions) subscription._end({ code: "closed", reason: `${code} ${reason}` }, false);
   }
-  // The connection
-  /** The connection has ended. */
-  _lost() {
-    this.#client._cancel(this.#ackTimer);
-    this.#ackTimer = null;
-    for (const feed of this._feeds.values()) {
+  function lost() {
+    client._cancel(ackTimer);
+    ackTimer = null;
+    for (const feed of feeds.values()) {
       feed._held = null;
       feed._fences = 0;
       for (const selection of feed._selections.values()) {
         selection._reply = null;
-        this.#client._cancel(selection._retryTimer);
+        client._cancel(selection._retryTimer);
       }
     }
   }
-  /** @param {Record<string, SubscribedPayload>} automatic  What the server has subscribed by itself. */
-  _welcomed(automatic) {
-    for (const feed of this._feeds.values()) if (feed._automatic) feed._held = [];
-    for (const name of Object.keys(automatic)) this._markAutomatic(name)._held ??= [];
+  function welcomed(automatic) {
+    for (const feed of feeds.values()) if (feed._automatic) feed._held = [];
+    for (const name of Object.keys(automatic)) markAutomatic(name)._held ??= [];
   }
-  /** @returns {Record<string, Position | undefined>} Where a resume begins, for each channel. */
-  _positions() {
-    return Object.fromEntries([...this._feeds].map(([name, feed]) => [name, feed._resumesFrom() ?? void 0]));
+  function positions() {
+    return Object.fromEntries([...feeds].map(([name, feed]) => [name, feed._resumesFrom() ?? void 0]));
   }
-  /** The server has subscribed this connection. @param {string} name @returns {Feed} */
-  _markAutomatic(name) {
-    const feed = this.#feed(name);
-    this.#selection(feed);
+  function markAutomatic(name) {
+    const feed = feedOf(name);
+    selectionOf(feed);
     if (!feed._automatic) {
       feed._automatic = true;
-      this.#client._emit("channel", name, true);
+      client._emit("channel", name, true);
     }
     return feed;
   }
-  /** The server does not subscribe this connection any more; the page's own subscriptions stay. @param {Feed} feed */
-  _markOrdinary(feed) {
+  function markOrdinary(feed) {
     feed._automatic = false;
     feed._held = null;
-    const selection = this.#selection(feed);
-    if (selection._subscriptions.size === 0) this.#forget(selection);
-    this.#client._emit("channel", feed._name, false);
+    const selection = selectionOf(feed);
+    if (selection._subscriptions.size === 0) forget(selection);
+    client._emit("channel", feed._name, false);
   }
-  // Subscriptions
-  /** @param {Selection} selection */
-  _subscribe(selection) {
+  function subscribe(selection) {
     const { _feed: feed, _automatic: automatic, _established: established } = selection;
     const subscriptions = [...selection._subscriptions];
     const presence = selection._watchers.length > 0;
     const had = feed._stateArriving ? null : feed._position;
     const since = selection._since ??= established ? had : earliest(subscriptions.map(({ _since }) => _since));
-    const now = automatic && this.#client._welcome.channels?.[feed._name];
+    const now = automatic && client._welcome.channels?.[feed._name];
     const complete = (feed._held?.length ?? 0) < MAX_HELD_MESSAGES;
     if (now && complete && !presence && (!since || samePosition(since, positionIn(now)))) {
-      this._subscribed(selection, since, since ? { ...now, recovered: true } : now, false);
+      subscribed(selection, since, since ? { ...now, recovered: true } : now, false);
       return;
     }
     if (automatic) feed._held ??= [];
     selection._inSession ||= SENT;
     selection._watches = presence;
     const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _requireRecovery }) => _requireRecovery);
-    this.#ask(
+    ask(
       selection,
       {
         type: "subscribe",
@@ -638,29 +617,20 @@ var Channels = class {
         presence: presence || void 0,
         require_recovery: requireRecovery || void 0
       },
-      (payload) => this._subscribed(selection, since, payload),
-      (error) => this.#subscribeFailed(selection, since, error)
+      (payload) => subscribed(selection, since, payload),
+      (error) => subscribeFailed(selection, since, error)
     );
   }
-  /**
-   * Asks about a selection, which may be gone by the time of the answer.
-   * @param {Selection} selection @param {{type: string, [field: string]: any}} message
-   * @param {(payload: any) => void} onReply @param {(error: RealtimeError) => void} onError
-   */
-  #ask(selection, message, onReply, onError) {
+  function ask(selection, message, onReply, onError) {
     const { _name: channel, _selections: selections } = selection._feed;
     const stands = () => selections.get(selection._key) === selection;
-    this.#client._requests._ask(
+    client._requests._ask(
       { ...message, channel },
       (payload) => stands() && onReply(payload),
       (error) => stands() && onError(error)
     );
   }
-  /**
-   * @param {Selection} selection @param {Position | null} since @param {SubscribedPayload} reply
-   * @param {boolean} [replayed]  Whether what was missed follows, if it is recovered.
-   */
-  _subscribed(selection, since, reply, replayed = true) {
+  function subscribed(selection, since, reply, replayed = true) {
     const feed = selection._feed;
     const position = positionIn(reply);
     const known = since || selection._established;
@@ -683,57 +653,48 @@ var Channels = class {
     else if (reply.recovered && position) feed._position = moved ? null : feed._position;
     else if (moved || recovered === false) feed._position = position;
     const members = feed._takeMembers(reply);
-    if (!members && selection._watchers.length > 0) this.#fetchMembers(selection);
+    if (!members && selection._watchers.length > 0) fetchMembers(selection);
     for (const subscription of [...selection._subscriptions]) subscription._subscribed(reply, recovered, since);
-    if (members) this.#tellMembers(feed);
-    if (!recovered || !replayed) for (const message of held) this.#take(feed, message, recovered === false);
-    if (feed._held) this.#fence(feed, () => this.#releaseHeld(feed));
+    if (members) tellMembers(feed);
+    if (!recovered || !replayed) for (const message of held) take(feed, message, recovered === false);
+    if (feed._held) fence(feed, () => releaseHeld(feed));
   }
-  /** What was live before a replay follows it. @param {Feed} feed */
-  #releaseHeld(feed) {
+  function releaseHeld(feed) {
     const held = feed._held ?? [];
     feed._held = null;
-    for (const message of held) this.#take(feed, message);
-    if (held.length >= MAX_HELD_MESSAGES) this._told(feed._name, { ...feed._position, recovered: false });
+    for (const message of held) take(feed, message);
+    if (held.length >= MAX_HELD_MESSAGES) told(feed._name, { ...feed._position, recovered: false });
   }
-  /**
-   * Calls back once everything has arrived that the server has written by now: its answer comes after that.
-   * @param {Feed} feed @param {() => void} then  Not called if the connection or the feed has ended.
-   */
-  #fence(feed, then) {
-    const socket = this.#client._socket;
-    const stands = () => socket === this.#client._socket && this._feeds.get(feed._name) === feed && then();
-    this.#client._requests._ask({ type: "ping" }, stands, ({ code }) => code === "timeout" && stands());
+  function fence(feed, then) {
+    const socket = client._socket;
+    const stands = () => socket === client._socket && feeds.get(feed._name) === feed && then();
+    client._requests._ask({ type: "ping" }, stands, ({ code }) => code === "timeout" && stands());
   }
-  /** What the server wrote before its ping has arrived. */
-  _pinged() {
-    for (const feed of this._feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
-    this.#client._requests._send({ type: "pong" });
+  function pinged() {
+    for (const feed of feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
+    client._requests._send({ type: "pong" });
   }
-  /** The position counts only once the whole state has arrived. @param {Feed} feed */
-  #stateArrives(feed) {
+  function stateArrives(feed) {
     feed._stateArriving = true;
     if (feed._fences > 0) {
       feed._fences = 2;
       return;
     }
     feed._fences = 1;
-    this.#fence(feed, () => {
+    fence(feed, () => {
       const again = feed._fences > 1;
       feed._fences = 0;
-      if (again) this.#stateArrives(feed);
+      if (again) stateArrives(feed);
       else feed._stateArriving = feed._unproven = false;
     });
   }
-  /** One more caller of what is subscribed already. @param {Subscription} subscription @param {Selection} selection */
-  #join(subscription, { _reply: reply, _feed: feed }) {
+  function join(subscription, { _reply: reply, _feed: feed }) {
     if (!reply || subscription.ended) return;
     subscription._subscribed(reply, true, feed._position);
     if (subscription._presence && feed._count !== null) subscription._emit("members", feed._members, feed._count);
     for (const message of feed._values.values()) subscription._deliver({ ...message, state: true });
   }
-  /** @param {Selection} selection @param {Position | null} since @param {RealtimeError} error */
-  #subscribeFailed(selection, since, error) {
+  function subscribeFailed(selection, since, error) {
     const { code } = error;
     const { _feed: feed, _automatic: automatic } = selection;
     if (code === "connection_lost" || code === "disconnected") return;
@@ -743,511 +704,466 @@ var Channels = class {
       const position = positionIn(error.payload);
       const recovered = since ? others || samePosition(since, position) : void 0;
       const standing = others ? feed._position : position;
-      this._subscribed(selection, since && others ? standing : since, { ...standing, recovered });
+      subscribed(selection, since && others ? standing : since, { ...standing, recovered });
       return;
     }
     const passing = selection._established && PASSING_ERRORS.includes(code);
-    if (automatic || passing) this.#failed([...selection._subscriptions], error);
+    if (automatic || passing) failed([...selection._subscriptions], error);
     if (automatic) {
-      this._subscribed(selection, since, { recovered: false });
+      subscribed(selection, since, { recovered: false });
       return;
     }
-    if (!passing) this.#forget(selection);
-    if (code === "timeout") this.#unsubscribe(selection);
+    if (!passing) forget(selection);
+    if (code === "timeout") unsubscribe(selection);
     if (passing) {
-      const delay = this.#client._delay(selection._failures++, error.retryAfter ?? 0);
-      selection._retryTimer = this.#client._later(delay, () => this._subscribe(selection));
+      const delay = client._delay(selection._failures++, error.retryAfter ?? 0);
+      selection._retryTimer = client._later(delay, () => subscribe(selection));
     } else {
       for (const subscription of selection._subscriptions) subscription._refuse(error);
     }
   }
-  /** Tells an error where it is heard. @param {Subscription[]} subscriptions @param {RealtimeError} error */
-  #failed(subscriptions, error) {
-    if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) this.#client._fail(error);
+  function failed(subscriptions, error) {
+    if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) client._fail(error);
   }
-  /** @param {Selection} selection */
-  #forget({ _feed: { _name: name, _selections: selections }, _key: key, _retryTimer: timer }) {
-    this.#client._cancel(timer);
+  function forget({ _feed: { _name: name, _selections: selections }, _key: key, _retryTimer: timer }) {
+    client._cancel(timer);
     selections.delete(key);
-    if (selections.size === 0) this._feeds.delete(name);
+    if (selections.size === 0) feeds.delete(name);
   }
-  /** @param {Subscription} subscription @param {Selection} selection @returns {Promise<void>} */
-  async _release(subscription, selection) {
+  async function release(subscription, selection) {
     const subscriptions = selection._subscriptions;
-    const stands = this._feeds.get(subscription.channel)?._selections.get(selection._key) === selection;
+    const stands = feeds.get(subscription.channel)?._selections.get(selection._key) === selection;
     if (!stands || !subscriptions.delete(subscription) || subscriptions.size > 0) return;
     if (selection._automatic) return;
-    this.#forget(selection);
-    if (this.#client._ready) await this.#unsubscribe(selection);
-    else if (selection._inSession !== NOT_IN_SESSION) this.#giveUp(selection);
+    forget(selection);
+    if (client._ready) await unsubscribe(selection);
+    else if (selection._inSession !== NOT_IN_SESSION) giveUp(selection);
   }
-  /** @param {Selection} selection */
-  #giveUp(selection) {
-    this.#client._session._giveUp(selection._feed._name, selection._parameters);
+  function giveUp(selection) {
+    client._session._giveUp(selection._feed._name, selection._parameters);
   }
-  /** @param {Selection} selection @returns {Promise<void>} */
-  #unsubscribe(selection) {
+  function unsubscribe(selection) {
     const { _feed: feed, _parameters: parameters } = selection;
     const last = ![...feed._selections.values()].some((other) => other !== selection);
     return new Promise((resolve) => {
       if (!last && (!feed._selective || parameters == null)) return resolve();
       const done = (error) => {
         resolve();
-        if (error?.code === "connection_lost") this.#giveUp(selection);
-        if (!this.#client._ready || feed._selective || this._feeds.get(feed._name) !== feed) return;
-        for (const other of feed._selections.values()) this._subscribe(other);
+        if (error?.code === "connection_lost") giveUp(selection);
+        if (!client._ready || feed._selective || feeds.get(feed._name) !== feed) return;
+        for (const other of feed._selections.values()) subscribe(other);
       };
       const message = { type: "unsubscribe", channel: feed._name, payload: last ? void 0 : parameters };
-      this.#client._requests._ask(message, () => done(), done);
+      client._requests._ask(message, () => done(), done);
     });
   }
-  /** The server ended a subscription. @param {string} channel @param {Ending} [ending] */
-  _taken(channel, { code = "unsubscribed", reason = "" } = (
+  function taken(channel, { code = "unsubscribed", reason = "" } = (
     /** @type {any} */
     {}
   )) {
-    const feed = this._feeds.get(channel);
+    const feed = feeds.get(channel);
     if (!feed) return;
     const { _automatic: automatic } = feed;
     feed._automatic = false;
     for (const selection of [...feed._selections.values()]) {
       if (!selection._reply && !automatic) continue;
-      this.#forget(selection);
+      forget(selection);
       for (const subscription of selection._subscriptions) subscription._end({ code, reason }, true);
     }
-    if (automatic) this.#client._emit("channel", channel, false);
+    if (automatic) client._emit("channel", channel, false);
   }
-  /**
-   * What the server says about a subscription without being asked.
-   * @param {string} channel @param {SubscribedPayload} payload
-   * @param {boolean} [automatic]  The server has subscribed this connection.
-   */
-  _told(channel, payload, automatic) {
-    const { _ready: ready, _welcome: welcome } = this.#client;
+  function told(channel, payload, automatic) {
+    const { _ready: ready, _welcome: welcome } = client;
     if (automatic) {
-      const feed2 = this._markAutomatic(channel);
-      const selection = this.#selection(feed2);
+      const feed2 = markAutomatic(channel);
+      const selection = selectionOf(feed2);
       if (ready) {
-        if (!selection._reply) this._subscribed(selection, selection._since, payload);
+        if (!selection._reply) subscribed(selection, selection._since, payload);
       } else {
         if (welcome) welcome.channels = { ...welcome.channels, [channel]: payload };
         feed2._held ??= [];
       }
       return;
     }
-    const feed = this._feeds.get(channel);
+    const feed = feeds.get(channel);
     if (!feed?._standing.length) return;
     if (payload.recovered === false) {
       feed._position = positionIn(payload);
       feed._values.clear();
       for (const subscription of feed._live()) subscription._subscribed(payload, false, null);
     }
-    if (feed._takeMembers(payload)) this.#tellMembers(feed);
+    if (feed._takeMembers(payload)) tellMembers(feed);
   }
-  // Presence
-  /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
-  _memberMoved(type, channel, { member, count }) {
-    const feed = this._feeds.get(channel);
+  function memberMoved(type, channel, { member, count }) {
+    const feed = feeds.get(channel);
     if (!feed || !member || typeof count !== "number" || !feed._moved(type === "join", member, count)) return;
     for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
-    this.#tellMembers(feed);
+    tellMembers(feed);
   }
-  /** @param {Feed} feed */
-  #tellMembers(feed) {
+  function tellMembers(feed) {
     for (const subscription of feed._live()) {
       if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
     }
   }
-  /**
-   * A caller wants presence of what was subscribed without. It cannot be added, so it is subscribed again, from the
-   * last position.
-   * @param {Selection} selection
-   */
-  #watchMembers(selection) {
+  function watchMembers(selection) {
     if (selection._automatic) {
-      if (selection._reply) this.#fetchMembers(selection);
-    } else if (this.#client._ready) {
-      this.#unsubscribe(selection);
+      if (selection._reply) fetchMembers(selection);
+    } else if (client._ready) {
+      unsubscribe(selection);
       selection._reply = null;
-      this._subscribe(selection);
+      subscribe(selection);
     } else {
-      this.#giveUp(selection);
+      giveUp(selection);
       selection._inSession = NOT_IN_SESSION;
     }
   }
-  /** Asks for the members of a channel that is subscribed already. @param {Selection} selection */
-  #fetchMembers(selection) {
+  function fetchMembers(selection) {
     const feed = selection._feed;
-    this.#ask(
+    ask(
       selection,
       { type: "presence" },
-      (payload) => feed._takeMembers(payload) && this.#tellMembers(feed),
+      (payload) => feed._takeMembers(payload) && tellMembers(feed),
       (error) => {
-        if (error.code !== "connection_lost" && selection._reply) this.#failed(selection._watchers, error);
+        if (error.code !== "connection_lost" && selection._reply) failed(selection._watchers, error);
       }
     );
   }
-  // Acknowledgements
-  /** @param {string} channel */
-  _acknowledgeSoon(channel) {
-    this.#acknowledging.add(channel);
-    if (this.#client._ready) this.#ackTimer ??= this.#client._later(ACK_DELAY_SECONDS, () => this._acknowledge());
+  function acknowledgeSoon(channel) {
+    acknowledging.add(channel);
+    if (client._ready) ackTimer ??= client._later(ACK_DELAY_SECONDS, () => acknowledge());
   }
-  _acknowledge() {
-    this.#client._cancel(this.#ackTimer);
-    this.#ackTimer = null;
-    for (const channel of this.#acknowledging) {
-      const payload = this._feeds.get(channel)?._acknowledged();
-      if (payload) this.#client._requests._send({ type: "ack", channel, payload });
+  function acknowledge() {
+    client._cancel(ackTimer);
+    ackTimer = null;
+    for (const channel of acknowledging) {
+      const payload = feeds.get(channel)?._acknowledged();
+      if (payload) client._requests._send({ type: "ack", channel, payload });
     }
-    this.#acknowledging.clear();
+    acknowledging.clear();
   }
-  // Delivery
-  /** @param {Message} message */
-  _message(message) {
+  function receive(message) {
     const { channel } = message;
-    const feed = this._feeds.get(channel);
+    const feed = feeds.get(channel);
     if (typeof channel !== "string") {
-      if (message.event === "notice") this.#client._emit("notice", message);
+      if (message.event === "notice") client._emit("notice", message);
     } else if (!feed) {
-      this.#client._emit("message", message);
-    } else if (feed._held && (!this.#client._ready || !(message.recovered || message.state))) {
+      client._emit("message", message);
+    } else if (feed._held && (!client._ready || !(message.recovered || message.state))) {
       if (feed._held.length < MAX_HELD_MESSAGES) feed._held.push(message);
     } else if (feed._standing.length > 0) {
-      this.#take(feed, message);
+      take(feed, message);
     }
   }
-  /** @param {Feed} feed @param {Message} message @param {boolean} [anyway]  Though the position says that it is known. */
-  #take(feed, message, anyway) {
+  function take(feed, message, anyway) {
     if (!feed._admits(message) && !anyway) return;
-    if (message.state) this.#stateArrives(feed);
+    if (message.state) stateArrives(feed);
     feed._keep(message);
-    this.#client._emit("message", message);
+    client._emit("message", message);
     for (const subscription of feed._live()) subscription._deliver(message);
   }
-};
+  return {
+    _feeds: feeds,
+    _add: add,
+    _clear: clear,
+    _end: endAll,
+    _lost: lost,
+    _welcomed: welcomed,
+    _positions: positions,
+    _markAutomatic: markAutomatic,
+    _markOrdinary: markOrdinary,
+    _subscribe: subscribe,
+    _subscribed: subscribed,
+    _pinged: pinged,
+    _release: release,
+    _taken: taken,
+    _told: told,
+    _memberMoved: memberMoved,
+    _acknowledgeSoon: acknowledgeSoon,
+    _acknowledge: acknowledge,
+    _message: receive
+  };
+}
 
 // src/connection.js
-var TERMINAL_CLOSE_CODES = /* @__PURE__ */ new Set([4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009]);
+var TERMINAL_CLOSE_CODES = [4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009];
 var CLOSE_NORMAL = 1e3;
 var CLOSE_ABNORMAL = 1006;
 var CLOSE_UNAUTHENTICATED = 4401;
 var CLOSE_HEARTBEAT_MISSED = 4408;
-var WAKING_EVENTS = ["online", "pageshow", "visibilitychange"];
-var Connection = class {
-  #client;
-  #ways;
-  /** Increased to cancel what still waits for getToken. */
-  _generation = 0;
-  /** How many connections failed since the last `welcome`. */
-  _failures = 0;
-  /** The attempt that waits for its way to be loaded, or that has a socket. @type {object | null} */
-  #attempt = null;
-  /** @type {any} */
-  #retryTimer = null;
-  #retryHeldByServer = false;
-  /** @type {any} The timer of `welcome`, then of the heartbeat. */
-  #watchdog = null;
-  /** @type {{code?: number, reason?: string, reconnect?: boolean, retry_after?: number} | null} */
-  _closing = null;
-  /** @param {RealtimeClient} client @param {Ways} ways */
-  constructor(client, ways) {
-    this.#client = client;
-    this.#ways = ways;
+var PAGE_EVENTS = ["pagehide", "freeze", "pageshow", "resume", "online", "offline", "visibilitychange"];
+var ASIDE_SECONDS = 1;
+var ATTEMPTS_BEFORE_WARNING = 3;
+function createConnection(client, ways) {
+  let attempt = null;
+  let retryTimer = null;
+  let retryHeldByServer = false;
+  let watchdog = null;
+  let warned = false;
+  function start() {
+    client._generation += 1;
+    client._failures = 0;
+    follow("addEventListener");
+    open();
   }
-  _start() {
-    this._generation += 1;
-    this._failures = 0;
-    this.#listenForWaking(true);
-    this.#open();
-  }
-  #open() {
-    const client = this.#client;
-    const attempt = this.#attempt = {};
+  function open() {
+    const own = attempt = {};
     const loading = client._requests._loadCodec();
-    let way = this.#ways.next(this._failures);
+    let way = ways.next(client._failures);
     if (loading) way = Promise.all([way, loading]).then(([Way]) => Way);
     if (typeof way?.then === "function") {
       way.then(
-        (Way) => attempt === this.#attempt && this.#use(Way),
-        (cause) => attempt === this.#attempt && this.#lost(null, CLOSE_ABNORMAL, String(cause))
+        (Way) => own === attempt && use(Way),
+        (cause) => own === attempt && lost(null, CLOSE_ABNORMAL, String(cause))
       );
     } else {
-      this.#use(way);
+      use(way);
     }
     const limit2 = client._options.connectTimeoutSeconds;
-    this.#watch(limit2, () => this._abandon(`no welcome within ${limit2} s`));
-    client._setState("connecting", { attempt: this._failures + 1 });
+    watch(limit2, () => abandon(`no welcome within ${limit2} s`));
+    client._setState("connecting", { attempt: client._failures + 1 });
   }
-  /** @param {new (url: string, protocols: string[]) => any} Way */
-  #use(Way) {
-    const socket = new Way(this.#client.url, [this.#client._requests._codec.protocol]);
-    this.#client._socket = socket;
+  function use(Way) {
+    if (!Way) throw new TypeError("there is no WebSocket here; pass one as the option 'WebSocket'");
+    const socket = client._socket = new Way(client.url, [client._requests._codec().protocol]);
     socket.binaryType = "arraybuffer";
-    socket.onmessage = (event) => this.#receive(socket, event.data);
-    socket.onclose = (event) => this.#lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "");
+    socket.onmessage = ({ data }) => receive(socket, data);
+    socket.onclose = (event) => lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "");
   }
-  /** @param {string} reason */
-  _abandon(reason) {
-    this.#lost(this.#client._socket, CLOSE_HEARTBEAT_MISSED, reason);
+  function abandon(reason) {
+    lost(client._socket, CLOSE_HEARTBEAT_MISSED, reason);
   }
-  /** @param {any} socket @param {number} closeCode @param {string} closeReason */
-  #lost(socket, closeCode, closeReason) {
-    if (socket !== this.#client._socket) return;
-    const closing = this._closing;
-    const code = closing?.code ?? closeCode;
-    const reason = closing?.reason ?? closeReason;
-    this._drop(closeCode, closeReason);
-    const comesBack = closing?.reconnect ?? !TERMINAL_CLOSE_CODES.has(code);
-    if (!comesBack) this._stop("closed", code, reason);
-    else if (code === CLOSE_UNAUTHENTICATED) this.#client._credentials._renew(code, reason, closing);
-    else this._retry(code, reason, closing);
+  function lost(socket, closeCode, closeReason, least) {
+    if (socket !== client._socket) return;
+    const closing = client._closing;
+    const { code = closeCode, reason = closeReason, reconnect } = closing ?? {};
+    drop(closeCode, closeReason);
+    if (!(reconnect ?? !TERMINAL_CLOSE_CODES.includes(code))) stop("closed", code, reason);
+    else if (code === CLOSE_UNAUTHENTICATED) client._credentials._renew(code, reason, closing);
+    else retry(code, reason, closing, least);
   }
-  /** Drops the socket and its state. @param {number} code @param {string} reason */
-  _drop(code, reason) {
-    const client = this.#client;
+  function drop(code, reason) {
     const socket = client._socket;
-    client._cancel(this.#watchdog);
-    this.#attempt = null;
-    this._closing = null;
-    client._socket = client._welcome = null;
+    client._cancel(watchdog);
+    attempt = client._closing = client._socket = client._welcome = null;
     client._ready = false;
     if (socket) {
       socket.onmessage = socket.onclose = null;
-      socket.close(code === CLOSE_NORMAL ? CLOSE_NORMAL : CLOSE_HEARTBEAT_MISSED);
+      socket.close(code === CLOSE_NORMAL ? code : CLOSE_HEARTBEAT_MISSED);
     }
     client._channels._lost();
     client._requests._lost(code, reason);
   }
-  /**
-   * Reconnects later, with full jitter below an exponential limit. After a `retry_after`, waits for once to twice that
-   * time, so that clients that were closed together do not reconnect together.
-   * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
-   */
-  _retry(code, reason, closing) {
+  function retry(code, reason, closing, least = 0) {
     const wait = asSeconds(closing?.retry_after);
-    const nextDelay = this.#client._delay(this._failures, wait ?? 0);
-    this._failures += 1;
-    this.#retryHeldByServer = wait !== null;
-    this.#retryTimer = this.#client._later(nextDelay, () => this.#retryNow());
-    this.#client._setState("reconnecting", { attempt: this._failures + 1, nextDelay, code, reason });
+    const nextDelay = client._delay(client._failures, wait ?? least);
+    client._failures += 1;
+    retryHeldByServer = wait !== null;
+    retryTimer = client._later(nextDelay, retryNow);
+    if (client._failures >= ATTEMPTS_BEFORE_WARNING && !warned) {
+      warned = true;
+      console.warn(
+        `channels_realtime: ${client._failures} attempts to connect to ${client.url} failed (${code} ${reason}). Is the path right, is this page's origin allowed, and is the ASGI server running? See docs/troubleshooting.md`
+      );
+    }
+    client._setState("reconnecting", { attempt: client._failures + 1, nextDelay, code, reason });
   }
-  #retryNow() {
-    this.#client._cancel(this.#retryTimer);
-    this.#retryTimer = null;
-    this.#open();
+  function retryNow() {
+    client._cancel(retryTimer);
+    retryTimer = null;
+    open();
   }
-  /** @param {"closed" | "unauthenticated"} state @param {number} code @param {string} reason */
-  _stop(state, code, reason) {
-    const { _requests, _session, _channels, _credentials } = this.#client;
-    this._generation += 1;
-    this.#client._cancel(this.#retryTimer);
-    this.#retryTimer = null;
-    _credentials._fresh = null;
-    if (code === CLOSE_NORMAL) _session._forget();
-    this.#listenForWaking(false);
+  function stop(state, code, reason) {
+    const { _requests, _channels } = client;
+    client._generation += 1;
+    client._cancel(retryTimer);
+    retryTimer = client._fresh = null;
+    if (code === CLOSE_NORMAL) client._session._forget();
+    follow("removeEventListener");
     const unanswered = [..._requests._pending.keys()];
     const subscriptions = state === "closed" ? _channels._clear() : [];
-    this.#client._setState(state, { code, reason });
+    client._setState(state, { code, reason });
     for (const id of unanswered) {
       _requests._settle(id, new RealtimeError("disconnected", `the client is ${state} (${code} ${reason})`));
     }
     _channels._end(subscriptions, code, reason);
   }
-  // Heartbeat
-  /** @param {number} seconds @param {() => void} callback */
-  #watch(seconds, callback) {
-    this.#client._cancel(this.#watchdog);
-    this.#watchdog = this.#client._later(seconds, callback);
+  function watch(seconds, callback) {
+    client._cancel(watchdog);
+    watchdog = client._later(seconds, callback);
   }
-  #heard() {
-    const { interval, timeout } = this.#client._welcome?.heartbeat ?? {};
-    if (interval > 0) this.#watch(interval + timeout, () => this.#probe());
+  function heard() {
+    const { interval, timeout } = client._welcome?.heartbeat ?? {};
+    if (interval > 0) watch(interval + timeout, probe);
   }
-  #probe() {
-    const { timeout } = this.#client._welcome?.heartbeat ?? {};
+  function probe() {
+    const { timeout } = client._welcome?.heartbeat ?? {};
     if (!(timeout > 0)) return;
-    this.#client._requests._send({ type: "ping" });
-    this.#watch(timeout, () => this._abandon(`nothing heard for ${timeout} s after a ping`));
+    client._requests._send({ type: "ping" });
+    watch(timeout, () => abandon(`nothing heard for ${timeout} s after a ping`));
   }
-  /** @param {boolean} listen */
-  #listenForWaking(listen) {
-    const target = this.#client._options.wakeTarget ?? globalThis.window;
-    for (const event of WAKING_EVENTS) {
-      if (listen) target?.addEventListener?.(event, this.#wake, true);
-      else target?.removeEventListener?.(event, this.#wake, true);
+  function follow(method) {
+    for (const event of PAGE_EVENTS) (client._options.wakeTarget ?? globalThis)[method]?.(event, moved, true);
+  }
+  function moved({ type }) {
+    if (type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
+    if (type === "pagehide" || type === "freeze") {
+      client._requests._flush();
+      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is put aside", ASIDE_SECONDS);
+    } else if (retryTimer !== null && !retryHeldByServer && type !== "offline") {
+      retryNow();
+    } else if (client._welcome) {
+      probe();
     }
   }
-  /** Checks at once, after timers were suspended or the network changed. @param {Event} event */
-  #wake = (event) => {
-    if (event.type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
-    if (this.#retryTimer !== null && !this.#retryHeldByServer) this.#retryNow();
-    else if (this.#client._welcome) this.#probe();
-  };
-  // Receiving
-  /** @param {any} socket @param {any} data */
-  #receive(socket, data) {
-    const client = this.#client;
+  function receive(socket, data) {
     if (socket !== client._socket) return;
-    this.#heard();
+    heard();
     let frame;
     try {
-      frame = client._requests._codec.decode(data);
+      frame = client._requests._codec().decode(data);
     } catch (cause) {
       client._fail(new RealtimeError("bad_message", "the server sent a frame that cannot be read", { cause }));
       return;
     }
-    for (const message of Array.isArray(frame) ? frame : [frame]) {
+    for (const message of [frame].flat()) {
       if (socket !== client._socket) return;
       if (typeof message === "object" && message !== null) client._handle(message);
     }
   }
-  /** @param {any} payload */
-  _welcomed(payload) {
-    const { _channels, _credentials, _session } = this.#client;
-    if (!_credentials._accepts(payload.user ?? null)) return;
-    this.#client._welcome = payload;
-    this._failures = 0;
-    _channels._welcomed(payload.channels ?? {});
-    this.#heard();
-    _credentials._signIn(() => _session._begin());
+  function welcomed(payload) {
+    if (!client._credentials._accepts(payload.user ?? null)) return;
+    client._welcome = payload;
+    client._failures = 0;
+    client._cancel(watchdog);
+    client._channels._welcomed(payload.channels ?? {});
+    heard();
+    client._credentials._signIn(client._session._begin);
   }
-};
+  return {
+    _start: start,
+    _abandon: abandon,
+    _drop: drop,
+    _retry: retry,
+    _stop: stop,
+    _welcomed: welcomed
+  };
+}
 
 // src/credentials.js
-var Credentials = class {
-  #client;
-  /** @type {string | null} The last token sent, to recognise a new one. */
-  #sent = null;
-  /** @type {string | null} A token fetched after a 4401, for the next connection. */
-  _fresh = null;
-  /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
-  _renewed = false;
-  /** @param {RealtimeClient} client */
-  constructor(client) {
-    this.#client = client;
+var MAX_RENEWALS = 5;
+var RENEWALS_MILLISECONDS = 6e4;
+function createCredentials(client) {
+  let sentToken = null;
+  let renewals = [];
+  function mayRenew() {
+    const now = Date.now();
+    renewals = renewals.filter((then) => now - then < RENEWALS_MILLISECONDS);
+    return renewals.push(now) <= MAX_RENEWALS;
   }
-  /**
-   * @param {TokenReason} reason
-   * @returns {Promise<string | null>}
-   */
-  async #token(reason) {
-    const fresh = this._fresh;
-    this._fresh = null;
-    return fresh ?? await this.#client._options.getToken?.({ reason }) ?? null;
-  }
-  /** @param {unknown} cause */
-  #unavailable(cause) {
-    this.#client._fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
-  }
-  /**
-   * Sends a token on the current connection.
-   * @param {TokenReason} reason
-   * @param {(outcome: "done" | "refused" | "none" | "unavailable") => void} [then]
-   */
-  async _authenticate(reason, then = () => {
-  }) {
-    const client = this.#client;
-    const socket = client._socket;
+  async function fetchToken(reason, then, unavailable) {
+    const { _socket: socket, _generation: generation, _fresh: fresh } = client;
+    const overtaken = () => socket !== client._socket || generation !== client._generation;
+    client._fresh = null;
     let token;
     try {
-      token = await this.#token(reason);
+      token = fresh ?? await client._options.getToken?.({ reason }) ?? null;
     } catch (cause) {
-      if (socket !== client._socket) return;
-      this.#unavailable(cause);
-      then("unavailable");
+      if (overtaken()) return;
+      client._fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
+      unavailable();
       return;
     }
-    if (socket !== client._socket) return;
-    if (token === null) {
-      then("none");
-      return;
-    }
-    this.#sent = token;
-    client._requests._ask(
-      { type: "auth", token },
-      (payload) => {
-        client.user = payload?.user ?? null;
-        then("done");
+    if (!overtaken()) then(token);
+  }
+  function authenticate(reason, done = () => {
+  }, none = done, unavailable = done) {
+    fetchToken(
+      reason,
+      (token) => {
+        if (token === null) {
+          none();
+          return;
+        }
+        sentToken = token;
+        client._requests._ask(
+          { type: "auth", token },
+          (payload) => {
+            client.user = payload?.user ?? null;
+            done();
+          },
+          (error) => {
+            if (error.code !== "connection_lost") client._fail(error);
+            done();
+          }
+        );
       },
-      (error) => {
-        if (error.code !== "connection_lost") client._fail(error);
-        then("refused");
-      }
+      unavailable
     );
   }
-  _required() {
-    this._authenticate("required", (outcome) => {
-      if (outcome === "unavailable") this.#client._connection._abandon("getToken failed");
-      if (outcome !== "none") return;
-      this.#signedOut("the server requires a token and the page has none");
-    });
+  function required() {
+    authenticate(
+      "required",
+      void 0,
+      // The server sends `welcome`, or `closing` and 4401.
+      () => signedOut("the server requires a token and the page has none"),
+      () => client._connection._abandon("getToken failed")
+    );
   }
-  /** @param {string} reason */
-  #signedOut(reason) {
-    this.#client._connection._drop(CLOSE_NORMAL, "no credentials");
-    this.#client._session._forget();
-    this.#client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
+  function expiring() {
+    if (client._options.getToken && mayRenew()) authenticate("expiring");
   }
-  /** A `welcome` has come. @param {string | null} user @returns {boolean} Whether the client goes on as that user. */
-  _accepts(user) {
-    if (this._renewed && !this._fresh && user === null && this.#client.user !== null) {
-      this.#signedOut("the login session has ended");
+  function signedOut(reason) {
+    client._connection._drop(CLOSE_NORMAL, "no credentials");
+    client._session._forget();
+    client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
+  }
+  function accepts(user) {
+    if (client._renewed && !client._fresh && user === null && client.user !== null) {
+      signedOut("the login session has ended");
       return false;
     }
-    this._renewed = false;
-    this.#client.user = user;
-    if (user !== null) this._fresh = null;
+    client._renewed = false;
+    client.user = user;
+    if (user !== null) client._fresh = null;
     return true;
   }
-  /** After `welcome`: signs in where the connection is anonymous. @param {() => void} then */
-  _signIn(then) {
-    if (this.#client.user === null && this.#client._options.getToken) this._authenticate("anonymous", then);
+  function signIn(then) {
+    if (client.user === null && client._options.getToken) authenticate("anonymous", then);
     else then();
   }
-  /**
-   * After 4401: makes one new attempt, with another token than the refused one, or with the login session, which may have
-   * moved on: changing the password in another tab gives the browser a new cookie. Stops at the second 4401 in a row,
-   * or a server that refuses whatever it gets would be asked for ever. `reconnect: true` with 4401 also means "with new
-   * credentials".
-   * @param {number} code @param {string} reason @param {{retry_after?: number} | null} closing
-   */
-  async _renew(code, reason, closing) {
-    const client = this.#client;
-    const connection = client._connection;
-    if (this._renewed) {
-      connection._stop("unauthenticated", code, reason);
+  function renew(code, reason, closing) {
+    const { _connection: connection, _generation: generation, _options: options } = client;
+    const stop = () => connection._stop("unauthenticated", code, reason);
+    client._fresh = null;
+    if (client._renewed || !mayRenew()) {
+      stop();
       return;
     }
-    const generation = connection._generation;
-    this._fresh = null;
-    let token = null;
-    if (client._options.getToken) {
-      client._setState("reconnecting", { attempt: connection._failures + 2, nextDelay: null, code, reason });
-      if (generation !== connection._generation) return;
-      try {
-        token = await this.#token("refused");
-      } catch (cause) {
-        if (generation !== connection._generation) return;
-        this.#unavailable(cause);
-        connection._retry(code, reason, closing);
+    const decide = (token) => {
+      if (token === null ? sentToken !== null : token === sentToken) {
+        stop();
         return;
       }
-      if (generation !== connection._generation) return;
+      client._renewed = true;
+      client._fresh = token;
+      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, options.backoffBaseSeconds);
+      connection._retry(code, reason, token === null ? { retry_after: wait } : closing);
+    };
+    if (!options.getToken) {
+      decide(null);
+      return;
     }
-    if (token === null && this.#sent === null) {
-      this._renewed = true;
-      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, client._options.backoffBaseSeconds);
-      connection._retry(code, reason, { retry_after: wait });
-    } else if (token !== null && token !== this.#sent) {
-      this._renewed = true;
-      this._fresh = token;
-      connection._retry(code, reason, closing);
-    } else {
-      connection._stop("unauthenticated", code, reason);
-    }
+    client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
+    if (generation === client._generation) fetchToken("refused", decide, () => connection._retry(code, reason, closing));
   }
-};
+  return {
+    _required: required,
+    _expiring: expiring,
+    _accepts: accepts,
+    _signIn: signIn,
+    _renew: renew
+  };
+}
 
 // src/page.js
 function pageConfiguration() {
@@ -1260,7 +1176,7 @@ function pageMeta(name) {
 function absoluteUrl(url) {
   let text = String(url);
   if (!/^[a-z][a-z0-9+.-]*:/i.test(text)) {
-    const page = globalThis.location?.href;
+    const page = globalThis.location?.href.replace(/^blob:/, "");
     if (!page) throw new TypeError(`the address '${text}' needs a page; expected one such as 'wss://www.example.com/ws/'`);
     text = new URL(text, page).href;
   }
@@ -1284,73 +1200,56 @@ function codecFor(format) {
 var loadCodec = () => import("./realtime/msgpack.js?v=1b5f04a4").then(e=>e.version==="1b5f04a4"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ codec }) => codec);
 
 // src/requests.js
-var Requests = class {
-  #client;
-  #lastId = 0;
-  /** @type {Map<number, PendingRequest>} In the order of the calls. */
-  _pending = /* @__PURE__ */ new Map();
-  /** @type {any[]} Encoded messages. */
-  #outbox = [];
-  /** Null until it is loaded. @type {Codec} */
-  _codec;
-  /** @param {RealtimeClient} client */
-  constructor(client) {
-    this.#client = client;
-    this._codec = /** @type {any} */
-    codecFor(client._options.format);
+function createRequests(client) {
+  let lastId = 0;
+  const pending = /* @__PURE__ */ new Map();
+  let outbox = [];
+  let codec = (
+    /** @type {any} */
+    codecFor(client._options.format)
+  );
+  function load() {
+    return codec ? null : loadCodec().then((loaded) => void (codec = loaded));
   }
-  /** @returns {Promise<void> | null}  Null if there is nothing to load. */
-  _loadCodec() {
-    return this._codec ? null : loadCodec().then((codec) => void (this._codec = codec));
-  }
-  /**
-   * @param {{type: string, [field: string]: any}} message
-   * @param {(payload: any) => void} [onReply]
-   * @param {(error: RealtimeError) => void} [onError]
-   * @param {{timeoutSeconds?: number, now?: boolean}} [options]
-   */
-  _ask(message, onReply = () => {
+  function ask(message, onReply = () => {
   }, onError = () => {
-  }, { timeoutSeconds = this.#client._options.requestTimeoutSeconds, now = true } = {}) {
-    const id = ++this.#lastId;
-    const frame = this._codec ? this._codec.encode({ ...message, id }) : null;
+  }, { timeoutSeconds = client._options.requestTimeoutSeconds, now = true } = {}) {
+    const id = ++lastId;
+    const frame = codec ? codec.encode({ ...message, id }) : null;
     if (!frame) message = structuredClone(message);
-    const timer = this.#client._later(timeoutSeconds, () => {
-      this._settle(id, this.#error("timeout", `no answer to '${message.type}' within ${timeoutSeconds} s`, message));
+    const timer = client._later(timeoutSeconds, () => {
+      settle(id, requestError("timeout", `no answer to '${message.type}' within ${timeoutSeconds} s`, message));
     });
-    this._pending.set(id, { message, frame, sent: false, timer, onReply, onError });
-    if (now) this._transmit(id);
+    pending.set(id, { message, frame, sent: false, timer, onReply, onError });
+    if (now) transmit(id);
   }
-  /** @param {number} id */
-  _transmit(id) {
-    const request = this._pending.get(id);
+  function transmit(id) {
+    const request = pending.get(id);
     if (!request || request.sent) return;
-    const limit2 = this.#client._welcome?.limits?.max_frame ?? Infinity;
-    request.frame ??= this._codec.encode({ ...request.message, id });
-    const size = this._codec.size(request.frame);
+    const limit2 = client._welcome?.limits?.max_frame ?? Infinity;
+    request.frame ??= codec.encode({ ...request.message, id });
+    const size = codec.size(request.frame);
     if (size > limit2) {
       const reason = `'${request.message.type}' is ${size} bytes long; the server accepts at most ${limit2}`;
-      this._settle(id, this.#error("too_large", reason, request.message));
+      settle(id, requestError("too_large", reason, request.message));
       return;
     }
     request.sent = true;
-    this.#push(request.frame);
+    push(request.frame);
   }
-  /** Sends what nobody answers. @param {{type: string, [field: string]: any}} message */
-  _send(message) {
-    this.#push(this._codec.encode(message));
+  function send(message) {
+    push(codec.encode(message));
   }
-  /** @param {any} frame */
-  #push(frame) {
-    if (this.#outbox.push(frame) === 1) queueMicrotask(() => this._flush());
+  function push(frame) {
+    if (outbox.push(frame) === 1) queueMicrotask(() => flush());
   }
-  _flush() {
-    const socket = this.#client._socket;
-    const frames = this.#outbox.splice(0);
+  function flush() {
+    const socket = client._socket;
+    const frames = outbox.splice(0);
     if (!socket || frames.length === 0) return;
-    const { size: sizeOf, batch, protocol } = this._codec;
-    const limits = this.#client._welcome?.limits ?? {};
-    const batches = this.#client._options.batch && socket.protocol === protocol;
+    const { size: sizeOf, batch, protocol } = codec;
+    const limits = client._welcome?.limits ?? {};
+    const batches = client._options.batch && socket.protocol === protocol;
     const maxBatch = batches ? limits.max_batch ?? 1 : 1;
     const maxBytes = (limits.max_frame ?? Infinity) - 1;
     for (let start = 0; start < frames.length; ) {
@@ -1365,89 +1264,83 @@ var Requests = class {
       start = end;
     }
   }
-  /** The connection has ended. @param {number} code @param {string} reason */
-  _lost(code, reason) {
-    this.#outbox = [];
-    for (const [id, { message, sent }] of [...this._pending]) {
+  function lost(code, reason) {
+    outbox = [];
+    for (const [id, { message, sent }] of [...pending]) {
       if (!sent) continue;
       const text = `the connection ended before '${message.type}' was answered (${code} ${reason})`;
-      this._settle(id, this.#error("connection_lost", text, message));
+      settle(id, requestError("connection_lost", text, message));
     }
   }
-  /** @param {number} id @param {RealtimeError | null} error @param {any} [payload] */
-  _settle(id, error, payload) {
-    const request = this._pending.get(id);
+  function settle(id, error, payload) {
+    const request = pending.get(id);
     if (!request) return;
-    this._pending.delete(id);
-    this.#client._cancel(request.timer);
+    pending.delete(id);
+    client._cancel(request.timer);
     if (error) request.onError(error);
     else request.onReply(payload);
   }
-  /** @param {string} code @param {string} reason @param {{type: string, channel?: string}} message */
-  #error(code, reason, { type, channel }) {
+  function requestError(code, reason, { type, channel }) {
     return new RealtimeError(code, reason, { request: type, channel });
   }
-};
+  return {
+    _pending: pending,
+    _codec: () => codec,
+    _loadCodec: load,
+    _ask: ask,
+    _transmit: transmit,
+    _send: send,
+    _flush: flush,
+    _lost: lost,
+    _settle: settle
+  };
+}
 
 // src/session.js
 var MAX_ABANDONED = 100;
-var Session = class {
-  #client;
-  /** @type {string | null} The session that the next connection resumes. A secret: never shown or logged. */
-  #id = null;
-  /** @type {{channel: string, parameters: any}[]} Given up without a connection; a resume would bring them back. */
-  #abandoned = [];
-  /** @param {RealtimeClient} client */
-  constructor(client) {
-    this.#client = client;
-  }
-  /** Resumes the last session where there is one; otherwise subscribes anew. */
-  _begin() {
-    const client = this.#client;
+function createSession(client) {
+  let id = null;
+  let abandoned = [];
+  function begin() {
     if (!client._welcome || client._ready) return;
-    const { session_id: own, connection_id: id } = client._welcome;
+    const { session_id: own = null, connection_id: publicId = null } = client._welcome;
     const socket = client._socket;
     const anew = () => {
-      this.#id = own ?? null;
-      client.connectionId = id ?? null;
-      this.#start(null);
+      id = own;
+      client.connectionId = publicId;
+      start(null);
     };
-    if (!this.#id) {
+    if (!id) {
       anew();
       return;
     }
     client._requests._ask(
-      { type: "resume", session_id: this.#id, since: client._channels._positions() },
+      { type: "resume", session_id: id, since: client._channels._positions() },
       (payload) => {
-        this.#id = payload.session_id ?? own ?? null;
-        client.connectionId = payload.connection_id ?? client.connectionId ?? id ?? null;
-        this.#start(payload.channels ?? {});
+        id = payload.session_id ?? own;
+        client.connectionId = payload.connection_id ?? client.connectionId ?? publicId;
+        start(payload.channels ?? {});
       },
       (error) => {
         if (socket !== client._socket || error.code === "connection_lost") return;
-        this._forget();
+        forget();
         if (error.code === "timeout") client._connection._abandon("no answer to 'resume'");
         else anew();
       }
     );
   }
-  /**
-   * Begins to work on a new connection.
-   * @param {Record<string, SubscribedPayload> | null} resumed  The channels of a resumed session.
-   */
-  #start(resumed) {
-    const client = this.#client;
+  function start(resumed) {
     const { _channels, _requests, _socket: socket } = client;
     const feeds = _channels._feeds;
     const waiting = [..._requests._pending.keys()];
-    const abandoned = this.#abandoned;
-    this.#abandoned = [];
+    const givenUp = abandoned;
+    abandoned = [];
     client._ready = true;
     for (const feed of [...feeds.values()]) {
       if (feed._automatic && !(feed._name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
       if (!resumed) for (const selection of feed._selections.values()) selection._inSession = NOT_IN_SESSION;
     }
-    for (const { channel, parameters } of abandoned) {
+    for (const { channel, parameters } of givenUp) {
       if (!resumed || !(channel in resumed)) continue;
       const others = [...feeds.get(channel)?._selections.values() ?? []];
       const stays = others.some((selection) => selection._inSession === IN_SESSION);
@@ -1457,31 +1350,34 @@ var Session = class {
     for (const name of Object.keys(resumed ?? {})) if (!feeds.has(name)) _channels._markAutomatic(name);
     for (const feed of [...feeds.values()]) {
       const reply = resumed?.[feed._name];
-      if (reply) this.#resumed(feed, reply);
+      if (reply) takeUp(feed, reply);
       for (const selection of [...feed._selections.values()]) if (!selection._reply) _channels._subscribe(selection);
     }
-    for (const id of waiting) _requests._transmit(id);
+    for (const request of waiting) _requests._transmit(request);
     _channels._acknowledge();
     if (socket === client._socket) client._setState("connected", {});
   }
-  /** The session had this channel: one replay for all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
-  #resumed(feed, reply) {
+  function takeUp(feed, reply) {
     const selections = [...feed._selections.values()];
     const alone = selections.length === 1;
     const stands = selections.filter(({ _inSession }) => _inSession === IN_SESSION || alone && (_inSession === SENT || feed._automatic));
     const from = feed._resumesFrom();
-    for (const selection of stands) this.#client._channels._subscribed(selection, from, reply);
+    for (const selection of stands) client._channels._subscribed(selection, from, reply);
   }
-  /** What a resume is to end: it was given up, and the server may not know. @param {string} channel @param {any} parameters */
-  _giveUp(channel, parameters) {
-    this.#abandoned.push({ channel, parameters });
-    if (this.#abandoned.length > MAX_ABANDONED) this._forget();
+  function giveUp(channel, parameters) {
+    abandoned.push({ channel, parameters });
+    if (abandoned.length > MAX_ABANDONED) forget();
   }
-  _forget() {
-    this.#id = null;
-    this.#abandoned = [];
+  function forget() {
+    id = null;
+    abandoned = [];
   }
-};
+  return {
+    _begin: begin,
+    _giveUp: giveUp,
+    _forget: forget
+  };
+}
 
 // src/ways.js
 var Ways = class {
@@ -1509,6 +1405,16 @@ var RealtimeClient = class extends Emitter {
   _welcome = null;
   /** Whether the session stands: subscriptions and requests go out. */
   _ready = false;
+  /** What the server said before it closes the connection. @type {Closing | null} */
+  _closing = null;
+  /** How many connections failed since the last `welcome`. */
+  _failures = 0;
+  /** Increased to cancel what still waits for getToken. */
+  _generation = 0;
+  /** A token fetched after a 4401, for the next connection. @type {string | null} */
+  _fresh = null;
+  /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
+  _renewed = false;
   /**
    * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
    *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
@@ -1533,26 +1439,23 @@ var RealtimeClient = class extends Emitter {
       transports: ["websocket", "sse", "polling"],
       random: Math.random,
       /** @type {Timers} */
-      timers: {
-        setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
-        clearTimeout: (handle) => clearTimeout(handle)
-      },
+      timers: globalThis,
       ...options
     };
-    const { format, WebSocket, fetch, timers, random } = this._options;
-    const transports = format === "json" ? this._options.transports : ["websocket"];
-    const { csrfToken, csrfHeader } = page;
     const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const ways = new Ways({
+      ...page,
+      ...this._options,
+      ...this._options.format !== "json" && { transports: ["websocket"] },
+      // The others carry text.
       url: this.url,
-      http: http ? absoluteUrl(http) : null,
-      ...{ transports, WebSocket, fetch, timers, random, csrfToken, csrfHeader }
+      http: http ? absoluteUrl(http) : null
     });
-    this._requests = new Requests(this);
-    this._channels = new Channels(this);
-    this._session = new Session(this);
-    this._credentials = new Credentials(this);
-    this._connection = new Connection(this, ways);
+    this._requests = createRequests(this);
+    this._channels = createChannels(this);
+    this._session = createSession(this);
+    this._credentials = createCredentials(this);
+    this._connection = createConnection(this, ways);
   }
   get state() {
     return this.#state;
@@ -1567,7 +1470,7 @@ var RealtimeClient = class extends Emitter {
   /** Connects, also again after "closed" or "unauthenticated". @returns {this} */
   connect() {
     if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
-    this._credentials._renewed = false;
+    this._renewed = false;
     this._connection._start();
     return this;
   }
@@ -1669,22 +1572,19 @@ var RealtimeClient = class extends Emitter {
   /** @param {any} message */
   _handle(message) {
     const { type, id, channel, request, payload } = message;
-    if (this._requests._pending.has(id)) {
-      const error = type === "error" ? new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }) : null;
-      this._requests._settle(id, error, payload ?? {});
-    }
+    const error = type === "error" ? new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }) : null;
+    this._requests._settle(id, error, payload ?? {});
     if (type === "welcome") this._connection._welcomed(payload);
     else if (type === "message") this._channels._message(message);
     else if (type === "join" || type === "leave") this._channels._memberMoved(type, channel, payload ?? {});
-    else if (type === "subscribed" && id === void 0) this._channels._told(channel, payload ?? {}, message.automatic === true);
     else if (type === "ping") this._channels._pinged();
     else if (type === "auth_required") this._credentials._required();
-    else if (type === "auth_expiring" && this._options.getToken) this._credentials._authenticate("expiring");
-    else if (type === "closing") this._connection._closing = payload;
-    else if (type === "unsubscribed" && id === void 0) this._channels._taken(channel, payload);
-    else if (type === "error" && id === void 0) {
-      this._fail(new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }));
-    }
+    else if (type === "auth_expiring") this._credentials._expiring();
+    else if (type === "closing") this._closing = payload;
+    else if (id !== void 0) return;
+    else if (type === "subscribed") this._channels._told(channel, payload ?? {}, message.automatic === true);
+    else if (type === "unsubscribed") this._channels._taken(channel, payload);
+    else if (error) this._fail(error);
   }
 };
 
