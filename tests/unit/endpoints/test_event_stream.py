@@ -14,6 +14,7 @@ import pytest
 from channels_realtime.connections.connection import Connection
 from channels_realtime.endpoints.cursors import ReadCursor
 from channels_realtime.endpoints.event_stream import EventStream
+from channels_realtime.endpoints.http_transport import HttpDialect
 from channels_realtime.protocol import messages as m
 from channels_realtime.protocol.codes import CloseCode
 from tests.support.nodes import NodeHarness
@@ -37,6 +38,7 @@ class Reader:
             0.0,
             channels=channels,
             came_with=ReadCursor(cursor),
+            dialect=HttpDialect(harness.node.config.limits),
         )
         self.node = harness.node
         self.node.ready = ready
