@@ -1,0 +1,468 @@
+"""The channels of one client: positions, what is missed, duplicates, presence. No I/O.
+
+In: replies and messages of the server, from the core. Out: items for the ``Sink`` of each subscription, and
+requests through the ``Host``. A channel has one subscription in a client.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ..errors import AlreadySubscribed, ImproperUse, RealtimeError, RequestTimeout, TooSlow
+from ..protocol.messages import Member, Position
+from .errors import ClientError, answered
+from .timers import Timers
+from .values import (
+    Event,
+    Joined,
+    Left,
+    Message,
+    Recovered,
+    Subscribed,
+    covers,
+    member_from,
+    members_from,
+    message_from,
+    position_in,
+    position_object,
+)
+
+MAX_HELD_MESSAGES = 1_000
+"""How many live messages of an automatic channel are held while it recovers. With more, it has not recovered."""
+
+MAX_ABANDONED = 100
+"""How many subscriptions that were given up without a connection are remembered for a resume."""
+
+ACK_DELAY_S = 0.1
+"""Acknowledgements of this time go out as one."""
+
+PASSING_ERRORS = frozenset(("rate_limited", "timeout", "unavailable", "internal"))
+"""After these an established subscription is tried again on the same connection."""
+
+
+class Sink(Protocol):
+    """Where the items of a subscription go."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no message now; ``Feeds.drained`` is called once it does."""
+        ...
+
+    def put(self, item: Event) -> None:
+        """Take an item; never waits."""
+        ...
+
+    def end(self, error: RealtimeError | None, *, discard: bool) -> None:
+        """Nothing follows. ``discard``: what it holds may not be seen any more."""
+        ...
+
+
+class Host(Protocol):
+    """What feeds ask of the core."""
+
+    timers: Timers
+    ready: bool
+
+    def ask(
+        self, message: Mapping[str, Any], done: Callable[[Any, RealtimeError | None], None]
+    ) -> None: ...
+
+    def tell(self, message: Mapping[str, Any]) -> None: ...
+
+    def backoff(self, failures: int, wait_s: float = 0.0) -> float: ...
+
+    def forget_session(self) -> None: ...
+
+
+@dataclasses.dataclass(slots=True, eq=False, kw_only=True)
+class Feed:
+    """The client's state of one channel that it is subscribed to."""
+
+    channel: str
+    sink: Sink
+    parameters: Any = None
+    presence: bool = False
+    since: Position | None = None
+    """From where a subscribe begins that was not answered yet."""
+    position: Position | None = None
+    """Of the last message that the sink took, or where the subscription began."""
+    live: bool = False
+    """Subscribed on this connection."""
+    established: bool = False
+    """Was ever subscribed."""
+    in_session: bool = False
+    """Whether the session that a reconnect resumes may have it."""
+    suspended: bool = False
+    """Given up, because the sink was full, until it is drained."""
+    unproven: bool = False
+    """Nothing shows yet that what the reply promised has arrived: the state, if the channel has one."""
+    state_arriving: bool = False
+    """The position does not stand for what was received: the state may still be on its way."""
+    fenced: bool = False
+    held: list[Message] | None = None
+    """Live messages of an automatic channel that wait for its replay."""
+    failures: int = 0
+    retry_timer: int | None = None
+    members: dict[str, Member] = dataclasses.field(default_factory=dict)
+    count: int | None = None
+
+    @property
+    def resumes_from(self) -> Position | None:
+        """Where a resume begins; None: the server knows."""
+        return None if self.state_arriving or self.unproven else self.since or self.position
+
+
+class Feeds:
+    """The channels of one client."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._feeds: dict[str, Feed] = {}
+        self.automatic: dict[str, Position | None] = {}
+        """The channels that the server has subscribed this connection to, with their last position."""
+        self._abandoned: set[str] = set()
+        self._acknowledging: dict[str, Position] = {}
+        self._ack_timer: int | None = None
+
+    # -- the program's side ------------------------------------------------------------------------
+
+    def add(self, feed: Feed) -> None:
+        """Subscribe.
+
+        Raises:
+            ImproperUse: the client is subscribed to the channel already.
+        """
+        if feed.channel in self._feeds:
+            raise ImproperUse(
+                f"this client is subscribed to {feed.channel!r} already; expected one subscription to"
+                " a channel: share its messages, or use another client"
+            )
+        self._feeds[feed.channel] = feed
+        if self._host.ready:
+            self._subscribe(feed)
+
+    def remove(self, feed: Feed) -> None:
+        """Unsubscribe; does nothing where it has ended."""
+        if not self._stands(feed):
+            return
+        self._forget(feed)
+        if feed.channel in self.automatic:
+            self.automatic[feed.channel] = feed.position or self.automatic[feed.channel]
+        elif feed.suspended:
+            return
+        elif self._host.ready:
+            self._host.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+        elif feed.in_session:
+            self._abandoned.add(feed.channel)
+            if len(self._abandoned) > MAX_ABANDONED:
+                self._abandoned.clear()
+                self._host.forget_session()
+
+    def drained(self, feed: Feed) -> None:
+        """The sink takes messages again."""
+        if feed.suspended and self._stands(feed):
+            feed.suspended = False
+            if self._host.ready:
+                self._subscribe(feed)
+
+    def acknowledge(self, channel: str, position: Position) -> None:
+        """Say soon that everything up to a position was received."""
+        self._acknowledging[channel] = position
+        if self._host.ready and self._ack_timer is None:
+            self._ack_timer = self._host.timers.later(ACK_DELAY_S, self.acknowledge_now)
+
+    def acknowledge_now(self) -> None:
+        """Send the acknowledgements that are due, if there is a connection."""
+        self._host.timers.cancel(self._ack_timer)
+        self._ack_timer = None
+        if not self._host.ready:
+            return
+        due, self._acknowledging = self._acknowledging, {}
+        for channel, position in due.items():
+            payload = position_object(position)
+            self._host.tell({"type": "ack", "channel": channel, "payload": payload})
+
+    # -- the core's side ---------------------------------------------------------------------------
+
+    def positions(self) -> dict[str, Any]:
+        """``since`` of a ``resume``."""
+        known = ((name, feed.resumes_from) for name, feed in self._feeds.items())
+        return {name: position_object(at) for name, at in known if at is not None}
+
+    def welcomed(self, channels: Any) -> None:
+        """A connection was welcomed, with these automatic channels."""
+        channels = channels if isinstance(channels, dict) else {}
+        self.automatic = {name: position_in(at) for name, at in channels.items()}
+        for name in self.automatic:
+            feed = self._feeds.get(name)
+            if feed is not None:  # it is live already, and what it missed is not known yet
+                feed.held = []
+
+    def connected(self, resumed: Mapping[str, Any] | None) -> None:
+        """Requests can be sent; with the channels of a resumed session, or None."""
+        abandoned, self._abandoned = self._abandoned, set()
+        if resumed is None:
+            for feed in self._feeds.values():
+                feed.in_session = False
+        for name in (resumed or {}).keys() & abandoned:
+            if name not in self.automatic:
+                self._host.ask({"type": "unsubscribe", "channel": name}, _ignore)
+        for feed in list(self._feeds.values()):
+            reply = (resumed or {}).get(feed.channel)
+            if feed.suspended:
+                if isinstance(reply, dict) and feed.channel not in self.automatic:
+                    self._host.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+            elif isinstance(reply, dict) and feed.in_session and feed.channel not in abandoned:
+                self._subscribed(feed, reply, feed.resumes_from)
+            else:
+                self._subscribe(feed)
+        if self._acknowledging:
+            self.acknowledge_now()
+
+    def disconnected(self) -> None:
+        """The connection has ended."""
+        self._host.timers.cancel(self._ack_timer)
+        self._ack_timer = None
+        for feed in self._feeds.values():
+            feed.live = feed.fenced = False
+            feed.held = None
+            self._host.timers.cancel(feed.retry_timer)
+
+    def end(self, error: RealtimeError | None) -> None:
+        """The client has ended."""
+        feeds, self._feeds = self._feeds, {}
+        for feed in feeds.values():
+            feed.sink.end(error, discard=False)
+
+    def pinged(self) -> None:
+        """What the server wrote before its ping has arrived."""
+        for feed in self._feeds.values():
+            if feed.live:
+                feed.unproven = False
+
+    def handle(self, kind: str, message: Mapping[str, Any]) -> None:
+        """A message about a channel, which is no reply."""
+        channel = message["channel"]
+        payload = message.get("payload")
+        feed = self._feeds.get(channel)
+        if kind == "message":
+            if feed is not None:
+                self._message(feed, message_from(message))
+            elif channel in self.automatic:
+                self.automatic[channel] = position_in(message) or self.automatic[channel]
+        elif kind == "subscribed":
+            self._told(channel, payload, automatic=message.get("automatic") is True)
+        elif kind == "unsubscribed":
+            self.automatic.pop(channel, None)
+            if (
+                feed is not None and feed.live
+            ):  # else it is subscribed anew, and the reply is to come
+                self._forget(feed)
+                feed.sink.end(answered(payload), discard=True)
+        elif kind in ("join", "leave") and feed is not None and feed.live and feed.presence:
+            self._moved(feed, kind, payload)
+
+    # -- subscribing -------------------------------------------------------------------------------
+
+    def _stands(self, feed: Feed) -> bool:
+        return self._feeds.get(feed.channel) is feed
+
+    def _forget(self, feed: Feed) -> None:
+        self._host.timers.cancel(feed.retry_timer)
+        feed.live = False
+        del self._feeds[feed.channel]
+
+    def _subscribe(self, feed: Feed) -> None:
+        automatic = feed.channel in self.automatic
+        if feed.established and feed.since is None:
+            feed.since = None if feed.state_arriving else feed.position
+        since = feed.since
+        if automatic and since is None and not feed.presence and not feed.established:
+            # It is on the channel from the start, and asks for nothing that it missed.
+            at = self.automatic[feed.channel]
+            self._subscribed(feed, {} if at is None else position_object(at), None)
+            return
+        if automatic and feed.held is None:
+            feed.held = []  # it is live already, and its replay comes before what is new
+        feed.in_session = True
+        message = {
+            "type": "subscribe",
+            "channel": feed.channel,
+            "since": None if since is None else position_object(since),
+            "presence": feed.presence or None,
+        }
+        if feed.parameters is not None:
+            message["payload"] = feed.parameters
+
+        def done(payload: Any, error: RealtimeError | None) -> None:
+            if not self._stands(feed) or feed.suspended or isinstance(error, ClientError):
+                return
+            if isinstance(error, AlreadySubscribed):
+                at = error.position
+                payload = {} if at is None else position_object(at)
+                payload["recovered"] = None if since is None else since == at
+                error = None
+            if error is None:
+                self._subscribed(feed, payload if isinstance(payload, dict) else {}, since)
+            else:
+                self._refused(feed, error)
+
+        self._host.ask(message, done)
+
+    def _refused(self, feed: Feed, error: RealtimeError) -> None:
+        if not (feed.established and error.code in PASSING_ERRORS):
+            if isinstance(error, RequestTimeout):  # it may still take effect
+                self._host.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+            self._forget(feed)
+            feed.sink.end(error, discard=True)
+            return
+        delay = self._host.backoff(feed.failures, error.retry_after or 0.0)
+        feed.failures += 1
+
+        def again() -> None:
+            if self._stands(feed) and self._host.ready:
+                self._subscribe(feed)
+
+        feed.retry_timer = self._host.timers.later(delay, again)
+
+    def _subscribed(self, feed: Feed, reply: Mapping[str, Any], since: Position | None) -> None:
+        position = position_in(reply)
+        returns = since is not None or feed.established
+        complete = reply.get("recovered") is True
+        recovered = complete if returns else reply.get("recovered")  # an inbox says it unasked
+        feed.unproven = position is not None and not complete
+        feed.live = feed.established = feed.in_session = True
+        feed.state_arriving = False
+        feed.since = None
+        feed.failures = 0
+        if since is not None and complete:
+            feed.position = since
+        elif complete and position is not None:
+            # The server knows where this client was: in an inbox, after what its user has acknowledged.
+            if feed.position is None or feed.position.epoch != position.epoch:
+                feed.position = None
+        else:
+            feed.position = position
+        self._take_members(feed, reply)
+        feed.sink.put(Subscribed(position))
+        if isinstance(recovered, bool):
+            feed.sink.put(Recovered(recovered, position))
+        if feed.held is not None:
+            self._release(feed, wait=complete)
+
+    def _release(self, feed: Feed, *, wait: bool) -> None:
+        """Deliver what was live, after the replay where there is one."""
+
+        def release(_payload: Any = None, error: RealtimeError | None = None) -> None:
+            if isinstance(error, ClientError) or not self._stands(feed):
+                return
+            held, feed.held = feed.held or [], None
+            for message in held:
+                self._message(feed, message)
+            if len(held) >= MAX_HELD_MESSAGES:
+                feed.sink.put(Recovered(False, feed.position))
+
+        if wait:
+            self._host.ask({"type": "ping"}, release)  # answered after all that was written before
+        else:
+            release()
+
+    def _told(self, channel: str, payload: Any, *, automatic: bool) -> None:
+        """What the server says about a subscription without being asked."""
+        feed = self._feeds.get(channel)
+        payload = payload if isinstance(payload, dict) else {}
+        if automatic:
+            self.automatic[channel] = position_in(payload)
+        elif feed is not None and feed.live:
+            if payload.get("recovered") is False:
+                # The channel's numbers begin anew, or messages that it does not keep did not arrive.
+                feed.position = position_in(payload)
+                feed.sink.put(Recovered(False, feed.position))
+            self._take_members(feed, payload)
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def _message(self, feed: Feed, message: Message) -> None:
+        if feed.held is not None and not (feed.live and (message.recovered or message.state)):
+            if len(feed.held) < MAX_HELD_MESSAGES:
+                feed.held.append(message)
+            return
+        if not feed.live or feed.suspended:
+            return  # what is left of an earlier subscription
+        if message.state:
+            self._state_arrives(feed)
+            feed.sink.put(message)
+            return
+        position, known = message.position, feed.position
+        if position is not None:
+            feed.unproven = feed.state_arriving = False
+            if known is not None and covers(known, position):
+                return  # a duplicate
+        if feed.sink.full:
+            self._suspend(feed, message)
+            return
+        if position is not None:
+            feed.position = position
+        feed.sink.put(message)
+
+    def _suspend(self, feed: Feed, message: Message) -> None:
+        """The sink is full: leave the rest to the history, or end where there is none."""
+        if message.position is None and feed.position is None:
+            self.remove(feed)
+            feed.sink.end(
+                TooSlow(
+                    f"the buffer of {feed.channel!r} is full; expected a faster consumer, a larger"
+                    " buffer or a channel with history"
+                ),
+                discard=False,
+            )
+            return
+        if feed.position is None and message.position is not None:
+            # Nothing of it was taken yet: what comes before this message is known to have been nothing.
+            feed.position = Position(message.position.epoch, message.position.offset - 1)
+        feed.live = False
+        feed.suspended = True
+        if feed.channel not in self.automatic:
+            feed.in_session = False
+            self._host.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+
+    def _state_arrives(self, feed: Feed) -> None:
+        """The position counts only once the whole state has arrived."""
+        feed.state_arriving = True
+        if feed.fenced:
+            return
+        feed.fenced = True
+
+        def done(_payload: Any, error: RealtimeError | None) -> None:
+            feed.fenced = False
+            if error is None:
+                feed.state_arriving = feed.unproven = False
+
+        self._host.ask({"type": "ping"}, done)
+
+    # -- presence ----------------------------------------------------------------------------------
+
+    def _take_members(self, feed: Feed, payload: Mapping[str, Any]) -> None:
+        members = members_from(payload)
+        if members is not None:
+            feed.count = members.count
+            feed.members = {one.id: one for one in members.members}
+
+    def _moved(self, feed: Feed, kind: str, payload: Any) -> None:
+        payload = payload if isinstance(payload, dict) else {}
+        member, count = member_from(payload.get("member")), payload.get("count")
+        if member is None or type(count) is not int:
+            return
+        feed.count = count
+        if kind == "join":
+            feed.members[member.id] = member
+        else:
+            feed.members.pop(member.id, None)
+        if not feed.sink.full:  # a slow consumer sees it in the members
+            feed.sink.put(Joined(member, count) if kind == "join" else Left(member, count))
+
+
+def _ignore(_payload: Any, _error: RealtimeError | None) -> None:
+    """The reply says nothing that is not known."""
