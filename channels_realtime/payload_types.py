@@ -21,7 +21,12 @@ from msgspec import inspect as shapes
 from .errors import BadPayload, ImproperUse
 from .runtime.encoding import normalise_payload
 
-EXPECTED = "a dataclass, a msgspec.Struct, a TypedDict or a union of them; or None for no payload"
+EXPECTED = (
+    "a dataclass, a msgspec.Struct, a TypedDict, str, int, float, bool or a union of them;"
+    " or None for no payload"
+)
+
+_PLAIN = (None, types.NoneType, str, int, float, bool)
 
 Event = str | None
 """An event's name; None stands for messages without an event."""
@@ -154,7 +159,7 @@ def _check(where: str, event: Any, declared: Any) -> None:
             f"{where} has the key {event!r:.100}; 'realtime.' is reserved for the package"
         )
     members = typing.get_args(declared) if _is_union(declared) else (declared,)
-    if not all(member in (None, types.NoneType) or _has_fields(member) for member in members):
+    if not all(member in _PLAIN or _has_fields(member) for member in members):
         raise ImproperUse(f"{where}[{event!r}] is {declared!r:.100}; expected {EXPECTED}")
 
 

@@ -85,6 +85,7 @@ class OrderChannel(Channel):
         "note": Note,
         "paid": Card | Cash,
         "cleared": None,
+        "said": str | Card,
         None: Line,
     }
     client_events = {"note": NewNote, "paid": Card | Cash}

@@ -87,6 +87,8 @@ def refusal(sent, payload: Any, **options: Any) -> str:
         (None, "cleared", None),
         ({"productName": "c"}, None, {"productName": "c", "pieces": 1}),
         ({"name": "anna"}, "typing", {"name": "anna"}),
+        ("a word", "said", "a word"),
+        (Card(last4="1234"), "said", {"type": "card", "last4": "1234"}),
     ],
 )
 def test_payload_of_the_type_is_published_in_json_types(sent, payload, event, published):
@@ -136,7 +138,7 @@ def test_payload_of_the_type_is_published_in_json_types(sent, payload, event, pu
             {},
             "stauts",
             "channel 'typed/42', the event 'stauts': OrderChannel.messages does not have it;"
-            " expected 'status' or 'note' or 'paid' or 'cleared' or 'typing' or no event",
+            " expected 'status' or 'note' or 'paid' or 'cleared' or 'said' or 'typing' or no event",
         ),
     ],
 )
@@ -195,13 +197,13 @@ def test_class_without_declarations_has_no_types():
     [
         (
             {"messages": {"status": "StatusChanged"}},
-            "Made.messages['status'] is 'StatusChanged'; expected a dataclass, a msgspec.Struct, a TypedDict"
-            " or a union of them; or None for no payload",
+            "Made.messages['status'] is 'StatusChanged'; expected a dataclass, a msgspec.Struct, a TypedDict,"
+            " str, int, float, bool or a union of them; or None for no payload",
         ),
         (
             {"messages": dict},
-            "Made.messages[None] is <class 'dict'>; expected a dataclass, a msgspec.Struct, a TypedDict"
-            " or a union of them; or None for no payload",
+            "Made.messages[None] is <class 'dict'>; expected a dataclass, a msgspec.Struct, a TypedDict,"
+            " str, int, float, bool or a union of them; or None for no payload",
         ),
         (
             {"messages": {3: Note}},
@@ -216,9 +218,9 @@ def test_class_without_declarations_has_no_types():
             "Made.client_events has 'nite', which Made.messages does not have; expected 'note'",
         ),
         (
-            {"client_events": {"note": int}},
-            "Made.client_events['note'] is <class 'int'>; expected a dataclass, a msgspec.Struct, a TypedDict"
-            " or a union of them; or None for no payload",
+            {"client_events": {"note": list}},
+            "Made.client_events['note'] is <class 'list'>; expected a dataclass, a msgspec.Struct, a TypedDict,"
+            " str, int, float, bool or a union of them; or None for no payload",
         ),
         (
             {"parameters_type": dict},

@@ -68,6 +68,7 @@ export interface Routes {
       | { event: "note"; payload: Note }
       | { event: "paid"; payload: Card | Cash }
       | { event: "cleared"; payload: null }
+      | { event: "said"; payload: string | Card }
       | { event?: undefined; payload: Line }
       | { event: "typing"; payload: Typing };
     publish:
@@ -90,6 +91,7 @@ export interface Routes {
       | { event: "note"; payload: Note }
       | { event: "paid"; payload: Card | Cash }
       | { event: "cleared"; payload: null }
+      | { event: "said"; payload: string | Card }
       | { event?: undefined; payload: Line }
       | { event: "typing"; payload: Typing }
       | { event?: string; payload?: any };
@@ -128,6 +130,7 @@ export interface Routes {
       | { event: "note"; payload: Note }
       | { event: "paid"; payload: Card | Cash }
       | { event: "cleared"; payload: null }
+      | { event: "said"; payload: string | Card }
       | { event?: undefined; payload: Line }
       | { event: "typing"; payload: Typing };
     publish:

@@ -40,7 +40,7 @@ named("orders/last");
 named(board);
 
 // The route of a name: by its segments.
-same<Equal<EventOf<Routes, "orders/42">, "status" | "note" | "paid" | "cleared" | "typing">>();
+same<Equal<EventOf<Routes, "orders/42">, "status" | "note" | "paid" | "cleared" | "said" | "typing">>();
 same<Equal<MessageOf<Routes, "boards/a/cards">, { event?: undefined; payload: Card }>>();
 same<Equal<PublishableEvent<Routes, "files.d/a/b/c">, "moved" | undefined>>();
 same<Equal<EventOf<Routes, `orders/${number}`>, EventOf<Routes, "orders/42">>>();
@@ -87,7 +87,7 @@ same<Equal<ResultOf<Routes, "orders/42", "double">, number>>();
 same<Equal<ResultOf<Routes, "boards/a/cards", "count-all">, { [key: string]: [number, string] }>>();
 same<Equal<ArgumentOf<Routes, "orders/42", "renam">, never>>();
 same<Equal<ParametersOf<Routes, "prices">, Filter | undefined>>();
-same<Equal<MessageOf<Routes, "orders/1">["payload"], StatusChanged | Note | Card | Cash | null | Line | { name: string; since?: number }>>();
+same<Equal<MessageOf<Routes, "orders/1">["payload"], StatusChanged | Note | Card | Cash | null | string | Line | { name: string; since?: number }>>();
 
 // Without a map, everything goes.
 const anywhere: ChannelName<AnyRoutes> = board;

@@ -30,6 +30,7 @@ def test_channels_have_addresses_and_parameters():
         "message.cleared",
         "message.note",
         "message.paid",
+        "message.said",
         "message.status",
         "message.typing",
         "publish",
