@@ -1,7 +1,19 @@
+from dataclasses import dataclass
 from typing import Any, Self
 
 from django.db import models
 from django.urls import reverse
+
+
+@dataclass
+class CardPayload:
+    """A card, as pages get it."""
+
+    id: int
+    title: str
+    notes: str
+    status: str
+    position: float
 
 
 class Board(models.Model):
@@ -46,14 +58,14 @@ class Card(models.Model):
 
     shown_on_board_id: int | None = None
 
-    def as_payload(self) -> dict[str, object]:
-        return {
-            "id": self.pk,
-            "title": self.title,
-            "notes": self.notes,
-            "status": self.status,
-            "position": self.position,
-        }
+    def as_payload(self) -> "CardPayload":
+        return CardPayload(
+            id=self.pk,
+            title=self.title,
+            notes=self.notes,
+            status=self.status,
+            position=self.position,
+        )
 
     def place(self, status: str, *, before: "Card | None") -> None:
         """Move the card to a column, in front of the card `before` or to the end, and save it.

@@ -11,6 +11,7 @@ from django.dispatch import receiver
 from channels_realtime import publish
 
 from .models import Card
+from .realtime import CardId
 
 
 @receiver(post_save, sender=Card)
@@ -19,7 +20,7 @@ def publish_saved_card(instance: Card, *, raw: bool, using: str, **kwargs: Any) 
         return
     shown_on = instance.shown_on_board_id
     if shown_on is not None and shown_on != instance.board_id:
-        publish(f"boards/{shown_on}", {"id": instance.pk}, event="card.deleted", using=using)
+        publish(f"boards/{shown_on}", CardId(instance.pk), event="card.deleted", using=using)
     instance.shown_on_board_id = instance.board_id
     publish(f"boards/{instance.board_id}", instance.as_payload(), event="card.saved", using=using)
 
@@ -27,4 +28,4 @@ def publish_saved_card(instance: Card, *, raw: bool, using: str, **kwargs: Any) 
 @receiver(post_delete, sender=Card)
 def publish_deleted_card(instance: Card, *, using: str, **kwargs: Any) -> None:
     shown_on = instance.shown_on_board_id or instance.board_id
-    publish(f"boards/{shown_on}", {"id": instance.pk}, event="card.deleted", using=using)
+    publish(f"boards/{shown_on}", CardId(instance.pk), event="card.deleted", using=using)

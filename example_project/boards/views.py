@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -59,7 +60,7 @@ def add_card(request: HttpRequest, board_id: int) -> HttpResponse:
         card = form.save(commit=False)
         card.board = board
         card.place(card.status, before=None)
-        return JsonResponse(card.as_payload()) if wants_json else redirect(board)
+        return JsonResponse(asdict(card.as_payload())) if wants_json else redirect(board)
     if wants_json:
         reason = " ".join(str(e) for errors in form.errors.values() for e in errors)
         return JsonResponse({"reason": reason}, status=400)

@@ -3,13 +3,13 @@
 import os
 import platform
 import time
-from typing import Any
 
 import psutil
 
 from channels_realtime import publish
 
 from .recent import remember
+from .sample import Sample
 
 
 class HostMetricsFeed:
@@ -25,23 +25,23 @@ class HostMetricsFeed:
         remember(sample)
         publish("host/metrics", sample, event="sample")
 
-    def measure(self) -> dict[str, Any]:
+    def measure(self) -> Sample:
         memory = psutil.virtual_memory()
         before_s, received_before, sent_before = self._network
         self._network = now_s, received, sent = (time.monotonic(), *network_bytes())
         seconds = max(now_s - before_s, 0.001)
-        return {
-            "at": round(time.time(), 3),
-            "cpu_percent": psutil.cpu_percent(),
-            "memory_percent": memory.percent,
-            "memory_used_bytes": memory.total - memory.available,
-            "memory_total_bytes": memory.total,
+        return Sample(
+            at=round(time.time(), 3),
+            cpu_percent=psutil.cpu_percent(),
+            memory_percent=memory.percent,
+            memory_used_bytes=memory.total - memory.available,
+            memory_total_bytes=memory.total,
             # A counter that fell (a network interface was removed) counts as no traffic.
-            "received_bytes_per_s": max(0, round((received - received_before) / seconds)),
-            "sent_bytes_per_s": max(0, round((sent - sent_before) / seconds)),
-            "host": platform.node(),
-            "process": os.getpid(),
-        }
+            received_bytes_per_s=max(0, round((received - received_before) / seconds)),
+            sent_bytes_per_s=max(0, round((sent - sent_before) / seconds)),
+            host=platform.node(),
+            process=os.getpid(),
+        )
 
 
 def network_bytes() -> tuple[int, int]:

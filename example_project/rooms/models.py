@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
@@ -44,7 +46,7 @@ class Message(models.Model):
     def __str__(self) -> str:
         return self.text[:60]
 
-    def as_payload(self) -> dict[str, object]:
+    def as_payload(self) -> dict[str, Any]:
         return {
             "id": self.pk,
             "text": self.text,

@@ -5,9 +5,12 @@ receive it unchanged. The server adds the author as the message's `sender`.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from django.db.models import QuerySet
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from channels_realtime import Channel, Client, History, Presence, action, position, register
 from channels_realtime.errors import BadPayload
@@ -18,11 +21,37 @@ RECENT_MESSAGES = 60
 CLEAN_UP_EVERY = 100  # messages
 
 
+class Said(Struct):
+    """What a page sends: a text, and the page's own id of it."""
+
+    text: str
+    key: str | UnsetType = UNSET
+
+
+class StoredMessage(TypedDict):
+    id: int
+    text: str
+    key: str
+    name: str
+    sent_at: datetime
+
+
+class Recent(TypedDict):
+    messages: list[StoredMessage]
+    position: NotRequired[dict[str, Any]]
+
+
+@dataclass
+class Earlier:
+    before: Annotated[int, Meta(ge=1, lt=2**53)]
+
+
 @register("rooms/<slug:slug>")
 class RoomChannel(Channel):
+    messages = Said | str
     history = History(size=200, ttl=3600)
     presence = Presence(grace=5)
-    transient_events = ("typing",)  # not stored, and limited in rate
+    transient_events = {"typing": None}  # not stored, and limited in rate
     transient_rate = (1.0, 3.0)
 
     async def can_subscribe(self, connection: Client) -> bool:
@@ -39,14 +68,15 @@ class RoomChannel(Channel):
         """What others see of those who are there, many at once."""
         return {str(client.user_id): {"name": client.user.get_username()} for client in clients}
 
-    def on_publish(self, connection: Client, payload: Any, event: str | None) -> Any:
+    def on_publish(
+        self, connection: Client, payload: Said | str | None, event: str | None
+    ) -> Said | str | None:
         """Refuse empty messages and store the others."""
-        text = payload.get("text") if isinstance(payload, dict) else payload
-        if event is None and isinstance(text, str):
-            if not text.strip():
+        if payload is not None:  # not typing
+            said = Said(payload) if isinstance(payload, str) else payload
+            if not said.text.strip():
                 raise BadPayload("The message is empty.")
-            key = payload.get("key") if isinstance(payload, dict) else None
-            self._store(connection.user, text, key if isinstance(key, str) else "")
+            self._store(connection.user, said.text, said.key or "")
         return payload
 
     def _store(self, user: Any, text: str, key: str) -> None:
@@ -60,19 +90,17 @@ class RoomChannel(Channel):
                 room.delete_old_messages()
 
     @action
-    def recent(self, connection: Client, payload: Any) -> dict[str, Any]:
-        """The last messages, oldest first, with the channel's position; or those before {"before": 57}."""
-        before = payload.get("before") if isinstance(payload, dict) else None
+    def recent(self, connection: Client, payload: Earlier | None) -> Recent:
+        """The last messages, oldest first, with the channel's position; or those before one."""
         messages = Message.objects.filter(room__slug=self.kwargs["slug"]).select_related("user")
-        if type(before) is int and 0 < before < 2**53:
-            return {"messages": self._page(messages.filter(pk__lt=before))}
-        at = position(
-            self.name
-        )  # before the rows: what is published from now on comes as a message
+        if payload is not None:
+            return {"messages": self._page(messages.filter(pk__lt=payload.before))}
+        # Before the rows: what is published from now on comes as a message.
+        at = position(self.name)
         return {
             "messages": self._page(messages),
             "position": {"epoch": at.epoch, "offset": at.offset},
         }
 
-    def _page(self, messages: "QuerySet[Message]") -> list[dict[str, object]]:
+    def _page(self, messages: "QuerySet[Message]") -> list[StoredMessage]:
         return [message.as_payload() for message in reversed(messages[:RECENT_MESSAGES])]

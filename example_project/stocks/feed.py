@@ -5,7 +5,7 @@ import time
 
 from channels_realtime import publish
 
-from .quotes import STOCKS, next_price, recent_prices, remember
+from .quotes import STOCKS, Quote, next_price, recent_prices, remember
 
 UNCHANGED_PROBABILITY = 0.25
 
@@ -22,5 +22,5 @@ class PriceFeed:
             prices = recent[stock.symbol]
             price = next_price(stock, prices[-1])
             remember(stock.symbol, price, prices)
-            payload = {"symbol": stock.symbol, "price": price, "at": at}
-            publish("stocks", payload, event="price", state_key=stock.symbol)
+            quote = Quote(symbol=stock.symbol, price=price, at=at)
+            publish("stocks", quote, event="price", state_key=stock.symbol)

@@ -2,11 +2,21 @@
 
 import random
 from dataclasses import dataclass
+from typing import Annotated
 
 from django.core.cache import cache
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 PRICES_TIMEOUT_S = 24 * 3600
 MAX_PRICES = 40
+
+
+class Quote(Struct):
+    """A price."""
+
+    symbol: Annotated[str, Meta(min_length=1)]
+    price: float
+    at: float | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

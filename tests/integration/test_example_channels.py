@@ -186,7 +186,7 @@ def test_a_card_is_published_when_added_by_a_form_moved_by_a_call_and_deleted(
     page.send(type="call", channel="boards/1", method="move", payload=move)
     assert page.message("boards/1", id=card)["payload"]["status"] == "done"
 
-    page.send(type="call", channel="boards/1", method="delete", payload={"card": card})
+    page.send(type="call", channel="boards/1", method="delete", payload={"id": card})
     assert page.message("boards/1", id=card)["event"] == "card.deleted"
 
 

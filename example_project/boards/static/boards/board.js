@@ -139,7 +139,7 @@ board.addEventListener("click", (event) => {
   const node = button?.closest(".card");
   if (!node) return;
   if ("delete" in button.dataset) {
-    request("delete", { card: Number(node.dataset.card) });
+    request("delete", { id: Number(node.dataset.card) });
     return;
   }
   const column = columns.indexOf(node.closest(".column"));
