@@ -4,6 +4,7 @@
  * fresh.
  *
  *     node build.mjs [directory of the static files]
+ *     node build.mjs --types    only the declarations of the npm package
  *
  * The core is one file in three forms. What it loads only when it is needed is an extra: a file in `realtime/`, which the
  * core imports with `import("./fallbacks/index.js")`, as in the sources. An extra must not import the core's modules (it
@@ -13,7 +14,7 @@
  * the address of an extra has its version, which is a hash of its content, and the import rejects if the file has another.
  */
 import { createHash } from "node:crypto";
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,6 +34,7 @@ const EXTRAS = {
 };
 
 const ROOT = fileURLToPath(new URL(".", import.meta.url));
+const TYPES_ONLY = process.argv[2] === "--types";
 const STATIC = path.resolve(process.argv[2] ?? `${ROOT}../static/channels_realtime`);
 const TYPES = `${ROOT}types`;
 const { version, license } = JSON.parse(await readFile(`${ROOT}package.json`, "utf8"));
@@ -126,20 +128,21 @@ async function buildCore() {
   await write("realtime.global.min.js", await bundle(source, { banner, ...small, ...classic }, "./realtime/"));
 }
 
-/** Removes what is not public from a declaration file: members that begin with `_`, and comments that declare types. */
+/** Removes what is not public from a declaration file: what begins with `_` or is `@internal`, and comments on types. */
 function publicOnly(/** @type {string} */ text) {
   const file = ts.createSourceFile("a.d.ts", text, ts.ScriptTarget.Latest, true);
-  /** @type {[number, number][]} */
+  /** @type {[number, number, string][]} */
   const cuts = [];
   for (const statement of file.statements) {
     if (!ts.isClassDeclaration(statement)) continue;
     for (const member of statement.members) {
-      if (member.name && ts.isIdentifier(member.name) && member.name.text.startsWith("_")) {
-        cuts.push([member.getFullStart(), member.getEnd()]);
-      }
+      const internal = ts.getJSDocTags(member).some((tag) => tag.tagName.text === "internal");
+      const hidden = member.name && ts.isIdentifier(member.name) && member.name.text.startsWith("_");
+      const left = ts.isConstructorDeclaration(member) ? "\n    private constructor();" : "";
+      if (internal || hidden) cuts.push([member.getFullStart(), member.getEnd(), left]);
     }
   }
-  for (const [start, end] of cuts.reverse()) text = text.slice(0, start) + text.slice(end);
+  for (const [start, end, left] of cuts.reverse()) text = text.slice(0, start) + left + text.slice(end);
   return text.replace(/^\/\*\*(?:(?!\*\/).)*?@(?:typedef|import)\b.*?\*\/\n/gms, "");
 }
 
@@ -162,17 +165,21 @@ async function buildTypes() {
       await mkdir(path.dirname(`${TYPES}/${name}`), { recursive: true });
       await writeFile(`${TYPES}/${name}`, publicOnly(await readFile(`${emitted}/${name}`, "utf8")));
     }
+    await appendFile(`${TYPES}/index.d.ts`, 'export * from "./typedefs.js";\nexport * from "./types.js";\n');
     // What is written as declarations goes along.
     const written = (await readdir(`${ROOT}src`, { recursive: true })).filter((name) => name.endsWith(".d.ts"));
     for (const name of written) await cp(`${ROOT}src/${name}`, `${TYPES}/${name}`);
   } finally {
     await rm(emitted, { recursive: true });
   }
+  if (TYPES_ONLY) return;
   const entry = { filePath: `${TYPES}/index.d.ts`, output: { noBanner: true, exportReferencedTypes: true } };
   const [text] = generateDtsBundle([entry], { preferredConfigPath: `${ROOT}tsconfig.json` });
   await write("realtime.d.ts", `${BANNER}\n${text}`);
 }
 
-await buildExtras();
-await buildCore();
+if (!TYPES_ONLY) {
+  await buildExtras();
+  await buildCore();
+}
 await buildTypes();

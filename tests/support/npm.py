@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.support.servers import ROOT
 
 DIRECTORY = ROOT / "tests/npm"
+CLIENT = ROOT / "channels_realtime/js"
 TIMEOUT_S = 180.0
 
 
@@ -39,20 +40,28 @@ def run(command: Sequence[str | Path], directory: Path) -> str:
 
 
 @functools.cache
-def packages() -> Path:
-    """`node_modules` with the listed packages.
+def packages(directory: Path = DIRECTORY) -> Path:
+    """`node_modules` with the packages that a directory lists.
 
     They are installed once for a lock file; the processes of a run wait for the one that does it.
     """
-    installed = DIRECTORY / "node_modules"
-    stamp = installed / ".installed"
-    wanted = (DIRECTORY / "package-lock.json").read_text()
-    with (DIRECTORY / "package.json").open() as lock:
+    installed = directory / "node_modules"
+    stamp, lock_file = installed / ".package-lock.json", directory / "package-lock.json"
+    with (directory / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not stamp.exists() or stamp.read_text() != wanted:
-            run(["npm", "ci", "--no-audit", "--no-fund"], DIRECTORY)
-            stamp.write_text(wanted)
+        if not stamp.exists() or stamp.stat().st_mtime < lock_file.stat().st_mtime:
+            run(["npm", "ci", "--no-audit", "--no-fund"], directory)
+            stamp.touch()
     return installed
+
+
+def pack(directory: Path) -> Path:
+    """The tarball of our npm package, made in a directory."""
+    packages(CLIENT)
+    with (CLIENT / "README.md").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it writes declarations into the package
+        name = run(["npm", "pack", "--silent", "--pack-destination", directory], CLIENT)
+    return directory / name.splitlines()[-1].strip()
 
 
 def bundle(source: Path, *options: str) -> str:
@@ -63,7 +72,7 @@ def bundle(source: Path, *options: str) -> str:
         "--bundle",
         "--format=esm",
         "--log-level=warning",
-        '--define:process.env.NODE_ENV="production"',
+        '--define:process.env.NODE_ENV="development"',
         *options,
     ]
     return run(command, DIRECTORY)

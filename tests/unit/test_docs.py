@@ -70,7 +70,7 @@ def test_json_block_parses(block: Block) -> None:
 
 
 def test_fences_are_of_known_languages() -> None:
-    known = {"console", "html", "javascript", "js", "json", "python", "text", "ts"}
+    known = {"console", "html", "javascript", "js", "json", "python", "text", "ts", "tsx", "vue"}
     assert {str(block): block.language for block in BLOCKS if block.language not in known} == {}
 
 

@@ -11,6 +11,7 @@ import { readPosition } from "./values.js";
 
 /** @import {Subscription} from "./subscription.js" */
 /** @import {ClientOptions, History, HistoryOptions, Members, Message, PublishedPayload, PublishOptions, RequestOptions, State, StateDetail, SubscriptionOptions, Timers} from "./typedefs.js" */
+/** @import {AnyRoutes, ArgumentOf, ChannelName, MessageFrom, MethodOf, ParametersOf, PublishablePayload, ResultOf} from "./types.js" */
 
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
@@ -19,6 +20,7 @@ import { readPosition } from "./values.js";
  * `credentials.js` the tokens, `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
  * subscribed and received.
  *
+ * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
  * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
  *   error: [RealtimeError]}>}
  */
@@ -79,11 +81,12 @@ export class RealtimeClient extends Emitter {
       url: this.url,
       http: http ? absoluteUrl(http) : null,
     });
-    this._requests = createRequests(this);
-    this._channels = createChannels(this);
-    this._session = createSession(this);
-    this._credentials = createCredentials(this);
-    this._connection = createConnection(this, ways);
+    const client = /** @type {RealtimeClient<any>} */ (this);
+    this._requests = createRequests(client);
+    this._channels = createChannels(client);
+    this._session = createSession(client);
+    this._credentials = createCredentials(client);
+    this._connection = createConnection(client, ways);
   }
 
   get state() {
@@ -121,18 +124,23 @@ export class RealtimeClient extends Emitter {
 
   /**
    * Subscribes, or waits for `connect()` where the client is not connected.
-   * @param {string} channel
-   * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
-   * @returns {Subscription}
+   * @template {ChannelName<Routes>} Name
+   * @param {Name} channel
+   * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
+   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`.
+   * @returns {Subscription<MessageFrom<Routes, Name>>}
    */
   subscribe(channel, options = {}) {
-    return this._channels._add(channel, typeof options === "function" ? { onMessage: options } : options);
+    const given = /** @type {any} */ (typeof options === "function" ? { onMessage: options } : options);
+    return /** @type {any} */ (this._channels._add(channel, given));
   }
 
   /**
-   * @param {string} channel
-   * @param {any} payload
-   * @param {PublishOptions & RequestOptions} [options]
+   * @template {ChannelName<Routes>} Name
+   * @template {string | undefined} [Event=undefined]
+   * @param {Name} channel
+   * @param {PublishablePayload<Routes, Name, Event>} payload
+   * @param {PublishOptions<Event> & RequestOptions} [options]
    * @returns {Promise<PublishedPayload>}
    */
   publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
@@ -140,22 +148,30 @@ export class RealtimeClient extends Emitter {
     return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
   }
 
-  /** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
+  /** @param {ChannelName<Routes>} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
   presence(channel, options) {
     return this.request({ type: "presence", channel }, options);
   }
 
-  /** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
+  /**
+   * What a channel keeps.
+   * @template {ChannelName<Routes>} Name
+   * @param {Name} channel
+   * @param {HistoryOptions} [options]
+   * @returns {Promise<History<MessageFrom<Routes, Name>>>}
+   */
   history(channel, { since, limit, reverse, ...options } = {}) {
     return this.request({ type: "history", channel, since: readPosition(since) ?? undefined, limit, reverse }, options);
   }
 
   /**
-   * @param {string} channel
-   * @param {string} method
-   * @param {any} [payload]
+   * @template {ChannelName<Routes>} Name
+   * @template {MethodOf<Routes, Name>} Method
+   * @param {Name} channel
+   * @param {Method} method
+   * @param {ArgumentOf<Routes, Name, Method>} [payload]
    * @param {RequestOptions} [options]
-   * @returns {Promise<any>}
+   * @returns {Promise<ResultOf<Routes, Name, Method>>}
    */
   call(channel, method, payload, options) {
     return this.request({ type: "call", channel, method, payload }, options);

@@ -23,13 +23,15 @@ export { quote } from "./values.js";
 export { RealtimeClient };
 
 /** @import {ClientOptions} from "./typedefs.js" */
+/** @import {AnyRoutes} from "./types.js" */
 
 /**
  * Returns a client that is connecting. Listeners added in the same task miss no message.
+ * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
  * @param {string | URL | null} [url]  As for {@link RealtimeClient}.
  * @param {ClientOptions} [options]
- * @returns {RealtimeClient}
+ * @returns {RealtimeClient<Routes>}
  */
 export function connect(url, options) {
-  return new RealtimeClient(url, options).connect();
+  return /** @type {any} */ (new RealtimeClient(url, options).connect());
 }

@@ -25,7 +25,8 @@ export const extra = {
  * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
  * Leaving the loop (break, return, throw) unsubscribes.
  *
- * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
+ * @template [Told=Message]  Its messages.
+ * @extends {Emitter<{message: [Told], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
  *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
  *   error: [RealtimeError]}>}
  */
@@ -49,6 +50,7 @@ export class Subscription extends Emitter {
   _acknowledged = null;
 
   /**
+   * @internal
    * @param {string} channel
    * @param {SubscriptionOptions} options
    * @param {Selection} selection
@@ -93,9 +95,9 @@ export class Subscription extends Emitter {
     return this.#selection._feed._count;
   }
 
-  /** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
+  /** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". @returns {Map<string, Told>} */
   get values() {
-    return this.#selection._feed._values;
+    return /** @type {Map<string, any>} */ (this.#selection._feed._values);
   }
 
   /**
@@ -122,7 +124,7 @@ export class Subscription extends Emitter {
     return this.#client.history(this.channel, options);
   }
 
-  /** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
+  /** Acknowledges a message, and all before it, without the option `ack`. @param {Told | Position} message */
   ack(message) {
     const position = positionIn(message);
     if (!position || covers(this._acknowledged, position)) return;
@@ -133,7 +135,7 @@ export class Subscription extends Emitter {
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
   async unsubscribe() {
     if (this.ended) return;
-    const released = this.#client._channels._release(this, this.#selection);
+    const released = this.#client._channels._release(/** @type {any} */ (this), this.#selection);
     this._end({ code: "unsubscribed", reason: "unsubscribed by this page" }, true);
     await released;
   }
@@ -146,13 +148,13 @@ export class Subscription extends Emitter {
     return this;
   }
 
-  /** @returns {Promise<IteratorResult<Message>>} */
+  /** @returns {Promise<IteratorResult<Told>>} */
   next() {
     this[Symbol.asyncIterator]();
-    return new Promise((resolve, reject) => this.#pass((delivery) => delivery.next().then(resolve, reject)));
+    return new Promise((resolve, reject) => this.#pass((delivery) => delivery.next().then(/** @type {any} */ (resolve), reject)));
   }
 
-  /** @returns {Promise<IteratorResult<Message>>} */
+  /** @returns {Promise<IteratorResult<Told>>} */
   async return() {
     await this.unsubscribe();
     return { value: undefined, done: true };
@@ -215,7 +217,7 @@ export class Subscription extends Emitter {
     if (this.ended || !this.#selects(message)) return;
     if (!message.state && covers(this.#known, positionIn(message))) return;
     if (!this.#delivery && !this.#calls) {
-      this._emit("message", message);
+      this._emit("message", /** @type {any} */ (message));
       return;
     }
     this.#pass((delivery) => delivery.message(message));
@@ -255,7 +257,7 @@ export class Subscription extends Emitter {
 
   /** @internal Ends it with an error. @param {RealtimeError} error */
   _refuse(error) {
-    this.#client._channels._release(this, this.#selection);
+    this.#client._channels._release(/** @type {any} */ (this), this.#selection);
     if (!this._fail(error)) this.#client._fail(error);
     this._end({ code: error.code, reason: error.reason }, true, error);
   }

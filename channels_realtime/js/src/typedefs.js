@@ -29,12 +29,19 @@
  * @typedef {{recovered: boolean} & Partial<Position>} Recovery  False: messages may be missing; load the state again.
  * @typedef {{code: string, reason: string}} Ending
  * @typedef {{epoch?: string, offset?: number, duplicate?: boolean}} PublishedPayload
- * @typedef {{messages: Message[]} & Position} History  The position is where to go on from, as `since`.
  * @typedef {{since?: PositionLike, limit?: number, reverse?: boolean} & RequestOptions} HistoryOptions
  * @typedef {Position | string | null} PositionLike  A position, or its JSON text as a template writes it.
- *
+ */
+
+/**
+ * @template [Told=Message]
+ * @typedef {{messages: Told[]} & Position} History  The position is where to go on from, as `since`.
+ */
+
+/**
+ * @template {string | undefined} [Event=string | undefined]
  * @typedef {object} PublishOptions
- * @property {string} [event]
+ * @property {Event} [event]
  * @property {string} [key]  Makes a repetition safe: a second publication with it is not published again.
  * @property {boolean} [echo]  False: everybody gets it but this connection (true).
  * @property {boolean} [transient]  True: not kept, for notices such as "is typing".
@@ -42,9 +49,13 @@
  * @property {string} [stateKey]  In a channel with keyed state.
  * @property {boolean} [removed]  Ends the state of `stateKey`.
  * @property {{new: true} | {version: number}} [onlyIf]  Only if the key is new or has that version; else `conflict`.
- *
+ */
+
+/**
+ * @template [Told=Message]
+ * @template [Parameters=any]
  * @typedef {object} SubscriptionOptions
- * @property {any} [parameters]  The payload of `subscribe`; the channel may filter by them.
+ * @property {Parameters} [parameters]  The payload of `subscribe`; the channel may filter by them.
  * @property {string} [select]  The channel class's `select`: the field to filter by. Needed only with several
  *   subscriptions with different parameters on one channel: without it, each of them gets the messages of all.
  * @property {PositionLike} [since]  The position of what the page already has: what followed comes first.
@@ -56,14 +67,16 @@
  * @property {boolean} [ack]  Acknowledge each message once its listeners are done, or the loop asks for the next (false).
  * @property {number} [bufferSize]  How many messages are buffered for a slow `for await` loop (1000). When it is full,
  *   the oldest is dropped and counted in `dropped`. As many are held for `load`; beyond it the state is loaded again.
- * @property {(message: Message) => any} [onMessage]
+ * @property {(message: Told) => any} [onMessage]
  * @property {(payload: SubscribedPayload) => void} [onSubscribed]
  * @property {(recovery: Recovery) => void} [onRecovered]
  * @property {(state: any) => void} [onLoaded]  Gets what `load` returned, right before the messages that follow it.
  * @property {(members: Map<string, Member>, count: number) => void} [onMembers]  After each change.
  * @property {(ending: Ending) => void} [onUnsubscribed]
  * @property {(error: import("./errors.js").RealtimeError) => void} [onError]
- *
+ */
+
+/**
  * @typedef {object} RequestOptions
  * @property {number} [timeoutSeconds]  From the call to the reply, including the wait for a connection.
  * @property {"wait" | "reject"} [whenDisconnected]

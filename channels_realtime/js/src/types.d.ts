@@ -1,3 +1,5 @@
+import type { Message } from "./typedefs.js";
+
 /**
  * What a site's channels carry, by route: `manage.py realtime_schema --format typescript` writes an
  * interface `Routes` of it, and `connect<Routes>()` types `client.subscribe("orders/42", …)` with it.
@@ -47,6 +49,18 @@ export interface AnyRoutes {
   };
 }
 
+/**
+ * Where a site says its routes once, for the hooks:
+ *
+ *     declare module "channels-realtime" {
+ *       interface Register { routes: Routes }
+ *     }
+ */
+export interface Register {}
+
+/** What is registered, or else every name. */
+export type RegisteredRoutes = Register extends { routes: infer Routes } ? Routes : AnyRoutes;
+
 /** The names of the channels of all routes. */
 export type ChannelName<Routes> = {
   [Pattern in keyof Routes]: Routes[Pattern] extends { name: infer Name extends string } ? Name : never;
@@ -69,6 +83,13 @@ type Slashes<Name extends string> = Name extends `${string}/${infer Rest}` ? ["/
 
 /** What subscribers of a channel get. */
 export type MessageOf<Routes, Name extends string> = RouteOf<Routes, Name>["messages"];
+
+/** A message of a channel as a page gets it: what the class declares, in a `Message`. */
+export type MessageFrom<Routes, Name extends string> = Received<MessageOf<Routes, Name>>;
+
+type Received<Declared> = Declared extends AnyMessage
+  ? Omit<Message, "event" | "payload"> & Declared & { payload: Declared["payload"] }
+  : never;
 
 /** The names of a channel's events. */
 export type EventOf<Routes, Name extends string> = NonNullable<MessageOf<Routes, Name>["event"]>;

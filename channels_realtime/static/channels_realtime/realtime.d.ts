@@ -112,12 +112,6 @@ export type PublishedPayload = {
 	offset?: number;
 	duplicate?: boolean;
 };
-/**
- * The position is where to go on from, as `since`.
- */
-type History$1 = {
-	messages: Message[];
-} & Position;
 export type HistoryOptions = {
 	since?: PositionLike;
 	limit?: number;
@@ -127,8 +121,14 @@ export type HistoryOptions = {
  * A position, or its JSON text as a template writes it.
  */
 export type PositionLike = Position | string | null;
-export type PublishOptions = {
-	event?: string | undefined;
+/**
+ * The position is where to go on from, as `since`.
+ */
+type History$1<Told = Message> = {
+	messages: Told[];
+} & Position;
+export type PublishOptions<Event extends string | undefined = string | undefined> = {
+	event?: Event | undefined;
 	/**
 	 * Makes a repetition safe: a second publication with it is not published again.
 	 */
@@ -162,11 +162,11 @@ export type PublishOptions = {
 		version: number;
 	} | undefined;
 };
-export type SubscriptionOptions = {
+export type SubscriptionOptions<Told = Message, Parameters = any> = {
 	/**
 	 * The payload of `subscribe`; the channel may filter by them.
 	 */
-	parameters?: any;
+	parameters?: Parameters | undefined;
 	/**
 	 * The channel class's `select`: the field to filter by. Needed only with several
 	 * subscriptions with different parameters on one channel: without it, each of them gets the messages of all.
@@ -201,7 +201,7 @@ export type SubscriptionOptions = {
 	 * the oldest is dropped and counted in `dropped`. As many are held for `load`; beyond it the state is loaded again.
 	 */
 	bufferSize?: number | undefined;
-	onMessage?: ((message: Message) => any) | undefined;
+	onMessage?: ((message: Told) => any) | undefined;
 	onSubscribed?: ((payload: SubscribedPayload) => void) | undefined;
 	onRecovered?: ((recovery: Recovery) => void) | undefined;
 	/**
@@ -295,6 +295,117 @@ export type ClientOptions = {
 	 */
 	wakeTarget?: EventTarget | undefined;
 };
+/**
+ * What a site's channels carry, by route: `manage.py realtime_schema --format typescript` writes an
+ * interface `Routes` of it, and `connect<Routes>()` types `client.subscribe("orders/42", …)` with it.
+ *
+ *     export interface Routes {
+ *       "orders/<int:order_id>": {
+ *         name: `orders/${number}`;
+ *         messages: { event: "status"; payload: StatusChanged } | { event?: undefined; payload: Note };
+ *         publish: { event: "note"; payload: NewNote };
+ *         actions: { rename: { payload: Rename; result: Order } };
+ *         parameters: OrderParameters | undefined;
+ *       };
+ *     }
+ *
+ * A class that declares nothing has `AnyMessage` for messages and publications, and `any` elsewhere.
+ */
+export interface Route {
+	/** The names of the route's channels. `${string}` stands for one segment, unless `path` is true. */
+	name: string;
+	/** Whether the last `${string}` of `name` may contain slashes. */
+	path?: true;
+	/** What subscribers get, told apart by `event`. */
+	messages: AnyMessage;
+	/** What clients may publish, told apart by `event`; `never` where they may not. */
+	publish: AnyMessage;
+	/** The methods that clients may call. */
+	actions: {
+		[method: string]: {
+			payload: any;
+			result: any;
+		};
+	};
+	/** The parameters of a `subscribe`; `undefined` is in it where they may be left out. */
+	parameters: any;
+}
+/** A message of a channel that declares no types. */
+export interface AnyMessage {
+	event?: string | undefined;
+	payload?: any;
+}
+/** The default of `RealtimeClient` and `connect`: every name, any payload. */
+export interface AnyRoutes {
+	"": {
+		name: string;
+		path: true;
+		messages: AnyMessage;
+		publish: AnyMessage;
+		actions: {
+			[method: string]: {
+				payload: any;
+				result: any;
+			};
+		};
+		parameters: any;
+	};
+}
+/**
+ * Where a site says its routes once, for the hooks:
+ *
+ *     declare module "channels-realtime" {
+ *       interface Register { routes: Routes }
+ *     }
+ */
+export interface Register {
+}
+/** What is registered, or else every name. */
+export type RegisteredRoutes = Register extends {
+	routes: infer Routes;
+} ? Routes : AnyRoutes;
+/** The names of the channels of all routes. */
+export type ChannelName<Routes> = {
+	[Pattern in keyof Routes]: Routes[Pattern] extends {
+		name: infer Name extends string;
+	} ? Name : never;
+}[keyof Routes];
+/** The route of a channel's name: a union where several match. */
+export type RouteOf<Routes, Name extends string> = {
+	[Pattern in keyof Routes]: Routes[Pattern] extends Route ? IfMatches<Routes[Pattern], Name> : never;
+}[keyof Routes];
+export type IfMatches<Found extends Route, Name extends string> = Name extends Found["name"] ? Found extends {
+	path: true;
+} ? Found : Slashes<Name> extends Slashes<Found["name"]> ? Found : never : never;
+export type Slashes<Name extends string> = Name extends `${string}/${infer Rest}` ? [
+	"/",
+	...Slashes<Rest>
+] : [
+];
+/** What subscribers of a channel get. */
+export type MessageOf<Routes, Name extends string> = RouteOf<Routes, Name>["messages"];
+/** A message of a channel as a page gets it: what the class declares, in a `Message`. */
+export type MessageFrom<Routes, Name extends string> = Received<MessageOf<Routes, Name>>;
+export type Received<Declared> = Declared extends AnyMessage ? Omit<Message, "event" | "payload"> & Declared & {
+	payload: Declared["payload"];
+} : never;
+/** The names of a channel's events. */
+export type EventOf<Routes, Name extends string> = NonNullable<MessageOf<Routes, Name>["event"]>;
+/** The payload of a channel's messages with an event; without one, of those that have none. */
+export type PayloadOf<Routes, Name extends string, Event extends string | undefined = undefined> = PayloadIn<MessageOf<Routes, Name>, Event>;
+/** The events that clients may publish to a channel; `undefined` stands for none. */
+export type PublishableEvent<Routes, Name extends string> = RouteOf<Routes, Name>["publish"]["event"];
+/** The payload that clients may publish to a channel with an event. */
+export type PublishablePayload<Routes, Name extends string, Event extends string | undefined = undefined> = PayloadIn<RouteOf<Routes, Name>["publish"], Event>;
+export type PayloadIn<Messages, Event> = Messages extends AnyMessage ? Event extends Messages["event"] ? Messages["payload"] : never : never;
+/** The methods of a channel. */
+export type MethodOf<Routes, Name extends string> = keyof RouteOf<Routes, Name>["actions"] & string;
+/** The payload of a call. */
+export type ArgumentOf<Routes, Name extends string, Method> = Method extends keyof RouteOf<Routes, Name>["actions"] ? RouteOf<Routes, Name>["actions"][Method]["payload"] : never;
+/** The result of a call. */
+export type ResultOf<Routes, Name extends string, Method> = Method extends keyof RouteOf<Routes, Name>["actions"] ? RouteOf<Routes, Name>["actions"][Method]["result"] : never;
+/** The parameters of a channel. */
+export type ParametersOf<Routes, Name extends string> = RouteOf<Routes, Name>["parameters"];
 declare class Emitter<Events extends Record<string, any[]>> {
 	/**
 	 * @template {keyof Events} Name
@@ -309,15 +420,6 @@ declare class Emitter<Events extends Record<string, any[]>> {
 	 * @param {(...args: Events[Name]) => any} listener
 	 */
 	off<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => any): void;
-	#private;
-}
-declare class Selection$1 {
-	/** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
-	constructor(feed: Feed, key: string, parameters: any);
-}
-declare class Feed {
-	/** @param {string} name */
-	constructor(name: string);
 	#private;
 }
 /** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
@@ -336,13 +438,14 @@ export function quote(value: unknown): string;
  * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
  * Leaving the loop (break, return, throw) unsubscribes.
  *
- * @extends {Emitter<{message: [Message], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
+ * @template [Told=Message]  Its messages.
+ * @extends {Emitter<{message: [Told], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
  *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
  *   error: [RealtimeError]}>}
  */
-export class Subscription extends Emitter<{
+export class Subscription<Told = Message> extends Emitter<{
 	message: [
-		Message
+		Told
 	];
 	subscribed: [
 		SubscribedPayload
@@ -370,13 +473,7 @@ export class Subscription extends Emitter<{
 		RealtimeError
 	];
 }> {
-	/**
-	 * @param {string} channel
-	 * @param {SubscriptionOptions} options
-	 * @param {Selection} selection
-	 * @param {import("./client.js").RealtimeClient} client
-	 */
-	constructor(channel: string, options: SubscriptionOptions, selection: Selection$1, client: RealtimeClient);
+	private constructor();
 	channel: string;
 	parameters: any;
 	/** How many messages were dropped because the buffer was full. */
@@ -389,8 +486,8 @@ export class Subscription extends Emitter<{
 	get members(): Map<string, Member>;
 	/** With `presence: true`: how many members there are; null until it is known. */
 	get count(): number | null;
-	/** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
-	get values(): Map<string, Message>;
+	/** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". @returns {Map<string, Told>} */
+	get values(): Map<string, Told>;
 	/**
 	 * @template {any} Name
 	 * @param {any} event
@@ -402,14 +499,14 @@ export class Subscription extends Emitter<{
 	presence(options?: RequestOptions): Promise<Members>;
 	/** @param {HistoryOptions} [options] @returns {Promise<History>} */
 	history(options?: HistoryOptions): Promise<History$1>;
-	/** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
-	ack(message: Message | Position): void;
+	/** Acknowledges a message, and all before it, without the option `ack`. @param {Told | Position} message */
+	ack(message: Told | Position): void;
 	/** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
 	unsubscribe(): Promise<void>;
-	/** @returns {Promise<IteratorResult<Message>>} */
-	next(): Promise<IteratorResult<Message>>;
-	/** @returns {Promise<IteratorResult<Message>>} */
-	return(): Promise<IteratorResult<Message>>;
+	/** @returns {Promise<IteratorResult<Told>>} */
+	next(): Promise<IteratorResult<Told>>;
+	/** @returns {Promise<IteratorResult<Told>>} */
+	return(): Promise<IteratorResult<Told>>;
 	[Symbol.asyncIterator](): this;
 	#private;
 }
@@ -420,10 +517,11 @@ export class Subscription extends Emitter<{
  * `credentials.js` the tokens, `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
  * subscribed and received.
  *
+ * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
  * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
  *   error: [RealtimeError]}>}
  */
-export class RealtimeClient extends Emitter<{
+export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
 	state: [
 		State,
 		StateDetail
@@ -465,30 +563,42 @@ export class RealtimeClient extends Emitter<{
 	close(): void;
 	/**
 	 * Subscribes, or waits for `connect()` where the client is not connected.
-	 * @param {string} channel
-	 * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
-	 * @returns {Subscription}
+	 * @template {ChannelName<Routes>} Name
+	 * @param {Name} channel
+	 * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
+	 *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`.
+	 * @returns {Subscription<MessageFrom<Routes, Name>>}
 	 */
-	subscribe(channel: string, options?: SubscriptionOptions | ((message: Message) => void)): Subscription;
+	subscribe<Name extends ChannelName<Routes>>(channel: Name, options?: SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> | ((message: MessageFrom<Routes, Name>) => void)): Subscription<MessageFrom<Routes, Name>>;
 	/**
-	 * @param {string} channel
-	 * @param {any} payload
-	 * @param {PublishOptions & RequestOptions} [options]
+	 * @template {ChannelName<Routes>} Name
+	 * @template {string | undefined} [Event=undefined]
+	 * @param {Name} channel
+	 * @param {PublishablePayload<Routes, Name, Event>} payload
+	 * @param {PublishOptions<Event> & RequestOptions} [options]
 	 * @returns {Promise<PublishedPayload>}
 	 */
-	publish(channel: string, payload: any, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options }?: PublishOptions & RequestOptions): Promise<PublishedPayload>;
-	/** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
-	presence(channel: string, options?: RequestOptions): Promise<Members>;
-	/** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
-	history(channel: string, { since, limit, reverse, ...options }?: HistoryOptions): Promise<History$1>;
+	publish<Name extends ChannelName<Routes>, Event extends string | undefined = undefined>(channel: Name, payload: PublishablePayload<Routes, Name, Event>, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options }?: PublishOptions<Event> & RequestOptions): Promise<PublishedPayload>;
+	/** @param {ChannelName<Routes>} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
+	presence(channel: ChannelName<Routes>, options?: RequestOptions): Promise<Members>;
 	/**
-	 * @param {string} channel
-	 * @param {string} method
-	 * @param {any} [payload]
-	 * @param {RequestOptions} [options]
-	 * @returns {Promise<any>}
+	 * What a channel keeps.
+	 * @template {ChannelName<Routes>} Name
+	 * @param {Name} channel
+	 * @param {HistoryOptions} [options]
+	 * @returns {Promise<History<MessageFrom<Routes, Name>>>}
 	 */
-	call(channel: string, method: string, payload?: any, options?: RequestOptions): Promise<any>;
+	history<Name extends ChannelName<Routes>>(channel: Name, { since, limit, reverse, ...options }?: HistoryOptions): Promise<History$1<MessageFrom<Routes, Name>>>;
+	/**
+	 * @template {ChannelName<Routes>} Name
+	 * @template {MethodOf<Routes, Name>} Method
+	 * @param {Name} channel
+	 * @param {Method} method
+	 * @param {ArgumentOf<Routes, Name, Method>} [payload]
+	 * @param {RequestOptions} [options]
+	 * @returns {Promise<ResultOf<Routes, Name, Method>>}
+	 */
+	call<Name extends ChannelName<Routes>, Method extends MethodOf<Routes, Name>>(channel: Name, method: Method, payload?: ArgumentOf<Routes, Name, Method>, options?: RequestOptions): Promise<ResultOf<Routes, Name, Method>>;
 	/**
 	 * Sends any request of the protocol. The client adds the `id`.
 	 * @param {{type: string, [field: string]: any}} message
@@ -509,11 +619,12 @@ export class RealtimeClient extends Emitter<{
 export function pageClient(options?: ClientOptions): RealtimeClient;
 /**
  * Returns a client that is connecting. Listeners added in the same task miss no message.
+ * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
  * @param {string | URL | null} [url]  As for {@link RealtimeClient}.
  * @param {ClientOptions} [options]
- * @returns {RealtimeClient}
+ * @returns {RealtimeClient<Routes>}
  */
-export function connect(url?: string | URL | null, options?: ClientOptions): RealtimeClient;
+export function connect<Routes = AnyRoutes>(url?: string | URL | null, options?: ClientOptions): RealtimeClient<Routes>;
 
 export {
 	History$1 as History,

@@ -294,6 +294,7 @@ var Subscription = class extends Emitter {
   /** @type {Position | null} */
   _acknowledged = null;
   /**
+   * @internal
    * @param {string} channel
    * @param {SubscriptionOptions} options
    * @param {Selection} selection
@@ -341,9 +342,12 @@ var Subscription = class extends Emitter {
   get count() {
     return this.#selection._feed._count;
   }
-  /** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". */
+  /** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". @returns {Map<string, Told>} */
   get values() {
-    return this.#selection._feed._values;
+    return (
+      /** @type {Map<string, any>} */
+      this.#selection._feed._values
+    );
   }
   /**
    * @template {any} Name
@@ -366,7 +370,7 @@ var Subscription = class extends Emitter {
   history(options) {
     return this.#client.history(this.channel, options);
   }
-  /** Acknowledges a message, and all before it, without the option `ack`. @param {Message | Position} message */
+  /** Acknowledges a message, and all before it, without the option `ack`. @param {Told | Position} message */
   ack(message) {
     const position = positionIn(message);
     if (!position || covers(this._acknowledged, position)) return;
@@ -376,7 +380,11 @@ var Subscription = class extends Emitter {
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
   async unsubscribe() {
     if (this.ended) return;
-    const released = this.#client._channels._release(this, this.#selection);
+    const released = this.#client._channels._release(
+      /** @type {any} */
+      this,
+      this.#selection
+    );
     this._end({ code: "unsubscribed", reason: "unsubscribed by this page" }, true);
     await released;
   }
@@ -386,12 +394,16 @@ var Subscription = class extends Emitter {
     this.#deliver();
     return this;
   }
-  /** @returns {Promise<IteratorResult<Message>>} */
+  /** @returns {Promise<IteratorResult<Told>>} */
   next() {
     this[Symbol.asyncIterator]();
-    return new Promise((resolve, reject) => this.#pass((delivery) => delivery.next().then(resolve, reject)));
+    return new Promise((resolve, reject) => this.#pass((delivery) => delivery.next().then(
+      /** @type {any} */
+      resolve,
+      reject
+    )));
   }
-  /** @returns {Promise<IteratorResult<Message>>} */
+  /** @returns {Promise<IteratorResult<Told>>} */
   async return() {
     await this.unsubscribe();
     return { value: void 0, done: true };
@@ -451,7 +463,11 @@ var Subscription = class extends Emitter {
     if (this.ended || !this.#selects(message)) return;
     if (!message.state && covers(this.#known, positionIn(message))) return;
     if (!this.#delivery && !this.#calls) {
-      this._emit("message", message);
+      this._emit(
+        "message",
+        /** @type {any} */
+        message
+      );
       return;
     }
     this.#pass((delivery) => delivery.message(message));
@@ -488,7 +504,11 @@ var Subscription = class extends Emitter {
   }
   /** @internal Ends it with an error. @param {RealtimeError} error */
   _refuse(error) {
-    this.#client._channels._release(this, this.#selection);
+    this.#client._channels._release(
+      /** @type {any} */
+      this,
+      this.#selection
+    );
     if (!this._fail(error)) this.#client._fail(error);
     this._end({ code: error.code, reason: error.reason }, true, error);
   }
@@ -1451,11 +1471,15 @@ var RealtimeClient = class extends Emitter {
       url: this.url,
       http: http ? absoluteUrl(http) : null
     });
-    this._requests = createRequests(this);
-    this._channels = createChannels(this);
-    this._session = createSession(this);
-    this._credentials = createCredentials(this);
-    this._connection = createConnection(this, ways);
+    const client = (
+      /** @type {RealtimeClient<any>} */
+      this
+    );
+    this._requests = createRequests(client);
+    this._channels = createChannels(client);
+    this._session = createSession(client);
+    this._credentials = createCredentials(client);
+    this._connection = createConnection(client, ways);
   }
   get state() {
     return this.#state;
@@ -1488,37 +1512,56 @@ var RealtimeClient = class extends Emitter {
   }
   /**
    * Subscribes, or waits for `connect()` where the client is not connected.
-   * @param {string} channel
-   * @param {SubscriptionOptions | ((message: Message) => void)} [options]  A function means `{onMessage}`.
-   * @returns {Subscription}
+   * @template {ChannelName<Routes>} Name
+   * @param {Name} channel
+   * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
+   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`.
+   * @returns {Subscription<MessageFrom<Routes, Name>>}
    */
   subscribe(channel, options = {}) {
-    return this._channels._add(channel, typeof options === "function" ? { onMessage: options } : options);
+    const given = (
+      /** @type {any} */
+      typeof options === "function" ? { onMessage: options } : options
+    );
+    return (
+      /** @type {any} */
+      this._channels._add(channel, given)
+    );
   }
   /**
-   * @param {string} channel
-   * @param {any} payload
-   * @param {PublishOptions & RequestOptions} [options]
+   * @template {ChannelName<Routes>} Name
+   * @template {string | undefined} [Event=undefined]
+   * @param {Name} channel
+   * @param {PublishablePayload<Routes, Name, Event>} payload
+   * @param {PublishOptions<Event> & RequestOptions} [options]
    * @returns {Promise<PublishedPayload>}
    */
   publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
     const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
     return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
   }
-  /** @param {string} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
+  /** @param {ChannelName<Routes>} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
   presence(channel, options) {
     return this.request({ type: "presence", channel }, options);
   }
-  /** @param {string} channel @param {HistoryOptions} [options] @returns {Promise<History>} What a channel keeps. */
+  /**
+   * What a channel keeps.
+   * @template {ChannelName<Routes>} Name
+   * @param {Name} channel
+   * @param {HistoryOptions} [options]
+   * @returns {Promise<History<MessageFrom<Routes, Name>>>}
+   */
   history(channel, { since, limit: limit2, reverse, ...options } = {}) {
     return this.request({ type: "history", channel, since: readPosition(since) ?? void 0, limit: limit2, reverse }, options);
   }
   /**
-   * @param {string} channel
-   * @param {string} method
-   * @param {any} [payload]
+   * @template {ChannelName<Routes>} Name
+   * @template {MethodOf<Routes, Name>} Method
+   * @param {Name} channel
+   * @param {Method} method
+   * @param {ArgumentOf<Routes, Name, Method>} [payload]
    * @param {RequestOptions} [options]
-   * @returns {Promise<any>}
+   * @returns {Promise<ResultOf<Routes, Name, Method>>}
    */
   call(channel, method, payload, options) {
     return this.request({ type: "call", channel, method, payload }, options);
@@ -1603,7 +1646,10 @@ function pageClient(options) {
 
 // src/index.js
 function connect(url, options) {
-  return new RealtimeClient(url, options).connect();
+  return (
+    /** @type {any} */
+    new RealtimeClient(url, options).connect()
+  );
 }
 export {
   PROTOCOL,
