@@ -60,7 +60,7 @@ const extras = (base) => ({
       const source = await readFile(file, "utf8");
       const contents = source
         // ManifestStaticFilesStorage takes an import() in a comment for code.
-        .replace(/\/\*\*.*?\*\//gs, (comment) => comment.replace(/\bimport\("[^"]*"\)\./g, ""))
+        .replace(/\/\*\*.*?\*\//gs, (comment) => comment.replace(/\bimport\("[^"]*"\)\.?/g, ""))
         .replace(
           /new URL\("(\.[^"]+)", import\.meta\.url\)/g,
           (_, wanted) => `new URL("${address(path.resolve(path.dirname(file), wanted))}", import.meta.url)`,

@@ -34,6 +34,7 @@ from channels_realtime import (
     checks,
     position,
     publish,
+    publish_html,
     publish_to_user,
     recheck,
     register,
@@ -637,6 +638,21 @@ def _(site):
 @mistake("`exclude=request.user`")
 def _(site):
     return raised(publish, "public/a", 1, exclude=User(username="alice"))
+
+
+@mistake('`publish_html("public/a", html=f"<p>{name}</p>")`')
+def _(site):
+    return raised(publish_html, "public/a", html="<p>name</p>")
+
+
+@mistake('`publish_html("public/a", "row.html", action="replace")`')
+def _(site):
+    return raised(publish_html, "public/a", "row.html", action="replace")
+
+
+@mistake('`publish_html("public/a", "row.html", target="#a", action="delete")`')
+def _(site):
+    return raised(publish_html, "public/a", "row.html", target="#a", action="delete")
 
 
 @mistake('`position("orders/42")` of a channel that keeps nothing')

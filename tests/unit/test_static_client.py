@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.test import override_settings
 
 CLIENT = "channels_realtime/realtime"
-FORMS = (f"{CLIENT}.js", f"{CLIENT}.min.js", f"{CLIENT}.global.min.js")
+FORMS = tuple(f"{CLIENT}{form}.js" for form in ("", ".min", ".global.min", "-elements.min"))
 IMPORT = re.compile(r"""\bimport\(["'](\./[^"'?]+)""")
 
 

@@ -270,9 +270,9 @@ var Emitter = class {
 // src/subscription.js
 var EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsubscribed", "error"];
 var extra = {
-  /** @type {typeof import("./delivery/index.js") | null} */
+  /** @type {typeof  | null} */
   delivery: null,
-  /** @returns {Promise<typeof import("./delivery/index.js")>} */
+  /** @returns {Promise<typeof >} */
   load: () => import("./realtime/delivery.js?v=61ba53c6").then(e=>e.version==="61ba53c6"?e:Promise.reject(new Error("another version is installed: reload the page")))
 };
 var Subscription = class extends Emitter {
