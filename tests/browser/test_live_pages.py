@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support import npm
+from tests.support.event_streams import EventStream
 from tests.support.servers import Server
 from tests.support.site import Site, get, new_site, publish
 
@@ -292,6 +293,28 @@ def test_htmx_swaps_what_comes_by_an_event_stream_and_misses_nothing(
     hide(page, hidden=False)
     text(page, "#own", "own12")
     assert problems == []
+
+
+def test_stream_for_htmx_tells_its_cursor_before_there_is_a_fragment(
+    server: Server, channel: str
+) -> None:
+    with EventStream(server, channel, format="html") as stream:
+        first, second = stream.event(), stream.event()
+    assert first is not None
+    assert (first.name, list(first.data["payload"])) == (
+        "realtime:welcome",
+        ["connection_id", "user"],
+    )
+    assert second is not None
+    assert (second.name, second.data["channel"]) == ("realtime:subscribed", channel)
+    assert second.id
+
+
+def test_stream_of_another_format_is_refused(server: Server) -> None:
+    with EventStream(server, format="xml") as stream:
+        assert stream.status == 400
+        reason = "format is 'xml'; expected json or html"
+        assert stream.json() == {"code": "bad_message", "reason": reason}
 
 
 @pytest.mark.parametrize("version", HTMX)
