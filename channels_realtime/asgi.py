@@ -5,6 +5,7 @@ application = get_realtime_application(get_asgi_application())
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ from . import sending
 from .consumers import BareConsumer, RealtimeConsumer
 from .endpoints.handshake import SEND, Receive, Refusal, SendEvent, refuse
 from .errors import ImproperUse
+from .nodes.node import running_node
 from .protocol.names import is_name
 from .servers.lifespan import InnerLifespan
 from .servers.pings import missing_pings
@@ -69,7 +71,8 @@ class RealtimeApplication:
             await _serve_lifespan(self._inner(), scope, receive, send)
         elif kind == "http":
             # The views that stream need the server's own: see servers.daphne and servers.abort.
-            await self._http({**scope, SEND: send}, receive, send)
+            http = self._http({**scope, SEND: send}, receive, send)
+            await (_through_drain(http) if scope.get("path", "").endswith(_LASTING) else http)
         else:
             await self._application_for(kind)(scope, receive, send)
 
@@ -119,6 +122,31 @@ class RealtimeApplication:
         else:
             _log_path(scope["path"], root)
             await refuse(None, scope, receive, send, _NOTHING_HERE)
+
+
+_LASTING = ("/sse/", "/poll/")
+"""How the paths of responses end that outlive a moment."""
+
+
+async def _through_drain(http: Awaitable[Any]) -> None:
+    """Serve a response that the drain ends, though its server cancels it before.
+
+    Daphne cancels its applications on SIGTERM. Django's handler would then leave two tasks behind, one of
+    which fails with nobody to hear of it.
+    """
+    serving, task = asyncio.ensure_future(http), asyncio.current_task()
+    assert task is not None
+    while not serving.done():
+        try:
+            await asyncio.wait([serving])
+        except asyncio.CancelledError:
+            node = running_node()
+            if node is None or not node.drain.begun:
+                serving.cancel()
+                await asyncio.wait([serving])
+                raise
+            task.uncancel()
+    serving.result()
 
 
 def _log_path(path: str, root: str) -> None:

@@ -19,7 +19,7 @@ from ..protocol import messages as m
 from ..protocol.codecs import JSON
 from ..protocol.dialects.realtime_objects import push_object
 from ..servers.abort import abort
-from ..servers.daphne import response_flow_control
+from ..servers.daphne import ResponseFlowControl, response_flow_control
 from .cursors import Cursor, ReadCursor, closed_cursor
 from .handshake import SEND, close_if_blocked, opening
 from .http_transport import Ending, HttpDialect, HttpTransport, Message
@@ -153,7 +153,7 @@ def refusal_stream(closing: m.Closing) -> bytes:
 
 
 class EventStream:
-    """One stream: makes its connection when the server begins to write the response, and ends it.
+    """The body of one response: makes its connection when the server begins to write, and ends it.
 
     A response that is made but never written, because its client has gone meanwhile, leaves nothing.
 
@@ -189,35 +189,68 @@ class EventStream:
         self._read_at = read_at
         self._channels = channels
         self._came_with = came_with
+        self._connection: Connection | None = None
+        self._flow: ResponseFlowControl | None = None
+        self._opened: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None  # the server's, which writes the response
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """The response's body."""
-        node, config = self._node, self._node.config
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """What the server writes."""
+        transport = self._begin()
+        try:
+            async for chunk in transport.chunks(self._node.config.heartbeat_interval):
+                if self._flow is not None:
+                    await self._flow.room()
+                yield chunk
+        finally:
+            self._finish()
+
+    def _begin(self) -> EventStreamTransport:
+        node, limits = self._node, self._node.config.limits
         activate_language(self._scope)
-        task = asyncio.current_task()
-        assert task is not None
         transport = EventStreamTransport(
             Cursor(self._came_with, self._channels, self._has_state),
-            max_frame_bytes=config.limits.max_frame,
-            drop=ResponseTask(task, self._send).drop,
+            max_frame_bytes=limits.max_frame,
+            drop=self._drop,
         )
         connection = Connection(node, self._scope, self._address, transport, self._dialect)
         node.service(RoutedConnections).add(connection)
-        flow = None if self._send is None else response_flow_control(self._send)
         connection.begin()
-        opened = asyncio.create_task(self._open(connection), name="realtime-open")
-        try:
-            async for chunk in transport.chunks(config.heartbeat_interval):
-                if flow is not None:
-                    await flow.room()
-                yield chunk
-        finally:
-            opened.cancel()
-            connection.finish()
-            if flow is not None:
-                flow.close()
-            # The task's exception has this frame, which has the task: they would keep all of it.
-            del connection, opened, task, transport
+        self._connection = connection
+        self._flow = None if self._send is None else response_flow_control(self._send)
+        self._task = asyncio.current_task()
+        self._opened = asyncio.create_task(self._open(connection), name="realtime-open")
+        return transport
+
+    def _drop(self) -> None:
+        """End it at once: the client does not read."""
+        if self._send is not None:
+            abort(self._send)
+        if self._task is not None:
+            self._task.cancel()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Free everything that it holds, whatever ended it."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._opened is not None:
+            self._opened.cancel()
+        self._opened = self._task = None
+        connection.finish()
+        if self._flow is not None:
+            self._flow.close()
+            self._flow = None
+
+    def close(self) -> None:
+        """The response is over; Django's handler says so, in a thread.
+
+        While the server writes, nothing else would end the body of a response that is cancelled.
+        """
+        loop = self._node.loop
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._finish)
 
     def _has_state(self, name: str) -> bool:
         try:
@@ -238,22 +271,3 @@ class EventStream:
             connection.request(
                 [m.Subscribe(channel=name, since=since(name)) for name in self._channels]
             )
-
-
-class ResponseTask:
-    """The server's task that writes a response, and what may end it.
-
-    Args:
-        task: the task.
-        send: the server's; None where it is not known.
-    """
-
-    def __init__(self, task: asyncio.Task[Any], send: SendEvent | None) -> None:
-        self._task = task
-        self._send = send
-
-    def drop(self) -> None:
-        """End it at once: the client does not read."""
-        if self._send is not None:
-            abort(self._send)
-        self._task.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import Iterable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
@@ -52,7 +52,7 @@ async def sse(request: HttpRequest) -> HttpResponseBase:
         came_with=came_with,
         dialect=dialect,
     )
-    return _stream(stream.body())
+    return _stream(stream)
 
 
 def _dialect(node: Node, request: HttpRequest) -> HttpDialect:
@@ -71,7 +71,7 @@ def _dialect(node: Node, request: HttpRequest) -> HttpDialect:
             raise Refused(400, ErrorCode.BAD_MESSAGE, reason)
 
 
-def _stream(body: Iterable[bytes] | AsyncIterable[bytes]) -> HttpResponseBase:
+def _stream(body: Iterable[bytes] | EventStream) -> HttpResponseBase:
     response = StreamingHttpResponse(body, content_type=CONTENT_TYPE)
     response["X-Accel-Buffering"] = "no"  # nginx
     response["Content-Encoding"] = "identity"  # GZipMiddleware leaves it alone

@@ -45,7 +45,7 @@ class Reader:
         self.chunks: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.task = asyncio.create_task(self._read(stream.body()))
+        self.task = asyncio.create_task(self._read(aiter(stream)))
 
     async def _read(self, body: Any) -> None:
         async with aclosing(body) as content:
