@@ -138,15 +138,24 @@ class EventStreamTransport(HttpTransport):
 
 def _retry_line(closing: m.Closing) -> str:
     after = closing.retry_after
-    return "" if after is None else f"retry: {max(1, round(after * 1000))}\n"
+    return "" if after is None else f"retry: {max(_LEAST_RETRY_MS, round(after * 1000))}\n"
 
 
-def refusal_stream(closing: m.Closing) -> bytes:
+_LEAST_RETRY_MS = 1000
+"""An ``EventSource`` keeps the interval, and asks so often as long as nothing answers."""
+
+
+def refusal_stream(closing: m.Closing, *, event: str | None = None) -> bytes:
     """The whole body for an ``EventSource`` that is to try again later.
 
     It takes any other status than 200 for final.
+
+    Args:
+        closing: what it is told.
+        event: the name of the event, for clients that take one without a name for something else.
     """
-    return f"{_retry_line(closing)}data: {JSON.encode(push_object(closing))}\n\n".encode()
+    name = "" if event is None else f"event: {event}\n"
+    return f"{_retry_line(closing)}{name}data: {JSON.encode(push_object(closing))}\n\n".encode()
 
 
 # -- the endpoint ----------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ async def sse(request: HttpRequest) -> HttpResponseBase:
         caller = await admit(request)
     except Refused as refused:
         if refused.retry_after is not None and is_event_source(request):
-            return _stream([_try_again(refused)])
+            html = request.GET.get("format") == "html"
+            return _stream([_try_again(refused, "realtime:closing" if html else None)])
         raise
     channels = _channels(caller.node, request)
     dialect = _dialect(caller.node, request)
@@ -99,14 +100,14 @@ def _stay_away(request: HttpRequest, code: int) -> HttpResponseBase:
     raise Refused(403, ErrorCode.FORBIDDEN, "this stream has ended")
 
 
-def _try_again(refused: Refused) -> bytes:
+def _try_again(refused: Refused, event: str | None) -> bytes:
     closing = m.Closing(
         code=CloseCode.RATE_LIMITED if refused.status == 429 else CloseCode.GOING_AWAY,
         reason=refused.reason,
         reconnect=True,
         retry_after=refused.retry_after,
     )
-    return refusal_stream(closing)
+    return refusal_stream(closing, event=event)
 
 
 def _channels(node: Node, request: HttpRequest) -> list[str]:

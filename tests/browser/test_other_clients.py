@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import npm
+from tests.support.browser import until
 from tests.support.servers import Server, free_port, run_server
-from tests.support.site import APPLICATION, SERVERS, Site, new_site, publish
+from tests.support.site import APPLICATION, SERVERS, Site, get, new_site, publish
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
 WAIT_MS = 20_000
-CLIENTS = ("WebSocket", "reconnecting-websocket", "rxjs", "vueuse")
+CLIENTS = ("WebSocket", "reconnecting-websocket", "rxjs", "vueuse", "EventSource")
+CHANNELS_OF_HTMX = {
+    "kept/socket": {"target": "#socket", "action": "update"},
+    "kept/stream": {},
+}
 HTMX = ("htmx2", "htmx4")
 
 
@@ -33,10 +38,14 @@ def other_clients() -> str:
 
 
 @pytest.fixture
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return new_site(tmp_path_factory.mktemp("site")).having(
-        realtime={"DRAIN_GRACE": 3.0, "DRAIN_RETRY_WINDOW": 0.1}
-    )
+def site(tmp_path_factory: pytest.TempPathFactory, redis_url: str, redis_prefix: str) -> Site:
+    """With a history that outlives the server."""
+    return new_site(
+        tmp_path_factory.mktemp("site"),
+        SITE_LAYER="pubsub",
+        SITE_REDIS_URL=redis_url,
+        SITE_REDIS_PREFIX=redis_prefix,
+    ).having(realtime={"DRAIN_GRACE": 3.0, "DRAIN_RETRY_WINDOW": 0.1})
 
 
 @contextmanager
@@ -72,15 +81,34 @@ def open_clients(page: Page, server: Server, clients: str) -> None:
     )
 
 
-def tell(page: Page, server: Server, text: str) -> None:
-    """Publish a text to each client's channel, and wait until each has heard it last."""
-    # In the page: while this thread waits by itself, Playwright answers no request of the page.
-    page.evaluate(UNTIL_CONNECTED, len(CLIENTS + HTMX))
-    page.wait_for_function(EACH, arg=[CLIENTS, "subscribed"], timeout=WAIT_MS)
+def publish_to_all(site: Site, server: Server | None, text: str) -> None:
+    """Through the server's views; without a server, what has a history from another process."""
+    if server is None:
+        site.manage(
+            "shell",
+            "--command",
+            "from channels_realtime import publish, publish_html;"
+            "from django.utils.html import format_html;"
+            f"publish('kept/others', {text!r});"
+            f"publish_html('kept/stream', html=format_html('{{}}', {text!r}))",
+        )
+        return
     publish(server, "public/others", text)
-    publish(server, "public/fragments", f'<p id="socket" hx-swap-oob="true">{text}</p>')
+    publish(server, "kept/others", text)
+    for channel, query in CHANNELS_OF_HTMX.items():
+        get(server, "/publish/html/", channel=channel, html=text, **query)
+
+
+def connected(page: Page) -> None:
+    until(page, CONNECTED, len(CLIENTS) + 2 * len(HTMX))
+    page.wait_for_function(EACH, arg=[CLIENTS, "subscribed"], timeout=WAIT_MS)
+
+
+def each_hears(page: Page, text: str, *, streams: str) -> None:
+    """Wait until each client has heard the text last, and the streams of htmx have all that is in `streams`."""
     page.wait_for_function(EACH, arg=[CLIENTS, text], timeout=WAIT_MS)
-    page.wait_for_function(EACH_FRAME, arg=[HTMX, text], timeout=WAIT_MS)
+    page.wait_for_function(EACH_FRAME, arg=[HTMX, "#socket", text], timeout=WAIT_MS)
+    page.wait_for_function(EACH_FRAME, arg=[HTMX, "#stream", streams], timeout=WAIT_MS)
 
 
 ADD_FRAME = """(name) => new Promise((resolve) => {
@@ -88,17 +116,11 @@ ADD_FRAME = """(name) => new Promise((resolve) => {
     Object.assign(frame, {name, src: "/", onload: resolve});
     document.body.append(frame);
 })"""
-UNTIL_CONNECTED = """async (count) => {
-    for (let attempt = 0; attempt < 200; attempt += 1) {
-        const { connections } = await (await fetch("/state/")).json();
-        if (connections === count) return;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    throw new Error(`not all ${count} clients are connected; heard: ${JSON.stringify(heard)}`);
-}"""
+CONNECTED = """async (count) =>
+    (await (await fetch("/state/")).json()).connections === count"""
 EACH = "([names, last]) => names.every((name) => heard[name]?.at(-1) === last)"
-EACH_FRAME = """([names, text]) =>
-    names.every((name) => frames[name].document.querySelector("#socket")?.textContent === text)"""
+EACH_FRAME = """([names, selector, text]) =>
+    names.every((name) => frames[name].document.querySelector(selector)?.textContent === text)"""
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -108,10 +130,16 @@ def test_other_peoples_clients_come_back_after_a_drain_and_a_restart(
     port = free_port()
     with serve(site, kind, port) as server:
         open_clients(page, server, other_clients)
-        tell(page, server, "before")
+        connected(page)
+        publish_to_all(site, server, "before")
+        each_hears(page, "before", streams="before")
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(WAIT_MS / 1_000)
+    publish_to_all(site, None, "away")
     with serve(site, kind, port) as server:
-        tell(page, server, "after")
+        until(page, CONNECTED, len(CLIENTS) + 2 * len(HTMX))
+        publish_to_all(site, server, "after")
+        each_hears(page, "after", streams="beforeawayafter")
     heard = page.evaluate("heard")
-    assert heard == {name: ["subscribed", "before", "subscribed", "after"] for name in CLIENTS}
+    assert heard.pop("EventSource") == ["subscribed", "before", "subscribed", "away", "after"]
+    assert heard == {name: ["subscribed", "before", "subscribed", "after"] for name in CLIENTS[:-1]}

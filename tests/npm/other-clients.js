@@ -17,7 +17,7 @@ export function start(heard) {
   /** Subscribes on `welcome`. Returns what a frame tells the page. */
   const speak = (name, send) => (data) => {
     const message = JSON.parse(data);
-    if (message.type === "welcome") send(JSON.stringify(subscribe));
+    if (message.type === "welcome") send?.(JSON.stringify(subscribe));
     if (message.type === "subscribed") hear(name, "subscribed");
     if (message.type === "message") hear(name, message.payload);
   };
@@ -54,4 +54,8 @@ export function start(heard) {
     });
     const said = speak("vueuse", send);
   });
+
+  const events = new EventSource("/realtime/sse/?channel=kept/others"); // it keeps the cursor, and comes back with it
+  const listen = speak("EventSource");
+  events.onmessage = ({ data }) => listen(data);
 }

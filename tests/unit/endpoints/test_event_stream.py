@@ -120,6 +120,16 @@ async def test_position_is_said_with_the_message_that_moves_it():
 
 
 @in_virtual_time
+async def test_retry_is_never_so_short_that_an_event_source_asks_all_the_time():
+    async with NodeHarness() as harness:
+        reader = Reader(harness)
+        await reader.take()
+        reader.connection.close(CloseCode.GOING_AWAY, "going away", retry_after=0.001)
+        (event,) = await reader.take()
+        assert event["retry"] == "1000"
+
+
+@in_virtual_time
 async def test_close_after_which_a_client_comes_back_ends_the_stream_with_a_retry():
     async with NodeHarness() as harness:
         reader = Reader(harness)

@@ -159,6 +159,9 @@ async def test_event_source_is_told_to_come_back_to_a_full_server(site, realtime
         async with AsgiRequest(application, SSE) as request:
             assert request.status == 503
             assert 5 <= int(request.headers["retry-after"]) <= 10
+        # htmx swaps an event without a name
+        async with AsgiRequest(application, f"{SSE}?format=html", headers=EVENT_SOURCE) as request:
+            assert (await request.rest()).strip().split("\n")[1] == "event: realtime:closing"
         poll = AsgiRequest(application, POLL, method="POST", body={})
         assert await refused(poll) == (503, "unavailable")
 
