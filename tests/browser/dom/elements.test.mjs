@@ -255,6 +255,15 @@ test("several elements on a channel change a target once", () => {
   assert.deepEqual([...document.querySelectorAll("realtime-channel")].map((one) => one.textContent), ["y", "y"]);
 });
 
+test("an element that comes later shows the state that the client keeps", () => {
+  show('<realtime-channel name="a" swap></realtime-channel><p></p>');
+  const payload = { action: "update", html: "x", target: "p" };
+  fragment(payload);
+  show('<realtime-channel name="a" swap></realtime-channel><p></p>');
+  fragment(payload, { state: true });
+  assert.equal($("p").textContent, "x");
+});
+
 test("without swap nothing is swapped, and a listener may prevent it", () => {
   show('<realtime-channel name="a"></realtime-channel><p></p>');
   const payload = { action: "append", html: "x", target: "p" };

@@ -15,7 +15,7 @@ import { parse, process, swap } from "./swap.js";
 /** Events of the elements: a message's event of such a name would be taken for one. */
 const OWN_EVENTS = /^(message|html|swapped|loaded|subscribed|recovered|missed|error|state|members)$/;
 
-/** Fragments with a target that were swapped already: several elements may be on one channel. @type {WeakSet<object>} */
+/** Messages that were swapped already: several elements may be on one channel. @type {WeakSet<Message>} */
 const swapped = new WeakSet();
 
 export class RealtimeChannel extends Subscriber {
@@ -36,20 +36,22 @@ export class RealtimeChannel extends Subscriber {
 
   /** @param {Message} message */
   #message(message) {
-    const { event, payload } = message;
+    if (!this.isConnected) return; // It is about to unsubscribe.
+    const { event } = message;
     this._tell("message", message);
     if (event === "realtime.html") {
-      if (this._tell("html", message) && this.hasAttribute("swap")) this.#swap(payload);
+      if (this._tell("html", message) && this.hasAttribute("swap")) this.#swap(message);
     } else if (event && !OWN_EVENTS.test(event)) {
       this._tell(event, message);
     }
   }
 
-  /** @param {any} fragment */
-  #swap(fragment) {
+  /** @param {Message} message */
+  #swap(message) {
+    const fragment = message.payload;
     if (fragment.target) {
-      if (swapped.has(fragment)) return;
-      swapped.add(fragment);
+      if (swapped.has(message)) return;
+      swapped.add(message);
     }
     this._tell("swapped", { ...fragment, elements: swap(fragment, this) });
   }
