@@ -525,7 +525,7 @@ class Client:
         self._link = None
         self._stop_fetching()
         if isinstance(error, VersionRefused):
-            code, reason = error.close_code, error.reason
+            code = error.close_code
         self._core.lost(code, reason, error, retry_after)
         self._arm()
 
@@ -561,7 +561,7 @@ class Client:
                 entered.set_result(None)
             elif core.ended is not None:
                 entered.set_exception(core.ended)
-            elif core.state is State.WAITING and self._open_timeout_s == 0:
+            elif self._open_timeout_s == 0 and core.next_delay_s is not None:
                 failed = self._not_connected("at the first attempt")
                 failed.__cause__ = core.loss
                 entered.set_exception(failed)

@@ -352,7 +352,7 @@ class Core:
         self.loss = cause or closed(code, reason)
         self._leave(f"{code} {reason}".strip())
         if not comes_back:
-            self._end(closed(code, reason))
+            self._end(cause if isinstance(cause, Closed) else closed(code, reason))
         elif code == CloseCode.UNAUTHENTICATED:
             self._renew(code, reason, retry_after)
         else:
