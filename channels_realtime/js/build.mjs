@@ -21,6 +21,7 @@ import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
 import { generateDtsBundle } from "dts-bundle-generator";
+import { minify } from "terser";
 import ts from "typescript";
 
 /**
@@ -29,8 +30,19 @@ import ts from "typescript";
  * @type {Record<string, string | {source: string, worker: true}>}
  */
 const EXTRAS = {
-  delivery: "src/delivery/index.js",
   msgpack: "src/msgpack.js",
+};
+
+/**
+ * Parts of the core that few pages need. Unlike an extra, a part is handed objects of the core and uses their internal
+ * names, those that begin with an underscore. So the minified core and its parts are built with the same short names for
+ * them, and `realtime.js`, which keeps the names, contains the parts.
+ * @type {Record<string, string>}
+ */
+const PARTS = {
+  delivery: "src/delivery/index.js",
+  presence: "src/presence.js",
+  tokens: "src/tokens.js",
 };
 
 const ROOT = fileURLToPath(new URL(".", import.meta.url));
@@ -38,24 +50,39 @@ const TYPES_ONLY = process.argv[2] === "--types";
 const STATIC = path.resolve(process.argv[2] ?? `${ROOT}../static/channels_realtime`);
 const TYPES = `${ROOT}types`;
 const { version, license } = JSON.parse(await readFile(`${ROOT}package.json`, "utf8"));
+/** The base of the extras where only the names are wanted. */
+const NOWHERE = "nowhere";
+const INTERNAL = /^_/;
+/** @type {import("terser").MinifyOptions} */
+const MINIFY = { ecma: 2020, compress: { passes: 3, ecma: 2020 }, format: { comments: /^!/, ecma: 2020 } };
 const BANNER = `/*! channels_realtime ${version} | ${license} license */`;
 
 /** The built extras, by the absolute path of their source. @type {Map<string, {file: string, hash: string}>} */
 const built = new Map();
 
-/** Leads what is imported dynamically to the built extras. @param {string} base  Where they are, from the importing file. */
-const extras = (base) => ({
+/** The short form of each internal name. @type {Record<string, string | false>} */
+let names = {};
+
+/**
+ * Leads what is imported dynamically to the built extras.
+ * @param {string} base  Where they are, from the importing file. @param {boolean} whole  Whether the parts stay inside.
+ */
+const extras = (base, whole) => ({
   name: "extras",
   /** @param {import("esbuild").PluginBuild} hooks */
   setup(hooks) {
     const address = (/** @type {string} */ source) => {
       const extra = built.get(source);
+      if (!extra && base === NOWHERE) return base;
       if (!extra) throw new Error(`${source} is imported dynamically; enter it in EXTRAS, before what imports it`);
       return `${base}${extra.file}?v=${extra.hash}`;
     };
-    hooks.onResolve({ filter: /^\./ }, ({ kind, path: wanted, resolveDir }) =>
-      kind === "dynamic-import" ? { path: address(path.resolve(resolveDir, wanted)), external: true } : undefined,
-    );
+    const parts = Object.values(PARTS).map((source) => path.resolve(ROOT, source));
+    hooks.onResolve({ filter: /^\./ }, ({ kind, path: wanted, resolveDir }) => {
+      const source = path.resolve(resolveDir, wanted);
+      if (kind !== "dynamic-import" || (whole && parts.includes(source))) return undefined;
+      return { path: address(source), external: true };
+    });
     hooks.onLoad({ filter: /\.js$/ }, async ({ path: file }) => {
       const source = await readFile(file, "utf8");
       const contents = source
@@ -75,7 +102,8 @@ const extras = (base) => ({
  * @returns {Promise<string>}
  */
 async function bundle(source, options, base) {
-  const { outputFiles } = await build({
+  const { minify: small, mangleProps } = options;
+  const { outputFiles, mangleCache } = await build({
     absWorkingDir: ROOT,
     entryPoints: [source],
     bundle: true,
@@ -85,10 +113,15 @@ async function bundle(source, options, base) {
     charset: "utf8",
     legalComments: "none",
     logLevel: "warning",
-    plugins: [extras(base)],
+    plugins: [extras(base, !mangleProps)],
     ...options,
+    ...(mangleProps && { mangleCache: names }),
   });
-  return /** @type {any} */ (outputFiles)[0].text.replace(
+  names = mangleCache ?? names;
+  let [{ text }] = /** @type {any} */ (outputFiles);
+  // Its choice of names for variables compresses better: 5% of the core.
+  if (small) text = (await minify(text, { ...MINIFY, module: options.format !== "iife" })).code;
+  return text.replace(
     /\bimport\("[^"?]+\?v=(\w+)"\)/g,
     (/** @type {string} */ found, /** @type {string} */ hash) =>
       `${found}.then(e=>e.version==="${hash}"?e:Promise.reject(new Error("another version is installed: reload the page")))`,
@@ -103,9 +136,13 @@ async function write(name, text) {
 
 async function buildExtras() {
   await rm(`${STATIC}/realtime`, { recursive: true, force: true });
-  for (const [name, entry] of Object.entries(EXTRAS)) {
+  // Those that are used most get the shortest names.
+  await bundle("src/index.js", { minify: true, mangleProps: INTERNAL }, NOWHERE);
+  for (const [name, entry] of Object.entries({ ...EXTRAS, ...PARTS })) {
     const { source, worker } = typeof entry === "string" ? { source: entry, worker: false } : entry;
-    let text = await bundle(source, { minify: true, format: worker ? "iife" : "esm" }, "./");
+    /** @type {import("esbuild").BuildOptions} */
+    const internal = name in PARTS ? { mangleProps: INTERNAL } : {};
+    let text = await bundle(source, { minify: true, format: worker ? "iife" : "esm", ...internal }, "./");
     const hash = createHash("sha256").update(text).digest("hex").slice(0, 8);
     if (!worker) text = `${text.trimEnd()}export const version="${hash}";`;
     await write(`realtime/${name}.js`, `${BANNER}\n${text}`);
@@ -119,8 +156,7 @@ async function buildCore() {
   // A classic script has no import.meta.
   const script = { define: { "import.meta.url": "scriptUrl" }, inject: ["script-url.js"] };
   const classic = /** @type {const} */ ({ format: "iife", globalName: "Realtime", ...script });
-  // What begins with an underscore is internal to the core.
-  const small = /** @type {const} */ ({ minify: true, mangleProps: /^_/ });
+  const small = /** @type {const} */ ({ minify: true, mangleProps: INTERNAL });
   await write("realtime.js", await bundle(source, { banner }, "./realtime/"));
   await write("realtime.min.js", await bundle(source, { banner, ...small }, "./realtime/"));
   // The client with the elements: one file, so that a page which has no script of its own loads one.

@@ -317,7 +317,7 @@ describe("acknowledging", () => {
 
   test("a loop acknowledges a message when it asks for the next", async () => {
     const client = await welcomed();
-    const subscription = client.subscribe("a", { ack: true });
+    const subscription = client.subscribe("a", { ack: true, iterate: true });
     await answerSubscribe(position(3));
     await socket().receive(at(4), at(5));
     await subscription.next();
@@ -341,7 +341,7 @@ describe("acknowledging", () => {
   test("of several callers the slowest counts", async () => {
     const client = await welcomed();
     await subscribed(client, "a", { ack: true, onMessage: () => {} }, position(3));
-    const slow = client.subscribe("a", { ack: true });
+    const slow = client.subscribe("a", { ack: true, iterate: true });
     await settle();
     await socket().receive(at(4), at(5));
     await slow.next();

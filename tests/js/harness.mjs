@@ -3,10 +3,10 @@ import { afterEach, beforeEach } from "node:test";
 
 import { FakeTimers, FakeWebSocket, settle } from "./fakes.mjs";
 import { connect } from "../../channels_realtime/js/src/index.js";
-import { extra } from "../../channels_realtime/js/src/subscription.js";
+import * as parts from "../../channels_realtime/js/src/parts.js";
 
-// What is loaded when needed is there already, so that no test waits for it. extras.test.mjs takes it away.
-extra.delivery = await import("../../channels_realtime/js/src/delivery/index.js");
+// What is loaded when needed is there already, so that no test waits for it. parts.test.mjs takes it away.
+for (const part of [parts.delivery, parts.presence, parts.tokens]) part.module = await part.load();
 
 export const URL = "wss://example.test/ws/";
 export let timers;

@@ -1,7 +1,7 @@
 import { covers, positionIn } from "./values.js";
 
 /** @import {Subscription} from "./subscription.js" */
-/** @import {Member, Members, Message, Position, SubscribedPayload} from "./typedefs.js" */
+/** @import {Member, Message, Position, SubscribedPayload} from "./typedefs.js" */
 
 /** How many offsets of a channel with several selections are remembered, whose replays overlap. */
 const MAX_SEEN_OFFSETS = 1000;
@@ -114,27 +114,6 @@ export class Feed {
     if (!message.removed) limit(this._values.set(key, message), MAX_STATE_KEYS);
   }
 
-  /** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
-  _takeMembers({ members, count }) {
-    if (typeof count !== "number") return false;
-    this._count = count;
-    this._members = new Map((members ?? []).map((member) => [member.id, member]));
-    return true;
-  }
-
-  /**
-   * @param {boolean} joined  Otherwise the member has left. @param {Member} member
-   * @param {number} count  Of all members, those that were not sent included. @returns {boolean} Whether that is news.
-   */
-  _moved(joined, member, count) {
-    const size = this._members.size;
-    if (joined) this._members.set(member.id, member);
-    else this._members.delete(member.id); // Unknown: one of those that were too many to be sent.
-    const news = size !== this._members.size || count !== this._count;
-    this._count = count;
-    return news;
-  }
-
   /** Those that are subscribed on the current connection. @returns {Selection[]} */
   get _standing() {
     return [...this._selections.values()].filter((selection) => selection._reply);
@@ -151,15 +130,6 @@ export class Feed {
     let from = this._position;
     for (const { _since: since } of this._selections.values()) if (since && (!from || covers(from, since))) from = since;
     return from;
-  }
-
-  /** @returns {Position | null} What all its subscriptions have handled. */
-  _acknowledged() {
-    let lowest = null;
-    for (const { _acknowledged: position } of subscriptionsOf(this._selections.values())) {
-      if (position && (!lowest || covers(lowest, position))) lowest = position;
-    }
-    return lowest;
   }
 }
 

@@ -1,14 +1,14 @@
 import { Feed, IN_SESSION, NOT_IN_SESSION, SENT, Selection, subscriptionsOf } from "./channel.js";
+import { presence, withPart } from "./parts.js";
 import { Subscription } from "./subscription.js";
 import { canonical, earliest, positionIn, samePosition } from "./values.js";
 
 /** @import {RealtimeError} from "./errors.js" */
+/** @import * as Presence from "./presence.js" */
 /** @import {Ending, Member, Message, Position, SubscribedPayload, SubscriptionOptions} from "./typedefs.js" */
 
 /** How many live messages of an automatic channel are held while it recovers. With more, it has not recovered. */
 const MAX_HELD_MESSAGES = 1000;
-/** Acknowledgements of this time go out as one. */
-const ACK_DELAY_SECONDS = 0.1;
 /** Errors after which an established subscription is tried again on the same connection. */
 const PASSING_ERRORS = ["rate_limited", "timeout", "unavailable", "internal"];
 
@@ -20,10 +20,6 @@ const PASSING_ERRORS = ["rate_limited", "timeout", "unavailable", "internal"];
 export function createChannels(client) {
   /** @type {Map<string, Feed>} */
   const feeds = new Map();
-  /** @type {Set<string>} Channels with an acknowledgement to send. */
-  const acknowledging = new Set();
-  /** @type {any} */
-  let ackTimer = null;
 
   /** @param {string} name @returns {Feed} */
   function feedOf(name) {
@@ -50,7 +46,7 @@ export function createChannels(client) {
       if (client._ready) subscribe(selection);
       return subscription;
     }
-    if (subscription._presence && !selection._watches && selection._inSession !== NOT_IN_SESSION) watchMembers(selection);
+    if (subscription._presence && selection._inSession !== NOT_IN_SESSION) withPresence((part) => part.watch(client, selection));
     // Not at once: the caller has not added its listeners yet.
     if (selection._reply) queueMicrotask(() => join(subscription, selection));
     return subscription;
@@ -72,8 +68,6 @@ export function createChannels(client) {
 
   /** The connection has ended. */
   function lost() {
-    client._cancel(ackTimer);
-    ackTimer = null;
     for (const feed of feeds.values()) {
       // The replay is requested again, from the same position.
       feed._held = null;
@@ -123,18 +117,18 @@ export function createChannels(client) {
   function subscribe(selection) {
     const { _feed: feed, _automatic: automatic, _established: established } = selection;
     const subscriptions = [...selection._subscriptions];
-    const presence = selection._watchers.length > 0;
+    const watches = selection._watchers.length > 0;
     const had = feed._stateArriving ? null : feed._position;
     const since = (selection._since ??= established ? had : earliest(subscriptions.map(({ _since }) => _since)));
     const now = automatic && client._welcome.channels?.[feed._name];
     const complete = (feed._held?.length ?? 0) < MAX_HELD_MESSAGES;
-    if (now && complete && !presence && (!since || samePosition(since, positionIn(now)))) {
+    if (now && complete && !watches && (!since || samePosition(since, positionIn(now)))) {
       subscribed(selection, since, since ? { ...now, recovered: true } : now, false);
       return;
     }
     if (automatic) feed._held ??= []; // It is live already, and its replay must be delivered before new messages.
     selection._inSession ||= SENT;
-    selection._watches = presence;
+    selection._watches = watches;
     const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _requireRecovery }) => _requireRecovery);
     ask(
       selection,
@@ -142,7 +136,7 @@ export function createChannels(client) {
         type: "subscribe",
         payload: selection._parameters,
         since: since ?? undefined,
-        presence: presence || undefined,
+        presence: watches || undefined,
         require_recovery: requireRecovery || undefined,
       },
       (payload) => subscribed(selection, since, payload),
@@ -194,10 +188,11 @@ export function createChannels(client) {
     else if (reply.recovered && position) feed._position = moved ? null : feed._position;
     // Not beyond what another selection of the channel has still to receive.
     else if (moved || recovered === false) feed._position = position;
-    const members = feed._takeMembers(reply);
-    if (!members && selection._watchers.length > 0) fetchMembers(selection);
+    const members = presence.module?.take(feed, reply);
     for (const subscription of [...selection._subscriptions]) subscription._subscribed(reply, recovered, since);
-    if (members) tellMembers(feed);
+    if (members || selection._watchers.length > 0) {
+      withPresence((part) => (members ? part.tell(feed) : part.fetch(client, selection)));
+    }
     if (!recovered || !replayed) for (const message of held) take(feed, message, recovered === false);
     if (feed._held) fence(feed, () => releaseHeld(feed));
   }
@@ -279,6 +274,17 @@ export function createChannels(client) {
     } else {
       for (const subscription of selection._subscriptions) subscription._refuse(error);
     }
+  }
+
+  /** @param {(part: typeof Presence) => void} then */
+  function withPresence(then) {
+    withPart(presence, then, (cause) => client._fail(client._error("load_failed", "presence could not be loaded", { cause })));
+  }
+
+  /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
+  function memberMoved(type, channel, payload) {
+    const feed = feeds.get(channel);
+    if (feed) presence.module?.moved(type, feed, payload); // Until it is loaded, it will ask who is there.
   }
 
   /** Tells an error where it is heard. @param {Subscription[]} subscriptions @param {RealtimeError} error */
@@ -370,74 +376,7 @@ export function createChannels(client) {
       feed._values.clear();
       for (const subscription of feed._live()) subscription._subscribed(payload, false, null);
     }
-    if (feed._takeMembers(payload)) tellMembers(feed);
-  }
-
-  // Presence
-
-  /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
-  function memberMoved(type, channel, { member, count }) {
-    const feed = feeds.get(channel);
-    if (!feed || !member || typeof count !== "number" || !feed._moved(type === "join", member, count)) return;
-    for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
-    tellMembers(feed);
-  }
-
-  /** @param {Feed} feed */
-  function tellMembers(feed) {
-    for (const subscription of feed._live()) {
-      if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
-    }
-  }
-
-  /**
-   * A caller wants presence of what was subscribed without. It cannot be added, so it is subscribed again, from the
-   * last position.
-   * @param {Selection} selection
-   */
-  function watchMembers(selection) {
-    if (selection._automatic) {
-      if (selection._reply) fetchMembers(selection);
-    } else if (client._ready) {
-      unsubscribe(selection);
-      selection._reply = null;
-      subscribe(selection);
-    } else {
-      giveUp(selection);
-      selection._inSession = NOT_IN_SESSION;
-    }
-  }
-
-  /** Asks for the members of a channel that is subscribed already. @param {Selection} selection */
-  function fetchMembers(selection) {
-    const feed = selection._feed;
-    ask(
-      selection,
-      { type: "presence" },
-      (payload) => feed._takeMembers(payload) && tellMembers(feed),
-      (error) => {
-        // After the end of the connection it is asked again.
-        if (error.code !== "connection_lost" && selection._reply) failed(selection._watchers, error);
-      },
-    );
-  }
-
-  // Acknowledgements
-
-  /** @param {string} channel */
-  function acknowledgeSoon(channel) {
-    acknowledging.add(channel);
-    if (client._ready) ackTimer ??= client._later(ACK_DELAY_SECONDS, () => acknowledge());
-  }
-
-  function acknowledge() {
-    client._cancel(ackTimer);
-    ackTimer = null;
-    for (const channel of acknowledging) {
-      const payload = feeds.get(channel)?._acknowledged();
-      if (payload) client._requests._send({ type: "ack", channel, payload });
-    }
-    acknowledging.clear();
+    if (presence.module?.take(feed, payload)) presence.module.tell(feed);
   }
 
   // Delivery
@@ -478,13 +417,16 @@ export function createChannels(client) {
     _markOrdinary: markOrdinary,
     _subscribe: subscribe,
     _subscribed: subscribed,
+    _ask: ask,
+    _failed: failed,
+    _unsubscribe: unsubscribe,
+    _giveUp: giveUp,
     _pinged: pinged,
     _release: release,
     _taken: taken,
     _told: told,
     _memberMoved: memberMoved,
-    _acknowledgeSoon: acknowledgeSoon,
-    _acknowledge: acknowledge,
+    _withPresence: withPresence,
     _message: receive,
   };
 }

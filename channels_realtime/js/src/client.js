@@ -2,12 +2,12 @@ import { createChannels } from "./channels.js";
 import { CLOSE_NORMAL, createConnection } from "./connection.js";
 import { createCredentials } from "./credentials.js";
 import { Emitter } from "./emitter.js";
-import { RealtimeError, report } from "./errors.js";
+import { RealtimeError } from "./errors.js";
 import { absoluteUrl, pageConfiguration, pageMeta } from "./page.js";
 import { createRequests } from "./requests.js";
 import { createSession } from "./session.js";
 import { Ways } from "./ways.js";
-import { readPosition } from "./values.js";
+import { readPosition, report } from "./values.js";
 
 /** @import {Subscription} from "./subscription.js" */
 /** @import {ClientOptions, History, HistoryOptions, Members, Message, PublishedPayload, PublishOptions, RequestOptions, State, StateDetail, SubscriptionOptions, Timers} from "./typedefs.js" */
@@ -39,6 +39,12 @@ export class RealtimeClient extends Emitter {
   _failures = 0;
   /** Increased to cancel what still waits for getToken. */
   _generation = 0;
+  /** The last token sent, to recognise a new one. @type {string | null} */
+  _sentToken = null;
+  /** When credentials were renewed, in milliseconds. @type {number[]} */
+  _renewals = [];
+  /** What the subscriptions acknowledge, once one does. @type {import("./delivery/acknowledgements.js").Acknowledgements | null} */
+  _acknowledgements = null;
   /** A token fetched after a 4401, for the next connection. @type {string | null} */
   _fresh = null;
   /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
@@ -116,7 +122,7 @@ export class RealtimeClient extends Emitter {
       this._channels._end(this._channels._clear(), CLOSE_NORMAL, reason); // Those made since.
       return;
     }
-    if (this._ready) this._channels._acknowledge();
+    if (this._ready) this._acknowledgements?.send();
     this._requests._flush();
     this._connection._drop(CLOSE_NORMAL, reason);
     this._connection._stop("closed", CLOSE_NORMAL, reason);
@@ -223,6 +229,11 @@ export class RealtimeClient extends Emitter {
   _delay(failures, wait) {
     const { backoffCapSeconds, backoffBaseSeconds, random } = this._options;
     return wait + random() * Math.max(Math.min(backoffCapSeconds, backoffBaseSeconds * 2 ** failures), wait);
+  }
+
+  /** @param {string} code @param {string} reason @param {ConstructorParameters<typeof RealtimeError>[2]} [context] */
+  _error(code, reason, context) {
+    return new RealtimeError(code, reason, context);
   }
 
   /** @param {RealtimeError} error */

@@ -1,93 +1,48 @@
 import { CLOSE_NORMAL, CLOSE_UNAUTHENTICATED } from "./connection.js";
-import { RealtimeError } from "./errors.js";
+import { tokens, withPart } from "./parts.js";
 import { asSeconds } from "./values.js";
 
 /** @import {Closing} from "./connection.js" */
-/** @import {TokenReason} from "./typedefs.js" */
-
-/** So many tokens, which were refused or about to end, are replaced within that time. With more, something is wrong. */
-const MAX_RENEWALS = 5;
-const RENEWALS_MILLISECONDS = 60_000;
+/** @import * as Tokens from "./tokens.js" */
 
 /**
- * Who the client is: its tokens, and what happens when they are asked for, expire or are refused.
+ * Who the client is. Without `getToken` that is up to the login session; with it, to `tokens.js`.
  *
  * @param {import("./client.js").RealtimeClient} client
  */
 export function createCredentials(client) {
-  /** @type {string | null} The last token sent, to recognise a new one. */
-  let sentToken = null;
-  /** @type {number[]} When credentials were renewed. */
-  let renewals = [];
-
-  /** @returns {boolean} Whether credentials may be renewed once more. A server that refuses all would be asked for ever. */
-  function mayRenew() {
-    const now = Date.now();
-    renewals = renewals.filter((then) => now - then < RENEWALS_MILLISECONDS);
-    return renewals.push(now) <= MAX_RENEWALS;
-  }
+  const { getToken, backoffBaseSeconds } = client._options;
 
   /**
-   * Calls back with a token, or null; with neither callback if the connection is another one by then.
-   * @param {TokenReason} reason @param {(token: string | null) => void} then @param {() => void} unavailable
+   * @param {(part: typeof Tokens) => void} then
+   * @param {() => void} [unavailable]  After it was told, if neither a token nor what fetches it can be had.
    */
-  async function fetchToken(reason, then, unavailable) {
-    const { _socket: socket, _generation: generation, _fresh: fresh } = client;
-    const overtaken = () => socket !== client._socket || generation !== client._generation;
-    client._fresh = null;
-    let token;
-    try {
-      token = fresh ?? (await client._options.getToken?.({ reason })) ?? null;
-    } catch (cause) {
-      if (overtaken()) return;
-      client._fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
+  function withTokens(then, unavailable = () => {}) {
+    const { _generation: generation } = client;
+    withPart(tokens, then, (cause) => {
+      if (generation !== client._generation) return;
+      tellUnavailable(cause);
       unavailable();
-      return;
-    }
-    if (!overtaken()) then(token);
+    });
   }
 
-  /**
-   * Sends a token on the current connection.
-   * @param {TokenReason} reason @param {() => void} [done] @param {() => void} [none] @param {() => void} [unavailable]
-   */
-  function authenticate(reason, done = () => {}, none = done, unavailable = done) {
-    fetchToken(
-      reason,
-      (token) => {
-        if (token === null) {
-          none();
-          return;
-        }
-        sentToken = token;
-        client._requests._ask(
-          { type: "auth", token },
-          (payload) => {
-            client.user = payload?.user ?? null;
-            done();
-          },
-          (error) => {
-            if (error.code !== "connection_lost") client._fail(error);
-            done();
-          },
-        );
-      },
-      unavailable,
-    );
+  /** @param {unknown} cause */
+  function tellUnavailable(cause) {
+    client._fail(client._error("token_unavailable", "getToken failed", { cause, request: "auth" }));
   }
 
+  /** The server waits for a token. */
   function required() {
-    authenticate(
-      "required",
-      undefined, // The server sends `welcome`, or `closing` and 4401.
-      () => signedOut("the server requires a token and the page has none"),
-      () => client._connection._abandon("getToken failed"),
-    );
+    const none = () => signedOut("the server requires a token and the page has none");
+    const abandon = () => client._connection._abandon("getToken failed");
+    if (!getToken) none();
+    // Then the server sends `welcome`, or `closing` and 4401.
+    else withTokens((part) => part.authenticate(client, "required", undefined, none, abandon), abandon);
   }
 
   /** The credentials will end soon. */
   function expiring() {
-    if (client._options.getToken && mayRenew()) authenticate("expiring");
+    if (getToken) withTokens((part) => part.mayRenew(client) && part.authenticate(client, "expiring"));
   }
 
   /** @param {string} reason */
@@ -111,7 +66,7 @@ export function createCredentials(client) {
 
   /** After `welcome`: signs in where the connection is anonymous. @param {() => void} then */
   function signIn(then) {
-    if (client.user === null && client._options.getToken) authenticate("anonymous", then);
+    if (client.user === null && getToken) withTokens((part) => part.authenticate(client, "anonymous", then), then);
     else then();
   }
 
@@ -122,35 +77,36 @@ export function createCredentials(client) {
    * @param {number} code @param {string} reason @param {Closing | null} closing
    */
   function renew(code, reason, closing) {
-    const { _connection: connection, _generation: generation, _options: options } = client;
+    const { _connection: connection, _generation: generation } = client;
     const stop = () => connection._stop("unauthenticated", code, reason);
-    client._fresh = null;
-    if (client._renewed || !mayRenew()) {
-      stop();
-      return;
-    }
+    const retry = (/** @type {Closing | null} */ now) => connection._retry(code, reason, now);
     /** @param {string | null} token */
     const decide = (token) => {
-      if (token === null ? sentToken !== null : token === sentToken) {
+      const sent = client._sentToken;
+      if (client._renewed || (token === null ? sent !== null : token === sent)) {
         stop();
         return;
       }
       client._renewed = true;
       client._fresh = token;
       // With a login session not sooner: the response with the new cookie may still be on its way.
-      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, options.backoffBaseSeconds);
-      connection._retry(code, reason, token === null ? { retry_after: wait } : closing);
+      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, backoffBaseSeconds);
+      retry(token === null ? { retry_after: wait } : closing);
     };
-    if (!options.getToken) {
+    client._fresh = null;
+    if (client._renewed || !getToken) {
       decide(null);
       return;
     }
     client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
+    if (generation !== client._generation) return; // A listener closed the client.
     // The source of tokens may recover; the backoff limits the attempts.
-    if (generation === client._generation) fetchToken("refused", decide, () => connection._retry(code, reason, closing));
+    const again = () => retry(closing);
+    withTokens((part) => generation === client._generation && part.renew(client, decide, again, stop), again);
   }
 
   return {
+    _tellUnavailable: tellUnavailable,
     _required: required,
     _expiring: expiring,
     _accepts: accepts,

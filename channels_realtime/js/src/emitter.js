@@ -1,7 +1,4 @@
-import { report } from "./errors.js";
-
-/** The outcome of a listener that threw. */
-export const FAILED = Symbol("failed");
+import { FAILED, report } from "./values.js";
 
 /**
  * Listeners by event. If one throws, the error is reported and the others are still called.

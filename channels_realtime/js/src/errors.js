@@ -22,9 +22,3 @@ export class RealtimeError extends Error {
     this.request = request;
   }
 }
-
-/** @param {unknown} error */
-export function report(error) {
-  if (typeof globalThis.reportError === "function") globalThis.reportError(error);
-  else console.error(error);
-}

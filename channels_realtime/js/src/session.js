@@ -76,7 +76,7 @@ export function createSession(client) {
       for (const selection of [...feed._selections.values()]) if (!selection._reply) _channels._subscribe(selection);
     }
     for (const request of waiting) _requests._transmit(request);
-    _channels._acknowledge();
+    client._acknowledgements?.send();
     if (socket === client._socket) client._setState("connected", {});
   }
 

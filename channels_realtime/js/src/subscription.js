@@ -1,22 +1,14 @@
-import { Emitter, FAILED } from "./emitter.js";
-import { RealtimeError, report } from "./errors.js";
-import { canonical, covers, deferred, positionIn, readPosition } from "./values.js";
+import { Emitter } from "./emitter.js";
+import { RealtimeError } from "./errors.js";
+import { delivery, presence, withPart } from "./parts.js";
+import { covers, positionIn, readPosition } from "./values.js";
 
 /** @import {Delivery} from "./delivery/index.js" */
 /** @import {Selection} from "./channel.js" */
 /** @import {Ending, History, HistoryOptions, Member, Members, Message, Position, Recovery, RequestOptions, SubscribedPayload, SubscriptionOptions} from "./typedefs.js" */
-/** @template T @typedef {import("./values.js").Deferred<T>} Deferred */
 
 /** The handlers among the options: `onMessage` is a listener of `message`, and so on. */
 const EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsubscribed", "error"];
-
-/** What is loaded only for those who load a state, acknowledge or iterate. */
-export const extra = {
-  /** @type {typeof import("./delivery/index.js") | null} */
-  delivery: null,
-  /** @returns {Promise<typeof import("./delivery/index.js")>} */
-  load: () => import("./delivery/index.js"),
-};
 
 /**
  * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
@@ -34,20 +26,28 @@ export class Subscription extends Emitter {
   #client;
   #selection;
   #options;
-  #listened = false;
-  #iterated = false;
+  /** @type {Promise<SubscribedPayload>} */
   #ready;
   #readyRead = false;
+  #settled = false;
+  /** @type {(payload: SubscribedPayload) => void} */
+  #resolve = () => {};
+  /** @type {(error: unknown) => void} */
+  #reject = () => {};
   /** @type {Delivery | null} */
   #delivery = null;
   /** What the delivery will be told once it is loaded; null where messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
   #calls = [];
-  #loading = false;
+  #wanted = false;
+  #failures = 0;
   /** @type {Position | null} The page has everything up to there. */
   #known;
   #established = false;
+  /** Whether there is a loop, or will be. */
+  _iterated;
   /** @type {Position | null} */
   _acknowledged = null;
+  _typing = false;
 
   /**
    * @internal
@@ -70,9 +70,13 @@ export class Subscription extends Emitter {
     this._presence = options.presence === true;
     this._requireRecovery = options.requireRecovery === true;
     this.#known = readPosition(options.since);
-    this.#ready = /** @type {Deferred<SubscribedPayload>} */ (deferred());
-    this.#ready.promise.catch(() => {}); // _fail reports it if the page does not read `ready`.
-    if (options.load || options.ack) this.#deliver();
+    this.#ready = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.#ready.catch(() => {}); // _fail reports it if the page does not read `ready`.
+    this._iterated = options.iterate === true;
+    if (this._iterated || options.load || options.ack || options.select !== undefined) this.#want();
     for (const event of EVENTS) {
       const handler = /** @type {any} */ (options)["on" + event[0].toUpperCase() + event.slice(1)];
       if (handler) this.on(/** @type {any} */ (event), handler);
@@ -82,7 +86,7 @@ export class Subscription extends Emitter {
   /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
   get ready() {
     this.#readyRead = true;
-    return this.#ready.promise;
+    return this.#ready;
   }
 
   /** With `presence: true`: the channel's members by their id, as far as they are sent. */
@@ -107,10 +111,8 @@ export class Subscription extends Emitter {
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
-    if (event === "message") {
-      this.#listened = true;
-      if (!this.#loading) this.#calls = null; // There is a listener and no loop, so the buffer is not needed.
-    }
+    // There is a listener and no loop, so the buffer is not needed.
+    if (event === "message" && !this.#wanted) this.#calls = null;
     return super.on(event, listener);
   }
 
@@ -126,10 +128,8 @@ export class Subscription extends Emitter {
 
   /** Acknowledges a message, and all before it, without the option `ack`. @param {Told | Position} message */
   ack(message) {
-    const position = positionIn(message);
-    if (!position || covers(this._acknowledged, position)) return;
-    this._acknowledged = position;
-    this.#client._channels._acknowledgeSoon(this.channel);
+    this.#want();
+    this.#pass((delivery) => delivery.ack(positionIn(message)));
   }
 
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
@@ -143,8 +143,8 @@ export class Subscription extends Emitter {
   // A loop
 
   [Symbol.asyncIterator]() {
-    this.#iterated = true;
-    this.#deliver();
+    this._iterated = true;
+    this.#want();
     return this;
   }
 
@@ -160,43 +160,28 @@ export class Subscription extends Emitter {
     return { value: undefined, done: true };
   }
 
-  // What is loaded when needed
+  // The delivery
 
   /** Loads what holds, acknowledges or buffers messages. Until it is there, they wait. */
-  async #deliver() {
-    if (this.#loading) return;
-    this.#loading = true;
+  #want() {
+    if (this.#wanted) return;
+    this.#wanted = true;
     this.#calls ??= [];
-    for (let failures = 0; !extra.delivery; failures += 1) {
-      try {
-        extra.delivery = await extra.load();
-      } catch (cause) {
-        const error = new RealtimeError("load_failed", "a part of the client could not be loaded", { cause, channel: this.channel });
-        if (!this._fail(error)) this.#client._fail(error);
-        await new Promise((resolve) => this.#client._later(this.#client._delay(failures, 0), () => resolve(null)));
-        if (this.ended) return;
-      }
-    }
-    const client = this.#client;
-    this.#delivery = extra.delivery.deliver(this.#options, {
-      subscription: this,
-      FAILED,
-      report,
-      later: (seconds, callback) => client._later(seconds, callback),
-      cancel: (handle) => client._cancel(handle),
-      delay: (failures, wait) => client._delay(failures, wait),
-      isLive: () => this.#selection._reply !== null && !this.ended,
-      isListened: () => this.#listened,
-      isIterated: () => this.#iterated,
-      emit: (event, value) => /** @type {any} */ (this)._emit(event, value),
-      deliver: (message) => this._deliver(message),
-      knows: (position) => (this.#known = position),
-      fail: (code, reason, context) => {
-        const error = new RealtimeError(code, reason, { ...context, channel: this.channel });
-        if (!this._fail(error)) client._fail(error);
+    withPart(
+      delivery,
+      ({ deliver }) => {
+        this.#delivery = deliver(this.#client, /** @type {any} */ (this), this.#options);
+        for (const call of this.#calls?.splice(0) ?? []) call(this.#delivery);
       },
-    });
-    for (const call of this.#calls.splice(0)) call(this.#delivery);
+      (cause) => {
+        if (this.ended) return;
+        this._tell(this.#error("load_failed", "a part of the client could not be loaded", cause));
+        this.#client._later(this.#client._delay(this.#failures++, 0), () => {
+          this.#wanted = false;
+          this.#want();
+        });
+      },
+    );
   }
 
   /** @param {(delivery: Delivery) => void} call */
@@ -207,17 +192,26 @@ export class Subscription extends Emitter {
 
   // For the client
 
+  /** @param {string} code @param {string} reason @param {unknown} [cause] */
+  #error(code, reason, cause) {
+    return new RealtimeError(code, reason, { channel: this.channel, cause });
+  }
+
   /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */
   get _since() {
     return this.#established ? null : this.#known;
   }
 
+  /** @internal Whether it is subscribed on the current connection. */
+  get _live() {
+    return !this.ended && this.#selection._reply !== null;
+  }
+
   /** @internal @param {Message} message */
   _deliver(message) {
-    if (this.ended || !this.#selects(message)) return;
-    if (!message.state && covers(this.#known, positionIn(message))) return;
+    if (this.ended || (!message.state && covers(this.#known, positionIn(message)))) return;
     if (!this.#delivery && !this.#calls) {
-      this._emit("message", /** @type {any} */ (message));
+      this._emitMessage(message);
       return;
     }
     this.#pass((delivery) => delivery.message(message));
@@ -225,7 +219,12 @@ export class Subscription extends Emitter {
     if (!this.#calls || this.#calls.length <= bufferSize + 1) return;
     this.dropped += 1;
     this.#calls.splice(1, 1); // The first is `subscribed`: the state is loaded after what is dropped.
-    if (ack) this._refuse(new RealtimeError("overflow", "too many messages before they could be acknowledged", { channel: this.channel }));
+    if (ack) this._refuse(this.#error("overflow", "too many messages before they could be acknowledged"));
+  }
+
+  /** @internal @param {Message} message @returns {any[]} What its listeners returned. */
+  _emitMessage(message) {
+    return this._emit("message", /** @type {any} */ (message));
   }
 
   /**
@@ -242,14 +241,13 @@ export class Subscription extends Emitter {
     if (!stateless) whole = recovered === true && (this.#established || covers(this.#known, from));
     this.#established = true;
     const gap = whole === false;
-    if (gap) {
-      this.#known = null;
-      if (this._requireRecovery) {
-        this._refuse(new RealtimeError("not_recoverable", "messages may be missing", { channel: this.channel }));
-        return;
-      }
+    if (gap) this.#known = null;
+    if (gap && this._requireRecovery) {
+      this._refuse(this.#error("not_recoverable", "messages may be missing"));
+      return;
     }
-    this.#ready.resolve(payload);
+    this.#settled = true;
+    this.#resolve(payload);
     this._emit("subscribed", payload);
     if (whole != null) this._emit("recovered", { ...positionIn(payload), recovered: whole });
     if (!this.ended) this.#pass((delivery) => delivery.subscribed(stateless || gap)); // A listener may have ended it.
@@ -258,14 +256,19 @@ export class Subscription extends Emitter {
   /** @internal Ends it with an error. @param {RealtimeError} error */
   _refuse(error) {
     this.#client._channels._release(/** @type {any} */ (this), this.#selection);
-    if (!this._fail(error)) this.#client._fail(error);
-    this._end({ code: error.code, reason: error.reason }, true, error);
+    this._tell(error);
+    this._end(error, true, error);
   }
 
   /** @internal @param {RealtimeError} error @returns {boolean} Whether the page learns of it here. */
   _fail(error) {
-    const awaited = this.#readyRead && !this.#ready.settled;
-    return this._emit("error", error).length > 0 || this.#iterated || awaited;
+    const awaited = this.#readyRead && !this.#settled;
+    return this._emit("error", error).length > 0 || this._iterated || awaited;
+  }
+
+  /** @internal @param {RealtimeError} error */
+  _tell(error) {
+    this.#client._channels._failed([/** @type {any} */ (this)], error);
   }
 
   /**
@@ -274,17 +277,12 @@ export class Subscription extends Emitter {
    * @param {boolean} discard  Discard what the loop has not read yet, because rights may have been revoked.
    * @param {RealtimeError | null} [failure]
    */
-  _end(ending, discard, failure = null) {
+  _end({ code, reason }, discard, failure = null) {
     if (this.ended) return;
     this.ended = true;
     this.#pass((delivery) => delivery.end(discard, failure));
-    this.#ready.reject(failure ?? new RealtimeError(ending.code, ending.reason, { channel: this.channel }));
-    this._emit("unsubscribed", ending);
-  }
-
-  /** @param {Message} message */
-  #selects({ payload }) {
-    const { select } = this.#options;
-    return select === undefined || canonical(payload?.[select]) === canonical(this.parameters?.[select]);
+    this.#settled = true;
+    this.#reject(failure ?? this.#error(code, reason));
+    this._emit("unsubscribed", { code, reason });
   }
 }

@@ -65,6 +65,7 @@
  * @property {boolean} [requireRecovery]  End it with `not_recoverable` where messages may be missing (false).
  * @property {boolean} [presence]  Ask for the members, and hear who joins and leaves (false).
  * @property {boolean} [ack]  Acknowledge each message once its listeners are done, or the loop asks for the next (false).
+ * @property {boolean} [iterate]  Take the messages by a `for await` loop over the subscription, from the subscribe on (false).
  * @property {number} [bufferSize]  How many messages are buffered for a slow `for await` loop (1000). When it is full,
  *   the oldest is dropped and counted in `dropped`. As many are held for `load`; beyond it the state is loaded again.
  * @property {(message: Told) => any} [onMessage]

@@ -50,15 +50,9 @@ export function asSeconds(value) {
   return typeof value === "number" && value >= 0 ? value : null;
 }
 
-/** The length in UTF-8, without TextEncoder, which React Native may lack. @param {string} text */
+/** The length in UTF-8, without TextEncoder, which React Native may lack. @param {string} text  As of JSON.stringify. */
 export function byteLength(text) {
-  let length = text.length;
-  for (let index = 0; index < text.length; index += 1) {
-    const unit = text.charCodeAt(index);
-    if (unit > 0x7f) length += 1;
-    if (unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff)) length += 1; // Each half of a pair is 2 of 4 bytes.
-  }
-  return length;
+  return encodeURIComponent(text).replace(/%../g, " ").length;
 }
 
 /** Returns the same text for equal JSON values, in any order of keys. @param {any} value @returns {string} */
@@ -70,17 +64,11 @@ export function canonical(value) {
   return JSON.stringify(value, sorted) ?? "";
 }
 
-/**
- * @template T
- * @typedef {{promise: Promise<T>, resolve: (value: T) => void, reject: (error: unknown) => void, settled: boolean}} Deferred
- */
+/** The outcome of a listener that threw. The same wherever this module is bundled. */
+export const FAILED = Symbol.for("channels_realtime.failed");
 
-/** @returns {Deferred<any>} */
-export function deferred() {
-  const result = /** @type {Deferred<any>} */ ({ settled: false });
-  result.promise = new Promise((resolve, reject) => {
-    result.resolve = (value) => ((result.settled = true), resolve(value));
-    result.reject = (error) => ((result.settled = true), reject(error));
-  });
-  return result;
+/** @param {unknown} error */
+export function report(error) {
+  if (typeof globalThis.reportError === "function") globalThis.reportError(error);
+  else console.error(error);
 }

@@ -197,6 +197,10 @@ export type SubscriptionOptions<Told = Message, Parameters = any> = {
 	 */
 	ack?: boolean | undefined;
 	/**
+	 * Take the messages by a `for await` loop over the subscription, from the subscribe on (false).
+	 */
+	iterate?: boolean | undefined;
+	/**
 	 * How many messages are buffered for a slow `for await` loop (1000). When it is full,
 	 * the oldest is dropped and counted in `dropped`. As many are held for `load`; beyond it the state is loaded again.
 	 */
@@ -422,15 +426,6 @@ declare class Emitter<Events extends Record<string, any[]>> {
 	off<Name extends keyof Events>(event: Name, listener: (...args: Events[Name]) => any): void;
 	#private;
 }
-/** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
-/**
- * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
- * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
- *
- * @param {unknown} value
- * @returns {string}
- */
-export function quote(value: unknown): string;
 /**
  * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
  *
@@ -617,6 +612,15 @@ export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
  * @returns {RealtimeClient}
  */
 export function pageClient(options?: ClientOptions): RealtimeClient;
+/** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
+/**
+ * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
+ * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
+ *
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function quote(value: unknown): string;
 /**
  * Returns a client that is connecting. Listeners added in the same task miss no message.
  * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.

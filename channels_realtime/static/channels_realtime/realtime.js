@@ -1,4 +1,18 @@
 /*! channels_realtime 0.1.0-dev.0 | MIT license */
+var __defProp = Object.defineProperty;
+var __getOwnPropNames = Object.getOwnPropertyNames;
+var __esm = (fn, res, err) => function __init() {
+  if (err) throw err[0];
+  try {
+    return fn && (res = (0, fn[__getOwnPropNames(fn)[0]])(fn = 0)), res;
+  } catch (e) {
+    throw err = [e], e;
+  }
+};
+var __export = (target, all) => {
+  for (var name in all)
+    __defProp(target, name, { get: all[name], enumerable: true });
+};
 
 // src/values.js
 function quote(value) {
@@ -31,202 +45,636 @@ function asSeconds(value) {
   return typeof value === "number" && value >= 0 ? value : null;
 }
 function byteLength(text) {
-  let length = text.length;
-  for (let index = 0; index < text.length; index += 1) {
-    const unit = text.charCodeAt(index);
-    if (unit > 127) length += 1;
-    if (unit > 2047 && (unit < 55296 || unit > 57343)) length += 1;
-  }
-  return length;
+  return encodeURIComponent(text).replace(/%../g, " ").length;
 }
 function canonical(value) {
   const sorted = (_key, inner) => typeof inner === "object" && inner !== null && !Array.isArray(inner) ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => a < b ? -1 : 1)) : inner;
   return JSON.stringify(value, sorted) ?? "";
 }
-function deferred() {
-  const result = (
-    /** @type {Deferred<any>} */
-    { settled: false }
-  );
-  result.promise = new Promise((resolve, reject) => {
-    result.resolve = (value) => (result.settled = true, resolve(value));
-    result.reject = (error) => (result.settled = true, reject(error));
-  });
-  return result;
+function report(error) {
+  if (typeof globalThis.reportError === "function") globalThis.reportError(error);
+  else console.error(error);
 }
+var FAILED;
+var init_values = __esm({
+  "src/values.js"() {
+    "use strict";
+    FAILED = /* @__PURE__ */ Symbol.for("channels_realtime.failed");
+  }
+});
 
 // src/channel.js
-var MAX_SEEN_OFFSETS = 1e3;
-var MAX_STATE_KEYS = 1e4;
-var NOT_IN_SESSION = 0;
-var SENT = 1;
-var IN_SESSION = 2;
-var Selection = class {
-  /** @type {Set<Subscription>} Empty only if the channel is automatic. */
-  _subscriptions = /* @__PURE__ */ new Set();
-  /** @type {SubscribedPayload | null} The reply on the current connection. */
-  _reply = null;
-  /** Whether it was ever accepted. */
-  _established = false;
-  /** One of the three constants above. @type {number} */
-  _inSession = NOT_IN_SESSION;
-  /** Whether it was subscribed with presence. */
-  _watches = false;
-  /** @type {Position | null} From where a subscribe begins that has not been answered yet. */
-  _since = null;
-  _failures = 0;
-  /** @type {any} */
-  _retryTimer = null;
-  /** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
-  constructor(feed, key, parameters) {
-    this._feed = feed;
-    this._key = key;
-    this._parameters = parameters;
-  }
-  /** Whether the server subscribed this connection to it by itself. */
-  get _automatic() {
-    return this._feed._automatic && !this._key;
-  }
-  /** Those who want to hear of the members. */
-  get _watchers() {
-    return [...this._subscriptions].filter((subscription) => subscription._presence);
-  }
-};
-var Feed = class {
-  /** By the text of their parameters. @type {Map<string, Selection>} */
-  _selections = /* @__PURE__ */ new Map();
-  /** @type {Position | null} The last position received, or where the subscription began. */
-  _position = null;
-  /** @type {Set<number>} Offsets received, in the epoch of the position, where there are several selections. */
-  #seen = /* @__PURE__ */ new Set();
-  /** Whether the server subscribed this connection by itself. */
-  _automatic = false;
-  /** False after other parameters were `already_subscribed`: all share one subscription. */
-  _selective = true;
-  /** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
-  _held = null;
-  /** @type {Map<string, Member>} */
-  _members = /* @__PURE__ */ new Map();
-  /** @type {number | null} */
-  _count = null;
-  /** @type {Map<string, Message>} The newest message of each state key. */
-  _values = /* @__PURE__ */ new Map();
-  /** Whether the state may be on its way, so that the position does not stand for what was received. */
-  _stateArriving = false;
-  /** How often the server was asked for the end of the state: once more, if more of it came meanwhile. */
-  _fences = 0;
-  #lastValue = false;
-  /** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
-  _unproven = false;
-  /** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
-  _fresh = false;
-  /** @param {string} name */
-  constructor(name) {
-    this._name = name;
-  }
-  /** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
-  _admits(message) {
-    const position = positionIn(message);
-    if (!position || message.state) return true;
-    const { offset } = position;
-    if (this._fresh && message.recovered) this._position = null;
-    this._fresh = this._unproven = false;
-    const known = this._position?.epoch === position.epoch ? this._position.offset : -1;
-    if (this._selections.size > 1) {
-      if (known < 0) this.#seen.clear();
-      if (this.#seen.has(offset) || offset <= known && !message.recovered) return false;
-      limit(this.#seen.add(offset), MAX_SEEN_OFFSETS);
-    } else {
-      if (offset <= known) return false;
-      this._stateArriving = false;
-    }
-    if (offset > known) this._position = position;
-    return true;
-  }
-  /** Keeps what belongs to the channel's state. @param {Message} message */
-  _keep(message) {
-    if (message.state && message.state_key === void 0) this.#lastValue = true;
-    const key = message.state_key ?? (this.#lastValue && (message.state || positionIn(message)) ? "" : void 0);
-    if (key === void 0) return;
-    this._values.delete(key);
-    if (!message.removed) limit(this._values.set(key, message), MAX_STATE_KEYS);
-  }
-  /** @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
-  _takeMembers({ members, count }) {
-    if (typeof count !== "number") return false;
-    this._count = count;
-    this._members = new Map((members ?? []).map((member) => [member.id, member]));
-    return true;
-  }
-  /**
-   * @param {boolean} joined  Otherwise the member has left. @param {Member} member
-   * @param {number} count  Of all members, those that were not sent included. @returns {boolean} Whether that is news.
-   */
-  _moved(joined, member, count) {
-    const size = this._members.size;
-    if (joined) this._members.set(member.id, member);
-    else this._members.delete(member.id);
-    const news = size !== this._members.size || count !== this._count;
-    this._count = count;
-    return news;
-  }
-  /** Those that are subscribed on the current connection. @returns {Selection[]} */
-  get _standing() {
-    return [...this._selections.values()].filter((selection) => selection._reply);
-  }
-  /** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
-  _live() {
-    return subscriptionsOf(this._standing);
-  }
-  /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
-  _resumesFrom() {
-    if (this._stateArriving || this._unproven) return null;
-    let from = this._position;
-    for (const { _since: since } of this._selections.values()) if (since && (!from || covers(from, since))) from = since;
-    return from;
-  }
-  /** @returns {Position | null} What all its subscriptions have handled. */
-  _acknowledged() {
-    let lowest = null;
-    for (const { _acknowledged: position } of subscriptionsOf(this._selections.values())) {
-      if (position && (!lowest || covers(lowest, position))) lowest = position;
-    }
-    return lowest;
-  }
-};
 function subscriptionsOf(selections) {
   return new Set([...selections].flatMap((selection) => [...selection._subscriptions]));
 }
 function limit(collection, size) {
   if (collection.size > size) collection.delete(collection.keys().next().value);
 }
-
-// src/errors.js
-var RealtimeError = class extends Error {
-  /**
-   * @param {string} code  From the wire, or one of the client's own: `disconnected`, `connection_lost`, `queue_full`,
-   *   `closed`, `unsubscribed`, `overflow`, `token_unavailable`, `load_failed`.
-   * @param {string} reason
-   * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
-   */
-  constructor(code, reason, { payload, channel, request, cause } = {}) {
-    super(reason ? `${code}: ${reason}` : code, cause === void 0 ? void 0 : { cause });
-    this.name = "RealtimeError";
-    this.code = code;
-    this.reason = reason;
-    this.retryAfter = asSeconds(payload?.retry_after);
-    this.payload = payload;
-    this.channel = channel;
-    this.request = request;
+var MAX_SEEN_OFFSETS, MAX_STATE_KEYS, NOT_IN_SESSION, SENT, IN_SESSION, Selection, Feed;
+var init_channel = __esm({
+  "src/channel.js"() {
+    "use strict";
+    init_values();
+    MAX_SEEN_OFFSETS = 1e3;
+    MAX_STATE_KEYS = 1e4;
+    NOT_IN_SESSION = 0;
+    SENT = 1;
+    IN_SESSION = 2;
+    Selection = class {
+      /** @type {Set<Subscription>} Empty only if the channel is automatic. */
+      _subscriptions = /* @__PURE__ */ new Set();
+      /** @type {SubscribedPayload | null} The reply on the current connection. */
+      _reply = null;
+      /** Whether it was ever accepted. */
+      _established = false;
+      /** One of the three constants above. @type {number} */
+      _inSession = NOT_IN_SESSION;
+      /** Whether it was subscribed with presence. */
+      _watches = false;
+      /** @type {Position | null} From where a subscribe begins that has not been answered yet. */
+      _since = null;
+      _failures = 0;
+      /** @type {any} */
+      _retryTimer = null;
+      /** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
+      constructor(feed, key, parameters) {
+        this._feed = feed;
+        this._key = key;
+        this._parameters = parameters;
+      }
+      /** Whether the server subscribed this connection to it by itself. */
+      get _automatic() {
+        return this._feed._automatic && !this._key;
+      }
+      /** Those who want to hear of the members. */
+      get _watchers() {
+        return [...this._subscriptions].filter((subscription) => subscription._presence);
+      }
+    };
+    Feed = class {
+      /** By the text of their parameters. @type {Map<string, Selection>} */
+      _selections = /* @__PURE__ */ new Map();
+      /** @type {Position | null} The last position received, or where the subscription began. */
+      _position = null;
+      /** @type {Set<number>} Offsets received, in the epoch of the position, where there are several selections. */
+      #seen = /* @__PURE__ */ new Set();
+      /** Whether the server subscribed this connection by itself. */
+      _automatic = false;
+      /** False after other parameters were `already_subscribed`: all share one subscription. */
+      _selective = true;
+      /** @type {Message[] | null} Live messages of an automatic channel that wait for its replay. */
+      _held = null;
+      /** @type {Map<string, Member>} */
+      _members = /* @__PURE__ */ new Map();
+      /** @type {number | null} */
+      _count = null;
+      /** @type {Map<string, Message>} The newest message of each state key. */
+      _values = /* @__PURE__ */ new Map();
+      /** Whether the state may be on its way, so that the position does not stand for what was received. */
+      _stateArriving = false;
+      /** How often the server was asked for the end of the state: once more, if more of it came meanwhile. */
+      _fences = 0;
+      #lastValue = false;
+      /** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
+      _unproven = false;
+      /** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
+      _fresh = false;
+      /** @param {string} name */
+      constructor(name) {
+        this._name = name;
+      }
+      /** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
+      _admits(message) {
+        const position = positionIn(message);
+        if (!position || message.state) return true;
+        const { offset } = position;
+        if (this._fresh && message.recovered) this._position = null;
+        this._fresh = this._unproven = false;
+        const known = this._position?.epoch === position.epoch ? this._position.offset : -1;
+        if (this._selections.size > 1) {
+          if (known < 0) this.#seen.clear();
+          if (this.#seen.has(offset) || offset <= known && !message.recovered) return false;
+          limit(this.#seen.add(offset), MAX_SEEN_OFFSETS);
+        } else {
+          if (offset <= known) return false;
+          this._stateArriving = false;
+        }
+        if (offset > known) this._position = position;
+        return true;
+      }
+      /** Keeps what belongs to the channel's state. @param {Message} message */
+      _keep(message) {
+        if (message.state && message.state_key === void 0) this.#lastValue = true;
+        const key = message.state_key ?? (this.#lastValue && (message.state || positionIn(message)) ? "" : void 0);
+        if (key === void 0) return;
+        this._values.delete(key);
+        if (!message.removed) limit(this._values.set(key, message), MAX_STATE_KEYS);
+      }
+      /** Those that are subscribed on the current connection. @returns {Selection[]} */
+      get _standing() {
+        return [...this._selections.values()].filter((selection) => selection._reply);
+      }
+      /** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
+      _live() {
+        return subscriptionsOf(this._standing);
+      }
+      /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
+      _resumesFrom() {
+        if (this._stateArriving || this._unproven) return null;
+        let from = this._position;
+        for (const { _since: since } of this._selections.values()) if (since && (!from || covers(from, since))) from = since;
+        return from;
+      }
+    };
   }
-};
-function report(error) {
-  if (typeof globalThis.reportError === "function") globalThis.reportError(error);
-  else console.error(error);
+});
+
+// src/delivery/acknowledgements.js
+var ACK_DELAY_SECONDS, Acknowledgements;
+var init_acknowledgements = __esm({
+  "src/delivery/acknowledgements.js"() {
+    "use strict";
+    init_values();
+    ACK_DELAY_SECONDS = 0.1;
+    Acknowledgements = class {
+      #client;
+      /** @type {Set<string>} Channels with an acknowledgement to send. */
+      #due = /* @__PURE__ */ new Set();
+      /** @type {any} */
+      #timer = null;
+      /** @param {RealtimeClient} client */
+      constructor(client) {
+        this.#client = client;
+      }
+      /** @param {string} channel */
+      soon(channel) {
+        this.#due.add(channel);
+        if (this.#client._ready) this.#timer ??= this.#client._later(ACK_DELAY_SECONDS, () => this.send());
+      }
+      send() {
+        this.#client._cancel(this.#timer);
+        this.#timer = null;
+        if (!this.#client._ready) return;
+        for (const channel of this.#due) {
+          const payload = this.#slowest(channel);
+          if (payload) this.#client._requests._send({ type: "ack", channel, payload });
+        }
+        this.#due.clear();
+      }
+      /** @param {string} channel */
+      #slowest(channel) {
+        const selections = [...this.#client._channels._feeds.get(channel)?._selections.values() ?? []];
+        let lowest = null;
+        for (const { _acknowledged: position } of selections.flatMap((selection) => [...selection._subscriptions])) {
+          if (position && (!lowest || covers(lowest, position))) lowest = position;
+        }
+        return lowest;
+      }
+    };
+  }
+});
+
+// src/delivery/handled.js
+var MAX_UNHANDLED_MESSAGES, Handled;
+var init_handled = __esm({
+  "src/delivery/handled.js"() {
+    "use strict";
+    init_values();
+    MAX_UNHANDLED_MESSAGES = 1e3;
+    Handled = class {
+      #acknowledge;
+      /** @type {{position: Position, done: boolean}[]} In the order of arrival. */
+      #unhandled = [];
+      #failed = false;
+      /** @param {(position: Position) => void} acknowledge */
+      constructor(acknowledge) {
+        this.#acknowledge = acknowledge;
+      }
+      /** @param {Message} message @param {any[]} outcomes  Of its listeners. */
+      add(message, outcomes) {
+        const position = positionIn(message);
+        if (!position || this.#failed) return;
+        if (this.#unhandled.length >= MAX_UNHANDLED_MESSAGES || outcomes.includes(FAILED)) {
+          this.#failed = true;
+          return;
+        }
+        const entry = { position, done: false };
+        this.#unhandled.push(entry);
+        const promises = outcomes.filter((outcome) => typeof outcome?.then === "function");
+        const done = () => {
+          entry.done = true;
+          this.#advance();
+        };
+        if (promises.length === 0) {
+          done();
+          return;
+        }
+        Promise.all(promises).then(done, (error) => {
+          report(error);
+          if (this.#unhandled.includes(entry)) this.#failed = true;
+        });
+      }
+      #advance() {
+        let last;
+        while (this.#unhandled[0]?.done) last = this.#unhandled.shift();
+        if (last) this.#acknowledge(last.position);
+      }
+    };
+  }
+});
+
+// src/delivery/loader.js
+var Loader;
+var init_loader = __esm({
+  "src/delivery/loader.js"() {
+    "use strict";
+    init_values();
+    Loader = class {
+      #client;
+      #subscription;
+      #load;
+      #limit;
+      #done;
+      /** @type {Message[] | null} Null while no load is due. */
+      #held = null;
+      /** @type {Message | null} The newest of those that found no room. */
+      #dropped = null;
+      /** @type {AbortController | null} Of the running load. */
+      #running = null;
+      #failures = 0;
+      /** @type {any} */
+      #timer = null;
+      /** Whether the next attempt waits for the connection. */
+      #waiting = false;
+      /**
+       * @param {RealtimeClient} client
+       * @param {Subscription} subscription
+       * @param {(context: {signal: AbortSignal}) => any} load
+       * @param {number} limit  How many messages are held.
+       * @param {(result: any, position: Position | null, held: Message[]) => void} done
+       */
+      constructor(client, subscription, load, limit2, done) {
+        this.#client = client;
+        this.#subscription = subscription;
+        this.#load = load;
+        this.#limit = limit2;
+        this.#done = done;
+      }
+      /** Loads anew. What is held is dropped: the state that is read from now on contains it. */
+      start() {
+        this.stop();
+        this.#held = [];
+        this.#run();
+      }
+      /** After a reconnect that missed nothing: makes the attempt that waited for it. */
+      goOn() {
+        if (this.#waiting) this.#run();
+      }
+      stop() {
+        this.#running?.abort();
+        this.#client._cancel(this.#timer);
+        this.#running = this.#held = this.#dropped = this.#timer = null;
+        this.#failures = 0;
+        this.#waiting = false;
+      }
+      /** @param {Message} message @returns {boolean} Whether it is held, because a load is due. */
+      hold(message) {
+        if (!this.#held) return false;
+        this.#held.push(message);
+        if (this.#held.length > this.#limit) this.#dropped = this.#held.shift() ?? null;
+        return true;
+      }
+      async #run() {
+        const { channel } = this.#subscription;
+        const running = new AbortController();
+        this.#running = running;
+        this.#waiting = false;
+        let result;
+        try {
+          result = await this.#load({ signal: running.signal });
+        } catch (cause) {
+          if (running !== this.#running) return;
+          this.#again("load_failed", `load of '${channel}' failed`, { cause });
+          return;
+        }
+        if (running !== this.#running) return;
+        const position = readPosition(result?.position);
+        const dropped = this.#dropped;
+        if (dropped && !covers(position, positionIn(dropped))) {
+          this.#dropped = null;
+          const reason = `more than ${this.#limit} messages of '${channel}' arrived during load; the state is loaded again`;
+          this.#again("overflow", reason);
+          return;
+        }
+        const held = this.#held ?? [];
+        this.#running = this.#held = this.#dropped = null;
+        this.#failures = 0;
+        this.#done(result, position, held);
+      }
+      /** @param {string} code @param {string} reason @param {{cause?: unknown}} [context] */
+      #again(code, reason, context) {
+        const client = this.#client;
+        const subscription = this.#subscription;
+        this.#running = null;
+        this.#timer = client._later(client._delay(this.#failures, 0), () => {
+          if (subscription._live) this.#run();
+          else this.#waiting = true;
+        });
+        this.#failures += 1;
+        subscription._tell(client._error(code, reason, { ...context, channel: subscription.channel }));
+      }
+    };
+  }
+});
+
+// src/delivery/index.js
+var delivery_exports = {};
+__export(delivery_exports, {
+  Delivery: () => Delivery,
+  deliver: () => deliver
+});
+function deliver(client, subscription, options) {
+  return new Delivery(client, subscription, options);
+}
+var Delivery;
+var init_delivery = __esm({
+  "src/delivery/index.js"() {
+    "use strict";
+    init_values();
+    init_acknowledgements();
+    init_handled();
+    init_loader();
+    Delivery = class {
+      #client;
+      #subscription;
+      #options;
+      /** @type {Message[]} */
+      #buffer = [];
+      /** @type {{resolve: (result: IteratorResult<Message>) => void, reject: (error: unknown) => void}[]} */
+      #waiters = [];
+      #overflowing = false;
+      /** @type {unknown} The loop throws it once. */
+      #failure = null;
+      /** @type {Loader | null} */
+      #loader = null;
+      /** @type {Handled | null} */
+      #handled = null;
+      /** @type {Message | null} The last message that the loop took, which is handled when it asks for the next. */
+      #taken = null;
+      /** @type {Position | null} The state that was loaded has everything up to there. */
+      #known = null;
+      /**
+       * @param {RealtimeClient} client @param {Subscription} subscription
+       * @param {SubscriptionOptions & {bufferSize: number}} options
+       */
+      constructor(client, subscription, options) {
+        const { load, ack, bufferSize } = options;
+        this.#client = client;
+        this.#subscription = subscription;
+        this.#options = options;
+        if (ack) this.#handled = new Handled((position) => this.ack(position));
+        if (load) this.#loader = new Loader(client, subscription, load, bufferSize, (...loaded) => this.#loaded(...loaded));
+      }
+      /** @param {boolean} stateless  Whether the state has to be loaded. */
+      subscribed(stateless) {
+        if (this.#subscription.ended) return;
+        if (stateless) {
+          this.#known = null;
+          this.#loader?.start();
+        } else {
+          this.#loader?.goOn();
+        }
+      }
+      /** @param {any} result @param {Position | null} position @param {Message[]} held */
+      #loaded(result, position, held) {
+        if (position) this.#known = position;
+        this.#subscription._emit("loaded", result);
+        if (position && this.#handled) this.ack(position);
+        for (const message of held) this.message(message);
+      }
+      /** @param {Message} message */
+      message(message) {
+        const { select, parameters, bufferSize } = this.#options;
+        if (select !== void 0 && canonical(message.payload?.[select]) !== canonical(parameters?.[select])) return;
+        if (!message.state && covers(this.#known, positionIn(message))) return;
+        if (this.#loader?.hold(message)) return;
+        const subscription = this.#subscription;
+        const waiter = this.#waiters.shift();
+        if (waiter) {
+          waiter.resolve({ value: this.#take(message), done: false });
+        } else if (subscription._iterated) {
+          this.#buffer.push(message);
+          if (this.#buffer.length > bufferSize) this.#dropOldest();
+        }
+        const outcomes = subscription.ended ? [] : subscription._emitMessage(message);
+        if (!subscription._iterated) this.#handled?.add(message, outcomes);
+      }
+      /** @param {Position | null} position */
+      ack(position) {
+        const subscription = this.#subscription;
+        if (!position || covers(subscription._acknowledged, position)) return;
+        subscription._acknowledged = position;
+        this.#client._acknowledgements ??= new Acknowledgements(this.#client);
+        this.#client._acknowledgements.soon(subscription.channel);
+      }
+      /** @returns {Promise<IteratorResult<Message>>} */
+      async next() {
+        if (this.#taken) this.#handled?.add(this.#taken, []);
+        this.#taken = null;
+        const message = this.#buffer.shift();
+        if (message) return { value: this.#take(message), done: false };
+        this.#overflowing = false;
+        if (this.#failure) {
+          const failure = this.#failure;
+          this.#failure = null;
+          throw failure;
+        }
+        if (this.#subscription.ended) return { value: void 0, done: true };
+        return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+      }
+      /** @param {Message} message */
+      #take(message) {
+        return this.#taken = message;
+      }
+      /** @param {boolean} discard  Discard what the loop has not read yet. @param {unknown} failure */
+      end(discard, failure) {
+        this.#loader?.stop();
+        this.#failure = failure;
+        if (discard) this.#buffer.length = 0;
+        for (const waiter of this.#waiters.splice(0)) this.next().then(waiter.resolve, waiter.reject);
+      }
+      #dropOldest() {
+        const subscription = this.#subscription;
+        const { channel } = subscription;
+        this.#buffer.shift();
+        subscription.dropped += 1;
+        if (this.#overflowing) return;
+        this.#overflowing = true;
+        const reason = `more than ${this.#options.bufferSize} messages wait for the loop over '${channel}'; the oldest are dropped`;
+        subscription._tell(this.#client._error("overflow", reason, { channel }));
+      }
+    };
+  }
+});
+
+// src/presence.js
+var presence_exports = {};
+__export(presence_exports, {
+  fetch: () => fetch,
+  moved: () => moved,
+  take: () => take,
+  tell: () => tell,
+  typing: () => typing,
+  watch: () => watch
+});
+function take(feed, { members, count }) {
+  if (typeof count !== "number") return false;
+  feed._count = count;
+  feed._members = new Map((members ?? []).map((member) => [member.id, member]));
+  return true;
+}
+function tell(feed) {
+  for (const subscription of feed._live()) {
+    if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
+  }
+}
+function moved(type, feed, { member, count }) {
+  if (!member || typeof count !== "number") return;
+  const size = feed._members.size;
+  if (type === "join") feed._members.set(member.id, member);
+  else feed._members.delete(member.id);
+  const news = size !== feed._members.size || count !== feed._count;
+  feed._count = count;
+  if (!news) return;
+  for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
+  tell(feed);
+}
+function fetch(client, selection) {
+  if (!selection._reply) return;
+  const feed = selection._feed;
+  client._channels._ask(
+    selection,
+    { type: "presence" },
+    (payload) => take(feed, payload) && tell(feed),
+    (error) => {
+      if (error.code !== "connection_lost" && selection._reply) client._channels._failed(selection._watchers, error);
+    }
+  );
+}
+function watch(client, selection) {
+  if (selection._watches || selection._watchers.length === 0) return;
+  if (selection._automatic) {
+    fetch(client, selection);
+  } else if (client._ready) {
+    client._channels._unsubscribe(selection);
+    selection._reply = null;
+    client._channels._subscribe(selection);
+  } else {
+    client._channels._giveUp(selection);
+    selection._inSession = NOT_IN_SESSION;
+  }
+}
+function typing(client, subscription, payload) {
+  if (subscription._typing) return;
+  subscription._typing = true;
+  client._later(TYPING_SECONDS, () => subscription._typing = false);
+  const options = (
+    /** @type {const} */
+    { event: "typing", transient: true, echo: false, whenDisconnected: "reject" }
+  );
+  client.publish(subscription.channel, payload, options).catch((error) => {
+    if (error.code !== "disconnected" && error.code !== "connection_lost") client._channels._failed([subscription], error);
+  });
+}
+var TYPING_SECONDS;
+var init_presence = __esm({
+  "src/presence.js"() {
+    "use strict";
+    init_channel();
+    TYPING_SECONDS = 3;
+  }
+});
+
+// src/tokens.js
+var tokens_exports = {};
+__export(tokens_exports, {
+  authenticate: () => authenticate,
+  mayRenew: () => mayRenew,
+  renew: () => renew
+});
+function mayRenew(client) {
+  const now = Date.now();
+  client._renewals = client._renewals.filter((then) => now - then < RENEWALS_MILLISECONDS);
+  return client._renewals.push(now) <= MAX_RENEWALS;
+}
+async function fetchToken(client, reason, then, unavailable) {
+  const { _socket: socket, _generation: generation, _fresh: fresh } = client;
+  const overtaken = () => socket !== client._socket || generation !== client._generation;
+  client._fresh = null;
+  let token;
+  try {
+    token = fresh ?? await client._options.getToken?.({ reason }) ?? null;
+  } catch (cause) {
+    if (overtaken()) return;
+    client._credentials._tellUnavailable(cause);
+    unavailable();
+    return;
+  }
+  if (!overtaken()) then(token);
+}
+function authenticate(client, reason, done = () => {
+}, none = done, unavailable = done) {
+  fetchToken(
+    client,
+    reason,
+    (token) => {
+      if (token === null) {
+        none();
+        return;
+      }
+      client._sentToken = token;
+      client._requests._ask(
+        { type: "auth", token },
+        (payload) => {
+          client.user = payload?.user ?? null;
+          done();
+        },
+        (error) => {
+          if (error.code !== "connection_lost") client._fail(error);
+          done();
+        }
+      );
+    },
+    unavailable
+  );
+}
+function renew(client, decide, again, stop) {
+  if (mayRenew(client)) fetchToken(client, "refused", decide, again);
+  else stop();
+}
+var MAX_RENEWALS, RENEWALS_MILLISECONDS;
+var init_tokens = __esm({
+  "src/tokens.js"() {
+    "use strict";
+    MAX_RENEWALS = 5;
+    RENEWALS_MILLISECONDS = 6e4;
+  }
+});
+
+// src/channels.js
+init_channel();
+
+// src/parts.js
+var delivery = { load: () => Promise.resolve().then(() => (init_delivery(), delivery_exports)), module: null };
+var presence = { load: () => Promise.resolve().then(() => (init_presence(), presence_exports)), module: null };
+var tokens = { load: () => Promise.resolve().then(() => (init_tokens(), tokens_exports)), module: null };
+function withPart(part, then, failed) {
+  if (part.module) then(part.module);
+  else part.load().then((module) => then(part.module = module), failed);
 }
 
 // src/emitter.js
-var FAILED = /* @__PURE__ */ Symbol("failed");
+init_values();
 var Emitter = class {
   /** @type {Map<keyof Events, Set<(...args: any[]) => any>>} */
   #listeners = /* @__PURE__ */ new Map();
@@ -267,32 +715,58 @@ var Emitter = class {
   }
 };
 
-// src/subscription.js
-var EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsubscribed", "error"];
-var extra = {
-  /** @type {typeof  | null} */
-  delivery: null,
-  /** @returns {Promise<typeof >} */
-  load: () => import("./realtime/delivery.js?v=61ba53c6").then(e=>e.version==="61ba53c6"?e:Promise.reject(new Error("another version is installed: reload the page")))
+// src/errors.js
+init_values();
+var RealtimeError = class extends Error {
+  /**
+   * @param {string} code  From the wire, or one of the client's own: `disconnected`, `connection_lost`, `queue_full`,
+   *   `closed`, `unsubscribed`, `overflow`, `token_unavailable`, `load_failed`.
+   * @param {string} reason
+   * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
+   */
+  constructor(code, reason, { payload, channel, request, cause } = {}) {
+    super(reason ? `${code}: ${reason}` : code, cause === void 0 ? void 0 : { cause });
+    this.name = "RealtimeError";
+    this.code = code;
+    this.reason = reason;
+    this.retryAfter = asSeconds(payload?.retry_after);
+    this.payload = payload;
+    this.channel = channel;
+    this.request = request;
+  }
 };
+
+// src/subscription.js
+init_values();
+var EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsubscribed", "error"];
 var Subscription = class extends Emitter {
   #client;
   #selection;
   #options;
-  #listened = false;
-  #iterated = false;
+  /** @type {Promise<SubscribedPayload>} */
   #ready;
   #readyRead = false;
+  #settled = false;
+  /** @type {(payload: SubscribedPayload) => void} */
+  #resolve = () => {
+  };
+  /** @type {(error: unknown) => void} */
+  #reject = () => {
+  };
   /** @type {Delivery | null} */
   #delivery = null;
   /** What the delivery will be told once it is loaded; null where messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
   #calls = [];
-  #loading = false;
+  #wanted = false;
+  #failures = 0;
   /** @type {Position | null} The page has everything up to there. */
   #known;
   #established = false;
+  /** Whether there is a loop, or will be. */
+  _iterated;
   /** @type {Position | null} */
   _acknowledged = null;
+  _typing = false;
   /**
    * @internal
    * @param {string} channel
@@ -312,11 +786,14 @@ var Subscription = class extends Emitter {
     this._presence = options.presence === true;
     this._requireRecovery = options.requireRecovery === true;
     this.#known = readPosition(options.since);
-    this.#ready = /** @type {Deferred<SubscribedPayload>} */
-    deferred();
-    this.#ready.promise.catch(() => {
+    this.#ready = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
     });
-    if (options.load || options.ack) this.#deliver();
+    this.#ready.catch(() => {
+    });
+    this._iterated = options.iterate === true;
+    if (this._iterated || options.load || options.ack || options.select !== void 0) this.#want();
     for (const event of EVENTS) {
       const handler = (
         /** @type {any} */
@@ -332,7 +809,7 @@ var Subscription = class extends Emitter {
   /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
   get ready() {
     this.#readyRead = true;
-    return this.#ready.promise;
+    return this.#ready;
   }
   /** With `presence: true`: the channel's members by their id, as far as they are sent. */
   get members() {
@@ -356,10 +833,7 @@ var Subscription = class extends Emitter {
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
-    if (event === "message") {
-      this.#listened = true;
-      if (!this.#loading) this.#calls = null;
-    }
+    if (event === "message" && !this.#wanted) this.#calls = null;
     return super.on(event, listener);
   }
   /** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
@@ -372,10 +846,8 @@ var Subscription = class extends Emitter {
   }
   /** Acknowledges a message, and all before it, without the option `ack`. @param {Told | Position} message */
   ack(message) {
-    const position = positionIn(message);
-    if (!position || covers(this._acknowledged, position)) return;
-    this._acknowledged = position;
-    this.#client._channels._acknowledgeSoon(this.channel);
+    this.#want();
+    this.#pass((delivery2) => delivery2.ack(positionIn(message)));
   }
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
   async unsubscribe() {
@@ -390,14 +862,14 @@ var Subscription = class extends Emitter {
   }
   // A loop
   [Symbol.asyncIterator]() {
-    this.#iterated = true;
-    this.#deliver();
+    this._iterated = true;
+    this.#want();
     return this;
   }
   /** @returns {Promise<IteratorResult<Told>>} */
   next() {
     this[Symbol.asyncIterator]();
-    return new Promise((resolve, reject) => this.#pass((delivery) => delivery.next().then(
+    return new Promise((resolve, reject) => this.#pass((delivery2) => delivery2.next().then(
       /** @type {any} */
       resolve,
       reject
@@ -408,45 +880,32 @@ var Subscription = class extends Emitter {
     await this.unsubscribe();
     return { value: void 0, done: true };
   }
-  // What is loaded when needed
+  // The delivery
   /** Loads what holds, acknowledges or buffers messages. Until it is there, they wait. */
-  async #deliver() {
-    if (this.#loading) return;
-    this.#loading = true;
+  #want() {
+    if (this.#wanted) return;
+    this.#wanted = true;
     this.#calls ??= [];
-    for (let failures = 0; !extra.delivery; failures += 1) {
-      try {
-        extra.delivery = await extra.load();
-      } catch (cause) {
-        const error = new RealtimeError("load_failed", "a part of the client could not be loaded", { cause, channel: this.channel });
-        if (!this._fail(error)) this.#client._fail(error);
-        await new Promise((resolve) => this.#client._later(this.#client._delay(failures, 0), () => resolve(null)));
+    withPart(
+      delivery,
+      ({ deliver: deliver2 }) => {
+        this.#delivery = deliver2(
+          this.#client,
+          /** @type {any} */
+          this,
+          this.#options
+        );
+        for (const call of this.#calls?.splice(0) ?? []) call(this.#delivery);
+      },
+      (cause) => {
         if (this.ended) return;
+        this._tell(this.#error("load_failed", "a part of the client could not be loaded", cause));
+        this.#client._later(this.#client._delay(this.#failures++, 0), () => {
+          this.#wanted = false;
+          this.#want();
+        });
       }
-    }
-    const client = this.#client;
-    this.#delivery = extra.delivery.deliver(this.#options, {
-      subscription: this,
-      FAILED,
-      report,
-      later: (seconds, callback) => client._later(seconds, callback),
-      cancel: (handle) => client._cancel(handle),
-      delay: (failures, wait) => client._delay(failures, wait),
-      isLive: () => this.#selection._reply !== null && !this.ended,
-      isListened: () => this.#listened,
-      isIterated: () => this.#iterated,
-      emit: (event, value) => (
-        /** @type {any} */
-        this._emit(event, value)
-      ),
-      deliver: (message) => this._deliver(message),
-      knows: (position) => this.#known = position,
-      fail: (code, reason, context) => {
-        const error = new RealtimeError(code, reason, { ...context, channel: this.channel });
-        if (!this._fail(error)) client._fail(error);
-      }
-    });
-    for (const call of this.#calls.splice(0)) call(this.#delivery);
+    );
   }
   /** @param {(delivery: Delivery) => void} call */
   #pass(call) {
@@ -454,28 +913,39 @@ var Subscription = class extends Emitter {
     else this.#calls?.push(call);
   }
   // For the client
+  /** @param {string} code @param {string} reason @param {unknown} [cause] */
+  #error(code, reason, cause) {
+    return new RealtimeError(code, reason, { channel: this.channel, cause });
+  }
   /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */
   get _since() {
     return this.#established ? null : this.#known;
   }
+  /** @internal Whether it is subscribed on the current connection. */
+  get _live() {
+    return !this.ended && this.#selection._reply !== null;
+  }
   /** @internal @param {Message} message */
   _deliver(message) {
-    if (this.ended || !this.#selects(message)) return;
-    if (!message.state && covers(this.#known, positionIn(message))) return;
+    if (this.ended || !message.state && covers(this.#known, positionIn(message))) return;
     if (!this.#delivery && !this.#calls) {
-      this._emit(
-        "message",
-        /** @type {any} */
-        message
-      );
+      this._emitMessage(message);
       return;
     }
-    this.#pass((delivery) => delivery.message(message));
+    this.#pass((delivery2) => delivery2.message(message));
     const { ack, bufferSize } = this.#options;
     if (!this.#calls || this.#calls.length <= bufferSize + 1) return;
     this.dropped += 1;
     this.#calls.splice(1, 1);
-    if (ack) this._refuse(new RealtimeError("overflow", "too many messages before they could be acknowledged", { channel: this.channel }));
+    if (ack) this._refuse(this.#error("overflow", "too many messages before they could be acknowledged"));
+  }
+  /** @internal @param {Message} message @returns {any[]} What its listeners returned. */
+  _emitMessage(message) {
+    return this._emit(
+      "message",
+      /** @type {any} */
+      message
+    );
   }
   /**
    * @internal
@@ -490,17 +960,16 @@ var Subscription = class extends Emitter {
     if (!stateless) whole = recovered === true && (this.#established || covers(this.#known, from));
     this.#established = true;
     const gap = whole === false;
-    if (gap) {
-      this.#known = null;
-      if (this._requireRecovery) {
-        this._refuse(new RealtimeError("not_recoverable", "messages may be missing", { channel: this.channel }));
-        return;
-      }
+    if (gap) this.#known = null;
+    if (gap && this._requireRecovery) {
+      this._refuse(this.#error("not_recoverable", "messages may be missing"));
+      return;
     }
-    this.#ready.resolve(payload);
+    this.#settled = true;
+    this.#resolve(payload);
     this._emit("subscribed", payload);
     if (whole != null) this._emit("recovered", { ...positionIn(payload), recovered: whole });
-    if (!this.ended) this.#pass((delivery) => delivery.subscribed(stateless || gap));
+    if (!this.ended) this.#pass((delivery2) => delivery2.subscribed(stateless || gap));
   }
   /** @internal Ends it with an error. @param {RealtimeError} error */
   _refuse(error) {
@@ -509,13 +978,20 @@ var Subscription = class extends Emitter {
       this,
       this.#selection
     );
-    if (!this._fail(error)) this.#client._fail(error);
-    this._end({ code: error.code, reason: error.reason }, true, error);
+    this._tell(error);
+    this._end(error, true, error);
   }
   /** @internal @param {RealtimeError} error @returns {boolean} Whether the page learns of it here. */
   _fail(error) {
-    const awaited = this.#readyRead && !this.#ready.settled;
-    return this._emit("error", error).length > 0 || this.#iterated || awaited;
+    const awaited = this.#readyRead && !this.#settled;
+    return this._emit("error", error).length > 0 || this._iterated || awaited;
+  }
+  /** @internal @param {RealtimeError} error */
+  _tell(error) {
+    this.#client._channels._failed([
+      /** @type {any} */
+      this
+    ], error);
   }
   /**
    * @internal
@@ -523,28 +999,22 @@ var Subscription = class extends Emitter {
    * @param {boolean} discard  Discard what the loop has not read yet, because rights may have been revoked.
    * @param {RealtimeError | null} [failure]
    */
-  _end(ending, discard, failure = null) {
+  _end({ code, reason }, discard, failure = null) {
     if (this.ended) return;
     this.ended = true;
-    this.#pass((delivery) => delivery.end(discard, failure));
-    this.#ready.reject(failure ?? new RealtimeError(ending.code, ending.reason, { channel: this.channel }));
-    this._emit("unsubscribed", ending);
-  }
-  /** @param {Message} message */
-  #selects({ payload }) {
-    const { select } = this.#options;
-    return select === void 0 || canonical(payload?.[select]) === canonical(this.parameters?.[select]);
+    this.#pass((delivery2) => delivery2.end(discard, failure));
+    this.#settled = true;
+    this.#reject(failure ?? this.#error(code, reason));
+    this._emit("unsubscribed", { code, reason });
   }
 };
 
 // src/channels.js
+init_values();
 var MAX_HELD_MESSAGES = 1e3;
-var ACK_DELAY_SECONDS = 0.1;
 var PASSING_ERRORS = ["rate_limited", "timeout", "unavailable", "internal"];
 function createChannels(client) {
   const feeds = /* @__PURE__ */ new Map();
-  const acknowledging = /* @__PURE__ */ new Set();
-  let ackTimer = null;
   function feedOf(name) {
     const feed = feeds.get(name) ?? new Feed(name);
     feeds.set(name, feed);
@@ -565,7 +1035,7 @@ function createChannels(client) {
       if (client._ready) subscribe(selection);
       return subscription;
     }
-    if (subscription._presence && !selection._watches && selection._inSession !== NOT_IN_SESSION) watchMembers(selection);
+    if (subscription._presence && selection._inSession !== NOT_IN_SESSION) withPresence((part) => part.watch(client, selection));
     if (selection._reply) queueMicrotask(() => join(subscription, selection));
     return subscription;
   }
@@ -578,8 +1048,6 @@ function createChannels(client) {
     for (const subscription of subscriptions) subscription._end({ code: "closed", reason: `${code} ${reason}` }, false);
   }
   function lost() {
-    client._cancel(ackTimer);
-    ackTimer = null;
     for (const feed of feeds.values()) {
       feed._held = null;
       feed._fences = 0;
@@ -615,18 +1083,18 @@ function createChannels(client) {
   function subscribe(selection) {
     const { _feed: feed, _automatic: automatic, _established: established } = selection;
     const subscriptions = [...selection._subscriptions];
-    const presence = selection._watchers.length > 0;
+    const watches = selection._watchers.length > 0;
     const had = feed._stateArriving ? null : feed._position;
     const since = selection._since ??= established ? had : earliest(subscriptions.map(({ _since }) => _since));
     const now = automatic && client._welcome.channels?.[feed._name];
     const complete = (feed._held?.length ?? 0) < MAX_HELD_MESSAGES;
-    if (now && complete && !presence && (!since || samePosition(since, positionIn(now)))) {
+    if (now && complete && !watches && (!since || samePosition(since, positionIn(now)))) {
       subscribed(selection, since, since ? { ...now, recovered: true } : now, false);
       return;
     }
     if (automatic) feed._held ??= [];
     selection._inSession ||= SENT;
-    selection._watches = presence;
+    selection._watches = watches;
     const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _requireRecovery }) => _requireRecovery);
     ask(
       selection,
@@ -634,7 +1102,7 @@ function createChannels(client) {
         type: "subscribe",
         payload: selection._parameters,
         since: since ?? void 0,
-        presence: presence || void 0,
+        presence: watches || void 0,
         require_recovery: requireRecovery || void 0
       },
       (payload) => subscribed(selection, since, payload),
@@ -668,21 +1136,22 @@ function createChannels(client) {
     selection._since = null;
     selection._failures = 0;
     feed._fresh = !replayed && since === null;
-    const moved = feed._position?.epoch !== position?.epoch;
+    const moved2 = feed._position?.epoch !== position?.epoch;
     if (since && recovered) feed._position = since;
-    else if (reply.recovered && position) feed._position = moved ? null : feed._position;
-    else if (moved || recovered === false) feed._position = position;
-    const members = feed._takeMembers(reply);
-    if (!members && selection._watchers.length > 0) fetchMembers(selection);
+    else if (reply.recovered && position) feed._position = moved2 ? null : feed._position;
+    else if (moved2 || recovered === false) feed._position = position;
+    const members = presence.module?.take(feed, reply);
     for (const subscription of [...selection._subscriptions]) subscription._subscribed(reply, recovered, since);
-    if (members) tellMembers(feed);
-    if (!recovered || !replayed) for (const message of held) take(feed, message, recovered === false);
+    if (members || selection._watchers.length > 0) {
+      withPresence((part) => members ? part.tell(feed) : part.fetch(client, selection));
+    }
+    if (!recovered || !replayed) for (const message of held) take2(feed, message, recovered === false);
     if (feed._held) fence(feed, () => releaseHeld(feed));
   }
   function releaseHeld(feed) {
     const held = feed._held ?? [];
     feed._held = null;
-    for (const message of held) take(feed, message);
+    for (const message of held) take2(feed, message);
     if (held.length >= MAX_HELD_MESSAGES) told(feed._name, { ...feed._position, recovered: false });
   }
   function fence(feed, then) {
@@ -741,6 +1210,13 @@ function createChannels(client) {
     } else {
       for (const subscription of selection._subscriptions) subscription._refuse(error);
     }
+  }
+  function withPresence(then) {
+    withPart(presence, then, (cause) => client._fail(client._error("load_failed", "presence could not be loaded", { cause })));
+  }
+  function memberMoved(type, channel, payload) {
+    const feed = feeds.get(channel);
+    if (feed) presence.module?.moved(type, feed, payload);
   }
   function failed(subscriptions, error) {
     if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) client._fail(error);
@@ -812,54 +1288,7 @@ function createChannels(client) {
       feed._values.clear();
       for (const subscription of feed._live()) subscription._subscribed(payload, false, null);
     }
-    if (feed._takeMembers(payload)) tellMembers(feed);
-  }
-  function memberMoved(type, channel, { member, count }) {
-    const feed = feeds.get(channel);
-    if (!feed || !member || typeof count !== "number" || !feed._moved(type === "join", member, count)) return;
-    for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
-    tellMembers(feed);
-  }
-  function tellMembers(feed) {
-    for (const subscription of feed._live()) {
-      if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
-    }
-  }
-  function watchMembers(selection) {
-    if (selection._automatic) {
-      if (selection._reply) fetchMembers(selection);
-    } else if (client._ready) {
-      unsubscribe(selection);
-      selection._reply = null;
-      subscribe(selection);
-    } else {
-      giveUp(selection);
-      selection._inSession = NOT_IN_SESSION;
-    }
-  }
-  function fetchMembers(selection) {
-    const feed = selection._feed;
-    ask(
-      selection,
-      { type: "presence" },
-      (payload) => feed._takeMembers(payload) && tellMembers(feed),
-      (error) => {
-        if (error.code !== "connection_lost" && selection._reply) failed(selection._watchers, error);
-      }
-    );
-  }
-  function acknowledgeSoon(channel) {
-    acknowledging.add(channel);
-    if (client._ready) ackTimer ??= client._later(ACK_DELAY_SECONDS, () => acknowledge());
-  }
-  function acknowledge() {
-    client._cancel(ackTimer);
-    ackTimer = null;
-    for (const channel of acknowledging) {
-      const payload = feeds.get(channel)?._acknowledged();
-      if (payload) client._requests._send({ type: "ack", channel, payload });
-    }
-    acknowledging.clear();
+    if (presence.module?.take(feed, payload)) presence.module.tell(feed);
   }
   function receive(message) {
     const { channel } = message;
@@ -871,10 +1300,10 @@ function createChannels(client) {
     } else if (feed._held && (!client._ready || !(message.recovered || message.state))) {
       if (feed._held.length < MAX_HELD_MESSAGES) feed._held.push(message);
     } else if (feed._standing.length > 0) {
-      take(feed, message);
+      take2(feed, message);
     }
   }
-  function take(feed, message, anyway) {
+  function take2(feed, message, anyway) {
     if (!feed._admits(message) && !anyway) return;
     if (message.state) stateArrives(feed);
     feed._keep(message);
@@ -893,18 +1322,22 @@ function createChannels(client) {
     _markOrdinary: markOrdinary,
     _subscribe: subscribe,
     _subscribed: subscribed,
+    _ask: ask,
+    _failed: failed,
+    _unsubscribe: unsubscribe,
+    _giveUp: giveUp,
     _pinged: pinged,
     _release: release,
     _taken: taken,
     _told: told,
     _memberMoved: memberMoved,
-    _acknowledgeSoon: acknowledgeSoon,
-    _acknowledge: acknowledge,
+    _withPresence: withPresence,
     _message: receive
   };
 }
 
 // src/connection.js
+init_values();
 var TERMINAL_CLOSE_CODES = [4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009];
 var CLOSE_NORMAL = 1e3;
 var CLOSE_ABNORMAL = 1006;
@@ -939,7 +1372,7 @@ function createConnection(client, ways) {
       use(way);
     }
     const limit2 = client._options.connectTimeoutSeconds;
-    watch(limit2, () => abandon(`no welcome within ${limit2} s`));
+    watch2(limit2, () => abandon(`no welcome within ${limit2} s`));
     client._setState("connecting", { attempt: client._failures + 1 });
   }
   function use(Way) {
@@ -1007,24 +1440,24 @@ function createConnection(client, ways) {
     }
     _channels._end(subscriptions, code, reason);
   }
-  function watch(seconds, callback) {
+  function watch2(seconds, callback) {
     client._cancel(watchdog);
     watchdog = client._later(seconds, callback);
   }
   function heard() {
     const { interval, timeout } = client._welcome?.heartbeat ?? {};
-    if (interval > 0) watch(interval + timeout, probe);
+    if (interval > 0) watch2(interval + timeout, probe);
   }
   function probe() {
     const { timeout } = client._welcome?.heartbeat ?? {};
     if (!(timeout > 0)) return;
     client._requests._send({ type: "ping" });
-    watch(timeout, () => abandon(`nothing heard for ${timeout} s after a ping`));
+    watch2(timeout, () => abandon(`nothing heard for ${timeout} s after a ping`));
   }
   function follow(method) {
-    for (const event of PAGE_EVENTS) (client._options.wakeTarget ?? globalThis)[method]?.(event, moved, true);
+    for (const event of PAGE_EVENTS) (client._options.wakeTarget ?? globalThis)[method]?.(event, moved2, true);
   }
-  function moved({ type }) {
+  function moved2({ type }) {
     if (type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
     if (type === "pagehide" || type === "freeze") {
       client._requests._flush();
@@ -1070,67 +1503,29 @@ function createConnection(client, ways) {
 }
 
 // src/credentials.js
-var MAX_RENEWALS = 5;
-var RENEWALS_MILLISECONDS = 6e4;
+init_values();
 function createCredentials(client) {
-  let sentToken = null;
-  let renewals = [];
-  function mayRenew() {
-    const now = Date.now();
-    renewals = renewals.filter((then) => now - then < RENEWALS_MILLISECONDS);
-    return renewals.push(now) <= MAX_RENEWALS;
-  }
-  async function fetchToken(reason, then, unavailable) {
-    const { _socket: socket, _generation: generation, _fresh: fresh } = client;
-    const overtaken = () => socket !== client._socket || generation !== client._generation;
-    client._fresh = null;
-    let token;
-    try {
-      token = fresh ?? await client._options.getToken?.({ reason }) ?? null;
-    } catch (cause) {
-      if (overtaken()) return;
-      client._fail(new RealtimeError("token_unavailable", "getToken failed", { cause, request: "auth" }));
+  const { getToken, backoffBaseSeconds } = client._options;
+  function withTokens(then, unavailable = () => {
+  }) {
+    const { _generation: generation } = client;
+    withPart(tokens, then, (cause) => {
+      if (generation !== client._generation) return;
+      tellUnavailable(cause);
       unavailable();
-      return;
-    }
-    if (!overtaken()) then(token);
+    });
   }
-  function authenticate(reason, done = () => {
-  }, none = done, unavailable = done) {
-    fetchToken(
-      reason,
-      (token) => {
-        if (token === null) {
-          none();
-          return;
-        }
-        sentToken = token;
-        client._requests._ask(
-          { type: "auth", token },
-          (payload) => {
-            client.user = payload?.user ?? null;
-            done();
-          },
-          (error) => {
-            if (error.code !== "connection_lost") client._fail(error);
-            done();
-          }
-        );
-      },
-      unavailable
-    );
+  function tellUnavailable(cause) {
+    client._fail(client._error("token_unavailable", "getToken failed", { cause, request: "auth" }));
   }
   function required() {
-    authenticate(
-      "required",
-      void 0,
-      // The server sends `welcome`, or `closing` and 4401.
-      () => signedOut("the server requires a token and the page has none"),
-      () => client._connection._abandon("getToken failed")
-    );
+    const none = () => signedOut("the server requires a token and the page has none");
+    const abandon = () => client._connection._abandon("getToken failed");
+    if (!getToken) none();
+    else withTokens((part) => part.authenticate(client, "required", void 0, none, abandon), abandon);
   }
   function expiring() {
-    if (client._options.getToken && mayRenew()) authenticate("expiring");
+    if (getToken) withTokens((part) => part.mayRenew(client) && part.authenticate(client, "expiring"));
   }
   function signedOut(reason) {
     client._connection._drop(CLOSE_NORMAL, "no credentials");
@@ -1148,40 +1543,41 @@ function createCredentials(client) {
     return true;
   }
   function signIn(then) {
-    if (client.user === null && client._options.getToken) authenticate("anonymous", then);
+    if (client.user === null && getToken) withTokens((part) => part.authenticate(client, "anonymous", then), then);
     else then();
   }
-  function renew(code, reason, closing) {
-    const { _connection: connection, _generation: generation, _options: options } = client;
+  function renew2(code, reason, closing) {
+    const { _connection: connection, _generation: generation } = client;
     const stop = () => connection._stop("unauthenticated", code, reason);
-    client._fresh = null;
-    if (client._renewed || !mayRenew()) {
-      stop();
-      return;
-    }
+    const retry = (now) => connection._retry(code, reason, now);
     const decide = (token) => {
-      if (token === null ? sentToken !== null : token === sentToken) {
+      const sent = client._sentToken;
+      if (client._renewed || (token === null ? sent !== null : token === sent)) {
         stop();
         return;
       }
       client._renewed = true;
       client._fresh = token;
-      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, options.backoffBaseSeconds);
-      connection._retry(code, reason, token === null ? { retry_after: wait } : closing);
+      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, backoffBaseSeconds);
+      retry(token === null ? { retry_after: wait } : closing);
     };
-    if (!options.getToken) {
+    client._fresh = null;
+    if (client._renewed || !getToken) {
       decide(null);
       return;
     }
     client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
-    if (generation === client._generation) fetchToken("refused", decide, () => connection._retry(code, reason, closing));
+    if (generation !== client._generation) return;
+    const again = () => retry(closing);
+    withTokens((part) => generation === client._generation && part.renew(client, decide, again, stop), again);
   }
   return {
+    _tellUnavailable: tellUnavailable,
     _required: required,
     _expiring: expiring,
     _accepts: accepts,
     _signIn: signIn,
-    _renew: renew
+    _renew: renew2
   };
 }
 
@@ -1204,6 +1600,7 @@ function absoluteUrl(url) {
 }
 
 // src/codec.js
+init_values();
 var PROTOCOL = "realtime.v1.json";
 var JSON_CODEC = {
   protocol: PROTOCOL,
@@ -1217,7 +1614,7 @@ function codecFor(format) {
   if (format === "msgpack") return null;
   throw new TypeError(`format is '${format}'; expected 'json' or 'msgpack'`);
 }
-var loadCodec = () => import("./realtime/msgpack.js?v=1b5f04a4").then(e=>e.version==="1b5f04a4"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ codec }) => codec);
+var loadCodec = () => import("./realtime/msgpack.js?v=78087638").then(e=>e.version==="78087638"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ codec }) => codec);
 
 // src/requests.js
 function createRequests(client) {
@@ -1317,6 +1714,7 @@ function createRequests(client) {
 }
 
 // src/session.js
+init_channel();
 var MAX_ABANDONED = 100;
 function createSession(client) {
   let id = null;
@@ -1374,7 +1772,7 @@ function createSession(client) {
       for (const selection of [...feed._selections.values()]) if (!selection._reply) _channels._subscribe(selection);
     }
     for (const request of waiting) _requests._transmit(request);
-    _channels._acknowledge();
+    client._acknowledgements?.send();
     if (socket === client._socket) client._setState("connected", {});
   }
   function takeUp(feed, reply) {
@@ -1416,6 +1814,7 @@ var Ways = class {
 };
 
 // src/client.js
+init_values();
 var RealtimeClient = class extends Emitter {
   /** @type {State} */
   #state = "idle";
@@ -1431,6 +1830,12 @@ var RealtimeClient = class extends Emitter {
   _failures = 0;
   /** Increased to cancel what still waits for getToken. */
   _generation = 0;
+  /** The last token sent, to recognise a new one. @type {string | null} */
+  _sentToken = null;
+  /** When credentials were renewed, in milliseconds. @type {number[]} */
+  _renewals = [];
+  /** What the subscriptions acknowledge, once one does. @type {Acknowledgements | null} */
+  _acknowledgements = null;
   /** A token fetched after a 4401, for the next connection. @type {string | null} */
   _fresh = null;
   /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
@@ -1505,7 +1910,7 @@ var RealtimeClient = class extends Emitter {
       this._channels._end(this._channels._clear(), CLOSE_NORMAL, reason);
       return;
     }
-    if (this._ready) this._channels._acknowledge();
+    if (this._ready) this._acknowledgements?.send();
     this._requests._flush();
     this._connection._drop(CLOSE_NORMAL, reason);
     this._connection._stop("closed", CLOSE_NORMAL, reason);
@@ -1608,6 +2013,10 @@ var RealtimeClient = class extends Emitter {
     const { backoffCapSeconds, backoffBaseSeconds, random } = this._options;
     return wait + random() * Math.max(Math.min(backoffCapSeconds, backoffBaseSeconds * 2 ** failures), wait);
   }
+  /** @param {string} code @param {string} reason @param {ConstructorParameters<typeof RealtimeError>[2]} [context] */
+  _error(code, reason, context) {
+    return new RealtimeError(code, reason, context);
+  }
   /** @param {RealtimeError} error */
   _fail(error) {
     if (this._emit("error", error).length === 0) report(error);
@@ -1645,6 +2054,7 @@ function pageClient(options) {
 }
 
 // src/index.js
+init_values();
 function connect(url, options) {
   return (
     /** @type {any} */

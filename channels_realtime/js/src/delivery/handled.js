@@ -1,6 +1,5 @@
-import { positionIn } from "../values.js";
+import { FAILED, positionIn, report } from "../values.js";
 
-/** @import {Host} from "./index.js" */
 /** @import {Message, Position} from "../typedefs.js" */
 
 /** How many messages may be in the hands of asynchronous handlers before acknowledging stops. */
@@ -12,21 +11,21 @@ const MAX_UNHANDLED_MESSAGES = 1000;
  * subscription gets them again.
  */
 export class Handled {
-  #host;
+  #acknowledge;
   /** @type {{position: Position, done: boolean}[]} In the order of arrival. */
   #unhandled = [];
   #failed = false;
 
-  /** @param {Host} host */
-  constructor(host) {
-    this.#host = host;
+  /** @param {(position: Position) => void} acknowledge */
+  constructor(acknowledge) {
+    this.#acknowledge = acknowledge;
   }
 
   /** @param {Message} message @param {any[]} outcomes  Of its listeners. */
   add(message, outcomes) {
     const position = positionIn(message);
     if (!position || this.#failed) return;
-    if (this.#unhandled.length >= MAX_UNHANDLED_MESSAGES || outcomes.includes(this.#host.FAILED)) {
+    if (this.#unhandled.length >= MAX_UNHANDLED_MESSAGES || outcomes.includes(FAILED)) {
       this.#failed = true;
       return;
     }
@@ -42,7 +41,7 @@ export class Handled {
       return;
     }
     Promise.all(promises).then(done, (error) => {
-      this.#host.report(error);
+      report(error);
       if (this.#unhandled.includes(entry)) this.#failed = true;
     });
   }
@@ -50,6 +49,6 @@ export class Handled {
   #advance() {
     let last;
     while (this.#unhandled[0]?.done) last = this.#unhandled.shift();
-    if (last) this.#host.subscription.ack(last.position);
+    if (last) this.#acknowledge(last.position);
   }
 }

@@ -1,42 +1,29 @@
 /**
- * What stands between a subscription and its listeners where it loads a state, acknowledges, or is iterated over.
- *
- * It is loaded when a subscription needs it. It imports nothing of the core that has identity: what it needs of it comes
- * with the {@link Host}.
+ * What stands between a subscription and its listeners where it loads a state, acknowledges, selects or is iterated over.
+ * A part of the core, see `parts.js`.
  */
 
+import { canonical, covers, positionIn } from "../values.js";
+import { Acknowledgements } from "./acknowledgements.js";
 import { Handled } from "./handled.js";
 import { Loader } from "./loader.js";
 
+/** @import {RealtimeClient} from "../client.js" */
+/** @import {Subscription} from "../subscription.js" */
 /** @import {Message, Position, SubscriptionOptions} from "../typedefs.js" */
 
 /**
- * What a delivery needs of its subscription and its client.
- *
- * @typedef {object} Host
- * @property {{channel: string, dropped: number, ended: boolean, ack(message: any): void}} subscription
- * @property {symbol} FAILED  The outcome of a listener that threw.
- * @property {(error: unknown) => void} report
- * @property {(seconds: number, callback: () => void) => any} later
- * @property {(handle: any) => void} cancel
- * @property {(failures: number, wait: number) => number} delay  With jitter, in seconds.
- * @property {() => boolean} isLive  Whether it is subscribed on the current connection.
- * @property {() => boolean} isListened  Whether there was ever a listener for messages.
- * @property {() => boolean} isIterated
- * @property {(event: string, value: any) => any[]} emit  What each listener returned.
- * @property {(message: Message) => void} deliver  Tells a held message.
- * @property {(position: Position) => void} knows  The page has everything up to there.
- * @property {(code: string, reason: string, context?: {cause?: unknown}) => void} fail
+ * @param {RealtimeClient} client @param {Subscription} subscription
+ * @param {SubscriptionOptions & {bufferSize: number}} options
  */
-
-/** @param {SubscriptionOptions & {bufferSize: number}} options @param {Host} host */
-export function deliver(options, host) {
-  return new Delivery(options, host);
+export function deliver(client, subscription, options) {
+  return new Delivery(client, subscription, options);
 }
 
 export class Delivery {
-  #host;
-  #bufferSize;
+  #client;
+  #subscription;
+  #options;
   /** @type {Message[]} */
   #buffer = [];
   /** @type {{resolve: (result: IteratorResult<Message>) => void, reject: (error: unknown) => void}[]} */
@@ -50,44 +37,66 @@ export class Delivery {
   #handled = null;
   /** @type {Message | null} The last message that the loop took, which is handled when it asks for the next. */
   #taken = null;
+  /** @type {Position | null} The state that was loaded has everything up to there. */
+  #known = null;
 
-  /** @param {SubscriptionOptions & {bufferSize: number}} options @param {Host} host */
-  constructor({ load, ack, bufferSize }, host) {
-    this.#host = host;
-    this.#bufferSize = bufferSize;
-    if (ack) this.#handled = new Handled(host);
-    if (load) this.#loader = new Loader(load, bufferSize, host, (...loaded) => this.#loaded(...loaded));
+  /**
+   * @param {RealtimeClient} client @param {Subscription} subscription
+   * @param {SubscriptionOptions & {bufferSize: number}} options
+   */
+  constructor(client, subscription, options) {
+    const { load, ack, bufferSize } = options;
+    this.#client = client;
+    this.#subscription = subscription;
+    this.#options = options;
+    if (ack) this.#handled = new Handled((position) => this.ack(position));
+    if (load) this.#loader = new Loader(client, subscription, load, bufferSize, (...loaded) => this.#loaded(...loaded));
   }
 
   /** @param {boolean} stateless  Whether the state has to be loaded. */
   subscribed(stateless) {
-    if (this.#host.subscription.ended) return;
-    if (stateless) this.#loader?.start();
-    else this.#loader?.goOn();
+    if (this.#subscription.ended) return;
+    if (stateless) {
+      this.#known = null;
+      this.#loader?.start();
+    } else {
+      this.#loader?.goOn();
+    }
   }
 
   /** @param {any} result @param {Position | null} position @param {Message[]} held */
   #loaded(result, position, held) {
-    if (position) this.#host.knows(position);
-    this.#host.emit("loaded", result);
-    if (position && this.#handled) this.#host.subscription.ack(position);
-    for (const message of held) this.#host.deliver(message);
+    if (position) this.#known = position;
+    this.#subscription._emit("loaded", result);
+    if (position && this.#handled) this.ack(position);
+    for (const message of held) this.message(message);
   }
 
   /** @param {Message} message */
   message(message) {
+    const { select, parameters, bufferSize } = this.#options;
+    if (select !== undefined && canonical(message.payload?.[select]) !== canonical(parameters?.[select])) return;
+    if (!message.state && covers(this.#known, positionIn(message))) return;
     if (this.#loader?.hold(message)) return;
-    const { subscription, isIterated, isListened, emit } = this.#host;
+    const subscription = this.#subscription;
     const waiter = this.#waiters.shift();
-    const looped = waiter || isIterated() || !isListened();
     if (waiter) {
       waiter.resolve({ value: this.#take(message), done: false });
-    } else if (looped) {
+    } else if (subscription._iterated) {
       this.#buffer.push(message);
-      if (this.#buffer.length > this.#bufferSize) this.#dropOldest();
+      if (this.#buffer.length > bufferSize) this.#dropOldest();
     }
-    const outcomes = subscription.ended ? [] : emit("message", message);
-    if (!looped) this.#handled?.add(message, outcomes);
+    const outcomes = subscription.ended ? [] : subscription._emitMessage(message);
+    if (!subscription._iterated) this.#handled?.add(message, outcomes);
+  }
+
+  /** @param {Position | null} position */
+  ack(position) {
+    const subscription = this.#subscription;
+    if (!position || covers(subscription._acknowledged, position)) return;
+    subscription._acknowledged = position;
+    this.#client._acknowledgements ??= new Acknowledgements(this.#client);
+    this.#client._acknowledgements.soon(subscription.channel);
   }
 
   /** @returns {Promise<IteratorResult<Message>>} */
@@ -102,7 +111,7 @@ export class Delivery {
       this.#failure = null;
       throw failure;
     }
-    if (this.#host.subscription.ended) return { value: undefined, done: true };
+    if (this.#subscription.ended) return { value: undefined, done: true };
     return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
   }
 
@@ -120,11 +129,13 @@ export class Delivery {
   }
 
   #dropOldest() {
-    const { subscription, isIterated, fail } = this.#host;
+    const subscription = this.#subscription;
+    const { channel } = subscription;
     this.#buffer.shift();
     subscription.dropped += 1;
-    if (this.#overflowing || !isIterated()) return;
+    if (this.#overflowing) return;
     this.#overflowing = true; // Report it only once until the loop has caught up.
-    fail("overflow", `more than ${this.#bufferSize} messages wait for the loop over '${subscription.channel}'; the oldest are dropped`);
+    const reason = `more than ${this.#options.bufferSize} messages wait for the loop over '${channel}'; the oldest are dropped`;
+    subscription._tell(this.#client._error("overflow", reason, { channel }));
   }
 }

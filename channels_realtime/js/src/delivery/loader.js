@@ -1,6 +1,7 @@
 import { covers, positionIn, readPosition } from "../values.js";
 
-/** @import {Host} from "./index.js" */
+/** @import {RealtimeClient} from "../client.js" */
+/** @import {Subscription} from "../subscription.js" */
 /** @import {Message, Position} from "../typedefs.js" */
 
 /**
@@ -10,9 +11,10 @@ import { covers, positionIn, readPosition } from "../values.js";
  * aborted, and its result is ignored.
  */
 export class Loader {
+  #client;
+  #subscription;
   #load;
   #limit;
-  #host;
   #done;
   /** @type {Message[] | null} Null while no load is due. */
   #held = null;
@@ -27,15 +29,17 @@ export class Loader {
   #waiting = false;
 
   /**
+   * @param {RealtimeClient} client
+   * @param {Subscription} subscription
    * @param {(context: {signal: AbortSignal}) => any} load
    * @param {number} limit  How many messages are held.
-   * @param {Host} host
    * @param {(result: any, position: Position | null, held: Message[]) => void} done
    */
-  constructor(load, limit, host, done) {
+  constructor(client, subscription, load, limit, done) {
+    this.#client = client;
+    this.#subscription = subscription;
     this.#load = load;
     this.#limit = limit;
-    this.#host = host;
     this.#done = done;
   }
 
@@ -53,7 +57,7 @@ export class Loader {
 
   stop() {
     this.#running?.abort();
-    this.#host.cancel(this.#timer);
+    this.#client._cancel(this.#timer);
     this.#running = this.#held = this.#dropped = this.#timer = null;
     this.#failures = 0;
     this.#waiting = false;
@@ -68,7 +72,7 @@ export class Loader {
   }
 
   async #run() {
-    const { channel } = this.#host.subscription;
+    const { channel } = this.#subscription;
     const running = new AbortController();
     this.#running = running;
     this.#waiting = false;
@@ -97,13 +101,14 @@ export class Loader {
 
   /** @param {string} code @param {string} reason @param {{cause?: unknown}} [context] */
   #again(code, reason, context) {
-    const { later, delay, isLive, fail } = this.#host;
+    const client = this.#client;
+    const subscription = this.#subscription;
     this.#running = null;
-    this.#timer = later(delay(this.#failures, 0), () => {
-      if (isLive()) this.#run();
+    this.#timer = client._later(client._delay(this.#failures, 0), () => {
+      if (subscription._live) this.#run();
       else this.#waiting = true;
     });
     this.#failures += 1;
-    fail(code, reason, context);
+    subscription._tell(client._error(code, reason, { ...context, channel: subscription.channel }));
   }
 }

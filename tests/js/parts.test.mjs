@@ -4,22 +4,22 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { settle } from "./fakes.mjs";
 import { answerSubscribe, at, heard, messages, position, sent, setUp, socket, subscribed, timers, welcomed } from "./harness.mjs";
-import { extra } from "../../channels_realtime/js/src/subscription.js";
+import { delivery as part } from "../../channels_realtime/js/src/parts.js";
 
 setUp();
 
 describe("a delivery that is not loaded yet", () => {
-  const { delivery, load: loadDelivery } = extra;
+  const { module, load } = part;
   let loading;
 
   beforeEach(() => {
-    extra.delivery = null;
-    extra.load = () => new Promise((resolve, reject) => (loading = { arrives: () => resolve(delivery), fails: reject }));
+    part.module = null;
+    part.load = () => new Promise((resolve, reject) => (loading = { arrives: () => resolve(module), fails: reject }));
   });
 
   afterEach(() => {
-    extra.delivery = delivery;
-    extra.load = loadDelivery;
+    part.module = module;
+    part.load = load;
   });
 
   async function arrives() {
@@ -105,6 +105,6 @@ describe("a delivery that is not loaded yet", () => {
     const { log } = await subscribed(client, "a");
     await socket().receive(at(1));
     assert.deepEqual(messages(log), [1]);
-    assert.equal(extra.delivery, null);
+    assert.equal(part.module, null);
   });
 });

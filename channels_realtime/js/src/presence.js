@@ -1,0 +1,85 @@
+/** Who is on a channel, and who is typing. A part of the core, see `parts.js`. */
+
+import { NOT_IN_SESSION } from "./channel.js";
+
+/** @import {Feed, Selection} from "./channel.js" */
+/** @import {RealtimeClient} from "./client.js" */
+/** @import {Subscription} from "./subscription.js" */
+/** @import {Member, Members} from "./typedefs.js" */
+
+/** One notice of typing in this time, in seconds. */
+const TYPING_SECONDS = 3;
+
+/** @param {Feed} feed @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
+export function take(feed, { members, count }) {
+  if (typeof count !== "number") return false;
+  feed._count = count;
+  feed._members = new Map((members ?? []).map((member) => [member.id, member]));
+  return true;
+}
+
+/** @param {Feed} feed */
+export function tell(feed) {
+  for (const subscription of feed._live()) {
+    if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
+  }
+}
+
+/** @param {"join" | "leave"} type @param {Feed} feed @param {{member?: Member, count?: number}} payload */
+export function moved(type, feed, { member, count }) {
+  if (!member || typeof count !== "number") return;
+  const size = feed._members.size;
+  if (type === "join") feed._members.set(member.id, member);
+  else feed._members.delete(member.id); // Unknown: one of those that were too many to be sent.
+  const news = size !== feed._members.size || count !== feed._count;
+  feed._count = count; // Of all members, those that were not sent included.
+  if (!news) return;
+  for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
+  tell(feed);
+}
+
+/** Asks for the members of a channel that is subscribed already. @param {RealtimeClient} client @param {Selection} selection */
+export function fetch(client, selection) {
+  if (!selection._reply) return; // It is asked for with the next subscribe.
+  const feed = selection._feed;
+  client._channels._ask(
+    selection,
+    { type: "presence" },
+    (payload) => take(feed, payload) && tell(feed),
+    (error) => {
+      // After the end of the connection it is asked again.
+      if (error.code !== "connection_lost" && selection._reply) client._channels._failed(selection._watchers, error);
+    },
+  );
+}
+
+/**
+ * A caller wants presence of what was subscribed without. It cannot be added, so it is subscribed again, from the
+ * last position.
+ * @param {RealtimeClient} client @param {Selection} selection
+ */
+export function watch(client, selection) {
+  if (selection._watches || selection._watchers.length === 0) return;
+  if (selection._automatic) {
+    fetch(client, selection);
+  } else if (client._ready) {
+    client._channels._unsubscribe(selection);
+    selection._reply = null;
+    client._channels._subscribe(selection);
+  } else {
+    client._channels._giveUp(selection);
+    selection._inSession = NOT_IN_SESSION;
+  }
+}
+
+/** @param {RealtimeClient} client @param {Subscription} subscription @param {any} payload */
+export function typing(client, subscription, payload) {
+  if (subscription._typing) return;
+  subscription._typing = true;
+  client._later(TYPING_SECONDS, () => (subscription._typing = false));
+  const options = /** @type {const} */ ({ event: "typing", transient: true, echo: false, whenDisconnected: "reject" });
+  client.publish(subscription.channel, payload, options).catch((error) => {
+    // Without a connection nobody waits for it.
+    if (error.code !== "disconnected" && error.code !== "connection_lost") client._channels._failed([subscription], error);
+  });
+}
