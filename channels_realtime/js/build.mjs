@@ -30,6 +30,7 @@ import ts from "typescript";
  * @type {Record<string, string | {source: string, worker: true}>}
  */
 const EXTRAS = {
+  fallbacks: "src/fallbacks/index.js",
   msgpack: "src/msgpack.js",
 };
 

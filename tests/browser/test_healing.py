@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -40,11 +41,13 @@ CONNECT = """async ({ channel, user, tokenSeconds }) => {
   };
   window.client = connect(null, {
     ...(user ? { getToken } : {}),
+    httpUrl: "/realtime/",
     backoffBaseSeconds: 0.5,  // No less: the cookie of a new password has to arrive.
     backoffCapSeconds: 0.5,
   });
   window.client.on("state", (state) => window.states.push(state));
-  await window.client.subscribe(channel, ({ payload }) => window.got.push(payload)).ready;
+  const subscription = window.client.subscribe(channel, ({ payload }) => window.got.push(payload));
+  subscription.on("subscribed", () => (window.subscribed = true));
 }"""
 
 
@@ -177,7 +180,7 @@ def publishing(site: Site) -> Iterator[Server]:
 
 def static(route: Route) -> None:
     """The built client, from the checkout."""
-    file = STATIC / route.request.url.partition("/static/")[2]
+    file = STATIC / urlsplit(route.request.url).path.removeprefix("/static/")
     if not file.is_file():
         route.fulfill(status=404)
         return
@@ -212,11 +215,39 @@ def break_by_changing_the_password_in_another_tab(visit: Visit) -> None:
     visit.wait_until_lost()
 
 
+def fall_back(visit: Visit, way: str) -> None:
+    """The network has blocked what is better than this way; then it fails for a moment."""
+    visit.line.cut()
+    visit.wait_until_lost()
+    visit.line.mend()
+    visit.wait(
+        f"localStorage['realtime-way {visit.line.origin}/realtime/']?.startsWith('[\"{way}\"')"
+    )
+    visit.publisher.publish_more()
+    visit.line.cut()
+    visit.publisher.publish_more()
+    visit.line.mend()
+
+
+def break_by_blocking_websockets(visit: Visit) -> None:
+    visit.line.proxy.blocks_websockets = True
+    fall_back(visit, "sse")
+    assert visit.line.proxy.refused
+
+
+def break_by_blocking_event_streams_too(visit: Visit) -> None:
+    visit.line.proxy.blocks_websockets = visit.line.proxy.buffers_streams = True
+    fall_back(visit, "polling")
+    assert visit.line.proxy.held_back
+
+
 BREAKS: dict[str, Callable[[Visit], None]] = {
     "killed": break_by_killing_the_server,
     "offline": break_by_going_offline,
     "token ended": break_by_the_end_of_the_token,
     "password changed": break_by_changing_the_password_in_another_tab,
+    "no WebSocket": break_by_blocking_websockets,
+    "no event stream": break_by_blocking_event_streams_too,
 }
 
 
@@ -242,6 +273,7 @@ def visit(
                 "tokenSeconds": TOKEN_S,
             }
             page.evaluate(CONNECT, arguments)
+            page.wait_for_function("window.subscribed", timeout=WAIT_S * 1000)
             with Publisher(publishing, channel) as publisher:
                 yield Visit(page, line, machine, publisher)
             count = publisher.count

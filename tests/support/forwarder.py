@@ -101,7 +101,7 @@ class Forwarder:
 
 
 class Proxy(Forwarder):
-    """Refuses WebSockets (``blocks_websockets``), and holds event streams back (``buffers_streams``)."""
+    """Refuses WebSockets (``blocks_websockets``), and holds the body of event streams back (``buffers_streams``)."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(host, port)
@@ -128,7 +128,10 @@ class Proxy(Forwarder):
             return data
 
         def down(data: bytes) -> bytes:
-            return b"" if holding else data
+            if not holding or not data.startswith(b"HTTP/"):
+                return b"" if holding else data
+            head, end, _ = data.partition(b"\r\n\r\n")
+            return head + end
 
         return up, down
 

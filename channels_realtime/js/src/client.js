@@ -85,7 +85,7 @@ export class RealtimeClient extends Emitter {
       ...this._options,
       ...(this._options.format !== "json" && { transports: ["websocket"] }), // The others carry text.
       url: this.url,
-      http: http ? absoluteUrl(http) : null,
+      http: http ? absoluteUrl(http).replace(/\/*$/, "/") : null,
     });
     const client = /** @type {RealtimeClient<any>} */ (this);
     this._requests = createRequests(client);

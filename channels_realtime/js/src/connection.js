@@ -53,7 +53,7 @@ export function createConnection(client, ways) {
   function open() {
     const own = (attempt = {});
     const loading = client._requests._loadCodec();
-    let way = ways.next(client._failures);
+    let way = ways.next();
     if (loading) way = Promise.all([way, loading]).then(([Way]) => Way);
     if (typeof way?.then === "function") {
       way.then(
@@ -201,6 +201,7 @@ export function createConnection(client, ways) {
   /** @param {any} socket @param {any} data */
   function receive(socket, data) {
     if (socket !== client._socket) return;
+    ways.heard = true;
     heard();
     let frame;
     try {

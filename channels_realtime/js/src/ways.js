@@ -3,18 +3,15 @@
  *
  * A way is a constructor `new Way(url, protocols)`. Its objects have `send(frame)`, `close(code, reason)`, `protocol`,
  * `onmessage({data})` and `onclose({code, reason})`, as a WebSocket has, and never call a listener inside the
- * constructor. The connection knows nothing else of a way, and asks for it anew at each attempt.
+ * constructor. The connection knows nothing else of a way, and asks for it anew at each attempt. `next()` may return a
+ * promise of the constructor: the time until `welcome` includes it, and one that rejects is an attempt that failed.
  *
- * Where the seams are:
- * - A chunk is loaded at the attempt that needs it: `next()` may return a promise of the constructor. The time until
- *   `welcome` includes it, and a promise that rejects is an attempt that failed.
- * - What else is behind the seam gets this context. `url` is the WebSocket's address; `http` is the base of `sse/`,
- *   `send/` and `poll/`, or null where the page does not know it: then "websocket" is the only transport.
- * - `next(failures)` is told how many attempts in a row had no `welcome`: 0 at the first and after each `welcome`.
+ * A WebSocket is blocked if attempts bring nothing, though the server answers over HTTP that it takes connections. Then
+ * `fallbacks/` is loaded, and chooses. A server that is down is no reason: it fails over HTTP as well.
  *
  * @typedef {object} WayContext
- * @property {string} url
- * @property {string | null} http
+ * @property {string} url  The WebSocket's address.
+ * @property {string | null} http  The base of `sse/`, `send/` and `poll/`. Null: the WebSocket is the only way.
  * @property {string[]} transports  In the order of preference: "websocket", "sse", "polling".
  * @property {any} [WebSocket]  In the place of the global one.
  * @property {typeof globalThis.fetch} [fetch]  In the place of the global one.
@@ -24,19 +21,55 @@
  * @property {string} [csrfHeader]
  */
 
+import { recall } from "./storage.js";
+
+/** So many attempts without a frame make a WebSocket blocked. */
+const MAX_FAILURES = 2;
+
 export class Ways {
+  /** Whether the last attempt has received anything: the connection sets it. */
+  heard = true;
   #context;
+  /** Attempts in a row by WebSocket that received nothing. */
+  #failures = 0;
+  /** Whether the server has answered over HTTP since the last of them began. */
+  #answers = false;
+  /** @type {string | null | undefined} What worked on an earlier page. */
+  #remembered;
+  /** @type {import("./fallbacks/choice.js").Choice | null} */
+  #choice = null;
 
   /** @param {WayContext} context */
   constructor(context) {
     this.#context = context;
   }
 
-  /**
-   * @param {number} failures
-   * @returns {any}  A constructor, or a promise of one.
-   */
-  next(failures) {
-    return this.#context.WebSocket ?? globalThis.WebSocket;
+  /** @returns {any} A constructor, or a promise of one. */
+  next() {
+    const { http, transports, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = this.#context;
+    const { heard } = this;
+    this.heard = false;
+    const chosen = this.#choice?.next(heard);
+    if (chosen) return chosen;
+    if (!http || !fetch || `${transports}` === "websocket") return WebSocket;
+    const offline = globalThis.navigator?.onLine === false;
+    this.#failures = heard || offline ? 0 : this.#failures + 1;
+    const remembered = this.#remembered === undefined ? (this.#remembered = recall(`realtime-way ${http}`)) : null;
+    const blocked = this.#failures >= MAX_FAILURES && this.#answers;
+    this.#answers = false;
+    if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
+      if (this.#failures > 0) {
+        fetch(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
+          ({ status }) => (this.#answers = status < 500), // 0 if it is of another origin
+          () => {},
+        );
+      }
+      return WebSocket;
+    }
+    this.#failures = 0;
+    return import("./fallbacks/index.js").then(({ Choice }) => {
+      this.#choice ??= new Choice(this.#context);
+      return this.#choice.begin(remembered);
+    });
   }
 }

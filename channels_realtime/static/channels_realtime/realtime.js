@@ -1361,7 +1361,7 @@ function createConnection(client, ways) {
   function open() {
     const own = attempt = {};
     const loading = client._requests._loadCodec();
-    let way = ways.next(client._failures);
+    let way = ways.next();
     if (loading) way = Promise.all([way, loading]).then(([Way]) => Way);
     if (typeof way?.then === "function") {
       way.then(
@@ -1470,6 +1470,7 @@ function createConnection(client, ways) {
   }
   function receive(socket, data) {
     if (socket !== client._socket) return;
+    ways.heard = true;
     heard();
     let frame;
     try {
@@ -1797,19 +1798,63 @@ function createSession(client) {
   };
 }
 
+// src/storage.js
+function recall(key) {
+  try {
+    const [value, until] = JSON.parse(globalThis.localStorage.getItem(key) ?? "[]");
+    return Date.now() < until ? value : null;
+  } catch {
+    return null;
+  }
+}
+
 // src/ways.js
+var MAX_FAILURES = 2;
 var Ways = class {
+  /** Whether the last attempt has received anything: the connection sets it. */
+  heard = true;
   #context;
+  /** Attempts in a row by WebSocket that received nothing. */
+  #failures = 0;
+  /** Whether the server has answered over HTTP since the last of them began. */
+  #answers = false;
+  /** @type {string | null | undefined} What worked on an earlier page. */
+  #remembered;
+  /** @type {Choice | null} */
+  #choice = null;
   /** @param {WayContext} context */
   constructor(context) {
     this.#context = context;
   }
-  /**
-   * @param {number} failures
-   * @returns {any}  A constructor, or a promise of one.
-   */
-  next(failures) {
-    return this.#context.WebSocket ?? globalThis.WebSocket;
+  /** @returns {any} A constructor, or a promise of one. */
+  next() {
+    const { http, transports, WebSocket = globalThis.WebSocket, fetch: fetch2 = globalThis.fetch } = this.#context;
+    const { heard } = this;
+    this.heard = false;
+    const chosen = this.#choice?.next(heard);
+    if (chosen) return chosen;
+    if (!http || !fetch2 || `${transports}` === "websocket") return WebSocket;
+    const offline = globalThis.navigator?.onLine === false;
+    this.#failures = heard || offline ? 0 : this.#failures + 1;
+    const remembered = this.#remembered === void 0 ? this.#remembered = recall(`realtime-way ${http}`) : null;
+    const blocked = this.#failures >= MAX_FAILURES && this.#answers;
+    this.#answers = false;
+    if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
+      if (this.#failures > 0) {
+        fetch2(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
+          ({ status }) => this.#answers = status < 500,
+          // 0 if it is of another origin
+          () => {
+          }
+        );
+      }
+      return WebSocket;
+    }
+    this.#failures = 0;
+    return import("./realtime/fallbacks.js?v=2eacea18").then(e=>e.version==="2eacea18"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
+      this.#choice ??= new Choice(this.#context);
+      return this.#choice.begin(remembered);
+    });
   }
 };
 
@@ -1874,7 +1919,7 @@ var RealtimeClient = class extends Emitter {
       ...this._options.format !== "json" && { transports: ["websocket"] },
       // The others carry text.
       url: this.url,
-      http: http ? absoluteUrl(http) : null
+      http: http ? absoluteUrl(http).replace(/\/*$/, "/") : null
     });
     const client = (
       /** @type {RealtimeClient<any>} */

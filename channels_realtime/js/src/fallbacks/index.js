@@ -1,0 +1,3 @@
+/** The ways to the server that need no WebSocket. The core loads them when one is blocked. */
+
+export { Choice } from "./choice.js";
