@@ -52,7 +52,8 @@ class RoutedConnections(Service):
 
     def connection_ended(self, connection: Member) -> None:
         """Forget it; see ``Service``."""
-        self._by_key.pop(session_key(cast("Connection", connection).session_id), None)
+        if self._by_key:
+            self._by_key.pop(session_key(cast("Connection", connection).session_id), None)
 
     def find(self, key: str, identity: str, *, closed: bool = False) -> Connection | None:
         """The connection with a session, if it is this identity's.

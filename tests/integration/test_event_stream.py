@@ -2,9 +2,11 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.support.clients import wait_until
 from tests.support.event_streams import EventStream, post, wait_for_connections
 from tests.support.servers import Server, together
 from tests.support.site import Site, login, publish
@@ -98,6 +100,44 @@ def test_messages_go_up_to_whichever_process_holds_the_stream(pair):
             assert post(holder, "send", body) == (202, {})
             kinds = sorted(stream.message()["type"] for _ in range(3))
             assert kinds == ["message", "pong", "published"]
+
+
+def ask(server: Server, stream: EventStream, session: str, message: Any) -> Any:
+    """The reply to a message that goes up beside a stream."""
+    assert post(server, "send", {"session_id": session, "messages": [message]}) == (202, {})
+    return stream.message()
+
+
+def test_session_resumes_on_a_stream_of_the_other_process(pair):
+    first, second = pair
+    channel = name("kept")
+    with EventStream(first) as stream:
+        session = stream.expect("welcome")["payload"]["session_id"]
+        subscribe = {"type": "subscribe", "id": 1, "channel": channel}
+        position = ask(first, stream, session, subscribe)["payload"]
+    for number, server in enumerate((second, first)):
+        publish(first, channel, number)
+        with EventStream(server) as stream:
+            mine = stream.expect("welcome")["payload"]["session_id"]
+            resume = {
+                "type": "resume",
+                "session_id": session,
+                "since": {channel: position},
+            }
+            resumed = wait_until(
+                lambda: resumed_as(ask(server, stream, mine, resume)),  # noqa: B023
+                "the end of the stream is known",
+            )
+            assert resumed["session_id"] == mine
+            assert resumed["channels"][channel]["recovered"] is True
+            missed = stream.expect("message")
+            assert (missed["payload"], missed["recovered"]) == (number, True)
+            position = {key: missed[key] for key in ("epoch", "offset")}
+            session = mine
+
+
+def resumed_as(reply: Any) -> Any:
+    return reply["payload"] if reply["type"] == "resumed" else None
 
 
 def test_session_of_another_client_is_not_there(server):

@@ -18,9 +18,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from channels_realtime.config import Config
 from tests.support.clients import JSON, MSGPACK, TIMEOUT_S, Client, client, wait_until
+from tests.support.event_streams import EventStream, post
 from tests.support.proxies import Proxy, haproxy, nginx, seconds
 from tests.support.servers import HOST, Server, together
-from tests.support.site import SERVERS, Site, get, publish, state
+from tests.support.site import SERVERS, Site, get, login, publish, state
 
 BEHIND = {"TRUSTED_PROXIES": ["127.0.0.1"], "CLIENT_ADDRESS_HEADER": "X-Forwarded-For"}
 ELSEWHERE = "127.0.0.9"
@@ -392,3 +393,19 @@ def status(server: Server, path: str) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def test_event_stream_and_polls_pass_as_they_come(proxy: Proxy, behind: Server) -> None:
+    cookie = login(behind, "alice")
+    csrf = {"Cookie": f"{cookie}; csrftoken={'a' * 32}", "X-CSRFToken": "a" * 32}
+    headers = {"Cookie": cookie, "Accept-Encoding": "gzip"}
+    with EventStream(proxy.server, "public/streamed", headers=headers) as stream:
+        session = stream.expect("welcome")["payload"]["session_id"]
+        stream.expect("subscribed")
+        publish(behind, "public/streamed", 1)
+        assert stream.expect("message")["payload"] == 1
+        body = {"session_id": session, "messages": [{"type": "ping", "id": 2}]}
+        assert post(proxy.server, "send", body, csrf) == (202, {})
+        assert stream.message() == {"type": "pong", "id": 2}
+    status, answer = post(proxy.server, "poll", {"wait": 1}, csrf)
+    assert (status, answer["messages"][0]["type"]) == (200, "welcome")

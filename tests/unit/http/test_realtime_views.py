@@ -175,6 +175,24 @@ async def test_full_address_is_refused(site, realtime):
     assert not current_node().service(AccessLimits)._by_address
 
 
+async def test_user_with_all_connections_is_told_when_to_come_back(site, realtime, alice):
+    realtime(MAX_CONNECTIONS_PER_USER=1)
+    application = site()
+    async with AsgiRequest(application, SSE, headers=bearer(alice)) as first:
+        await first.until("welcome")
+        async with AsgiRequest(application, SSE, headers=bearer(alice)) as request:
+            rest = await request.rest()
+        assert rest.startswith("retry: 30000\n")
+        assert '"code":4429' in rest
+        assert "event: close" not in rest
+        async with AsgiRequest(
+            application, POLL, method="POST", headers=bearer(alice), body={}
+        ) as request:
+            (closing,) = (await request.json())["messages"]
+            assert closing["payload"]["code"] == 4429
+    assert not current_node().connections
+
+
 # -- channels --------------------------------------------------------------------------------------
 
 
