@@ -180,6 +180,31 @@ test("what becomes of the subscription is heard", () => {
   ]);
 });
 
+test("an element goes on where it was after the page's client was closed", () => {
+  show('<realtime-channel name="a" since="s" swap></realtime-channel>');
+  const [{ options }] = client.subscriptions;
+  options.onMessage({ channel: "a", epoch: "e", offset: 7 });
+  options.onMessage({ channel: "a", epoch: "e", offset: 1, state: true });
+  const all = (state) => [...client.listeners].forEach((listener) => listener(state, {}));
+  all("closed");
+  client.subscriptions[0].ended = true;
+  options.onUnsubscribed({ code: "closed", reason: "" });
+  assert.equal($("realtime-channel").getAttribute("state"), "ended");
+  all("connecting");
+  all("connected");
+  assert.equal(client.subscriptions.length, 2);
+  assert.deepEqual(client.subscriptions[1].options.since, { epoch: "e", offset: 7 });
+  assert.equal($("realtime-channel").getAttribute("state"), "connected");
+  assert.equal(client.listeners.size, 1);
+});
+
+test("an element that was refused stays so", () => {
+  show('<realtime-channel name="a"></realtime-channel>');
+  client.subscriptions[0].ended = true;
+  client.subscriptions[0].options.onUnsubscribed({ code: "forbidden", reason: "" });
+  assert.equal(client.listeners.size, 0);
+});
+
 test("an error is logged, unless a listener takes it", () => {
   const { warn } = console;
   const said = [];

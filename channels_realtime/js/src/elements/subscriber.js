@@ -3,7 +3,7 @@
 import { pageClient } from "../page-client.js";
 
 /** @import {Subscription} from "../subscription.js" */
-/** @import {SubscriptionOptions} from "../typedefs.js" */
+/** @import {Position, SubscriptionOptions} from "../typedefs.js" */
 
 /** A server that renders pages has no elements, and may still import the module. */
 const Element = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
@@ -17,6 +17,8 @@ export class Subscriber extends Element {
 
   /** @type {Subscription | null} */
   #subscription = null;
+  /** @type {Position | null} Of the last message. */
+  #position = null;
   /** @type {() => void} */
   #forgetState = () => {};
 
@@ -56,7 +58,9 @@ export class Subscriber extends Element {
     return this.dispatchEvent(new CustomEvent(`realtime:${type}`, { bubbles: true, cancelable: true, detail }));
   }
 
-  #begin() {
+  /** @param {boolean} [again]  From where it was. */
+  #begin(again = false) {
+    this.#forgetState();
     const channel = this.getAttribute("name");
     if (!channel) {
       console.error("channels_realtime: an element without a channel; expected name=\"…\"", this);
@@ -64,9 +68,19 @@ export class Subscriber extends Element {
     }
     const client = pageClient();
     this.#state(client.state, {});
-    this.#forgetState = client.on("state", (state, detail) => this.#state(state, detail));
+    this.#forgetState = client.on("state", (state, detail) => {
+      if (!subscription.ended) this.#state(state, detail);
+      else if (state === "connecting") this.#begin(true); // A page has closed its client, and connects again.
+    });
+    const options = this._options();
     const subscription = client.subscribe(channel, {
-      ...this._options(),
+      ...options,
+      since: (again && this.#position) || options.since,
+      onMessage: (message) => {
+        const { epoch, offset, state } = message;
+        if (epoch !== undefined && offset !== undefined && !state) this.#position = { epoch, offset };
+        options.onMessage?.(message);
+      },
       onSubscribed: (payload) => this._tell("subscribed", payload),
       onRecovered: (recovery) => {
         this._tell("recovered", recovery);
@@ -74,7 +88,7 @@ export class Subscriber extends Element {
       },
       onUnsubscribed: (ending) => {
         if (this.#subscription !== subscription) return; // The element has ended it.
-        this.#forgetState();
+        if (ending.code !== "closed") this.#forgetState();
         this.#state("ended", ending);
       },
       onError: (error) => {
