@@ -162,6 +162,17 @@ def test_client_cannot_put_html_into_anothers_page(
     assert problems == []
 
 
+def test_form_in_a_fragment_has_the_token_of_the_page(
+    server: Server, visit: Open, channel: str
+) -> None:
+    page = subscribed(visit(element(channel)))
+    field = '<input type="hidden" name="csrfmiddlewaretoken" value="of-the-page">'
+    form = f'<form method="post" action="/live/?body=posted">{field}<button>post</button></form>'
+    send(server, channel, form)
+    page.click("button")
+    text(page, "body", "posted")
+
+
 def test_page_is_fetched_again_where_messages_are_missing(
     server: Server, visit: Open, channel: str, problems: list[str]
 ) -> None:

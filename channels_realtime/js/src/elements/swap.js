@@ -1,5 +1,6 @@
 /** Puts the server's HTML into the page. */
 
+import { csrfTokens } from "../fallbacks/csrf.js";
 import { pageConfiguration } from "../page.js";
 import { morph } from "./morph.js";
 
@@ -27,10 +28,10 @@ export function parse(html, choose = (content) => content) {
   return document.importNode(choose(template.content), true);
 }
 
-/** @returns {string} */
+/** The page's token; its cookie last, which is the newest. @returns {string} */
 function csrfToken() {
   const field = /** @type {HTMLInputElement | null} */ (document.querySelector('input[name="csrfmiddlewaretoken"]'));
-  return pageConfiguration().csrfToken ?? field?.value ?? "";
+  return csrfTokens(pageConfiguration().csrfToken).at(-1) ?? field?.value ?? "";
 }
 
 /** Has htmx, where the page has it, look at new elements. @param {Iterable<Node>} nodes */
