@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.support import npm
+from tests.support.browser import until
 from tests.support.event_streams import EventStream
 from tests.support.servers import Server
 from tests.support.site import Site, get, new_site, publish
@@ -79,9 +80,7 @@ def element(channel: str, content: str = "", attributes: str = "swap") -> str:
 
 
 def subscribed(page: Page) -> Page:
-    page.wait_for_function(
-        "async () => (await document.querySelector('realtime-channel').subscription.ready) && true"
-    )
+    page.evaluate("document.querySelector('realtime-channel').subscription.ready")
     return page
 
 
@@ -353,10 +352,11 @@ def hide(page: Page, *, hidden: bool) -> None:
 
 def until_subscribed(page: Page, server: Server, channel: str, count: int = 1) -> None:
     """Wait until the channel has so many subscribers."""
-    page.wait_for_function(
+    until(
+        page,
         """async ([channel, count]) => {
             const { subscribers } = await (await fetch(`/state/?channel=${channel}`)).json();
             return subscribers === count;
         }""",
-        arg=[channel, count],
+        [channel, count],
     )
