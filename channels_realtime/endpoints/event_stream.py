@@ -20,6 +20,7 @@ from ..protocol.codecs import JSON
 from ..protocol.dialects.realtime_objects import push_object
 from ..servers.abort import abort
 from ..servers.daphne import ResponseFlowControl, response_flow_control
+from ..servers.unwrap import warn_if_missing
 from .cursors import Cursor, ReadCursor, closed_cursor
 from .handshake import SEND, close_if_blocked, opening
 from .http_transport import Ending, HttpDialect, HttpTransport, Message
@@ -226,6 +227,7 @@ class EventStream:
         node.service(RoutedConnections).add(connection)
         connection.begin()
         self._connection = connection
+        warn_if_missing(self._send)
         self._flow = None if self._send is None else response_flow_control(self._send)
         self._task = asyncio.current_task()
         self._opened = asyncio.create_task(self._open(connection), name="realtime-open")

@@ -122,15 +122,15 @@ def require_asgi(request: HttpRequest) -> None:
         )
 
 
-_wsgi_logged = False
+_told_of_wsgi = False
 
 
 def _log_wsgi() -> None:
-    global _wsgi_logged
-    if not _wsgi_logged:
-        _wsgi_logged = True
+    global _told_of_wsgi
+    if not _told_of_wsgi:
+        _told_of_wsgi = True
         logger.error(
-            "A stream or poll was requested over WSGI, where it cannot be served. Serve the site's"
+            "An event stream or a poll was requested over WSGI, where it cannot be served. Serve the site's"
             " asgi.py with Daphne or uvicorn, or have the proxy send these paths to a process that does."
         )
 

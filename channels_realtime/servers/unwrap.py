@@ -115,6 +115,19 @@ def warn_if_hidden(send: SendEvent) -> None:
     )
 
 
+def warn_if_missing(send: SendEvent | None) -> None:
+    """Log, once in a process, that Daphne writes a stream and its ``send`` is not known."""
+    global _warned
+    if _warned or send is not None or _running_server()[0] != "Daphne":
+        return
+    _warned = True
+    logger.warning(
+        "An event stream is served by Daphne without the application of get_realtime_application: a"
+        " client that does not read makes the process grow. Serve the site's HTTP through it:"
+        " application = get_realtime_application(get_asgi_application())."
+    )
+
+
 def _running_server() -> tuple[str | None, str]:
     """The server of this process, and what it lacks without its own ``send``."""
     reactor = sys.modules.get("twisted.internet.reactor")

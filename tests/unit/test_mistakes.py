@@ -48,7 +48,7 @@ from channels_realtime.channels import registry
 from channels_realtime.connections import rights
 from channels_realtime.endpoints import handshake as handshake_module
 from channels_realtime.errors import RealtimeError, Unavailable
-from channels_realtime.http import lost_handshakes
+from channels_realtime.http import access, lost_handshakes
 from channels_realtime.middleware import OriginMiddleware
 from channels_realtime.mixins import (
     AuthenticationMixin,
@@ -90,6 +90,7 @@ def site(settings, monkeypatch, caplog):
     monkeypatch.setattr(rights, "_warned", set())
     monkeypatch.setattr(database, "_told_of_migrations", False)
     monkeypatch.setattr(lost_handshakes, "_told", False)
+    monkeypatch.setattr(access, "_told_of_wsgi", False)
     monkeypatch.setattr(sending, "_warned", False)
     monkeypatch.setattr(sending, "_serves", False)
 
@@ -207,6 +208,12 @@ def handshake(**environ: str) -> Any:
 def _(site):
     get_wsgi_application()(handshake(), lambda *_: None)
     return site.told("handshake")
+
+
+@mistake("the same, and a page falls back to an event stream or to polling")
+def _(site):
+    get_wsgi_application()(RequestFactory().get("/realtime/sse/").environ, lambda *_: None)
+    return site.told("event stream")
 
 
 @mistake("the proxy does not pass on `Upgrade` and `Connection`")

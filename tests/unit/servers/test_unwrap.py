@@ -253,3 +253,22 @@ def test_server_that_cannot_be_found_is_told_once(
     )
     remedy = "Put that middleware around the site's HTTP application alone."
     assert told == ([] if said is None else [f"{name} {said} {remedy}"])
+
+
+def test_stream_whose_daphne_is_out_of_reach_is_told_once(monkeypatch, caplog):
+    if "daphne.server" not in sys.modules:
+        monkeypatch.setitem(sys.modules, "daphne.server", ModuleType("daphne.server"))
+    reactor = ModuleType("reactor")
+    monkeypatch.setitem(sys.modules, "twisted.internet.reactor", reactor)
+    monkeypatch.setattr(unwrap, "_warned", False)
+    unwrap.warn_if_missing(None)  # another server
+    reactor.running = True  # type: ignore[attr-defined]
+    unwrap.warn_if_missing(print)
+    unwrap.warn_if_missing(None)
+    unwrap.warn_if_missing(None)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "An event stream is served by Daphne without the application of get_realtime_application: a"
+        " client that does not read makes the process grow. Serve the site's HTTP through it:"
+        " application = get_realtime_application(get_asgi_application())."
+    )
