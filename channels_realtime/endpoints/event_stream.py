@@ -18,6 +18,7 @@ from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codecs import JSON
 from ..protocol.dialects.realtime_objects import push_object
+from ..runtime.request_thread import release_request_thread
 from ..servers.abort import abort
 from ..servers.daphne import ResponseFlowControl, response_flow_control
 from ..servers.unwrap import warn_if_missing
@@ -206,6 +207,7 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """What the server writes."""
+        release_request_thread()
         transport = self._begin()
         try:
             async for chunk in transport.chunks(self._node.config.heartbeat_interval):

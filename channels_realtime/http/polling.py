@@ -18,6 +18,7 @@ from ..errors import Unavailable
 from ..namespaces import namespace_of
 from ..protocol.codecs import JSON
 from ..protocol.codes import ErrorCode
+from ..runtime.request_thread import release_request_thread
 from .access import Caller, Refused, admit, require_csrf_token, serving_node
 from .owners import RETRY_S, ask_owner, unknown_session
 from .upstream import MAX_SESSION_ID, batch_of, read_body
@@ -144,6 +145,7 @@ async def _later(
     answer: dict[str, Any],
 ) -> AsyncIterator[bytes]:
     """The body of an answer that has to wait: once there is something, or the time is over."""
+    release_request_thread()
     try:
         async with asyncio.timeout(wait):
             if await ended == READY:

@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,4 +167,15 @@ def test_client_that_goes_leaves_nothing(server):
     stream.expect("welcome")
     wait_for_connections(server, 1)
     stream.close()
+    wait_for_connections(server, 0)
+
+
+def test_stream_keeps_no_thread(server):
+    tasks = Path(f"/proc/{server.process.pid}/task")
+    with ExitStack() as stack:
+        streams = [stack.enter_context(EventStream(server, name())) for _ in range(20)]
+        for stream in streams:
+            stream.expect("welcome")
+            stream.expect("subscribed")
+        wait_until(lambda: len(list(tasks.iterdir())) < 15, "their threads have ended")
     wait_for_connections(server, 0)

@@ -60,12 +60,12 @@ class Poller:
             self.cursor = answer["cursor"]
         return found
 
-    def until(self, kind: str) -> list[dict[str, Any]]:
-        """All messages up to the first of this type."""
-        found: list[dict[str, Any]] = []
-        while not found or found[-1]["type"] != kind:
-            found += self.poll()
-        return found
+    def until_subscribed(self, channel: str) -> None:
+        """Subscribe, and take the reply."""
+        found = self.poll(subscribe(channel))
+        while not found:
+            found = self.poll()
+        assert [one["type"] for one in found] == ["subscribed"]
 
 
 def subscribe(channel: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_polls_that_land_on_either_process_are_one_connection(pair):
     channel = f"public/{uuid.uuid4().hex[:8]}"
     poller = Poller(*pair)
     poller.poll()
-    assert [m["type"] for m in poller.poll(subscribe(channel))] == ["subscribed"]
+    poller.until_subscribed(channel)
     for number in range(6):
         timer = threading.Timer(0.1, publish, (pair[number % 2], channel, number))
         timer.start()
@@ -88,8 +88,8 @@ def test_polls_that_land_on_either_process_are_one_connection(pair):
 def test_what_is_not_acknowledged_is_given_again(pair):
     channel = f"public/{uuid.uuid4().hex[:8]}"
     poller = Poller(*pair)
-    poller.poll(subscribe(channel))
-    poller.poll(wait=0)  # the reply, if it was late
+    poller.poll()
+    poller.until_subscribed(channel)
     publish(pair[0], channel, 1)
     first = poller.poll(acknowledge=False)
     publish(pair[0], channel, 2)
