@@ -24,7 +24,7 @@ function seen(subscription) {
 describe("presence", () => {
   test("asks for the members, and keeps them by joins and leaves", async () => {
     const client = await welcomed();
-    const subscription = client.subscribe("a", { presence: true });
+    const subscription = client.subscribe("a", { onSubscribed() {}, presence: true });
     const log = seen(subscription);
     const request = await answerSubscribe({ members: [member("1"), member("2")], count: 2 });
     assert.equal(request.presence, true);
@@ -44,7 +44,7 @@ describe("presence", () => {
 
   test("a repeated join is no news but keeps the newer information, and a repeated leave is none", async () => {
     const client = await welcomed();
-    const subscription = client.subscribe("a", { presence: true });
+    const subscription = client.subscribe("a", { onSubscribed() {}, presence: true });
     const log = seen(subscription);
     await answerSubscribe({ members: [member("1", "old")], count: 1 });
     await socket().receive(moved("join", member("1", "new"), 1), moved("leave", member("9"), 1));
@@ -53,7 +53,7 @@ describe("presence", () => {
 
   test("the count is of all, those that were not sent included", async () => {
     const client = await welcomed();
-    const subscription = client.subscribe("a", { presence: true });
+    const subscription = client.subscribe("a", { onSubscribed() {}, presence: true });
     const log = seen(subscription);
     await answerSubscribe({ members: [member("1")], count: 500 });
     await socket().receive(moved("leave", member("9"), 499), moved("join", member("2"), 500));
@@ -62,7 +62,7 @@ describe("presence", () => {
 
   test("the server may say who is there anew", async () => {
     const client = await welcomed();
-    const log = seen(client.subscribe("a", { presence: true }));
+    const log = seen(client.subscribe("a", { onSubscribed() {}, presence: true }));
     await answerSubscribe({ members: [member("1")], count: 1 });
     await socket().receive({ type: "subscribed", channel: "a", payload: { members: [member("2"), member("3")], count: 2 } });
     assert.deepEqual(log, ["1 of 1", "2,3 of 2"]);
@@ -70,7 +70,7 @@ describe("presence", () => {
 
   test("after a reconnect it is who is there then", async () => {
     const client = await welcomed();
-    const subscription = client.subscribe("a", { presence: true });
+    const subscription = client.subscribe("a", { onSubscribed() {}, presence: true });
     const log = seen(subscription);
     await answerSubscribe({ members: [member("1")], count: 1 });
     await reconnect();
@@ -90,7 +90,7 @@ describe("presence", () => {
     const client = await welcomed();
     const { log } = await subscribed(client, "a", {}, position(3));
     await socket().receive(at(4));
-    const late = client.subscribe("a", { presence: true });
+    const late = client.subscribe("a", { onSubscribed() {}, presence: true });
     const told = seen(late);
     await settle();
     await socket().answer("unsubscribe", { type: "unsubscribed" });
@@ -104,7 +104,7 @@ describe("presence", () => {
     const client = await welcomed();
     await subscribed(client, "a", {}, position(3));
     await socket().end(1006);
-    client.subscribe("a", { presence: true });
+    client.subscribe("a", { onSubscribed() {}, presence: true });
     await timers.advance(1);
     await socket().welcomeBack({ session_id: "second" });
     await answerResume({ a: { ...position(3), recovered: true } });
@@ -117,7 +117,7 @@ describe("presence", () => {
     const client = await welcomed({}, { channels: { a: {} } });
     client.subscribe("a");
     await settle();
-    const told = seen(client.subscribe("a", { presence: true }));
+    const told = seen(client.subscribe("a", { onSubscribed() {}, presence: true }));
     await settle();
     await socket().answer("presence", { type: "presence", payload: { members: [member("1")], count: 1 } });
     assert.deepEqual([told, sent()], [["1 of 1"], []]);

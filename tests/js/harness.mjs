@@ -75,7 +75,7 @@ export async function answerSubscribe(payload = {}) {
 }
 
 export async function subscribed(client, channel, options, payload = {}) {
-  const subscription = client.subscribe(channel, options);
+  const subscription = client.subscribe(channel, { onSubscribed() {}, ...options });
   const log = heard(subscription);
   await answerSubscribe(payload);
   return { subscription, log };

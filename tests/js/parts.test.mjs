@@ -78,7 +78,7 @@ describe("a delivery that is not loaded yet", () => {
 
   test("without a listener the oldest are dropped and counted; with `ack` the subscription ends", async () => {
     const client = await welcomed();
-    const buffered = client.subscribe("a", { bufferSize: 2 });
+    const buffered = client.subscribe("a", { onSubscribed() {}, bufferSize: 2 });
     const acknowledged = client.subscribe("a", { bufferSize: 2, ack: true, onMessage: () => {} });
     const log = heard(acknowledged);
     await answerSubscribe(position(0));

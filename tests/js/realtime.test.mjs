@@ -67,7 +67,7 @@ function heard(subscription) {
 }
 
 async function subscribed(client, channel, options, payload = {}) {
-  const subscription = client.subscribe(channel, options);
+  const subscription = client.subscribe(channel, typeof options === "function" ? options : { onSubscribed() {}, ...options });
   await settle();
   await socket().answer("subscribe", { type: "subscribed", payload });
   return subscription;
@@ -890,7 +890,7 @@ describe("requests", () => {
 describe("subscriptions", () => {
   test("subscribe sends the parameters and hears what follows", async () => {
     const client = await welcomed();
-    const subscription = client.subscribe("stocks", { parameters: { symbol: "X" } });
+    const subscription = client.subscribe("stocks", { onSubscribed() {}, parameters: { symbol: "X" } });
     const log = heard(subscription);
     await settle();
     const request = await socket().answer("subscribe", { type: "subscribed", payload: {} });
@@ -931,7 +931,7 @@ describe("subscriptions", () => {
     const client = await welcomed();
     const x = await subscribed(client, "s", { parameters: { symbol: "X", b: 1 } });
     await subscribed(client, "s", { parameters: { symbol: "Y" } });
-    client.subscribe("s", { parameters: { b: 1, symbol: "X" } }).unsubscribe();
+    client.subscribe("s", { onSubscribed() {}, parameters: { b: 1, symbol: "X" } }).unsubscribe();
     await settle();
     assert.deepEqual(socket().take(), []);
     x.unsubscribe();
@@ -974,7 +974,7 @@ describe("subscriptions", () => {
   test("of a channel that does not select, the wire is given up with the last one", async () => {
     const client = await welcomed();
     const first = await subscribed(client, "a", { parameters: 1 });
-    const second = client.subscribe("a", { parameters: 2 });
+    const second = client.subscribe("a", { onSubscribed() {}, parameters: 2 });
     await settle();
     await socket().answer("subscribe", { type: "error", payload: { code: "already_subscribed" } });
     await first.unsubscribe();
@@ -1182,7 +1182,7 @@ describe("recovery", () => {
 
   test("since of the page's own goes with the first subscribe", async () => {
     const client = await welcomed();
-    client.subscribe("a", { since: { epoch: "e", offset: 0 } });
+    client.subscribe("a", { onSubscribed() {}, since: { epoch: "e", offset: 0 } });
     await settle();
     assert.deepEqual(socket().take()[0].since, { epoch: "e", offset: 0 });
   });

@@ -14,7 +14,7 @@ describe("since", () => {
   test("is taken as an object and as the text that a template writes", async () => {
     const client = await welcomed();
     for (const since of [position(3), '{"epoch": "e", "offset": 3}', ["e", 3], " \n", "", "null", null]) {
-      const subscription = client.subscribe("a", { since });
+      const subscription = client.subscribe("a", { onSubscribed() {}, since });
       await settle();
       const [{ since: on_wire }] = sent();
       assert.deepEqual(on_wire, [" \n", "", "null", null].includes(since) ? undefined : position(3));
@@ -34,7 +34,7 @@ describe("since", () => {
 
   test("a subscribe that was never answered begins there again", async () => {
     const client = await welcomed();
-    client.subscribe("a", { since: position(3) });
+    client.subscribe("a", { onSubscribed() {}, since: position(3) });
     await settle();
     await reconnect();
     assert.deepEqual(sent(), [{ type: "subscribe", channel: "a", since: position(3) }]);
@@ -42,7 +42,7 @@ describe("since", () => {
 
   test("of several callers the earliest goes out, and each gets what follows its own", async () => {
     const client = open();
-    const [later, sooner] = [5, 3].map((offset) => heard(client.subscribe("a", { since: position(offset) })));
+    const [later, sooner] = [5, 3].map((offset) => heard(client.subscribe("a", { onSubscribed() {}, since: position(offset) })));
     await socket().welcome();
     const request = await answerSubscribe({ ...position(6), recovered: true });
     assert.deepEqual(request.since, position(3));
@@ -54,7 +54,7 @@ describe("since", () => {
     const client = await welcomed();
     await subscribed(client, "a", {}, position(5));
     await socket().receive(at(6));
-    const [behind, ahead] = [5, 6].map((offset) => heard(client.subscribe("a", { since: position(offset) })));
+    const [behind, ahead] = [5, 6].map((offset) => heard(client.subscribe("a", { onSubscribed() {}, since: position(offset) })));
     await settle();
     assert.deepEqual([behind[1][1].recovered, ahead[1][1].recovered], [false, true]);
   });
@@ -123,7 +123,7 @@ describe("load", () => {
     const first = loads();
     await subscribed(client, "a", { load: first.load }, position(3));
     const second = loads();
-    client.subscribe("a", { load: second.load });
+    client.subscribe("a", { onSubscribed() {}, load: second.load });
     await settle();
     assert.deepEqual([first.calls.length, second.calls.length], [1, 1]);
   });
@@ -156,7 +156,7 @@ describe("load", () => {
 
   test("without a listener its error goes to the client's", async () => {
     const client = await welcomed();
-    client.subscribe("a", { load: () => Promise.reject(new Error("no")) });
+    client.subscribe("a", { onSubscribed() {}, load: () => Promise.reject(new Error("no")) });
     await answerSubscribe();
     assert.deepEqual(errors.map(({ code, cause }) => [code, cause.message]), [["load_failed", "no"]]);
   });
@@ -300,7 +300,7 @@ describe("the server's own word", () => {
 
   test("requireRecovery goes with the position, and the refusal ends it", async () => {
     const client = await welcomed();
-    const subscription = client.subscribe("a", { since: position(2), requireRecovery: true });
+    const subscription = client.subscribe("a", { onSubscribed() {}, since: position(2), requireRecovery: true });
     subscription.ready.catch(() => {});
     await settle();
     const error = { type: "error", payload: { code: "not_recoverable", reason: "gone" } };
@@ -466,7 +466,7 @@ describe("resume", () => {
 
   test("a subscribe whose answer was lost is part of it", async () => {
     const client = await welcomed();
-    const log = heard(client.subscribe("a", { since: position(3) }));
+    const log = heard(client.subscribe("a", { onSubscribed() {}, since: position(3) }));
     await settle();
     await comeBack();
     assert.deepEqual(sent()[0].since, { a: position(3) });

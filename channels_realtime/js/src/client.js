@@ -7,11 +7,45 @@ import { absoluteUrl, pageConfiguration, pageMeta } from "./page.js";
 import { createRequests } from "./requests.js";
 import { createSession } from "./session.js";
 import { Ways } from "./ways.js";
+import { checkFunction, checkNames } from "./mistakes.js";
+import { subscriptionOptions } from "./subscription.js";
 import { readPosition, report } from "./values.js";
 
 /** @import {Subscription} from "./subscription.js" */
 /** @import {ClientOptions, History, HistoryOptions, Members, Message, PublishedPayload, PublishOptions, RequestOptions, State, StateDetail, SubscriptionOptions, Timers} from "./typedefs.js" */
 /** @import {AnyRoutes, ArgumentOf, ChannelName, MessageFrom, MethodOf, ParametersOf, PublishablePayload, ResultOf} from "./types.js" */
+
+/** All options. @satisfies {Required<ClientOptions> | Record<keyof ClientOptions, any>} */
+const DEFAULTS = {
+  /** @type {ClientOptions["getToken"]} */
+  getToken: undefined,
+  backoffBaseSeconds: 1,
+  backoffCapSeconds: 30,
+  connectTimeoutSeconds: 20,
+  requestTimeoutSeconds: 35,
+  /** @type {"wait" | "reject"} */
+  whenDisconnected: "wait",
+  maxPendingRequests: 500,
+  maxQueuedBytes: 1_000_000,
+  maxQueueSeconds: 300,
+  batch: true,
+  format: "json",
+  transports: ["websocket", "sse", "polling"],
+  /** @type {ClientOptions["httpUrl"]} */
+  httpUrl: undefined,
+  /** @type {ClientOptions["WebSocket"]} */
+  WebSocket: undefined,
+  /** @type {ClientOptions["fetch"]} */
+  fetch: undefined,
+  random: Math.random,
+  /** @type {Timers} */
+  timers: globalThis,
+  /** @type {ClientOptions["wakeTarget"]} */
+  wakeTarget: undefined,
+};
+const REQUEST_OPTIONS = ["timeoutSeconds", "whenDisconnected"];
+const PUBLISH_OPTIONS = ["event", "key", "echo", "transient", "version", "stateKey", "removed", "onlyIf"];
+const EVENTS = ["state", "message", "notice", "channel", "error"];
 
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
@@ -56,29 +90,16 @@ export class RealtimeClient extends Emitter {
    * @param {ClientOptions} [options]
    */
   constructor(url, options = {}) {
-    super();
+    super(EVENTS);
+    checkNames("option", Object.keys(options), Object.keys(DEFAULTS));
+    if (options.getToken != null) checkFunction("getToken", options.getToken);
     const page = pageConfiguration();
     this.url = absoluteUrl(url || page.url || pageMeta("realtime-url") || "/ws/").replace(/^http/i, "ws");
     /** @type {string | null} The user's primary key as text, as last sent by the server. */
     this.user = null;
     /** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
     this.connectionId = null;
-    this._options = {
-      backoffBaseSeconds: 1,
-      backoffCapSeconds: 30,
-      connectTimeoutSeconds: 20,
-      requestTimeoutSeconds: 35,
-      /** @type {"wait" | "reject"} */
-      whenDisconnected: "wait",
-      maxPendingRequests: 500,
-      batch: true,
-      format: "json",
-      transports: ["websocket", "sse", "polling"],
-      random: Math.random,
-      /** @type {Timers} */
-      timers: globalThis,
-      ...options,
-    };
+    this._options = { ...DEFAULTS, ...options };
     const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const ways = new Ways({
       ...page,
@@ -133,12 +154,12 @@ export class RealtimeClient extends Emitter {
    * @template {ChannelName<Routes>} Name
    * @param {Name} channel
    * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
-   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`.
+   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without it, the messages
+   *   go to what `on` adds, or to a loop. With it, there must be a handler, or `iterate: true`.
    * @returns {Subscription<MessageFrom<Routes, Name>>}
    */
-  subscribe(channel, options = {}) {
-    const given = /** @type {any} */ (typeof options === "function" ? { onMessage: options } : options);
-    return /** @type {any} */ (this._channels._add(channel, given));
+  subscribe(channel, options) {
+    return /** @type {any} */ (this._channels._add(channel, subscriptionOptions(channel, arguments.length > 1, options)));
   }
 
   /**
@@ -150,6 +171,7 @@ export class RealtimeClient extends Emitter {
    * @returns {Promise<PublishedPayload>}
    */
   publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
+    checkNames("option", Object.keys(options), [...REQUEST_OPTIONS, ...PUBLISH_OPTIONS]);
     const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
     return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
   }
@@ -190,6 +212,7 @@ export class RealtimeClient extends Emitter {
    * @returns {Promise<any>}  The reply's payload.
    */
   request(message, options = {}) {
+    checkNames("option", Object.keys(options), REQUEST_OPTIONS);
     return new Promise((resolve, reject) => {
       const { timeoutSeconds, whenDisconnected } = { ...this._options, ...options };
       const context = { request: message.type, channel: message.channel };

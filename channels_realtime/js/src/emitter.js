@@ -1,3 +1,4 @@
+import { checkFunction, checkNames } from "./mistakes.js";
 import { FAILED, report } from "./values.js";
 
 /**
@@ -7,6 +8,24 @@ import { FAILED, report } from "./values.js";
 export class Emitter {
   /** @type {Map<keyof Events, Set<(...args: any[]) => any>>} */
   #listeners = new Map();
+  #events;
+  #named;
+
+  /**
+   * @param {string[]} events  Their names.
+   * @param {boolean} [named]  Any other name is that of publications: `status` stands for `event:status`.
+   */
+  constructor(events, named) {
+    this.#events = events;
+    this.#named = named;
+  }
+
+  /** @param {any} event @returns {any} */
+  #nameOf(event) {
+    if (this.#events.includes(event) || (this.#named && event.startsWith("event:"))) return event;
+    checkNames("event", [event], this.#events, this.#named);
+    return `event:${event}`;
+  }
 
   /**
    * @template {keyof Events} Name
@@ -15,7 +34,9 @@ export class Emitter {
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
-    this.#listeners.set(event, (this.#listeners.get(event) ?? new Set()).add(listener));
+    checkFunction(`the listener of '${String(event)}'`, listener);
+    const name = this.#nameOf(event);
+    this.#listeners.set(name, (this.#listeners.get(name) ?? new Set()).add(listener));
     return () => this.off(event, listener);
   }
 
@@ -25,7 +46,7 @@ export class Emitter {
    * @param {(...args: Events[Name]) => any} listener
    */
   off(event, listener) {
-    this.#listeners.get(event)?.delete(listener);
+    this.#listeners.get(this.#nameOf(event))?.delete(listener);
   }
 
   /**

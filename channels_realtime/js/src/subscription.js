@@ -1,6 +1,7 @@
 import { Emitter } from "./emitter.js";
 import { RealtimeError } from "./errors.js";
-import { delivery, presence, withPart } from "./parts.js";
+import { checkFunction, checkNames } from "./mistakes.js";
+import { delivery, withPart } from "./parts.js";
 import { covers, positionIn, readPosition } from "./values.js";
 
 /** @import {Delivery} from "./delivery/index.js" */
@@ -8,7 +9,37 @@ import { covers, positionIn, readPosition } from "./values.js";
 /** @import {Ending, History, HistoryOptions, Member, Members, Message, Position, Recovery, RequestOptions, SubscribedPayload, SubscriptionOptions} from "./typedefs.js" */
 
 /** The handlers among the options: `onMessage` is a listener of `message`, and so on. */
-const EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsubscribed", "error"];
+const EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "join", "leave", "unsubscribed", "error"];
+/** The event of each handler. @type {Record<string, string>} */
+const HANDLERS = Object.fromEntries(EVENTS.map((event) => [`on${event[0].toUpperCase()}${event.slice(1)}`, event]));
+const OPTIONS = ["parameters", "select", "since", "load", "requireRecovery", "presence", "ack", "iterate", "bufferSize"];
+
+/**
+ * @template [Told=Message]
+ * @typedef {{message: [Told], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
+ *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
+ *   error: [RealtimeError]} & {[event: string]: any[]}} SubscriptionEvents
+ */
+
+/**
+ * What `subscribe` was given, checked.
+ * @param {string} channel @param {boolean} given  Whether there was a second argument. @param {any} options
+ * @returns {SubscriptionOptions}
+ */
+export function subscriptionOptions(channel, given, options) {
+  // Without a second argument: for a loop, or for what `on` adds. With one, it must take the messages.
+  if (!given) return {};
+  if (typeof options === "function") return { onMessage: options };
+  if (typeof options !== "object" || !options) throw new TypeError(`subscribe('${channel}', ${options}): expected a function or options`);
+  const handlers = Object.keys(HANDLERS);
+  checkNames("option", Object.keys(options), [...OPTIONS, ...handlers]);
+  for (const name of handlers) if (options[name] != null) checkFunction(name, options[name]);
+  if (options.load) checkFunction("load", options.load);
+  if (!options.iterate && !handlers.some((name) => options[name])) {
+    throw new TypeError(`subscribe('${channel}') has options and no handler; give it onMessage, or iterate: true for a loop`);
+  }
+  return options;
+}
 
 /**
  * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
@@ -18,9 +49,7 @@ const EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsu
  * Leaving the loop (break, return, throw) unsubscribes.
  *
  * @template [Told=Message]  Its messages.
- * @extends {Emitter<{message: [Told], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
- *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
- *   error: [RealtimeError]}>}
+ * @extends {Emitter<SubscriptionEvents<Told>>}
  */
 export class Subscription extends Emitter {
   #client;
@@ -57,7 +86,7 @@ export class Subscription extends Emitter {
    * @param {import("./client.js").RealtimeClient} client
    */
   constructor(channel, options, selection, client) {
-    super();
+    super(EVENTS, true);
     this.channel = channel;
     this.parameters = options.parameters;
     /** How many messages were dropped because the buffer was full. */
@@ -77,10 +106,7 @@ export class Subscription extends Emitter {
     this.#ready.catch(() => {}); // _fail reports it if the page does not read `ready`.
     this._iterated = options.iterate === true;
     if (this._iterated || options.load || options.ack || options.select !== undefined) this.#want();
-    for (const event of EVENTS) {
-      const handler = /** @type {any} */ (options)["on" + event[0].toUpperCase() + event.slice(1)];
-      if (handler) this.on(/** @type {any} */ (event), handler);
-    }
+    for (const [name, handler] of Object.entries(options)) if (HANDLERS[name] && handler) this.on(HANDLERS[name], handler);
   }
 
   /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
@@ -105,14 +131,16 @@ export class Subscription extends Emitter {
   }
 
   /**
-   * @template {any} Name
-   * @param {any} event
-   * @param {(...args: any[]) => any} listener
+   * Hears one of the subscription's events, or else the publications with that `event`: `status`. Those with the name of
+   * an event of the subscription are `event:join` and so on.
+   * @template {keyof SubscriptionEvents<Told>} Name
+   * @param {Name} event
+   * @param {(...args: SubscriptionEvents<Told>[Name]) => any} listener
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
     // There is a listener and no loop, so the buffer is not needed.
-    if (event === "message" && !this.#wanted) this.#calls = null;
+    if ((event === "message" || !EVENTS.includes(String(event))) && !this.#wanted) this.#calls = null;
     return super.on(event, listener);
   }
 
@@ -130,6 +158,11 @@ export class Subscription extends Emitter {
   ack(message) {
     this.#want();
     this.#pass((delivery) => delivery.ack(positionIn(message)));
+  }
+
+  /** Tells the others that this user is typing: `on("typing", …)`. At most every 3 seconds. @param {any} [payload] */
+  typing(payload = null) {
+    this.#client._channels._withPresence((part) => part.typing(this.#client, /** @type {any} */ (this), payload));
   }
 
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
@@ -224,7 +257,9 @@ export class Subscription extends Emitter {
 
   /** @internal @param {Message} message @returns {any[]} What its listeners returned. */
   _emitMessage(message) {
-    return this._emit("message", /** @type {any} */ (message));
+    const outcomes = this._emit("message", /** @type {any} */ (message));
+    if (message.event === undefined) return outcomes;
+    return outcomes.concat(this._emit(`event:${message.event}`, message));
   }
 
   /**

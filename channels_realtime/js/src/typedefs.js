@@ -73,6 +73,8 @@
  * @property {(recovery: Recovery) => void} [onRecovered]
  * @property {(state: any) => void} [onLoaded]  Gets what `load` returned, right before the messages that follow it.
  * @property {(members: Map<string, Member>, count: number) => void} [onMembers]  After each change.
+ * @property {(member: Member) => void} [onJoin]
+ * @property {(member: Member) => void} [onLeave]
  * @property {(ending: Ending) => void} [onUnsubscribed]
  * @property {(error: import("./errors.js").RealtimeError) => void} [onError]
  */
@@ -102,6 +104,8 @@
  * @property {number} [requestTimeoutSeconds]  The default for requests (35: longer than the server's HOOK_TIMEOUT).
  * @property {"wait" | "reject"} [whenDisconnected]  What requests do without connection ("wait").
  * @property {number} [maxPendingRequests]  The most unanswered requests (500); others get `queue_full`.
+ * @property {number} [maxQueuedBytes]  The most bytes of publications that wait for a connection (1,000,000); others get `queue_full`.
+ * @property {number} [maxQueueSeconds]  How long a publication waits for a connection (300).
  * @property {boolean} [batch]  Send the requests of one task in one frame (true).
  * @property {"json" | "msgpack"} [format]  Of the frames ("json").
  * @property {string[]} [transports]  In the order of preference (`["websocket"]`).

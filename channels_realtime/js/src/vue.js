@@ -83,7 +83,10 @@ export function useChannel(channel, options = {}) {
     (name) => {
       leave();
       if (!client || !name) return;
-      const made = client.subscribe(name, typeof options === "function" ? { onMessage: /** @type {any} */ (options) } : unref(options));
+      const made = client.subscribe(name, {
+        onError: () => {}, // It is told below, so the client does not report it.
+        ...(typeof options === "function" ? { onMessage: /** @type {any} */ (options) } : unref(options)),
+      });
       const mine = (/** @type {() => void} */ show) => () => void (subscription.value === made && show());
       made.on("subscribed", mine(() => (status.value = "subscribed")));
       made.on("unsubscribed", mine(() => (status.value = "ended")));

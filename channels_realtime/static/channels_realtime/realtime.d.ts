@@ -216,6 +216,8 @@ export type SubscriptionOptions<Told = Message, Parameters = any> = {
 	 * After each change.
 	 */
 	onMembers?: ((members: Map<string, Member>, count: number) => void) | undefined;
+	onJoin?: ((member: Member) => void) | undefined;
+	onLeave?: ((member: Member) => void) | undefined;
 	onUnsubscribed?: ((ending: Ending) => void) | undefined;
 	onError?: ((error: RealtimeError) => void) | undefined;
 };
@@ -271,6 +273,14 @@ export type ClientOptions = {
 	 * The most unanswered requests (500); others get `queue_full`.
 	 */
 	maxPendingRequests?: number | undefined;
+	/**
+	 * The most bytes of publications that wait for a connection (1,000,000); others get `queue_full`.
+	 */
+	maxQueuedBytes?: number | undefined;
+	/**
+	 * How long a publication waits for a connection (300).
+	 */
+	maxQueueSeconds?: number | undefined;
 	/**
 	 * Send the requests of one task in one frame (true).
 	 */
@@ -412,6 +422,11 @@ export type ResultOf<Routes, Name extends string, Method> = Method extends keyof
 export type ParametersOf<Routes, Name extends string> = RouteOf<Routes, Name>["parameters"];
 declare class Emitter<Events extends Record<string, any[]>> {
 	/**
+	 * @param {string[]} events  Their names.
+	 * @param {boolean} [named]  Any other name is that of publications: `status` stands for `event:status`.
+	 */
+	constructor(events: string[], named?: boolean);
+	/**
 	 * @template {keyof Events} Name
 	 * @param {Name} event
 	 * @param {(...args: Events[Name]) => any} listener
@@ -434,11 +449,42 @@ declare class Emitter<Events extends Record<string, any[]>> {
  * Leaving the loop (break, return, throw) unsubscribes.
  *
  * @template [Told=Message]  Its messages.
- * @extends {Emitter<{message: [Told], subscribed: [SubscribedPayload], recovered: [Recovery], loaded: [any],
- *   members: [Map<string, Member>, number], join: [Member], leave: [Member], unsubscribed: [Ending],
- *   error: [RealtimeError]}>}
+ * @extends {Emitter<SubscriptionEvents<Told>>}
  */
-export class Subscription<Told = Message> extends Emitter<{
+export class Subscription<Told = Message> extends Emitter<SubscriptionEvents<Told>> {
+	private constructor();
+	channel: string;
+	parameters: any;
+	/** How many messages were dropped because the buffer was full. */
+	dropped: number;
+	/** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
+	ended: boolean;
+	/** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
+	get ready(): Promise<SubscribedPayload>;
+	/** With `presence: true`: the channel's members by their id, as far as they are sent. */
+	get members(): Map<string, Member>;
+	/** With `presence: true`: how many members there are; null until it is known. */
+	get count(): number | null;
+	/** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". @returns {Map<string, Told>} */
+	get values(): Map<string, Told>;
+	/** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
+	presence(options?: RequestOptions): Promise<Members>;
+	/** @param {HistoryOptions} [options] @returns {Promise<History>} */
+	history(options?: HistoryOptions): Promise<History$1>;
+	/** Acknowledges a message, and all before it, without the option `ack`. @param {Told | Position} message */
+	ack(message: Told | Position): void;
+	/** Tells the others that this user is typing: `on("typing", …)`. At most every 3 seconds. @param {any} [payload] */
+	typing(payload?: any): void;
+	/** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
+	unsubscribe(): Promise<void>;
+	/** @returns {Promise<IteratorResult<Told>>} */
+	next(): Promise<IteratorResult<Told>>;
+	/** @returns {Promise<IteratorResult<Told>>} */
+	return(): Promise<IteratorResult<Told>>;
+	[Symbol.asyncIterator](): this;
+	#private;
+}
+export type SubscriptionEvents<Told = Message> = {
 	message: [
 		Told
 	];
@@ -467,44 +513,9 @@ export class Subscription<Told = Message> extends Emitter<{
 	error: [
 		RealtimeError
 	];
-}> {
-	private constructor();
-	channel: string;
-	parameters: any;
-	/** How many messages were dropped because the buffer was full. */
-	dropped: number;
-	/** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
-	ended: boolean;
-	/** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
-	get ready(): Promise<SubscribedPayload>;
-	/** With `presence: true`: the channel's members by their id, as far as they are sent. */
-	get members(): Map<string, Member>;
-	/** With `presence: true`: how many members there are; null until it is known. */
-	get count(): number | null;
-	/** In a channel with state: the newest message of each state key; of a last-value channel that of the key "". @returns {Map<string, Told>} */
-	get values(): Map<string, Told>;
-	/**
-	 * @template {any} Name
-	 * @param {any} event
-	 * @param {(...args: any[]) => any} listener
-	 * @returns {() => void}  Removes the listener.
-	 */
-	on<Name extends unknown>(event: any, listener: (...args: any[]) => any): () => void;
-	/** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
-	presence(options?: RequestOptions): Promise<Members>;
-	/** @param {HistoryOptions} [options] @returns {Promise<History>} */
-	history(options?: HistoryOptions): Promise<History$1>;
-	/** Acknowledges a message, and all before it, without the option `ack`. @param {Told | Position} message */
-	ack(message: Told | Position): void;
-	/** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
-	unsubscribe(): Promise<void>;
-	/** @returns {Promise<IteratorResult<Told>>} */
-	next(): Promise<IteratorResult<Told>>;
-	/** @returns {Promise<IteratorResult<Told>>} */
-	return(): Promise<IteratorResult<Told>>;
-	[Symbol.asyncIterator](): this;
-	#private;
-}
+} & {
+	[event: string]: any[];
+};
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
@@ -561,10 +572,11 @@ export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
 	 * @template {ChannelName<Routes>} Name
 	 * @param {Name} channel
 	 * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
-	 *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`.
+	 *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without it, the messages
+	 *   go to what `on` adds, or to a loop. With it, there must be a handler, or `iterate: true`.
 	 * @returns {Subscription<MessageFrom<Routes, Name>>}
 	 */
-	subscribe<Name extends ChannelName<Routes>>(channel: Name, options?: SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> | ((message: MessageFrom<Routes, Name>) => void)): Subscription<MessageFrom<Routes, Name>>;
+	subscribe<Name extends ChannelName<Routes>>(channel: Name, options?: SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> | ((message: MessageFrom<Routes, Name>) => void), ...args: any[]): Subscription<MessageFrom<Routes, Name>>;
 	/**
 	 * @template {ChannelName<Routes>} Name
 	 * @template {string | undefined} [Event=undefined]

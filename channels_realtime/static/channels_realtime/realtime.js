@@ -673,11 +673,46 @@ function withPart(part, then, failed) {
   else part.load().then((module) => then(part.module = module), failed);
 }
 
+// src/mistakes.js
+function checkNames(kind, given, known, open) {
+  for (const name of given) {
+    if (known.includes(name)) continue;
+    const near = known.find((other) => alike(name.toLowerCase(), other.toLowerCase(), open ? 1 : 2));
+    if (near) throw new TypeError(`unknown ${kind} '${name}'; did you mean '${near}'?`);
+    if (!open) throw new TypeError(`unknown ${kind} '${name}'; expected one of ${known.join(", ")}`);
+  }
+}
+function checkFunction(name, value) {
+  if (typeof value !== "function") throw new TypeError(`${name} is ${value === null ? value : typeof value}; expected a function`);
+}
+function alike(a, b, edits) {
+  if (a === b) return true;
+  const [restA, restB] = [a.slice(1), b.slice(1)];
+  if (a[0] === b[0]) return alike(restA, restB, edits);
+  return edits > 0 && (alike(restA, b, edits - 1) || alike(a, restB, edits - 1) || alike(restA, restB, edits - 1));
+}
+
 // src/emitter.js
 init_values();
 var Emitter = class {
   /** @type {Map<keyof Events, Set<(...args: any[]) => any>>} */
   #listeners = /* @__PURE__ */ new Map();
+  #events;
+  #named;
+  /**
+   * @param {string[]} events  Their names.
+   * @param {boolean} [named]  Any other name is that of publications: `status` stands for `event:status`.
+   */
+  constructor(events, named) {
+    this.#events = events;
+    this.#named = named;
+  }
+  /** @param {any} event @returns {any} */
+  #nameOf(event) {
+    if (this.#events.includes(event) || this.#named && event.startsWith("event:")) return event;
+    checkNames("event", [event], this.#events, this.#named);
+    return `event:${event}`;
+  }
   /**
    * @template {keyof Events} Name
    * @param {Name} event
@@ -685,7 +720,9 @@ var Emitter = class {
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
-    this.#listeners.set(event, (this.#listeners.get(event) ?? /* @__PURE__ */ new Set()).add(listener));
+    checkFunction(`the listener of '${String(event)}'`, listener);
+    const name = this.#nameOf(event);
+    this.#listeners.set(name, (this.#listeners.get(name) ?? /* @__PURE__ */ new Set()).add(listener));
     return () => this.off(event, listener);
   }
   /**
@@ -694,7 +731,7 @@ var Emitter = class {
    * @param {(...args: Events[Name]) => any} listener
    */
   off(event, listener) {
-    this.#listeners.get(event)?.delete(listener);
+    this.#listeners.get(this.#nameOf(event))?.delete(listener);
   }
   /**
    * @internal
@@ -738,7 +775,22 @@ var RealtimeError = class extends Error {
 
 // src/subscription.js
 init_values();
-var EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "unsubscribed", "error"];
+var EVENTS = ["message", "subscribed", "recovered", "loaded", "members", "join", "leave", "unsubscribed", "error"];
+var HANDLERS = Object.fromEntries(EVENTS.map((event) => [`on${event[0].toUpperCase()}${event.slice(1)}`, event]));
+var OPTIONS = ["parameters", "select", "since", "load", "requireRecovery", "presence", "ack", "iterate", "bufferSize"];
+function subscriptionOptions(channel, given, options) {
+  if (!given) return {};
+  if (typeof options === "function") return { onMessage: options };
+  if (typeof options !== "object" || !options) throw new TypeError(`subscribe('${channel}', ${options}): expected a function or options`);
+  const handlers = Object.keys(HANDLERS);
+  checkNames("option", Object.keys(options), [...OPTIONS, ...handlers]);
+  for (const name of handlers) if (options[name] != null) checkFunction(name, options[name]);
+  if (options.load) checkFunction("load", options.load);
+  if (!options.iterate && !handlers.some((name) => options[name])) {
+    throw new TypeError(`subscribe('${channel}') has options and no handler; give it onMessage, or iterate: true for a loop`);
+  }
+  return options;
+}
 var Subscription = class extends Emitter {
   #client;
   #selection;
@@ -775,7 +827,7 @@ var Subscription = class extends Emitter {
    * @param {RealtimeClient} client
    */
   constructor(channel, options, selection, client) {
-    super();
+    super(EVENTS, true);
     this.channel = channel;
     this.parameters = options.parameters;
     this.dropped = 0;
@@ -794,17 +846,7 @@ var Subscription = class extends Emitter {
     });
     this._iterated = options.iterate === true;
     if (this._iterated || options.load || options.ack || options.select !== void 0) this.#want();
-    for (const event of EVENTS) {
-      const handler = (
-        /** @type {any} */
-        options["on" + event[0].toUpperCase() + event.slice(1)]
-      );
-      if (handler) this.on(
-        /** @type {any} */
-        event,
-        handler
-      );
-    }
+    for (const [name, handler] of Object.entries(options)) if (HANDLERS[name] && handler) this.on(HANDLERS[name], handler);
   }
   /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
   get ready() {
@@ -827,13 +869,15 @@ var Subscription = class extends Emitter {
     );
   }
   /**
-   * @template {any} Name
-   * @param {any} event
-   * @param {(...args: any[]) => any} listener
+   * Hears one of the subscription's events, or else the publications with that `event`: `status`. Those with the name of
+   * an event of the subscription are `event:join` and so on.
+   * @template {keyof SubscriptionEvents<Told>} Name
+   * @param {Name} event
+   * @param {(...args: SubscriptionEvents<Told>[Name]) => any} listener
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
-    if (event === "message" && !this.#wanted) this.#calls = null;
+    if ((event === "message" || !EVENTS.includes(String(event))) && !this.#wanted) this.#calls = null;
     return super.on(event, listener);
   }
   /** @param {RequestOptions} [options] @returns {Promise<Members>} Who is on the channel, without a subscription to it. */
@@ -848,6 +892,15 @@ var Subscription = class extends Emitter {
   ack(message) {
     this.#want();
     this.#pass((delivery2) => delivery2.ack(positionIn(message)));
+  }
+  /** Tells the others that this user is typing: `on("typing", …)`. At most every 3 seconds. @param {any} [payload] */
+  typing(payload = null) {
+    this.#client._channels._withPresence((part) => part.typing(
+      this.#client,
+      /** @type {any} */
+      this,
+      payload
+    ));
   }
   /** Unsubscribes at once. Resolves when the server has answered, if a request was needed. Never rejects. */
   async unsubscribe() {
@@ -941,11 +994,13 @@ var Subscription = class extends Emitter {
   }
   /** @internal @param {Message} message @returns {any[]} What its listeners returned. */
   _emitMessage(message) {
-    return this._emit(
+    const outcomes = this._emit(
       "message",
       /** @type {any} */
       message
     );
+    if (message.event === void 0) return outcomes;
+    return outcomes.concat(this._emit(`event:${message.event}`, message));
   }
   /**
    * @internal
@@ -1860,6 +1915,36 @@ var Ways = class {
 
 // src/client.js
 init_values();
+var DEFAULTS = {
+  /** @type {ClientOptions["getToken"]} */
+  getToken: void 0,
+  backoffBaseSeconds: 1,
+  backoffCapSeconds: 30,
+  connectTimeoutSeconds: 20,
+  requestTimeoutSeconds: 35,
+  /** @type {"wait" | "reject"} */
+  whenDisconnected: "wait",
+  maxPendingRequests: 500,
+  maxQueuedBytes: 1e6,
+  maxQueueSeconds: 300,
+  batch: true,
+  format: "json",
+  transports: ["websocket", "sse", "polling"],
+  /** @type {ClientOptions["httpUrl"]} */
+  httpUrl: void 0,
+  /** @type {ClientOptions["WebSocket"]} */
+  WebSocket: void 0,
+  /** @type {ClientOptions["fetch"]} */
+  fetch: void 0,
+  random: Math.random,
+  /** @type {Timers} */
+  timers: globalThis,
+  /** @type {ClientOptions["wakeTarget"]} */
+  wakeTarget: void 0
+};
+var REQUEST_OPTIONS = ["timeoutSeconds", "whenDisconnected"];
+var PUBLISH_OPTIONS = ["event", "key", "echo", "transient", "version", "stateKey", "removed", "onlyIf"];
+var EVENTS2 = ["state", "message", "notice", "channel", "error"];
 var RealtimeClient = class extends Emitter {
   /** @type {State} */
   #state = "idle";
@@ -1891,27 +1976,14 @@ var RealtimeClient = class extends Emitter {
    * @param {ClientOptions} [options]
    */
   constructor(url, options = {}) {
-    super();
+    super(EVENTS2);
+    checkNames("option", Object.keys(options), Object.keys(DEFAULTS));
+    if (options.getToken != null) checkFunction("getToken", options.getToken);
     const page = pageConfiguration();
     this.url = absoluteUrl(url || page.url || pageMeta("realtime-url") || "/ws/").replace(/^http/i, "ws");
     this.user = null;
     this.connectionId = null;
-    this._options = {
-      backoffBaseSeconds: 1,
-      backoffCapSeconds: 30,
-      connectTimeoutSeconds: 20,
-      requestTimeoutSeconds: 35,
-      /** @type {"wait" | "reject"} */
-      whenDisconnected: "wait",
-      maxPendingRequests: 500,
-      batch: true,
-      format: "json",
-      transports: ["websocket", "sse", "polling"],
-      random: Math.random,
-      /** @type {Timers} */
-      timers: globalThis,
-      ...options
-    };
+    this._options = { ...DEFAULTS, ...options };
     const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const ways = new Ways({
       ...page,
@@ -1965,17 +2037,14 @@ var RealtimeClient = class extends Emitter {
    * @template {ChannelName<Routes>} Name
    * @param {Name} channel
    * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
-   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`.
+   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without it, the messages
+   *   go to what `on` adds, or to a loop. With it, there must be a handler, or `iterate: true`.
    * @returns {Subscription<MessageFrom<Routes, Name>>}
    */
-  subscribe(channel, options = {}) {
-    const given = (
-      /** @type {any} */
-      typeof options === "function" ? { onMessage: options } : options
-    );
+  subscribe(channel, options) {
     return (
       /** @type {any} */
-      this._channels._add(channel, given)
+      this._channels._add(channel, subscriptionOptions(channel, arguments.length > 1, options))
     );
   }
   /**
@@ -1987,6 +2056,7 @@ var RealtimeClient = class extends Emitter {
    * @returns {Promise<PublishedPayload>}
    */
   publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
+    checkNames("option", Object.keys(options), [...REQUEST_OPTIONS, ...PUBLISH_OPTIONS]);
     const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
     return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
   }
@@ -2023,6 +2093,7 @@ var RealtimeClient = class extends Emitter {
    * @returns {Promise<any>}  The reply's payload.
    */
   request(message, options = {}) {
+    checkNames("option", Object.keys(options), REQUEST_OPTIONS);
     return new Promise((resolve, reject) => {
       const { timeoutSeconds, whenDisconnected } = { ...this._options, ...options };
       const context = { request: message.type, channel: message.channel };

@@ -1,0 +1,29 @@
+/** Says at once what a page has misspelt or forgotten. */
+
+/**
+ * @param {string} kind  What the names are.
+ * @param {string[]} given
+ * @param {string[]} known
+ * @param {boolean} [open]  Any other name is possible too, so only one that differs by one letter is a mistake.
+ */
+export function checkNames(kind, given, known, open) {
+  for (const name of given) {
+    if (known.includes(name)) continue;
+    const near = known.find((other) => alike(name.toLowerCase(), other.toLowerCase(), open ? 1 : 2));
+    if (near) throw new TypeError(`unknown ${kind} '${name}'; did you mean '${near}'?`);
+    if (!open) throw new TypeError(`unknown ${kind} '${name}'; expected one of ${known.join(", ")}`);
+  }
+}
+
+/** @param {string} name  Of an option, a handler or so. @param {unknown} value */
+export function checkFunction(name, value) {
+  if (typeof value !== "function") throw new TypeError(`${name} is ${value === null ? value : typeof value}; expected a function`);
+}
+
+/** @param {string} a @param {string} b @param {number} edits  How many letters may be missing, added or others. @returns {boolean} */
+function alike(a, b, edits) {
+  if (a === b) return true;
+  const [restA, restB] = [a.slice(1), b.slice(1)];
+  if (a[0] === b[0]) return alike(restA, restB, edits);
+  return edits > 0 && (alike(restA, b, edits - 1) || alike(a, restB, edits - 1) || alike(restA, restB, edits - 1));
+}
