@@ -16,7 +16,9 @@ from tests.support.servers import ROOT, daphne, free_port, run_server
 
 TIMEOUT_S = 10.0
 
-CLIENT = {"realtime.js", "realtime.min.js", "realtime.global.min.js", "realtime.d.ts"}
+CLIENT = {
+    f"realtime{form}" for form in (".js", ".min.js", ".global.min.js", "-elements.min.js", ".d.ts")
+}
 
 PROJECT = {
     "settings.py": """\
