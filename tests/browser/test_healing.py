@@ -27,7 +27,14 @@ STATIC = ROOT / "channels_realtime" / "static"
 PUBLISH_INTERVAL_S = 0.02
 WAIT_S = 20.0
 TOKEN_S = 2.0
+POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'"
 
+FORBID = """(policy) => {
+  const meta = document.createElement("meta");
+  meta.httpEquiv = "Content-Security-Policy";
+  meta.content = policy;
+  document.head.append(meta);
+}"""
 CONNECT = """async ({ channel, user, tokenSeconds }) => {
   const { connect } = await import("/static/channels_realtime/realtime.js");
   window.got = [];
@@ -118,6 +125,21 @@ class Publisher:
                 return
 
 
+def wait_for(page: Page, condition: str) -> None:
+    """As ``page.wait_for_function``, which a Content-Security-Policy forbids."""
+    page.evaluate(
+        f"""([seconds, condition]) => new Promise((resolve, reject) => {{
+          const until = performance.now() + seconds * 1000;
+          (function look() {{
+            if ({condition}) resolve();
+            else if (performance.now() > until) reject(new Error(`not within ${{seconds}} s: ${{condition}}`));
+            else setTimeout(look, 20);
+          }})();
+        }})""",
+        [WAIT_S, condition],
+    )
+
+
 @dataclass(frozen=True)
 class Visit:
     """A page that is connected through a line of its own, and what publishes to it."""
@@ -128,7 +150,7 @@ class Visit:
     publisher: Publisher
 
     def wait(self, condition: str) -> None:
-        self.page.wait_for_function(condition, timeout=WAIT_S * 1000)
+        wait_for(self.page, condition)
 
     @contextmanager
     def lost(self) -> Iterator[None]:
@@ -267,17 +289,19 @@ def visit(
             if not by_token:
                 page.goto(f"{line.origin}/login/?user={user['name']}")
             page.goto(f"{line.origin}/")
+            page.evaluate(FORBID, POLICY)
             arguments = {
                 "channel": channel,
                 "user": user["id"] if by_token else None,
                 "tokenSeconds": TOKEN_S,
             }
             page.evaluate(CONNECT, arguments)
-            page.wait_for_function("window.subscribed", timeout=WAIT_S * 1000)
+            wait_for(page, "window.subscribed")
+            assert page.evaluate("localStorage.length") == 0  # It is a WebSocket.
             with Publisher(publishing, channel) as publisher:
                 yield Visit(page, line, machine, publisher)
             count = publisher.count
-            page.wait_for_function(f"window.got.includes({count - 1})", timeout=WAIT_S * 1000)
+            wait_for(page, f"window.got.includes({count - 1})")
             assert page.evaluate("window.got") == list(range(count))
         finally:
             context.close()

@@ -6,8 +6,8 @@
  * constructor. The connection knows nothing else of a way, and asks for it anew at each attempt. `next()` may return a
  * promise of the constructor: the time until `welcome` includes it, and one that rejects is an attempt that failed.
  *
- * A WebSocket is blocked if attempts bring nothing, though the server answers over HTTP that it takes connections. Then
- * `fallbacks/` is loaded, and chooses. A server that is down is no reason: it fails over HTTP as well.
+ * A WebSocket is blocked if attempts bring nothing, the last of them right after the server has answered over HTTP that it
+ * takes connections. Then `fallbacks/` is loaded, and chooses. A server that is down is no reason: it answers nothing.
  *
  * @typedef {object} WayContext
  * @property {string} url  The WebSocket's address.
@@ -32,7 +32,7 @@ export class Ways {
   #context;
   /** Attempts in a row by WebSocket that received nothing. */
   #failures = 0;
-  /** Whether the server has answered over HTTP since the last of them began. */
+  /** Whether the server answered over HTTP right before the last of them. */
   #answers = false;
   /** @type {string | null | undefined} What worked on an earlier page. */
   #remembered;
@@ -58,13 +58,15 @@ export class Ways {
     const blocked = this.#failures >= MAX_FAILURES && this.#answers;
     this.#answers = false;
     if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
-      if (this.#failures > 0) {
-        fetch(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
-          ({ status }) => (this.#answers = status < 500), // 0 if it is of another origin
-          () => {},
-        );
-      }
-      return WebSocket;
+      if (this.#failures === 0) return WebSocket;
+      // First, or an outage that ends meanwhile would look like a WebSocket that is blocked.
+      return fetch(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
+        ({ status }) => {
+          this.#answers = status < 500; // 0 if it is of another origin
+          return WebSocket;
+        },
+        () => WebSocket,
+      );
     }
     this.#failures = 0;
     return import("./fallbacks/index.js").then(({ Choice }) => {

@@ -1871,7 +1871,7 @@ var Ways = class {
   #context;
   /** Attempts in a row by WebSocket that received nothing. */
   #failures = 0;
-  /** Whether the server has answered over HTTP since the last of them began. */
+  /** Whether the server answered over HTTP right before the last of them. */
   #answers = false;
   /** @type {string | null | undefined} What worked on an earlier page. */
   #remembered;
@@ -1895,15 +1895,14 @@ var Ways = class {
     const blocked = this.#failures >= MAX_FAILURES && this.#answers;
     this.#answers = false;
     if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
-      if (this.#failures > 0) {
-        fetch2(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
-          ({ status }) => this.#answers = status < 500,
-          // 0 if it is of another origin
-          () => {
-          }
-        );
-      }
-      return WebSocket;
+      if (this.#failures === 0) return WebSocket;
+      return fetch2(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
+        ({ status }) => {
+          this.#answers = status < 500;
+          return WebSocket;
+        },
+        () => WebSocket
+      );
     }
     this.#failures = 0;
     return import("./realtime/fallbacks.js?v=2eacea18").then(e=>e.version==="2eacea18"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
