@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from ..endpoints.routed import BUSY, UNKNOWN
 from ..protocol.codes import ErrorCode
 from ..protocol.limits import Limits
-from .access import Refused, admit, require_csrf_token
+from .access import Refused, admit, require_csrf_token, serving_node
 from .owners import RETRY_S, ask_owner, unknown_session
 from .views import view
 
@@ -33,10 +33,10 @@ async def send(request: HttpRequest) -> HttpResponseBase:
     Responds 202 with ``{}`` once its process has them, whichever that is; their replies come on the
     stream. Otherwise 400, 401, 403, 404, 413 or 503 with ``{"code": …, "reason": …}``.
     """
+    limits = serving_node().config.limits
+    sent = read_body(request, _decode, limits)
     caller = await admit(request, connects=False)
     await require_csrf_token(request, caller)
-    limits = caller.node.config.limits
-    sent = read_body(request, _decode, limits)
     if not 1 <= len(sent.session_id) <= MAX_SESSION_ID:
         raise unknown_session()
     messages = batch_of(sent.messages, limits)
@@ -51,6 +51,9 @@ async def send(request: HttpRequest) -> HttpResponseBase:
 
 def read_body(request: HttpRequest, decode: Any, limits: Limits) -> Any:
     """The body of a request, of the type that ``decode`` reads.
+
+    Called before anything else: Django's CSRF check may parse the body as a form's, after which it
+    cannot be read any more.
 
     Raises:
         Refused: 413 where it is over ``max_frame``, 400 where it is not that type.

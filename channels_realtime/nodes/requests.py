@@ -43,8 +43,12 @@ _RETRY_S = 0.4
 _LEAST_WAIT_S = 0.001
 """Less is not waited for: timers of an event loop may be early by a part of that."""
 
-_REMEMBERED = 500
-"""Answers that a node can repeat; the oldest is forgotten first."""
+_REMEMBERED = 5_000
+"""Requests that a node knows again; the oldest is forgotten first. What it forgets within ``_RETRY_S``
+of a busy time, it may serve twice."""
+
+_REMEMBERED_BYTES = 16_777_216
+"""Of the answers that it can repeat, together."""
 
 _ALIVE_WAIT_S = 2.0
 """How long a node whose lease has run out may take to answer."""
@@ -114,6 +118,7 @@ class Requests:
         self._serves = serves
         self._pending: dict[str, _Pending] = {}
         self._given: OrderedDict[str, bytes | None] = OrderedDict()
+        self._given_bytes = 0
 
     def place(self) -> None:
         """Send the requests of this loop from here."""
@@ -158,9 +163,7 @@ class Requests:
             if known is not None:
                 self._spawn(self._reply(message, known), "answer")
             return  # else: it is being served
-        self._given[number] = None
-        while len(self._given) > _REMEMBERED:
-            self._given.popitem(last=False)
+        self._remember(number, None)
         self._spawn(self._answer(message), "answer")
 
     async def _answer(self, message: Mapping[str, Any]) -> None:
@@ -178,8 +181,16 @@ class Requests:
             except Exception as error:
                 logger.exception("A request %r failed", kind)
                 data = _encode({"error": type(error).__name__})
-        self._given[message["number"]] = data
+        self._remember(message["number"], data)
         await self._reply(message, data)
+
+    def _remember(self, number: str, data: bytes | None) -> None:
+        """Know a request again; without data it is being served."""
+        self._given[number] = data
+        self._given_bytes += len(data or b"")
+        while len(self._given) > _REMEMBERED or self._given_bytes > _REMEMBERED_BYTES:
+            _, forgotten = self._given.popitem(last=False)
+            self._given_bytes -= len(forgotten or b"")
 
     async def _reply(self, message: Mapping[str, Any], data: bytes) -> None:
         reply = {"kind": "answer", "number": message["number"], "node": self._id, "body": data}

@@ -305,6 +305,62 @@ async def test_cookie_needs_a_csrf_token_and_a_bearer_token_none(site, alice, co
             assert (await request.json())["messages"][0]["payload"]["user"] == str(alice.pk)
 
 
+BAD_BODIES = {
+    "empty": b"",
+    "no object": b"[]",
+    "no JSON": b"{",
+    "no UTF-8": b'{"session_id": "\xff", "messages": [{}]}',
+    "half a surrogate": b'{"session_id": "\\ud800", "messages": [{}]}',
+    "no session": {"messages": [{}]},
+    "no messages": {"session_id": "x"},
+    "messages that are none": {"session_id": "x", "messages": {}},
+    "an empty list": {"session_id": "x", "messages": []},
+    "too many": {"session_id": "x", "messages": [{}] * 65},
+    "deep": b'{"session_id": "x", "messages": [' + b"[" * 50_000,
+    "a number": b"1e999",
+}
+
+
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
+async def test_malformed_body_is_refused(site, realtime, body):
+    realtime(ALLOW_ANONYMOUS=True)
+    request = AsgiRequest(site(), SEND, method="POST", body=body)
+    assert await refused(request) == (400, "bad_message")
+
+
+@pytest.mark.parametrize("session_id", ["", "x" * 65, "\0", ".", "x." + "0" * 32, "ä" * 30])
+async def test_session_that_cannot_be_is_unknown(site, realtime, session_id):
+    realtime(ALLOW_ANONYMOUS=True)
+    body = {"session_id": session_id, "messages": [{"type": "ping"}]}
+    request = AsgiRequest(site(), SEND, method="POST", body=body)
+    assert await refused(request) == (404, "unknown_session")
+
+
+async def test_message_that_is_none_is_answered_on_the_stream(site, realtime):
+    realtime(ALLOW_ANONYMOUS=True)
+    application = site()
+    async with AsgiRequest(application, SSE) as request:
+        first = await request.until("welcome")
+        session = json.loads(first.split("\n")[0].removeprefix("data: "))["payload"]["session_id"]
+        body = {"session_id": session, "messages": [5, {"type": "dance", "id": 1}]}
+        async with AsgiRequest(application, SEND, method="POST", body=body) as sent:
+            assert sent.status == 202
+        errors = await request.until("unknown_type")
+        assert "expected an object, got a number" in errors
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain"])
+async def test_kind_of_the_body_does_not_matter(site, cookie, kind):
+    body = {"session_id": "x", "messages": [{"type": "ping"}]}
+    headers = {
+        "Cookie": f"{cookie['Cookie']}; csrftoken={'a' * 32}",
+        "X-CSRFToken": "a" * 32,
+        "Content-Type": kind,
+    }
+    request = AsgiRequest(site(), SEND, method="POST", headers=headers, body=body)
+    assert await refused(request) == (404, "unknown_session")
+
+
 # -- the site's middleware -------------------------------------------------------------------------
 
 

@@ -236,6 +236,20 @@ async def test_node_remembers_some_answers_and_no_more():
         assert len(group.nodes[0].requests._given) == requests._REMEMBERED
 
 
+def test_node_remembers_answers_of_a_bounded_size(monkeypatch):
+    @in_virtual_time
+    async def scenario():
+        async with Nodes() as group:
+            for _ in range(100):
+                await group.request("count")
+            given = group.nodes[0].requests._given
+            assert 10 < len(given) < 100
+            assert sum(len(data or b"") for data in given.values()) <= 200
+
+    monkeypatch.setattr(requests, "_REMEMBERED_BYTES", 200)
+    scenario()
+
+
 @pytest.mark.parametrize(
     ("kind", "word"),
     [
