@@ -9,6 +9,7 @@ import threading
 import time
 from typing import Protocol
 
+from break_it.feed import TickFeed
 from host_metrics.feed import HostMetricsFeed
 from stocks.feed import PriceFeed
 
@@ -24,7 +25,7 @@ class Feed(Protocol):
         """Called every `interval_s` seconds; an error is logged, and the next call comes anyway."""
 
 
-FEEDS: tuple[type[Feed], ...] = (HostMetricsFeed, PriceFeed)
+FEEDS: tuple[type[Feed], ...] = (HostMetricsFeed, PriceFeed, TickFeed)
 
 
 def start_feeds(stopped: threading.Event) -> list[threading.Thread]:

@@ -1,6 +1,7 @@
 """Starts the ASGI server of `manage.py demo`, and tells in plain words what prevents it."""
 
 import errno
+import json
 import os
 import socket
 import subprocess
@@ -10,10 +11,13 @@ import psutil
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from .restarting import COMMAND
+
 SERVERS = ("daphne", "uvicorn")
 SITE = "site_config.asgi:application"
 SITE_AND_FEEDS = "demo.asgi:application"
 ALL_ADDRESSES = ("0.0.0.0", "::")
+THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 def read_port(text: str) -> int:
@@ -84,6 +88,8 @@ def serve(host: str, port: int, server: str) -> None:
         "DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"],
         "ALLOWED_HOSTS": ",".join(allowed_hosts(host)),
     }
+    if settings.DEBUG and os.name == "posix" and host in THIS_MACHINE:
+        environment[COMMAND] = json.dumps(command)
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name == "posix":

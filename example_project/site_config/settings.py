@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "boards",
     "host_metrics",
     "stocks",
+    "break_it",
 ]
 
 MIDDLEWARE = [

@@ -1,12 +1,12 @@
 /**
  * Shared by all pages: the connection, the indicator of its state, and error messages.
  */
-import { RealtimeClient } from "channels_realtime";
+import { pageClient } from "channels_realtime";
 
 const PULSE_INTERVAL_MS = 900;
 const byId = (id) => document.getElementById(id);
 
-export const client = new RealtimeClient(); // at the address in the page's <meta name="realtime-url">;
+export const client = pageClient(); // which the page's elements share
 
 /* Channels. Closing the client ends its subscriptions; the page keeps its own list, to subscribe again. */
 
@@ -179,6 +179,9 @@ toggle.addEventListener("click", () => {
   if (client.state === "closed" || client.state === "unauthenticated") {
     client.connect();
     for (const entry of followed) if (!entry.subscription || entry.subscription.ended) begin(entry);
+    for (const element of document.querySelectorAll("realtime-channel, realtime-presence")) {
+      element.replaceWith(element.cloneNode(true)); // its subscription has ended, a new element has a new one
+    }
   } else {
     client.close();
   }
@@ -193,4 +196,4 @@ document.addEventListener("keydown", (event) => {
   }
 });
 setInterval(tick, 1000);
-client.connect();
+showState(client.state); // it may be connecting already, for an element of the page

@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class BreakItConfig(AppConfig):
+    name = "break_it"
