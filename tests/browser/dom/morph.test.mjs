@@ -49,6 +49,41 @@ test("the result is the new content", () => {
   }
 });
 
+/** Contents of any shape, the same ones at each run. */
+function* contents(count) {
+  let seed = 1;
+  const below = (limit) => (seed = (seed * 1103515245 + 12345) % 2147483648) % limit;
+  const some = (depth, ids) => {
+    let html = "";
+    for (let left = below(5); left > 0; left -= 1) {
+      const id = `i${below(8)}`;
+      const attributes = below(2) && !ids.has(id) ? ` id="${id}"` : below(3) === 0 ? ` name="n${below(3)}"` : "";
+      if (attributes.includes("id=")) ids.add(id);
+      const tag = ["div", "span", "x-x", "input", "#text"][below(5)];
+      if (tag === "#text") html += `t${below(4)}<!--c-->`;
+      else if (tag === "input") html += `<input${attributes}>`;
+      else html += `<${tag}${attributes}>${depth ? some(depth - 1, ids) : ""}</${tag}>`;
+    }
+    return html;
+  };
+  while (count--) yield some(3, new Set());
+}
+
+for (const modern of [true, false]) {
+  test(`any content becomes any other, and the focus stays${modern ? "" : ", without moveBefore"}`, () => {
+    if (!modern) Element.prototype.moveBefore = undefined;
+    let before = "";
+    for (const after of contents(500)) {
+      const input = $("input:last-of-type");
+      input?.focus();
+      become(after);
+      assert.equal(document.body.innerHTML, after, `from ${before}`);
+      if (input?.isConnected) assert.equal(document.activeElement, input, `from ${before} to ${after}`);
+      before = after;
+    }
+  });
+}
+
 test("elements with an id are the same elements wherever they stand", () => {
   shown("<p id=a>a</p><p id=b>b</p><p id=c>c</p>");
   const before = { a: $("#a"), b: $("#b"), c: $("#c") };
