@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from websockets.asyncio.client import connect as open_websocket
+from websockets.asyncio.client import connect as websockets_connect
 from websockets.typing import Subprotocol
 
 from ..errors import ImproperUse, RealtimeError
@@ -48,6 +48,13 @@ MAX_FRAME_BYTES = 16 * 1_048_576
 """Of the server, by default: replies to ``history`` may be long."""
 
 
+class WithoutRedirects(websockets_connect):
+    """Opens a WebSocket. Like a browser's it follows no redirect, which may lead a token to another host."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
 Opener = Callable[..., Awaitable[Any]]
 """Opens a WebSocket, as ``websockets.asyncio.client.connect`` does."""
 
@@ -64,7 +71,7 @@ def connect(
     open_timeout_s: float | None = 20.0,
     on_state: Callable[[State], None] | None = None,
     on_notice: Callable[[Message], None] | None = None,
-    opener: Opener = open_websocket,
+    opener: Opener = WithoutRedirects,
     **options: Any,
 ) -> Client:
     """Return a client for ``async with``, which connects and stays connected.

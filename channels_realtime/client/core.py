@@ -66,7 +66,7 @@ class Limits:
         request_timeout_s: from a request to its reply. Longer than the server's ``HOOK_TIMEOUT``.
         max_requests: how many requests may be unanswered.
         queue_bytes: of publications that wait for a connection.
-        queue_seconds: how long a publication may wait for a connection.
+        queue_seconds: how long a publication may wait for a connection, each time it has none.
     """
 
     backoff_base_s: float = 1.0
@@ -118,6 +118,8 @@ class _Request:
     done: Done
     begun_at: float
     resend: bool
+    timeout_s: float | None
+    """From its beginning, where the caller gave one; it then holds whatever happens."""
     sent: bool = False
     timer: int | None = None
 
@@ -258,7 +260,7 @@ class Core:
             present["payload"] = normalise(message["payload"])
         frame = self._codec.encode({**present, "id": request_id})
         size = frame_size(frame)
-        request = _Request(message["type"], frame, size, done, self._clock(), resend)
+        request = _Request(message["type"], frame, size, done, self._clock(), resend, timeout_s)
         if resend and not now:
             waiting = sum(one.size for one in self._requests.values() if not one.sent)
             if waiting + size > self.limits.queue_bytes:
@@ -267,13 +269,23 @@ class Core:
                     f" the {self.limits.queue_bytes} of queue_bytes"
                 )
         self._requests[request_id] = request
-        longest = self.limits.queue_seconds if resend and not now else self.limits.request_timeout_s
-        self._time(request_id, request, longest if timeout_s is None else timeout_s)
+        queued = resend and not now
+        self._time(
+            request_id,
+            request,
+            self.limits.queue_seconds if queued else self.limits.request_timeout_s,
+        )
         if now:
             self._transmit(request_id, request)
         return request_id
 
-    def _time(self, request_id: int, request: _Request, seconds: float) -> None:
+    def _time(self, request_id: int, request: _Request, longest_s: float) -> None:
+        """Let a request fail so many seconds after now, or when its own time is over."""
+        seconds, waits = longest_s, longest_s
+        if request.timeout_s is not None:
+            seconds = request.timeout_s
+            waits = max(request.begun_at + seconds - self._clock(), 0.0)
+
         def over() -> None:
             what = "was not answered" if request.sent else "found no connection"
             self._settle(
@@ -281,7 +293,7 @@ class Core:
             )
 
         self.timers.cancel(request.timer)
-        request.timer = self.timers.later(seconds, over)
+        request.timer = self.timers.later(waits, over)
 
     def _transmit(self, request_id: int, request: _Request) -> None:
         longest = self._server_limit("max_frame")
@@ -375,8 +387,7 @@ class Core:
                 continue
             if request.resend:
                 request.sent = False
-                waited = self._clock() - request.begun_at
-                self._time(request_id, request, max(self.limits.queue_seconds - waited, 0.0))
+                self._time(request_id, request, self.limits.queue_seconds)
             else:
                 reason = f"the connection ended before {request.kind!r} was answered ({why})"
                 self._settle(request_id, None, ConnectionLost(reason))
@@ -653,7 +664,8 @@ class Core:
         waiting = [(key, one) for key, one in self._requests.items() if not one.sent]
         self.feeds.connected(resumed)
         for request_id, request in waiting:
-            self._time(request_id, request, self.limits.request_timeout_s)
+            if request.resend:
+                self._time(request_id, request, self.limits.request_timeout_s)
             self._transmit(request_id, request)
         if self.ready:
             self._change(State.CONNECTED)

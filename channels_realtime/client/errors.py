@@ -3,6 +3,7 @@
 RealtimeError                  ``channels_realtime.errors``; the server's answers, a class for each code
 └── ClientError                of the client itself
     ├── ConnectFailed          no connection could be made in time
+    ├── HandshakeRefused       the server answered the handshake with an HTTP status
     ├── ConnectionLost         the connection ended before the answer; it may have been carried out
     ├── QueueFull              too much waits for a connection
     └── Closed                 the client has ended and does not reconnect
@@ -34,6 +35,14 @@ class ClientError(RealtimeError):
 
 class ConnectFailed(ClientError):
     """No connection could be made. ``__cause__`` is why the last attempt failed, where that is known."""
+
+
+class HandshakeRefused(ClientError):
+    """The server answered the handshake with an HTTP status: ``__cause__`` of ``ConnectFailed``."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the handshake was answered with HTTP {status}")
+        self.status = status
 
 
 class ConnectionLost(ClientError):

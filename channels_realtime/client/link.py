@@ -10,7 +10,7 @@ from typing import Protocol
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from .errors import ClientError
+from .errors import HandshakeRefused
 
 logger = logging.getLogger("channels_realtime.client")
 
@@ -147,11 +147,10 @@ def _read_failure(error: Exception) -> Ending:
     """Why no connection was made."""
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
-        reason = f"the handshake was answered with HTTP {status}"
         after = error.response.headers.get("Retry-After", "")
         retry_after = float(after) if after.isascii() and after.isdigit() else None
-        refused = ClientError(reason)
+        refused = HandshakeRefused(status)
         refused.__cause__ = error
         code = CLOSE_UNAUTHENTICATED if status == UNAUTHORIZED else CLOSE_ABNORMAL
-        return code, reason, refused, retry_after
+        return code, refused.reason, refused, retry_after
     return CLOSE_ABNORMAL, f"no connection: {type(error).__name__}", error, None

@@ -18,7 +18,16 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from channels_realtime import errors
-from channels_realtime.client import Limits, Message, Recovered, SignedOut, Subscribed, connect
+from channels_realtime.client import (
+    ConnectFailed,
+    HandshakeRefused,
+    Limits,
+    Message,
+    Recovered,
+    SignedOut,
+    Subscribed,
+    connect,
+)
 from tests.support.databases import own_database
 from tests.support.forwarder import Forwarder
 from tests.support.members import do, make_member
@@ -327,6 +336,24 @@ async def test_no_task_and_no_connection_is_left(servers: dict[str, Server]) -> 
         calls = [client.call("public/x", "echo", number) for number in range(20)]
         assert await asyncio.gather(*calls) == list(range(20))
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_redirect_is_not_followed_with_the_token(servers: dict[str, Server]) -> None:
+    target = servers["uvicorn"].websocket_url()
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 302 Found\r\nLocation: {target}\r\n\r\n".encode())
+        writer.close()
+
+    port = free_port()
+    async with await asyncio.start_server(redirect, HOST, port):
+        with pytest.raises(ConnectFailed) as raised:
+            async with connect(f"ws://{HOST}:{port}/", token="t", open_timeout_s=0):
+                pass
+    cause = raised.value.__cause__
+    assert isinstance(cause, HandshakeRefused)
+    assert (cause.status, str(cause)) == (302, "the handshake was answered with HTTP 302")
 
 
 # -- realtime_listen -------------------------------------------------------------------------------

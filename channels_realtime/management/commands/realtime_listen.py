@@ -16,13 +16,13 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from websockets.exceptions import InvalidStatus
 
 from channels_realtime.client import (
     Client,
     ClientError,
     Closed,
     ConnectFailed,
+    HandshakeRefused,
     Message,
     Position,
     Recovered,
@@ -263,10 +263,9 @@ def _not_let_in(url: str, error: ClientError) -> CommandError:
             f"No server answers at {url}. Start it, or name its address with --url.",
             returncode=UNREACHABLE,
         )
-    if isinstance(cause, ClientError) and isinstance(cause.__cause__, InvalidStatus):
-        status = cause.__cause__.response.status_code
+    if isinstance(cause, HandshakeRefused):
         return CommandError(
-            f"The handshake at {url} was answered with HTTP {status}. Expected the address of"
+            f"The handshake at {url} was answered with HTTP {cause.status}. Expected the address of"
             " channels_realtime's WebSocket, on a server that is not draining or full, which takes"
             " clients without an Origin.",
             returncode=UNREACHABLE,

@@ -464,6 +464,30 @@ def test_publication_that_waits_is_bounded_in_age() -> None:
     assert str(outcome[1]) == "'publish' found no connection within 60 s"
 
 
+def test_time_that_the_caller_gave_holds_whatever_happens() -> None:
+    bench = Bench()
+    bench.core.start()
+    outcome = bench.request(message=PUBLISH, resend=True, timeout_s=10.0)
+    bench.wait(4.0)
+    bench.welcome()
+    bench.wait(4.0)
+    bench.core.lost(1006, "")
+    bench.wait(1.9)
+    assert outcome == []
+    bench.wait(0.1)
+    assert isinstance(outcome[1], RequestTimeout)
+
+
+def test_request_that_waited_for_the_connection_has_less_time_for_its_reply() -> None:
+    bench = Bench(request_timeout_s=15.0)
+    bench.core.start()
+    outcome = bench.request()
+    bench.wait(10.0)
+    bench.welcome()
+    bench.wait(5.0)
+    assert str(outcome[1]) == "'call' was not answered within 15 s"
+
+
 def test_unanswered_publication_is_sent_again_with_its_key_and_in_order() -> None:
     bench = Bench()
     bench.connected()
