@@ -27,7 +27,7 @@ const DEFAULTS = {
   whenDisconnected: "wait",
   maxPendingRequests: 500,
   maxQueuedBytes: 1_000_000,
-  maxQueueSeconds: 300,
+  maxQueueSeconds: 120,
   batch: true,
   format: "json",
   transports: ["websocket", "sse", "polling"],
@@ -46,6 +46,11 @@ const DEFAULTS = {
 const REQUEST_OPTIONS = ["timeoutSeconds", "whenDisconnected"];
 const PUBLISH_OPTIONS = ["event", "key", "echo", "transient", "version", "stateKey", "removed", "onlyIf"];
 const EVENTS = ["state", "message", "notice", "channel", "error"];
+
+/** @returns {string} One that no other publication of this user has. */
+function newKey() {
+  return Date.now().toString(36) + Math.random().toString(36).slice(1);
+}
 
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
@@ -172,6 +177,8 @@ export class RealtimeClient extends Emitter {
    */
   publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
     checkNames("option", Object.keys(options), [...REQUEST_OPTIONS, ...PUBLISH_OPTIONS]);
+    // So that it can be repeated if its answer is lost.
+    if (!transient && this._knowsKeys(channel)) key ??= newKey();
     const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
     return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
   }
@@ -214,12 +221,15 @@ export class RealtimeClient extends Emitter {
   request(message, options = {}) {
     checkNames("option", Object.keys(options), REQUEST_OPTIONS);
     return new Promise((resolve, reject) => {
-      const { timeoutSeconds, whenDisconnected } = { ...this._options, ...options };
+      const { maxQueueSeconds, requestTimeoutSeconds, maxPendingRequests } = this._options;
+      const { whenDisconnected } = { ...this._options, ...options };
+      const queued = !this._ready && message.type === "publish";
+      const timeoutSeconds = options.timeoutSeconds ?? (queued ? maxQueueSeconds : requestTimeoutSeconds);
       const context = { request: message.type, channel: message.channel };
       const stopped = this.#state === "closed" || this.#state === "unauthenticated";
       if (stopped || (!this._ready && whenDisconnected === "reject")) {
         reject(new RealtimeError("disconnected", `the client is ${this.#state}`, context));
-      } else if (this._requests._pending.size >= this._options.maxPendingRequests) {
+      } else if (this._requests._pending.size >= maxPendingRequests) {
         reject(new RealtimeError("queue_full", `${this._requests._pending.size} requests are unanswered`, context));
       } else {
         this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready });
@@ -228,6 +238,15 @@ export class RealtimeClient extends Emitter {
   }
 
   // For the rooms
+
+  /**
+   * Whether a publication with a key would be known again: only a channel with history remembers keys, and only those of
+   * a user, who may come back on another connection.
+   * @param {string} channel
+   */
+  _knowsKeys(channel) {
+    return this.user !== null && this._channels._feeds.get(channel)?._position != null;
+  }
 
   /** @param {State} state @param {StateDetail} detail */
   _setState(state, detail) {

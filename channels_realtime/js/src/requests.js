@@ -6,6 +6,7 @@ import { RealtimeError } from "./errors.js";
  * @property {{type: string, [field: string]: any}} message
  * @property {any} frame  The message, encoded; null as long as the codec is not loaded.
  * @property {boolean} sent
+ * @property {string | null} [user]  Of a publication that is repeated: who sent it first.
  * @property {any} timer
  * @property {(payload: any) => void} onReply  Runs before the frame's next message, which may depend on it.
  * @property {(error: RealtimeError) => void} onError
@@ -41,17 +42,38 @@ export function createRequests(client) {
     // At once: the page may change its objects afterwards.
     const frame = codec ? codec.encode({ ...message, id }) : null;
     if (!frame) message = structuredClone(message);
-    const timer = client._later(timeoutSeconds, () => {
-      settle(id, requestError("timeout", `no answer to '${message.type}' within ${timeoutSeconds} s`, message));
-    });
-    pending.set(id, { message, frame, sent: false, timer, onReply, onError });
+    const limit = client._options.maxQueuedBytes;
+    if (!now && message.type === "publish" && frame && queuedBytes() + codec.size(frame) > limit) {
+      onError(requestError("queue_full", `publications of more than ${limit} bytes wait for a connection`, message));
+      return;
+    }
+    pending.set(id, { message, frame, sent: false, timer: null, onReply, onError });
+    limitAge(id, timeoutSeconds);
     if (now) transmit(id);
+  }
+
+  /** @returns {number} Of the publications that wait for a connection. */
+  function queuedBytes() {
+    const waiting = [...pending.values()].filter(({ message, sent, frame }) => message.type === "publish" && !sent && frame);
+    return waiting.reduce((bytes, { frame }) => bytes + codec.size(frame), 0);
+  }
+
+  /** @param {number} id @param {number} seconds */
+  function limitAge(id, seconds) {
+    const request = /** @type {PendingRequest} */ (pending.get(id));
+    client._cancel(request.timer);
+    const reason = `no answer to '${request.message.type}' within ${seconds} s`;
+    request.timer = client._later(seconds, () => settle(id, requestError("timeout", reason, request.message)));
   }
 
   /** @param {number} id */
   function transmit(id) {
     const request = pending.get(id);
     if (!request || request.sent) return;
+    if (request.user !== undefined && request.user !== client.user) {
+      settle(id, requestError("connection_lost", "another user is signed in since", request.message));
+      return;
+    }
     const limit = client._welcome?.limits?.max_frame ?? Infinity;
     request.frame ??= codec.encode({ ...request.message, id });
     const size = codec.size(request.frame);
@@ -100,8 +122,15 @@ export function createRequests(client) {
   /** The connection has ended. @param {number} code @param {string} reason */
   function lost(code, reason) {
     outbox = [];
-    for (const [id, { message, sent }] of [...pending]) {
+    for (const [id, request] of [...pending]) {
+      const { message, sent } = request;
       if (!sent) continue;
+      if (message.type === "publish" && message.key !== undefined && client._knowsKeys(message.channel)) {
+        // With the same key after the reconnect, so it is published once.
+        Object.assign(request, { sent: false, user: client.user });
+        limitAge(id, client._options.maxQueueSeconds);
+        continue;
+      }
       const text = `the connection ended before '${message.type}' was answered (${code} ${reason})`;
       settle(id, requestError("connection_lost", text, message));
     }

@@ -105,7 +105,7 @@
  * @property {"wait" | "reject"} [whenDisconnected]  What requests do without connection ("wait").
  * @property {number} [maxPendingRequests]  The most unanswered requests (500); others get `queue_full`.
  * @property {number} [maxQueuedBytes]  The most bytes of publications that wait for a connection (1,000,000); others get `queue_full`.
- * @property {number} [maxQueueSeconds]  How long a publication waits for a connection (300).
+ * @property {number} [maxQueueSeconds]  How long a publication waits for a connection (120).
  * @property {boolean} [batch]  Send the requests of one task in one frame (true).
  * @property {"json" | "msgpack"} [format]  Of the frames ("json").
  * @property {string[]} [transports]  In the order of preference (`["websocket"]`).

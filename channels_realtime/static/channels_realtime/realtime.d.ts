@@ -278,7 +278,7 @@ export type ClientOptions = {
 	 */
 	maxQueuedBytes?: number | undefined;
 	/**
-	 * How long a publication waits for a connection (300).
+	 * How long a publication waits for a connection (120).
 	 */
 	maxQueueSeconds?: number | undefined;
 	/**

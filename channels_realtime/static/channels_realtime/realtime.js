@@ -1690,15 +1690,35 @@ function createRequests(client) {
     const id = ++lastId;
     const frame = codec ? codec.encode({ ...message, id }) : null;
     if (!frame) message = structuredClone(message);
-    const timer = client._later(timeoutSeconds, () => {
-      settle(id, requestError("timeout", `no answer to '${message.type}' within ${timeoutSeconds} s`, message));
-    });
-    pending.set(id, { message, frame, sent: false, timer, onReply, onError });
+    const limit2 = client._options.maxQueuedBytes;
+    if (!now && message.type === "publish" && frame && queuedBytes() + codec.size(frame) > limit2) {
+      onError(requestError("queue_full", `publications of more than ${limit2} bytes wait for a connection`, message));
+      return;
+    }
+    pending.set(id, { message, frame, sent: false, timer: null, onReply, onError });
+    limitAge(id, timeoutSeconds);
     if (now) transmit(id);
+  }
+  function queuedBytes() {
+    const waiting = [...pending.values()].filter(({ message, sent, frame }) => message.type === "publish" && !sent && frame);
+    return waiting.reduce((bytes, { frame }) => bytes + codec.size(frame), 0);
+  }
+  function limitAge(id, seconds) {
+    const request = (
+      /** @type {PendingRequest} */
+      pending.get(id)
+    );
+    client._cancel(request.timer);
+    const reason = `no answer to '${request.message.type}' within ${seconds} s`;
+    request.timer = client._later(seconds, () => settle(id, requestError("timeout", reason, request.message)));
   }
   function transmit(id) {
     const request = pending.get(id);
     if (!request || request.sent) return;
+    if (request.user !== void 0 && request.user !== client.user) {
+      settle(id, requestError("connection_lost", "another user is signed in since", request.message));
+      return;
+    }
     const limit2 = client._welcome?.limits?.max_frame ?? Infinity;
     request.frame ??= codec.encode({ ...request.message, id });
     const size = codec.size(request.frame);
@@ -1739,8 +1759,14 @@ function createRequests(client) {
   }
   function lost(code, reason) {
     outbox = [];
-    for (const [id, { message, sent }] of [...pending]) {
+    for (const [id, request] of [...pending]) {
+      const { message, sent } = request;
       if (!sent) continue;
+      if (message.type === "publish" && message.key !== void 0 && client._knowsKeys(message.channel)) {
+        Object.assign(request, { sent: false, user: client.user });
+        limitAge(id, client._options.maxQueueSeconds);
+        continue;
+      }
       const text = `the connection ended before '${message.type}' was answered (${code} ${reason})`;
       settle(id, requestError("connection_lost", text, message));
     }
@@ -1925,7 +1951,7 @@ var DEFAULTS = {
   whenDisconnected: "wait",
   maxPendingRequests: 500,
   maxQueuedBytes: 1e6,
-  maxQueueSeconds: 300,
+  maxQueueSeconds: 120,
   batch: true,
   format: "json",
   transports: ["websocket", "sse", "polling"],
@@ -1944,6 +1970,9 @@ var DEFAULTS = {
 var REQUEST_OPTIONS = ["timeoutSeconds", "whenDisconnected"];
 var PUBLISH_OPTIONS = ["event", "key", "echo", "transient", "version", "stateKey", "removed", "onlyIf"];
 var EVENTS2 = ["state", "message", "notice", "channel", "error"];
+function newKey() {
+  return Date.now().toString(36) + Math.random().toString(36).slice(1);
+}
 var RealtimeClient = class extends Emitter {
   /** @type {State} */
   #state = "idle";
@@ -2056,6 +2085,7 @@ var RealtimeClient = class extends Emitter {
    */
   publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
     checkNames("option", Object.keys(options), [...REQUEST_OPTIONS, ...PUBLISH_OPTIONS]);
+    if (!transient && this._knowsKeys(channel)) key ??= newKey();
     const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
     return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
   }
@@ -2094,12 +2124,15 @@ var RealtimeClient = class extends Emitter {
   request(message, options = {}) {
     checkNames("option", Object.keys(options), REQUEST_OPTIONS);
     return new Promise((resolve, reject) => {
-      const { timeoutSeconds, whenDisconnected } = { ...this._options, ...options };
+      const { maxQueueSeconds, requestTimeoutSeconds, maxPendingRequests } = this._options;
+      const { whenDisconnected } = { ...this._options, ...options };
+      const queued = !this._ready && message.type === "publish";
+      const timeoutSeconds = options.timeoutSeconds ?? (queued ? maxQueueSeconds : requestTimeoutSeconds);
       const context = { request: message.type, channel: message.channel };
       const stopped = this.#state === "closed" || this.#state === "unauthenticated";
       if (stopped || !this._ready && whenDisconnected === "reject") {
         reject(new RealtimeError("disconnected", `the client is ${this.#state}`, context));
-      } else if (this._requests._pending.size >= this._options.maxPendingRequests) {
+      } else if (this._requests._pending.size >= maxPendingRequests) {
         reject(new RealtimeError("queue_full", `${this._requests._pending.size} requests are unanswered`, context));
       } else {
         this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready });
@@ -2107,6 +2140,14 @@ var RealtimeClient = class extends Emitter {
     });
   }
   // For the rooms
+  /**
+   * Whether a publication with a key would be known again: only a channel with history remembers keys, and only those of
+   * a user, who may come back on another connection.
+   * @param {string} channel
+   */
+  _knowsKeys(channel) {
+    return this.user !== null && this._channels._feeds.get(channel)?._position != null;
+  }
   /** @param {State} state @param {StateDetail} detail */
   _setState(state, detail) {
     this.#state = state;
