@@ -11,7 +11,8 @@ import type {
   PublishableEvent,
   PublishablePayload,
   ResultOf,
-} from "../../../channels_realtime/js/src/types.js";
+} from "../../../channels_realtime/static/channels_realtime/realtime.js";
+import { connect } from "../../../channels_realtime/static/channels_realtime/realtime.js";
 import type { Card, Cash, Filter, Line, LineInput, NewNote, Note, Rename, Routes, StatusChanged } from "./routes.js";
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -94,3 +95,27 @@ const anywhere: ChannelName<AnyRoutes> = board;
 same<Equal<PayloadOf<AnyRoutes, typeof anywhere, "any">, any>>();
 same<Equal<PublishablePayload<AnyRoutes, string>, any>>();
 same<Equal<ArgumentOf<AnyRoutes, string, "any">, any>>();
+
+// The client.
+const client = connect<Routes>("wss://www.example.com/ws/");
+client.subscribe("orders/42", (message) => {
+  if (message.event === "status") return message.payload.status satisfies "paid" | "sent";
+  // @ts-expect-error: a card has no text
+  return message.event === "paid" && message.payload.text;
+});
+client.subscribe(`orders/${id}`, { parameters: { symbol: "MSFT" } });
+// @ts-expect-error: no such route
+client.subscribe("order/42");
+// @ts-expect-error: no such parameter
+client.subscribe("prices", { parameters: { simbol: "MSFT" } });
+client.publish("orders/42", { text: "a" }, { event: "note" });
+// @ts-expect-error: another type
+client.publish("orders/42", { text: 1 }, { event: "note" });
+// @ts-expect-error: clients do not publish it
+client.publish("orders/42", {}, { event: "status" });
+client.call("orders/42", "rename", { name: "a" }).then((line) => line.productName);
+// @ts-expect-error: no such method
+client.call("orders/42", "renam", { name: "a" });
+// @ts-expect-error: another argument
+client.call("orders/42", "double", "a");
+connect().subscribe("anything", ({ payload }) => payload.anything);
