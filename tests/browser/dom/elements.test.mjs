@@ -96,6 +96,18 @@ test("an element that is removed unsubscribes", async () => {
   assert.equal(client.subscriptions.length, 2);
 });
 
+test("an element that is put back goes on where it was, with another name it begins anew", async () => {
+  show('<realtime-channel name="a" since="s"></realtime-channel>');
+  const element = $("realtime-channel");
+  client.subscriptions[0].options.onMessage({ channel: "a", epoch: "e", offset: 7 });
+  element.remove();
+  await null;
+  document.body.append(element);
+  element.setAttribute("name", "b");
+  const since = client.subscriptions.map(({ options }) => options.since);
+  assert.deepEqual(since, ["s", { epoch: "e", offset: 7 }, "s"]);
+});
+
 test("an element that is moved keeps its subscription", async () => {
   show('<div></div><realtime-channel name="a"></realtime-channel>');
   $("div").append($("realtime-channel"));

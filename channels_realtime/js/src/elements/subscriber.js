@@ -17,7 +17,7 @@ export class Subscriber extends Element {
 
   /** @type {Subscription | null} */
   #subscription = null;
-  /** @type {Position | null} Of the last message. */
+  /** @type {Position | null} Of the last message: there it goes on, wherever it is put. */
   #position = null;
   /** @type {() => void} */
   #forgetState = () => {};
@@ -42,6 +42,7 @@ export class Subscriber extends Element {
   attributeChangedCallback(_name, before, value) {
     if (before === value || !this.isConnected) return;
     this.#end();
+    this.#position = null;
     this.#begin();
   }
 
@@ -58,8 +59,7 @@ export class Subscriber extends Element {
     return this.dispatchEvent(new CustomEvent(`realtime:${type}`, { bubbles: true, cancelable: true, detail }));
   }
 
-  /** @param {boolean} [again]  From where it was. */
-  #begin(again = false) {
+  #begin() {
     this.#forgetState();
     const channel = this.getAttribute("name");
     if (!channel) {
@@ -70,12 +70,12 @@ export class Subscriber extends Element {
     this.#state(client.state, {});
     this.#forgetState = client.on("state", (state, detail) => {
       if (!subscription.ended) this.#state(state, detail);
-      else if (state === "connecting") this.#begin(true); // A page has closed its client, and connects again.
+      else if (state === "connecting") this.#begin(); // A page has closed its client, and connects again.
     });
     const options = this._options();
     const subscription = client.subscribe(channel, {
       ...options,
-      since: (again && this.#position) || options.since,
+      since: this.#position ?? options.since,
       onMessage: (message) => {
         const { epoch, offset, state } = message;
         if (epoch !== undefined && offset !== undefined && !state) this.#position = { epoch, offset };
