@@ -134,18 +134,18 @@ async def _through_drain(http: Awaitable[Any]) -> None:
     Daphne cancels its applications on SIGTERM. Django's handler would then leave two tasks behind, one of
     which fails with nobody to hear of it.
     """
-    serving, task = asyncio.ensure_future(http), asyncio.current_task()
-    assert task is not None
-    while not serving.done():
-        try:
+    serving = asyncio.ensure_future(http)
+    try:
+        await asyncio.wait([serving])
+    except asyncio.CancelledError:
+        node = running_node()
+        if node is not None and node.drain.begun:
+            drained = node.drain.begin()
+            await asyncio.wait([serving, drained], return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():  # also a view of the site's own that has such a path
+            serving.cancel()
             await asyncio.wait([serving])
-        except asyncio.CancelledError:
-            node = running_node()
-            if node is None or not node.drain.begun:
-                serving.cancel()
-                await asyncio.wait([serving])
-                raise
-            task.uncancel()
+        raise
     serving.result()
 
 

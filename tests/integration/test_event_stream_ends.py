@@ -48,7 +48,7 @@ def test_server_that_stops_tells_its_streams_and_polls_to_come_back(servers):
             assert closing.data["payload"]["code"] == 4503
             assert closing.data["payload"]["reconnect"] is True
             after = closing.data["payload"]["retry_after"]
-            assert int(closing.retry) == max(1, round(after * 1000))
+            assert int(closing.retry) == max(1_000, round(after * 1000))
             assert stream.event() is None
             (last,) = json.loads(poll.getresponse().read())["messages"]
             assert last["payload"]["code"] == 4503

@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.errors import ImproperUse
 from channels_realtime.nodes.node import running_node
+from channels_realtime.services import current_node
 from tests.support.asgi_socket import AsgiSocket
 
 DJANGO = get_asgi_application()
@@ -280,3 +281,39 @@ async def test_missing_layer_stops_a_server_with_a_lifespan(settings, caplog):
     ]
     assert log[-1] == "shutdown inner, node False"
     await server.end()
+
+
+@pytest.mark.parametrize("drains", [False, True])
+async def test_lasting_response_of_the_sites_own_ends_when_the_server_cancels_it(drains):
+    log: list[str] = []
+
+    async def forever(scope: Any, receive: Any, send: Any) -> None:
+        log.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("ended")
+
+    application = get_realtime_application(forever)
+    scope = {"type": "http", "path": "/news/sse/"}
+    serving = asyncio.create_task(application(scope, None, None))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert log == ["begun"]
+    if drains:
+        current_node().drain.begin()  # of no connections
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(serving, 10)
+    assert log == ["begun", "ended"]
+    node = running_node()
+    if node is not None:
+        await node.stop()
+
+
+async def test_failure_of_a_lasting_response_is_the_servers_to_log():
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await get_realtime_application(fails)({"type": "http", "path": "/news/poll/"}, None, None)
