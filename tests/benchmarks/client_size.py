@@ -23,6 +23,8 @@ OTHERS = {
     "centrifuge": "5.8.0",
 }
 HOOKS = ("react", "vue")
+APART = ("react", "vue", "./index.js")
+"""What the hooks import, and is there anyhow."""
 
 
 def minified(source: Path, *options: str) -> bytes:
@@ -38,7 +40,7 @@ def ours() -> Iterator[tuple[str, bytes]]:
     yield "core with elements", (STATIC / "realtime-elements.min.js").read_bytes()
     for extra in sorted((STATIC / "realtime").glob("*.js")):
         yield f"when needed: {extra.name}", extra.read_bytes()
-    alone = [f"--external:{name}" for name in ("react", "vue", "./index.js")]
+    alone = [f"--external:{name}" for name in APART]
     for name in HOOKS:
         yield f"hooks: channels-realtime/{name}", minified(npm.CLIENT / f"src/{name}.js", *alone)
 

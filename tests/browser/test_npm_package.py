@@ -7,6 +7,7 @@ runs all effects twice, with React 19 and 18, and its twin for Vue. All show the
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import json
 import shutil
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.benchmarks.client_size import APART, HOOKS, minified
 from tests.support import npm
 from tests.support.servers import Server
 from tests.support.site import new_site, publish, state
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 WAIT_MS = 15_000
+MAX_HOOKS_BYTES = 1536
 HTML = '<!doctype html><div id="root"></div><script type="module" src="{}"></script>'
 BUNDLES = {
     "react19": ("main.tsx",),
@@ -90,6 +93,12 @@ def test_npm_package_has_its_files(tarball: Path) -> None:
 def test_npm_package_type_checks_in_a_project(project: Path) -> None:
     """It fails too where something is allowed that `src/types.ts` expects to be an error."""
     assert npm.run([npm.packages() / ".bin/tsc", "--noEmit", "-p", "."], project) == ""
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_hooks_are_small(name: str) -> None:
+    hooks = minified(npm.CLIENT / f"src/{name}.js", *(f"--external:{each}" for each in APART))
+    assert len(gzip.compress(hooks, 9)) <= MAX_HOOKS_BYTES
 
 
 def test_hooks_render_on_a_server(project: Path) -> None:

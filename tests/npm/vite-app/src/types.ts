@@ -1,5 +1,6 @@
 /** What the types of the routes allow, and what they refuse. `tsc` compiles it; nothing runs it. */
 import { connect, RealtimeClient, RealtimeError, type Message, type SubscriptionOptions } from "channels-realtime";
+import { RealtimeChannel } from "channels-realtime/elements";
 
 import type { Routes } from "./routes";
 
@@ -30,4 +31,8 @@ export function untyped(client: RealtimeClient = connect()) {
   client.subscribe("any/name", { onMesage: console.log });
   // @ts-expect-error: what is internal is not declared
   client._handle({});
+}
+
+export function element(found: Element | null) {
+  if (found instanceof RealtimeChannel) found.getAttribute("name") satisfies string | null;
 }
