@@ -177,7 +177,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[S
         "SITE_REDIS_URL": redis_url,
         "SITE_REDIS_PREFIX": prefix,
     }
-    yield new_site(directory, **variables).having(realtime={"ALLOW_ANONYMOUS": False})
+    yield new_site(directory, **variables).having(
+        realtime={"ALLOW_ANONYMOUS": False, "DRAIN_ON_STOP": False}
+    )
     with redis.Redis.from_url(redis_url) as client:
         for key in client.scan_iter(match=f"*{prefix}*", count=1000):
             client.delete(key)

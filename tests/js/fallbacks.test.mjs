@@ -7,6 +7,7 @@ import { csrfTokens } from "../../channels_realtime/js/src/fallbacks/csrf.js";
 import { EventStreamSocket } from "../../channels_realtime/js/src/fallbacks/event-stream.js";
 import { EventStreamParser } from "../../channels_realtime/js/src/fallbacks/parser.js";
 import { PollingSocket } from "../../channels_realtime/js/src/fallbacks/polling.js";
+import { RealtimeClient } from "../../channels_realtime/js/src/index.js";
 import { Ways } from "../../channels_realtime/js/src/ways.js";
 
 const HTTP = "https://example.test/realtime/";
@@ -470,6 +471,11 @@ test("without an HTTP address, or with one transport, there is one way", async (
   assert.deepEqual([await attempt(), await attempt()], ["polling", "polling"]);
 });
 
+test("a transport that there is not is said", () => {
+  const make = () => new RealtimeClient("wss://example.test/ws/", { transports: ["websocket", "pollling"] });
+  assert.throws(make, { name: "TypeError", message: "unknown transport 'pollling'; did you mean 'polling'?" });
+});
+
 test("polling follows a stream that cannot be used", async () => {
   const { server, timers, attempt } = choosing();
   await attempt();
@@ -524,6 +530,7 @@ test("a WebSocket is tried beside the stream, and taken once nothing is said", a
   await last.event({ type: "message", channel: "a", payload: 1 });
   await timers.advance(4);
   assert.equal(last.aborted, false);
+  await last.event({ type: "pong" });
   await timers.advance(1);
   assert.equal(last.aborted, true);
   assert.equal(await attempt(true), "websocket");

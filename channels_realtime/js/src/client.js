@@ -105,6 +105,7 @@ export class RealtimeClient extends Emitter {
     /** @type {string | null} The connection's public id, once it was welcomed. It stays the same through a resume. */
     this.connectionId = null;
     this._options = { ...DEFAULTS, ...options };
+    checkNames("transport", this._options.transports, DEFAULTS.transports);
     const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const ways = new Ways({
       ...page,

@@ -108,7 +108,8 @@
  * @property {number} [maxQueueSeconds]  How long a publication waits for a connection (120).
  * @property {boolean} [batch]  Send the requests of one task in one frame (true).
  * @property {"json" | "msgpack"} [format]  Of the frames ("json").
- * @property {string[]} [transports]  In the order of preference (`["websocket"]`).
+ * @property {("websocket" | "sse" | "polling")[]} [transports]  What may be used (all). The WebSocket comes first, the others
+ *   in their order.
  * @property {string | URL} [httpUrl]  The base of the server's HTTP views. Without it, as the page says.
  * @property {new (url: string, protocols: string[]) => any} [WebSocket]
  * @property {typeof globalThis.fetch} [fetch]

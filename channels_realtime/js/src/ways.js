@@ -12,7 +12,7 @@
  * @typedef {object} WayContext
  * @property {string} url  The WebSocket's address.
  * @property {string | null} http  The base of `sse/`, `send/` and `poll/`. Null: the WebSocket is the only way.
- * @property {string[]} transports  In the order of preference: "websocket", "sse", "polling".
+ * @property {string[]} transports  "websocket", which comes first; "sse" and "polling", in their order.
  * @property {any} [WebSocket]  In the place of the global one.
  * @property {typeof globalThis.fetch} [fetch]  In the place of the global one.
  * @property {import("./typedefs.js").Timers} timers

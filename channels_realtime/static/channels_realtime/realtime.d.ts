@@ -290,9 +290,10 @@ export type ClientOptions = {
 	 */
 	format?: "json" | "msgpack" | undefined;
 	/**
-	 * In the order of preference (`["websocket"]`).
+	 * What may be used (all). The WebSocket comes first, the others
+	 * in their order.
 	 */
-	transports?: string[] | undefined;
+	transports?: ("websocket" | "sse" | "polling")[] | undefined;
 	/**
 	 * The base of the server's HTTP views. Without it, as the page says.
 	 */

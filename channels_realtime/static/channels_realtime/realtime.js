@@ -1931,7 +1931,7 @@ var Ways = class {
       );
     }
     this.#failures = 0;
-    return import("./realtime/fallbacks.js?v=2eacea18").then(e=>e.version==="2eacea18"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
+    return import("./realtime/fallbacks.js?v=77e98b6b").then(e=>e.version==="77e98b6b"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
       this.#choice ??= new Choice(this.#context);
       return this.#choice.begin(remembered);
     });
@@ -2012,6 +2012,7 @@ var RealtimeClient = class extends Emitter {
     this.user = null;
     this.connectionId = null;
     this._options = { ...DEFAULTS, ...options };
+    checkNames("transport", this._options.transports, DEFAULTS.transports);
     const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const ways = new Ways({
       ...page,

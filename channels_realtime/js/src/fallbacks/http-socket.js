@@ -73,6 +73,7 @@ export class HttpSocket {
   send(text) {
     if (!this._alive) return;
     for (const message of [JSON.parse(text)].flat()) {
+      this.#said(message);
       if (message.type === "auth") this.#token = message.token;
       if (message.type === "auth" && !this._session) {
         this.#auth = message;
@@ -81,7 +82,6 @@ export class HttpSocket {
         this.#outbox.push(JSON.stringify(message));
       }
     }
-    this.#said();
     this.#guarded(() => this.#flush());
   }
 
@@ -92,11 +92,12 @@ export class HttpSocket {
   /** Ends it once nothing has been said for so long, so that the core comes back another way. @param {number} seconds */
   leaveWhenQuiet(seconds) {
     this.#leaving = seconds;
-    this.#said();
+    this.#said({});
   }
 
-  #said() {
-    if (this.#leaving === null) return;
+  /** @param {{type?: string}} message */
+  #said({ type }) {
+    if (this.#leaving === null || type === "ping" || type === "pong") return;
     this._cancel(this.#quiet);
     this.#quiet = this._later(this.#leaving, () => this._lost("a better way to the server works"));
   }
@@ -155,7 +156,7 @@ export class HttpSocket {
   _receive(message) {
     if (!this._alive) return;
     if (message?.type === "welcome") this.#welcomed(message.payload ?? {});
-    this.#said();
+    this.#said(message);
     this.#deliver(message);
     if (message?.type === "welcome") this.#guarded(() => this.#flush());
   }
