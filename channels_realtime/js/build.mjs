@@ -32,6 +32,8 @@ import ts from "typescript";
 const EXTRAS = {
   fallbacks: "src/fallbacks/index.js",
   msgpack: "src/msgpack.js",
+  worker: { source: "src/tabs/worker.js", worker: true },
+  tabs: "src/tabs/shared-socket.js",
 };
 
 /**

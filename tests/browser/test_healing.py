@@ -5,7 +5,6 @@ from __future__ import annotations
 import mimetypes
 import os
 import signal
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,14 +16,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.forwarder import Line, line_to
+from tests.support.publisher import Publisher
 from tests.support.servers import ROOT, Server, free_port, run_server
-from tests.support.site import APPLICATION, SERVERS, Site, new_site, publish
+from tests.support.site import APPLICATION, SERVERS, Site, new_site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
 STATIC = ROOT / "channels_realtime" / "static"
-PUBLISH_INTERVAL_S = 0.02
 WAIT_S = 20.0
 TOKEN_S = 2.0
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'"
@@ -82,47 +81,6 @@ class Machine:
 
     def __exit__(self, *exception: object) -> None:
         self._runs.close()
-
-
-class Publisher:
-    """Publishes 0, 1, 2 … on a channel until the block ends, from another process than the page's server."""
-
-    def __init__(self, server: Server, channel: str) -> None:
-        self._server = server
-        self._channel = channel
-        self._changed = threading.Condition()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="publisher")
-        self._error: Exception | None = None
-        self.count = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def publish_more(self, count: int = 10) -> None:
-        """Wait until so many more have been published."""
-        with self._changed:
-            wanted = self.count + count
-            enough = self._changed.wait_for(lambda: self._error or self.count >= wanted, WAIT_S)
-        assert self._error is None
-        assert enough
-
-    def _run(self) -> None:
-        while not self._stopped.wait(PUBLISH_INTERVAL_S):
-            try:
-                publish(self._server, self._channel, self.count)
-            except OSError as error:
-                self._error = error
-            with self._changed:
-                self.count += 1
-                self._changed.notify_all()
-            if self._error:
-                return
 
 
 def wait_for(page: Page, condition: str) -> None:

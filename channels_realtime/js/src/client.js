@@ -30,6 +30,9 @@ const DEFAULTS = {
   maxQueueSeconds: 120,
   batch: true,
   format: "json",
+  shareConnection: false,
+  /** @type {ClientOptions["shareKey"]} */
+  shareKey: undefined,
   transports: ["websocket", "sse", "polling"],
   /** @type {ClientOptions["httpUrl"]} */
   httpUrl: undefined,
@@ -64,6 +67,12 @@ function newKey() {
  *   error: [RealtimeError]}>}
  */
 export class RealtimeClient extends Emitter {
+  /**
+   * The ways of clients that share a connection. index.js sets it: the client in the worker that has the connection must
+   * not import what starts the worker.
+   * @type {any}
+   */
+  static _sharedWays = null;
   /** @type {State} */
   #state = "idle";
   /** @type {any} */
@@ -93,12 +102,12 @@ export class RealtimeClient extends Emitter {
    * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
    *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
    * @param {ClientOptions} [options]
+   * @param {import("./page.js").PageConfiguration} [page]  What a page says about its site.
    */
-  constructor(url, options = {}) {
+  constructor(url, options = {}, page = pageConfiguration()) {
     super(EVENTS);
     checkNames("option", Object.keys(options), Object.keys(DEFAULTS));
     if (options.getToken != null) checkFunction("getToken", options.getToken);
-    const page = pageConfiguration();
     this.url = absoluteUrl(url || page.url || pageMeta("realtime-url") || "/ws/").replace(/^http/i, "ws");
     /** @type {string | null} The user's primary key as text, as last sent by the server. */
     this.user = null;
@@ -119,7 +128,7 @@ export class RealtimeClient extends Emitter {
     this._channels = createChannels(client);
     this._session = createSession(client);
     this._credentials = createCredentials(client);
-    this._connection = createConnection(client, ways);
+    this._connection = createConnection(client, options.shareConnection ? RealtimeClient._sharedWays(client, page, ways) : ways);
   }
 
   get state() {

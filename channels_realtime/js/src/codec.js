@@ -32,3 +32,6 @@ export function codecFor(format) {
 
 /** The one that is not part of the core. @returns {Promise<Codec>} */
 export const loadCodec = () => import("./msgpack.js").then(({ codec }) => codec);
+
+/** @param {string} protocol @returns {Codec | Promise<Codec>} */
+export const codecOf = (protocol) => (protocol === PROTOCOL ? JSON_CODEC : loadCodec());

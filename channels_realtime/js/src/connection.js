@@ -3,6 +3,7 @@ import { asSeconds } from "./values.js";
 
 /** @import {RealtimeClient} from "./client.js" */
 /** @typedef {{code?: number, reason?: string, reconnect?: boolean, retry_after?: number}} Closing */
+/** @typedef {{least?: number, immediate?: boolean}} Pace  The least wait in seconds; none, for what another tab has. */
 
 /**
  * Close codes after which the client does not reconnect, from the protocol's table. They include the RFC codes that
@@ -75,7 +76,13 @@ export function createConnection(client, ways) {
     socket.binaryType = "arraybuffer";
     socket.onmessage = (/** @type {{data: any}} */ { data }) => receive(socket, data);
     // React Native leaves out the code.
-    socket.onclose = (/** @type {any} */ event) => lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "");
+    socket.onclose = (/** @type {any} */ event) => lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "", { immediate: event.immediate });
+    // A shared connection says what it does, and may do it for longer than one attempt takes.
+    socket.onstate = (/** @type {import("./typedefs.js").State} */ state, /** @type {import("./typedefs.js").StateDetail} */ detail) => {
+      if (socket !== client._socket || client._welcome) return;
+      client._cancel(watchdog);
+      client._setState(state, detail);
+    };
   }
 
   /** @param {string} reason */
@@ -83,15 +90,15 @@ export function createConnection(client, ways) {
     lost(client._socket, CLOSE_HEARTBEAT_MISSED, reason);
   }
 
-  /** @param {any} socket @param {number} closeCode @param {string} closeReason @param {number} [least]  Seconds to wait. */
-  function lost(socket, closeCode, closeReason, least) {
+  /** @param {any} socket @param {number} closeCode @param {string} closeReason @param {Pace} [pace] */
+  function lost(socket, closeCode, closeReason, pace) {
     if (socket !== client._socket) return;
     const closing = client._closing;
     const { code = closeCode, reason = closeReason, reconnect } = closing ?? {};
     drop(closeCode, closeReason);
     if (!(reconnect ?? !TERMINAL_CLOSE_CODES.includes(code))) stop("closed", code, reason);
     else if (code === CLOSE_UNAUTHENTICATED) client._credentials._renew(code, reason, closing);
-    else retry(code, reason, closing, least);
+    else retry(code, reason, closing, pace);
   }
 
   /** Drops the socket and its state. @param {number} code @param {string} reason */
@@ -112,11 +119,11 @@ export function createConnection(client, ways) {
   /**
    * Reconnects later, with full jitter below an exponential limit. After a `retry_after`, waits for once to twice that
    * time, so that clients that were closed together do not reconnect together.
-   * @param {number} code @param {string} reason @param {Closing | null} closing @param {number} [least]
+   * @param {number} code @param {string} reason @param {Closing | null} closing @param {Pace} [pace]
    */
-  function retry(code, reason, closing, least = 0) {
+  function retry(code, reason, closing, { least = 0, immediate = false } = {}) {
     const wait = asSeconds(closing?.retry_after);
-    const nextDelay = client._delay(client._failures, wait ?? least);
+    const nextDelay = immediate ? 0 : client._delay(client._failures, wait ?? least);
     client._failures += 1;
     retryHeldByServer = wait !== null;
     retryTimer = client._later(nextDelay, retryNow);
@@ -188,7 +195,7 @@ export function createConnection(client, ways) {
     if (type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
     if (type === "pagehide" || type === "freeze") {
       client._requests._flush();
-      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is put aside", ASIDE_SECONDS);
+      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is put aside", { least: ASIDE_SECONDS });
     } else if (retryTimer !== null && !retryHeldByServer && type !== "offline") {
       retryNow();
     } else if (client._welcome) {

@@ -13,6 +13,7 @@
  */
 
 import { RealtimeClient } from "./client.js";
+import { sharedWays } from "./sharing.js";
 
 export { PROTOCOL } from "./codec.js";
 export { RealtimeError } from "./errors.js";
@@ -24,6 +25,8 @@ export { RealtimeClient };
 
 /** @import {ClientOptions} from "./typedefs.js" */
 /** @import {AnyRoutes} from "./types.js" */
+
+RealtimeClient._sharedWays = sharedWays;
 
 /**
  * Returns a client that is connecting. Listeners added in the same task miss no message.

@@ -108,6 +108,8 @@
  * @property {number} [maxQueueSeconds]  How long a publication waits for a connection (120).
  * @property {boolean} [batch]  Send the requests of one task in one frame (true).
  * @property {"json" | "msgpack"} [format]  Of the frames ("json").
+ * @property {boolean} [shareConnection]  One connection for all tabs of the site (false).
+ * @property {string} [shareKey]  Tabs with another key do not share; who is signed in, where the page does not say so.
  * @property {("websocket" | "sse" | "polling")[]} [transports]  What may be used (all). The WebSocket comes first, the others
  *   in their order.
  * @property {string | URL} [httpUrl]  The base of the server's HTTP views. Without it, as the page says.

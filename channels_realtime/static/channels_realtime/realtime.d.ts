@@ -290,6 +290,14 @@ export type ClientOptions = {
 	 */
 	format?: "json" | "msgpack" | undefined;
 	/**
+	 * One connection for all tabs of the site (false).
+	 */
+	shareConnection?: boolean | undefined;
+	/**
+	 * Tabs with another key do not share; who is signed in, where the page does not say so.
+	 */
+	shareKey?: string | undefined;
+	/**
 	 * What may be used (all). The WebSocket comes first, the others
 	 * in their order.
 	 */
@@ -517,6 +525,12 @@ export type SubscriptionEvents<Told = Message> = {
 } & {
 	[event: string]: any[];
 };
+export type PageConfiguration = {
+	url?: string;
+	http?: string;
+	csrfToken?: string;
+	csrfHeader?: string;
+};
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
@@ -551,8 +565,9 @@ export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
 	 * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
 	 *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
 	 * @param {ClientOptions} [options]
+	 * @param {import("./page.js").PageConfiguration} [page]  What a page says about its site.
 	 */
-	constructor(url?: string | URL | null, options?: ClientOptions);
+	constructor(url?: string | URL | null, options?: ClientOptions, page?: PageConfiguration);
 	url: string;
 	/** @type {string | null} The user's primary key as text, as last sent by the server. */
 	user: string | null;

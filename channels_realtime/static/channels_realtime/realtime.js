@@ -1435,19 +1435,24 @@ function createConnection(client, ways) {
     const socket = client._socket = new Way(client.url, [client._requests._codec().protocol]);
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => receive(socket, data);
-    socket.onclose = (event) => lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "");
+    socket.onclose = (event) => lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "", { immediate: event.immediate });
+    socket.onstate = (state, detail) => {
+      if (socket !== client._socket || client._welcome) return;
+      client._cancel(watchdog);
+      client._setState(state, detail);
+    };
   }
   function abandon(reason) {
     lost(client._socket, CLOSE_HEARTBEAT_MISSED, reason);
   }
-  function lost(socket, closeCode, closeReason, least) {
+  function lost(socket, closeCode, closeReason, pace) {
     if (socket !== client._socket) return;
     const closing = client._closing;
     const { code = closeCode, reason = closeReason, reconnect } = closing ?? {};
     drop(closeCode, closeReason);
     if (!(reconnect ?? !TERMINAL_CLOSE_CODES.includes(code))) stop("closed", code, reason);
     else if (code === CLOSE_UNAUTHENTICATED) client._credentials._renew(code, reason, closing);
-    else retry(code, reason, closing, least);
+    else retry(code, reason, closing, pace);
   }
   function drop(code, reason) {
     const socket = client._socket;
@@ -1461,9 +1466,9 @@ function createConnection(client, ways) {
     client._channels._lost();
     client._requests._lost(code, reason);
   }
-  function retry(code, reason, closing, least = 0) {
+  function retry(code, reason, closing, { least = 0, immediate = false } = {}) {
     const wait = asSeconds(closing?.retry_after);
-    const nextDelay = client._delay(client._failures, wait ?? least);
+    const nextDelay = immediate ? 0 : client._delay(client._failures, wait ?? least);
     client._failures += 1;
     retryHeldByServer = wait !== null;
     retryTimer = client._later(nextDelay, retryNow);
@@ -1516,7 +1521,7 @@ function createConnection(client, ways) {
     if (type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
     if (type === "pagehide" || type === "freeze") {
       client._requests._flush();
-      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is put aside", ASIDE_SECONDS);
+      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is put aside", { least: ASIDE_SECONDS });
     } else if (retryTimer !== null && !retryHeldByServer && type !== "offline") {
       retryNow();
     } else if (client._welcome) {
@@ -1671,6 +1676,7 @@ function codecFor(format) {
   throw new TypeError(`format is '${format}'; expected 'json' or 'msgpack'`);
 }
 var loadCodec = () => import("./realtime/msgpack.js?v=78087638").then(e=>e.version==="78087638"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ codec }) => codec);
+var codecOf = (protocol) => protocol === PROTOCOL ? JSON_CODEC : loadCodec();
 
 // src/requests.js
 function createRequests(client) {
@@ -1954,6 +1960,9 @@ var DEFAULTS = {
   maxQueueSeconds: 120,
   batch: true,
   format: "json",
+  shareConnection: false,
+  /** @type {ClientOptions["shareKey"]} */
+  shareKey: void 0,
   transports: ["websocket", "sse", "polling"],
   /** @type {ClientOptions["httpUrl"]} */
   httpUrl: void 0,
@@ -1973,7 +1982,13 @@ var EVENTS2 = ["state", "message", "notice", "channel", "error"];
 function newKey() {
   return Date.now().toString(36) + Math.random().toString(36).slice(1);
 }
-var RealtimeClient = class extends Emitter {
+var RealtimeClient = class _RealtimeClient extends Emitter {
+  /**
+   * The ways of clients that share a connection. index.js sets it: the client in the worker that has the connection must
+   * not import what starts the worker.
+   * @type {any}
+   */
+  static _sharedWays = null;
   /** @type {State} */
   #state = "idle";
   /** @type {any} */
@@ -2002,12 +2017,12 @@ var RealtimeClient = class extends Emitter {
    * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
    *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
    * @param {ClientOptions} [options]
+   * @param {PageConfiguration} [page]  What a page says about its site.
    */
-  constructor(url, options = {}) {
+  constructor(url, options = {}, page = pageConfiguration()) {
     super(EVENTS2);
     checkNames("option", Object.keys(options), Object.keys(DEFAULTS));
     if (options.getToken != null) checkFunction("getToken", options.getToken);
-    const page = pageConfiguration();
     this.url = absoluteUrl(url || page.url || pageMeta("realtime-url") || "/ws/").replace(/^http/i, "ws");
     this.user = null;
     this.connectionId = null;
@@ -2030,7 +2045,7 @@ var RealtimeClient = class extends Emitter {
     this._channels = createChannels(client);
     this._session = createSession(client);
     this._credentials = createCredentials(client);
-    this._connection = createConnection(client, ways);
+    this._connection = createConnection(client, options.shareConnection ? _RealtimeClient._sharedWays(client, page, ways) : ways);
   }
   get state() {
     return this.#state;
@@ -2197,6 +2212,28 @@ var RealtimeClient = class extends Emitter {
   }
 };
 
+// src/insides.js
+var INSIDES = {
+  /** @param {RealtimeClient} client @returns {any} The payload of its connection's `welcome`. */
+  welcomeOf: (client) => client._welcome,
+  /** @param {RealtimeClient} client @param {string} channel @returns {Position | null} Up to where it has the channel. */
+  positionOf: (client, channel) => client._channels._feeds.get(channel)?._position ?? null,
+  codecOf
+};
+
+// src/sharing.js
+function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
+  let Way;
+  return {
+    next: () => Way ?? import("./realtime/tabs.js?v=ff334b54").then(e=>e.version==="ff334b54"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
+      ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
+    ),
+    set heard(heard) {
+      alone.heard = heard;
+    }
+  };
+}
+
 // src/page-client.js
 var PAGE_CLIENT = /* @__PURE__ */ Symbol.for("channels_realtime.client");
 function pageClient(options) {
@@ -2212,6 +2249,7 @@ function pageClient(options) {
 
 // src/index.js
 init_values();
+RealtimeClient._sharedWays = sharedWays;
 function connect(url, options) {
   return (
     /** @type {any} */

@@ -1,0 +1,23 @@
+import { INSIDES } from "./insides.js";
+
+/**
+ * One connection for all tabs of a site: what the core knows of it. The rest is loaded when it is asked for.
+ *
+ * @param {import("./client.js").RealtimeClient} client
+ * @param {import("./page.js").PageConfiguration} page
+ * @param {import("./ways.js").Ways} alone  Where tabs cannot share.
+ */
+export function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
+  /** @type {any} */
+  let Way;
+  return {
+    next: () =>
+      Way ??
+      import("./tabs/shared-socket.js").then(
+        ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next(),
+      ),
+    set heard(/** @type {boolean} */ heard) {
+      alone.heard = heard;
+    },
+  };
+}

@@ -1,0 +1,18 @@
+/** The script of the SharedWorker that has the connection of all tabs. Its name is that of what they share. */
+import { RealtimeClient } from "../client.js";
+import { INSIDES } from "../insides.js";
+import { hostOf } from "./host.js";
+import { hold } from "./locks.js";
+import { Switchboard } from "./switchboard.js";
+
+const scope = /** @type {any} */ (globalThis);
+const { locks } = scope.navigator;
+const switchboard = new Switchboard(hostOf({ ...INSIDES, Client: RealtimeClient }, {}, locks));
+// Tabs wait for it to learn that this worker has ended.
+const alive = hold(locks, `${scope.name}/worker`);
+
+scope.onconnect = async (/** @type {MessageEvent} */ { ports: [port] }) => {
+  await alive;
+  switchboard.admit(/** @type {any} */ (port));
+  port.postMessage({ type: "ready" });
+};
