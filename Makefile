@@ -155,5 +155,6 @@ format: venv-dev
 
 clean:
 	rm -rf $(VENV) $(VENV).lock $(VENV).lock.d .ci/cache .tox build dist docs/_build
+	rm -rf $(JS)/node_modules $(JS)/types $(JS)/LICENSE tests/npm/node_modules
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
