@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "host_metrics",
     "stocks",
     "break_it",
+    "guestbook",
 ]
 
 MIDDLEWARE = [

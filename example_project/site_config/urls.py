@@ -13,6 +13,7 @@ urlpatterns = [
     path("boards/", include("boards.urls")),
     path("host/", include("host_metrics.urls")),
     path("stocks/", include("stocks.urls")),
+    path("guestbook/", include("guestbook.urls")),
     path("break/", include("break_it.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),

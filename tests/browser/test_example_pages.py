@@ -113,6 +113,24 @@ def test_a_card_is_dragged_before_another_in_both_browsers(
         assert titles.index("Target") - titles.index("Dragged") == 1
 
 
+def test_an_entry_of_the_guestbook_appears_as_html_in_a_page_without_a_script(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/guestbook/")
+    wait_for_text(alice, ".guest", "bob")
+    bob.click("#connection summary")
+    for _ in ("Disconnect", "Connect"):  # the elements come back with the connection
+        bob.click("#connection-toggle")
+    bob.locator("realtime-channel[state=connected]").wait_for(state="attached")
+    alice.fill("#entry-text", "<b>Hello</b>")
+    alice.press("#entry-text", "Enter")
+    for page in (alice, bob):
+        wait_for_text(page, "#entries li", "<b>Hello</b>", RECONNECT_MS)
+        assert page.locator("#entries li").count() == 1
+        assert page.locator("script[src*=guestbook]").count() == 0
+
+
 def test_metrics_appear_in_both_browsers_within_a_second_or_so(
     visitors: Visitors, alice: "Page", bob: "Page"
 ) -> None:

@@ -179,9 +179,6 @@ toggle.addEventListener("click", () => {
   if (client.state === "closed" || client.state === "unauthenticated") {
     client.connect();
     for (const entry of followed) if (!entry.subscription || entry.subscription.ended) begin(entry);
-    for (const element of document.querySelectorAll("realtime-channel, realtime-presence")) {
-      element.replaceWith(element.cloneNode(true)); // its subscription has ended, a new element has a new one
-    }
   } else {
     client.close();
   }
