@@ -71,7 +71,7 @@ class Client(Protocol):
 
     @property
     def transport(self) -> str:
-        """``"websocket"``."""
+        """``"websocket"``, ``"sse"`` or ``"poll"``."""
         ...
 
     @property
