@@ -1,5 +1,7 @@
 """Server-sent events on real servers: `sse` and `send`, in one process and between two."""
 
+import random
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -179,3 +181,62 @@ def test_stream_keeps_no_thread(server):
             stream.expect("subscribed")
         wait_until(lambda: len(list(tasks.iterdir())) < 15, "their threads have ended")
     wait_for_connections(server, 0)
+
+
+def test_users_own_channel_goes_on_from_the_cursor(site):
+    own_channels = site.having(SITE_SERVER_SIDE="1")
+    with own_channels.serve("uvicorn") as server:
+        headers = {"Cookie": login(server, "alice")}
+        with EventStream(server, headers=headers) as stream:
+            own = f"users/{stream.expect('welcome')['payload']['user']}"
+            cursor = stream.last_id
+            assert cursor  # its position, from the start
+            publish(server, own, 1)
+            assert stream.expect("message")["payload"] == 1
+            moved = stream.last_id
+        publish(server, own, 2)
+        publish(server, own, 3)
+        for known, expected in ((moved, [2, 3]), (cursor, [1, 2, 3])):
+            with EventStream(server, cursor=known, headers=headers) as stream:
+                stream.expect("welcome")
+                missed = [stream.expect("message") for _ in expected]
+                assert [message["payload"] for message in missed] == expected
+                assert all(message["recovered"] for message in missed)
+                last = stream.last_id
+        with EventStream(server, cursor=last, headers=headers) as stream:
+            stream.expect("welcome")
+            publish(server, own, 4)
+            assert stream.expect("message")["payload"] == 4
+        lost = "kaZ4eHh4eHijb2xkAQ"  # of nothing that there is
+        with EventStream(server, cursor=lost, headers=headers) as stream:
+            stream.expect("welcome")
+            told = stream.expect("subscribed")
+            assert (told["channel"], told["payload"]["recovered"]) == (own, False)
+
+
+def test_stream_that_is_cut_anywhere_loses_and_repeats_nothing(pair):
+    chance, channels, count = random.Random(7), [name("kept") for _ in range(2)], 60
+    got: dict[str, list[int]] = {channel: [] for channel in channels}
+    stream = EventStream(pair[0], *channels)
+    assert [stream.message()["type"] for _ in range(3)] == ["welcome", "subscribed", "subscribed"]
+
+    def publish_all() -> None:
+        for number in range(count):
+            for channel in channels:
+                publish(pair[number % 2], channel, number)
+
+    publishing = threading.Thread(target=publish_all)
+    publishing.start()
+    cuts = 0
+    while min(map(len, got.values())) < count:
+        message = stream.message()
+        if message["type"] == "message":
+            got[message["channel"]].append(message["payload"])
+        if chance.random() < 0.1:
+            cuts += 1
+            stream.close()
+            stream = EventStream(chance.choice(pair), *channels, cursor=stream.last_id)
+    stream.close()
+    publishing.join()
+    assert cuts > 3
+    assert got == {channel: list(range(count)) for channel in channels}

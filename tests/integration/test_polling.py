@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import random
 import threading
 import uuid
 from collections.abc import Iterator
@@ -100,6 +101,30 @@ def test_what_is_not_acknowledged_is_given_again(pair):
     assert [m["payload"] for m in second] == [1, 2]
     assert poller.poll(wait=0) == second
     assert poller.poll(wait=0) == []
+
+
+def test_answers_that_are_lost_anywhere_lose_and_repeat_nothing(pair):
+    chance, channel, count = random.Random(7), f"public/{uuid.uuid4().hex[:8]}", 100
+    poller = Poller(*pair)
+    poller.poll()
+    poller.until_subscribed(channel)
+
+    def publish_all() -> None:
+        for number in range(count):
+            publish(pair[number % 2], channel, number)
+
+    publishing = threading.Thread(target=publish_all)
+    publishing.start()
+    got: list[int] = []
+    while len(got) < count:
+        arrives = chance.random() < 0.7
+        messages = poller.poll(wait=chance.choice([0, 0.05, 5]), acknowledge=arrives)
+        got += [message["payload"] for message in messages if arrives]
+    publishing.join()
+    assert sorted(got) == list(range(count))
+    assert [n for n in got if n % 2] == [
+        n for n in range(count) if n % 2
+    ]  # in each process's order
 
 
 def test_newer_poll_ends_the_older_one(pair):
