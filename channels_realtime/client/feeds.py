@@ -346,7 +346,7 @@ class Feeds:
         else:
             feed.position = position
         self._take_members(feed, reply)
-        feed.sink.put(Subscribed(position))
+        feed.sink.put(Subscribed(feed.position))
         if isinstance(recovered, bool):
             feed.sink.put(Recovered(recovered, position))
         if feed.held is not None:

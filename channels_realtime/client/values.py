@@ -44,7 +44,7 @@ class Subscribed:
     """The channel is subscribed, for the first time or after a reconnect.
 
     Args:
-        position: of the channel, where it has history.
+        position: after which messages follow, where the channel has history and the client knows it.
     """
 
     position: Position | None
