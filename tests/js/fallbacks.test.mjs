@@ -1,5 +1,5 @@
 /** The ways to the server without a WebSocket: the stream's format, the two sockets, and which one is used when. */
-import { test } from "node:test";
+import { afterEach, test } from "node:test";
 import assert from "node:assert/strict";
 
 import { FakeTimers, FakeWebSocket, WELCOME, settle } from "./fakes.mjs";
@@ -232,6 +232,16 @@ test("a stream that ends closes with 1006, and one that is said to end with its 
   assert.deepEqual(second.told.close, [4403, "blocked"]);
 });
 
+test("a refusal as a stream is closing and its end", async () => {
+  const { server, told } = await opened(EventStreamSocket);
+  const closing = { type: "closing", payload: { code: 4503, reason: "full", reconnect: true, retry_after: 3 } };
+  await server.last.stream();
+  await server.last.event(closing);
+  server.last.controller.close();
+  await turn();
+  assert.deepEqual([told.messages, told.close], [[closing], [1006, "the event stream ended"]]);
+});
+
 test("a lost POST loses the connection", async () => {
   const { socket, server, told, stream } = await streaming();
   socket.send('{"type":"a"}');
@@ -407,6 +417,13 @@ test("closing among the messages ends the polls with its code", async () => {
   assert.equal(server.requests.length, count);
 });
 
+test("credentials that end close with 4401", async () => {
+  const { server, told } = await polling();
+  await server.last.answer(401, { code: "token_expired", reason: "expired" });
+  assert.deepEqual(told.messages, [{ type: "closing", payload: { code: 4401, reason: "expired" } }]);
+  assert.deepEqual(told.close, [4401, "expired"]);
+});
+
 test("a session that is gone loses the connection", async () => {
   const { server, told } = await polling();
   await server.last.answer(404, { code: "unknown_session", reason: "there is no such session" });
@@ -415,6 +432,15 @@ test("a session that is gone loses the connection", async () => {
 });
 
 // Which way
+
+const storageOfThePage = Object.getOwnPropertyDescriptor(globalThis, "localStorage");
+const { now } = Date;
+
+afterEach(() => {
+  Date.now = now;
+  if (storageOfThePage) Object.defineProperty(globalThis, "localStorage", storageOfThePage);
+  else delete globalThis.localStorage;
+});
 
 /** Ways with a fake browser; `attempt` makes one, and says what opened it. */
 function choosing(options = {}) {
@@ -484,6 +510,20 @@ test("polling follows a stream that cannot be used", async () => {
   await server.last.stream();
   await timers.advance(3);
   assert.equal(await attempt(), "polling");
+});
+
+test("after five minutes of polling, a reconnect tries the stream again", async () => {
+  const { server, timers, attempt } = choosing();
+  await attempt();
+  await attempt();
+  await attempt();
+  await server.last.stream();
+  await timers.advance(3);
+  assert.equal(await attempt(), "polling");
+  Date.now = () => now() + 299_000;
+  assert.equal(await attempt(true), "polling");
+  Date.now = () => now() + 301_000;
+  assert.equal(await attempt(true), "sse");
 });
 
 test("when nothing over HTTP brings anything either, the WebSocket is tried again", async () => {

@@ -1937,7 +1937,7 @@ var Ways = class {
       );
     }
     this.#failures = 0;
-    return import("./realtime/fallbacks.js?v=77e98b6b").then(e=>e.version==="77e98b6b"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
+    return import("./realtime/fallbacks.js?v=f15d3ec3").then(e=>e.version==="f15d3ec3"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
       this.#choice ??= new Choice(this.#context);
       return this.#choice.begin(remembered);
     });
@@ -2225,7 +2225,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? import("./realtime/tabs.js?v=ff334b54").then(e=>e.version==="ff334b54"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
+    next: () => Way ?? import("./realtime/tabs.js?v=1af9d9f3").then(e=>e.version==="1af9d9f3"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {

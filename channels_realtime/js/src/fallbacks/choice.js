@@ -37,7 +37,7 @@ export class Choice {
   /** Whether a WebSocket that was tried works. */
   #better = false;
   #trials = 0;
-  /** @type {number} When the event stream was given up. */
+  /** When the way was chosen, or the one before it given up. */
   #lowered = 0;
 
   /** @param {WayContext} context */
@@ -50,6 +50,7 @@ export class Choice {
   begin(remembered) {
     this.#better = false;
     this.#failures = 0;
+    this.#lowered = Date.now();
     return this.#way(Math.max(0, this.#ladder.indexOf(remembered ?? "")));
   }
 

@@ -26,7 +26,7 @@ export class EventStreamSocket extends HttpSocket {
       const parser = new EventStreamParser(({ event, data }) => {
         this._cancel(timer);
         const message = JSON.parse(data);
-        if (event === "message") this._receive(message);
+        if (event === "message") this._receive(message, data);
         else if (event === "close") this._end(message.code, message.reason);
       }, () => this._alive && this._isThere());
       const decoder = new TextDecoder("utf-8", { ignoreBOM: true });

@@ -152,12 +152,12 @@ export class HttpSocket {
     }
   }
 
-  /** One message of the server. @param {any} message */
-  _receive(message) {
+  /** One message of the server. @param {any} message @param {string} [text]  It as JSON. */
+  _receive(message, text = JSON.stringify(message)) {
     if (!this._alive) return;
     if (message?.type === "welcome") this.#welcomed(message.payload ?? {});
     this.#said(message);
-    this.#deliver(message);
+    if (this._alive) this.onmessage?.({ data: text });
     if (message?.type === "welcome") this.#guarded(() => this.#flush());
   }
 
@@ -206,8 +206,6 @@ export class HttpSocket {
     const later = Number.isFinite(retry_after) ? { retry_after } : {};
     if (status === 401 && !this._session && this.#token === null) {
       this.#deliver({ type: "auth_required", payload: {} });
-    } else if (status === 401 && this._session) {
-      this._lost(reason); // The next connection is asked for credentials.
     } else if (status === 401) {
       const id = this.#auth?.id;
       if (this.#auth) this.#deliver({ type: "error", request: "auth", id, payload: { code: said.code, reason } });
