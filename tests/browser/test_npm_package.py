@@ -95,6 +95,11 @@ def test_npm_package_type_checks_in_a_project(project: Path) -> None:
     assert npm.run([npm.packages() / ".bin/tsc", "--noEmit", "-p", "."], project) == ""
 
 
+def test_bundler_keeps_apart_what_is_loaded_when_needed(project: Path, pages: str) -> None:
+    chunks = {path.name.split("-")[0] for path in (project / "dist/assets").iterdir()}
+    assert chunks >= {"index", "delivery", "fallbacks", "msgpack", "presence", "shared", "worker"}
+
+
 @pytest.mark.parametrize("name", HOOKS)
 def test_hooks_are_small(name: str) -> None:
     hooks = minified(npm.CLIENT / f"src/{name}.js", *(f"--external:{each}" for each in APART))
