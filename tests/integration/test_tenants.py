@@ -13,6 +13,7 @@ from websockets.sync.client import connect
 
 from tests.support.clients import TIMEOUT_S, Client
 from tests.support.databases import own_database, postgres_answers
+from tests.support.event_streams import EventStream, post
 from tests.support.servers import HOST, Server
 from tests.support.site import site_on
 
@@ -96,3 +97,32 @@ def test_tenants_share_no_user_no_event_and_no_logout(server: Server) -> None:
         assert (
             subscribe(b, "public/y") == "subscribed"
         )  # nothing of the other tenant came before it
+
+
+def test_streams_and_polls_of_tenants_hear_their_own_events(server: Server) -> None:
+    at_a, at_b = Browser(server, "a", "alice"), Browser(server, "b", "bob")
+    headers_a = {"Host": at_a.host, "Cookie": at_a.cookie}
+    headers_b = {
+        "Host": at_b.host,
+        "Cookie": f"{at_b.cookie}; csrftoken={'a' * 32}",
+        "X-CSRFToken": "a" * 32,
+    }
+    with EventStream(server, "named/alice", "public/z", headers=headers_a) as stream:
+        session = stream.expect("welcome")["payload"]["session_id"]
+        for _ in range(2):
+            stream.expect("subscribed")
+        messages = [{"type": "subscribe", "channel": "public/z"}]
+        status, begun = post(server, "poll", {"wait": 5, "messages": messages}, headers_b)
+        assert (status, begun["messages"][0]["payload"]["user"]) == (200, "1")
+        mine = {"session_id": begun["messages"][0]["payload"]["session_id"], "wait": 5}
+        at_a.get("/publish/sync/", channel="public/z", payload=json.dumps("for a"))
+        at_b.get("/publish/sync/", channel="public/z", payload=json.dumps("for b"))
+        assert stream.expect("message")["payload"] == "for a"
+        found: list[object] = []
+        while not found:
+            answer = post(server, "poll", mine, headers_b)[1]
+            found = [one["payload"] for one in answer["messages"] if one["type"] == "message"]
+        assert found == ["for b"]
+        # Both are user 1, each of its own tenant.
+        sent = {"session_id": session, "messages": [{"type": "ping"}]}
+        assert post(server, "send", sent, headers_b)[0] == 404

@@ -15,7 +15,7 @@ from django.utils.decorators import sync_only_middleware
 from channels_realtime.access.limits import AccessLimits
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.nodes.node import running_node
-from channels_realtime.operations import block, revoke_user
+from channels_realtime.operations import block, disconnect, revoke_user, send_notice
 from channels_realtime.services import current_node
 from tests.support.asgi_request import AsgiRequest
 from tests.unit.auth.credentials import make_session, make_token, make_user
@@ -108,6 +108,41 @@ async def test_revoked_login_ends_the_stream_for_good(site, alice, cookie):
     assert '"code":4401' in rest
     assert rest.endswith("id: closed.4401\n\n")
     assert "event: close\n" in rest
+
+
+async def test_token_that_goes_up_signs_in_and_is_needed_from_then_on(site, realtime, alice):
+    realtime(ALLOW_ANONYMOUS=True)
+    application = site()
+    token = make_token(alice.pk)
+    async with AsgiRequest(application, SSE) as request:
+        first = await request.until("welcome")
+        session = json.loads(first.split("\n")[0].removeprefix("data: "))["payload"]["session_id"]
+
+        async def up(message, headers=None) -> int:
+            body = {"session_id": session, "messages": [message]}
+            sent = AsgiRequest(application, SEND, method="POST", headers=headers, body=body)
+            async with sent:
+                return sent.status
+
+        assert await up({"type": "auth", "id": 1, "token": token}) == 202
+        assert f'"user":"{alice.pk}"' in await request.until("auth_ok")
+        assert await up({"type": "ping", "id": 2}) == 404
+        assert await up({"type": "ping", "id": 2}, {"Authorization": f"Bearer {token}"}) == 202
+        assert '"id":2' in await request.until("pong")
+
+
+async def test_staff_reach_and_end_a_stream(site, realtime):
+    realtime(ALLOW_ANONYMOUS=True)
+    async with AsgiRequest(site(), SSE, headers=EVENT_SOURCE) as request:
+        await request.until("welcome")
+        (connection,) = current_node().connections.values()
+        assert connection.transport == "sse"
+        await sync_to_async(send_notice)([connection.id], {"text": "hello"})
+        assert '"event":"notice"' in await request.until("hello")
+        await sync_to_async(disconnect)([connection.id])
+        rest = await request.rest()
+        assert '"code":4403' in rest
+        assert rest.endswith("id: closed.4403\n\n")
 
 
 # -- coming back to a stream that has ended --------------------------------------------------------
