@@ -131,7 +131,7 @@ def payload_types(
                         f"{owner}.{option} has {event!r}, which {owner}.messages does not have;"
                         f" expected {_listed(published)}"
                     )
-    if not published:
+    if messages is None and not published:
         return None
     return PayloadTypes(owner=owner, published=published, given=given, closed=closed)
 
@@ -212,7 +212,7 @@ def _named(event: Event) -> str:
 
 def _listed(events: Mapping[Event, Any]) -> str:
     names = [repr(event) for event in events if event is not None]
-    return " or ".join((*names, *(("no event",) if None in events else ())))
+    return " or ".join((*names, *(("no event",) if None in events else ()))) or "HTML alone"
 
 
 # -- methods that clients call ---------------------------------------------------------------------

@@ -25,6 +25,11 @@ class Board(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("board", args=[self.pk])
 
+    def counts(self) -> dict[str, int]:
+        """How many cards each column has."""
+        found = self.cards.order_by().values_list("status").annotate(models.Count("pk"))
+        return dict.fromkeys(Card.Status.values, 0) | dict(found)
+
 
 class Card(models.Model):
     """A task. `signals` publishes every save and delete to the board's channel."""

@@ -37,6 +37,17 @@ class Cards(TypedDict):
     position: dict[str, Any]
 
 
+@register("boards/<int:board_id>/summary")
+class SummaryChannel(Channel):
+    """What the home page shows of a board: HTML alone, which the signals render."""
+
+    messages = {}
+    history = History(size=50, ttl=600)
+
+    async def can_subscribe(self, connection: Client) -> bool:
+        return connection.user.is_authenticated
+
+
 @register("boards/<int:board_id>")
 class BoardChannel(Channel):
     messages = {"card.saved": CardPayload, "card.deleted": CardId}

@@ -6,6 +6,7 @@ from django.urls import reverse
 
 MAX_TEXT_CHARACTERS = 2000
 MAX_MESSAGES = 1000  # kept for each room
+LATEST_MESSAGES = 4  # on the home page
 
 
 class Room(models.Model):
@@ -21,6 +22,17 @@ class Room(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("room", args=[self.slug])
+
+    @classmethod
+    def with_messages(cls) -> "models.QuerySet[Room]":
+        """The rooms, with how many messages each has and when the last was sent."""
+        return cls.objects.annotate(
+            message_count=models.Count("messages"), last_sent_at=models.Max("messages__sent_at")
+        )
+
+    def latest(self) -> list["Message"]:
+        """The last few messages, oldest first."""
+        return list(reversed(self.messages.select_related("user")[:LATEST_MESSAGES]))
 
     def delete_old_messages(self) -> None:
         """Delete all but the last `MAX_MESSAGES`."""
@@ -45,6 +57,14 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return self.text[:60]
+
+    @property
+    def hue(self) -> int:
+        """The colour of the author's circle, as the room's page computes it."""
+        hue = 7
+        for letter in self.user.get_username():
+            hue = (hue * 31 + ord(letter)) % 360
+        return hue
 
     def as_payload(self) -> dict[str, Any]:
         return {

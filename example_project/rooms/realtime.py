@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from channels_realtime import Channel, Client, History, Presence, action, position, register
 from channels_realtime.errors import BadPayload
 
+from . import live
 from .models import MAX_TEXT_CHARACTERS, Message, Room
 
 RECENT_MESSAGES = 60
@@ -44,6 +45,17 @@ class Recent(TypedDict):
 @dataclass
 class Earlier:
     before: Annotated[int, Meta(ge=1, lt=2**53)]
+
+
+@register("rooms")
+class RoomsChannel(Channel):
+    """What the list of rooms and the home page show of them: HTML alone, which `live` renders."""
+
+    messages = {}
+    history = History(size=100, ttl=600)
+
+    async def can_subscribe(self, connection: Client) -> bool:
+        return connection.user.is_authenticated
 
 
 @register("rooms/<slug:slug>")
@@ -88,6 +100,7 @@ class RoomChannel(Channel):
             message = Message.objects.create(room=room, user=user, text=text, key=key[:64])
             if message.pk % CLEAN_UP_EVERY == 0:
                 room.delete_old_messages()
+            live.show_messages(room)
 
     @action
     def recent(self, connection: Client, payload: Earlier | None) -> Recent:

@@ -1,21 +1,18 @@
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import slugify
 
+from . import live
 from .models import MAX_TEXT_CHARACTERS, Room
 from .realtime import RECENT_MESSAGES
 
 
 def room_list(request: HttpRequest) -> HttpResponse:
-    rooms = Room.objects.annotate(
-        message_count=Count("messages"), last_sent_at=Max("messages__sent_at")
-    )
     if request.method == "POST":
         return create_room(request)
-    return render(request, "rooms/list.html", {"rooms": rooms})
+    return render(request, "rooms/list.html", {"rooms": Room.with_messages()})
 
 
 @login_required
@@ -25,7 +22,9 @@ def create_room(request: HttpRequest) -> HttpResponse:
     if not slug:
         messages.error(request, "The name needs a letter or a digit.")
         return redirect("rooms")
-    room, _ = Room.objects.get_or_create(slug=slug, defaults={"name": name})
+    room, created = Room.objects.get_or_create(slug=slug, defaults={"name": name})
+    if created:
+        live.show_new(room)
     return redirect(room)
 
 

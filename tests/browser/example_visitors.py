@@ -34,7 +34,9 @@ class Visitors:
     def open(self, page: "Page", path: str) -> None:
         """Go to a page and wait until it is connected."""
         page.goto(self.server.url(path))
-        page.wait_for_function("document.querySelector('#connection').dataset.state == 'connected'")
+        page.wait_for_function(
+            "document.querySelector('#connection, #health').dataset.state == 'connected'"
+        )
 
 
 def wait_for_text(page: "Page", selector: str, text: str, timeout_ms: int = AT_ONCE_MS) -> None:

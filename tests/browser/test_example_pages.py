@@ -36,6 +36,41 @@ def test_a_message_appears_in_both_browsers_within_a_second(
     assert bob.locator(".bubble", has_text="Is anybody there?").count() == 1
 
 
+def test_pages_without_a_script_of_their_own_show_what_happens(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    admin = visitors.sign_in("admin")
+    visitors.open(alice, "/rooms/")
+    visitors.open(bob, "/")
+    visitors.open(admin, "/rooms/engineering/")
+    admin.fill("#text", "Not in the lobby")
+    admin.press("#text", "Enter")
+    wait_for_text(alice, "#room-engineering", "message")
+    visitors.open(admin, "/rooms/lobby/")
+    admin.fill("#text", "Rendered <b>by the server</b>")
+    admin.press("#text", "Enter")
+    wait_for_text(bob, "#latest-lobby .text", "Rendered <b>by the server</b>")
+    assert bob.locator("#latest-lobby .text", has_text="Not in").count() == 0
+
+    visitors.open(admin, "/boards/1/")
+    admin.fill("#card-title", "Counted at home")
+    admin.press("#card-title", "Enter")
+    wait_for_text(bob, "#board-summary-1", "Last saved: Counted at home")
+
+    visitors.open(admin, "/rooms/")
+    admin.fill("#room-name", "Brand new")
+    admin.click(".new-room button")
+    wait_for_text(alice, "#room-brand-new", "No messages yet")
+
+
+def test_who_watches_the_host_is_counted(visitors: Visitors, alice: "Page", bob: "Page") -> None:
+    for page in (alice, bob):
+        visitors.open(page, "/host/")
+    wait_for_text(alice, "realtime-presence", "2 watching.", RECONNECT_MS)
+    bob.context.close()
+    wait_for_text(alice, "realtime-presence", "1 watching.", 2 * RECONNECT_MS)
+
+
 def test_typing_is_shown_to_the_others(visitors: Visitors, alice: "Page", bob: "Page") -> None:
     for page in (alice, bob):
         visitors.open(page, "/rooms/coffee/")
@@ -230,7 +265,7 @@ def test_the_page_catches_up_when_the_server_comes_back(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/rooms/", "/rooms/lobby/", "/boards/1/", "/host/", "/stocks/"]
+    "path", ["/", "/rooms/", "/rooms/lobby/", "/boards/1/", "/host/", "/stocks/", "/break/"]
 )
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_page_fits_its_window_and_names_its_controls(

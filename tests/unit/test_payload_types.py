@@ -184,6 +184,23 @@ def test_undeclared_events_are_published_as_they_are_where_the_class_says_so(sen
         registry.unregister("open")
 
 
+def test_class_that_declares_no_message_takes_html_alone(sent):
+    Fragments = type("Fragments", (Channel,), {"__qualname__": "Fragments", "messages": {}})
+    registry.register("fragments", Fragments)
+    try:
+        with pytest.raises(BadPayload) as refused, capture_publications():
+            publish("fragments", {"x": 1}, on_commit=False)
+        assert refused.value.reason == (
+            "channel 'fragments', a message without an event: Fragments.messages does not have it;"
+            " expected HTML alone"
+        )
+        with capture_publications() as captured:
+            publish_html("fragments", html=mark_safe("<p>a</p>"), on_commit=False)
+        assert captured[0].event == "realtime.html"
+    finally:
+        registry.unregister("fragments")
+
+
 def test_class_without_declarations_has_no_types():
     assert Channel.payload_types is None
     assert type("Plain", (Channel,), {"client_events": ("a",)}).payload_types is None

@@ -26,7 +26,7 @@ const followed = new Set();
  * @param {(error: Error) => void} [options.onError] The server refused or ended the subscription, or `load` failed.
  * @param {any} [options.parameters]
  * @param {string} [options.select]
- * @returns {{end: () => void}}
+ * @returns {{end: () => void, typing: () => void}}
  */
 export function follow(channel, options) {
   const entry = { channel, options, subscription: null, since: options.since };
@@ -37,6 +37,10 @@ export function follow(channel, options) {
       followed.delete(entry);
       entry.subscription?.unsubscribe();
       showChannels();
+    },
+    /** Tells the others that this user is typing. */
+    typing() {
+      entry.subscription?.typing();
     },
   };
 }

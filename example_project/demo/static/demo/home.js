@@ -1,8 +1,6 @@
-/** The home page: four channels over one WebSocket. */
+/** The home page's two charts. Its other tiles have no script: the server renders them. */
 import { sparkline } from "chart";
 import { call, follow } from "site";
-// A relative path works because all apps' static files are served under one URL.
-import { avatar, textOf } from "../rooms/messages.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -67,67 +65,4 @@ follow("stocks", {
   onMessage: (quote, { state }) => state || addQuote(quote),
   load: () => call("stocks", "latest"),
   onLoaded: ({ quotes: latest }) => listQuotes(latest),
-});
-
-/* boards/<id> */
-
-const board = byId("home").dataset.board;
-const statuses = new Map();
-function countCards() {
-  for (const status of ["todo", "doing", "done"]) {
-    const number = [...statuses.values()].filter((value) => value === status).length;
-    document.querySelector(`[data-count=${status}]`).textContent = number;
-    document.querySelector(`[data-bar=${status}]`).style.flexGrow = number;
-  }
-}
-if (board) {
-  follow(`boards/${board}`, {
-    onMessage(card, { event }) {
-      if (event === "card.deleted") {
-        statuses.delete(card.id);
-      } else {
-        statuses.set(card.id, card.status);
-        byId("home-board-last").textContent = `Last saved: ${card.title}`;
-      }
-      countCards();
-    },
-    load: () => call(`boards/${board}`, "cards"),
-    onLoaded({ cards }) {
-      statuses.clear();
-      for (const card of cards) statuses.set(card.id, card.status);
-      countCards();
-    },
-  });
-}
-
-/* rooms/lobby */
-
-const SHOWN_MESSAGES = 4;
-let messages = [];
-function showMessages() {
-  messages = messages.slice(-SHOWN_MESSAGES);
-  if (!messages.length) return;
-  const rows = messages.map(({ name, text }) => {
-    const row = document.createElement("li");
-    const author = document.createElement("b");
-    author.textContent = name;
-    const body = document.createElement("span");
-    body.className = "text";
-    body.textContent = text;
-    row.append(avatar(name), author, body);
-    return row;
-  });
-  byId("home-messages").replaceChildren(...rows);
-}
-follow("rooms/lobby", {
-  onMessage(payload, { event, sender }) {
-    if (event) return;
-    messages.push({ name: sender?.name ?? "unknown", text: textOf(payload) });
-    showMessages();
-  },
-  load: () => call("rooms/lobby", "recent"),
-  onLoaded({ messages: recent }) {
-    messages = recent;
-    showMessages();
-  },
 });

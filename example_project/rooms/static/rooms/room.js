@@ -1,10 +1,9 @@
 /** A chat room: who is here, the last messages by a call, new ones by the subscription, and who is typing. */
 import { call, clearError, follow, publish, showError } from "site";
-import { avatar, textOf } from "./messages.js";
 
 const MAX_SHOWN = 600;
 const SAME_AUTHOR_MS = 3 * 60 * 1000;
-const TYPING_SHOWN_MS = 3000;
+const TYPING_SHOWN_MS = 4500; // longer than the client waits between two notices
 const AVATARS_SHOWN = 6;
 const NAMES_SHOWN = 3;
 
@@ -18,6 +17,21 @@ const ownName = document.body.dataset.name;
 const pageSize = Number(list.dataset.page);
 
 /* Messages */
+
+/** A device sends a text, a page an object with one. */
+const textOf = (payload) => payload.text ?? payload;
+
+/** A circle with the name's first letter, in a colour computed from the name. */
+function avatar(name) {
+  const node = document.createElement("span");
+  node.className = "avatar";
+  node.setAttribute("aria-hidden", "true");
+  node.textContent = (name[0] ?? "?").toUpperCase();
+  let hash = 7;
+  for (const letter of name) hash = (hash * 31 + letter.codePointAt(0)) % 360;
+  node.style.setProperty("--hue", hash);
+  return node;
+}
 
 /** Keys of the messages shown: one that came both by the call and live is shown once. */
 const keys = new Set();
@@ -173,7 +187,7 @@ function showTyping(name, active) {
 
 /* The subscription */
 
-follow(channel, {
+const followed = follow(channel, {
   onMessage(payload, { event, sender }) {
     const name = sender?.name ?? "unknown";
     if (event === "typing") {
@@ -201,7 +215,6 @@ composer.addEventListener("submit", async (event) => {
   const key = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("");
   try {
     input.value = "";
-    lastTypingAt = 0;
     await publish(channel, { text, key }, { key });
     clearError("room-error");
   } catch (error) {
@@ -211,10 +224,6 @@ composer.addEventListener("submit", async (event) => {
   input.focus();
 });
 
-let lastTypingAt = 0;
 composer.elements.text.addEventListener("input", (event) => {
-  if (!event.target.value || Date.now() - lastTypingAt < TYPING_SHOWN_MS / 2) return;
-  lastTypingAt = Date.now();
-  // Losing this message does no harm.
-  publish(channel, null, { event: "typing", transient: true, echo: false }).catch(() => {});
+  if (event.target.value) followed.typing();
 });
