@@ -133,6 +133,29 @@ def test_four_tabs_share_a_connection_and_miss_nothing_when_tabs_close_and_it_br
         assert state(server)["connections"] == 1
 
 
+def test_a_leader_that_is_frozen_hands_over_and_misses_nothing(
+    chromium: Browser, servers: dict[str, Server]
+) -> None:
+    server, channel = servers["daphne"], f"kept/{uuid.uuid4().hex}"
+    with visitor(chromium, "leader") as context:
+        leader, other = (open_tab(context, server.url(""), channel) for _ in range(2))
+        # A page in front cannot be frozen, and a headless browser has no other: it only gets the events.
+        dispatch = "(name) => void document.dispatchEvent(new Event(name))"
+        with Publisher(servers["uvicorn"], channel) as publisher:
+            publisher.publish_more()
+            before = other.evaluate("client.connectionId")
+            leader.evaluate(dispatch, "freeze")
+            wait(other, f"client.state === 'connected' && client.connectionId !== '{before}'")
+            publisher.publish_more()
+            leader.evaluate(dispatch, "resume")
+            wait(leader, "client.state === 'connected'")
+            publisher.publish_more()
+        for tab in (leader, other):
+            wait(tab, f"window.got.includes({publisher.count - 1})")
+            assert tab.evaluate("got") == list(range(publisher.count))
+        assert state(server)["connections"] == 1
+
+
 def test_without_locks_each_tab_has_its_own_connection(
     chromium: Browser, servers: dict[str, Server]
 ) -> None:

@@ -375,6 +375,19 @@ describe("a page that is back, or its network", () => {
 });
 
 describe("the tab that leads", () => {
+  test("is in the background, where timers are late: a tab in front has it reconnect", async () => {
+    await tabs(1, { timers: { setTimeout: () => 0, clearTimeout: () => {} } });
+    await world.socket.end(1006);
+    await world.settle();
+    const two = await world.open();
+    assert.deepEqual(two.states.at(-1), ["reconnecting", { attempt: 2, nextDelay: 1, code: 1006, reason: "" }]);
+    await world.advance(1.9);
+    assert.equal(world.sockets.length, 0);
+    await world.advance(0.1);
+    await greet();
+    assert.equal(two.client.state, "connected");
+  });
+
   async function numbered(count = 3) {
     const opened = await tabs(count);
     const logs = await subscribe(opened, "a");

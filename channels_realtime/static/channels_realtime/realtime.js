@@ -2225,7 +2225,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? import("./realtime/tabs.js?v=1af9d9f3").then(e=>e.version==="1af9d9f3"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
+    next: () => Way ?? import("./realtime/tabs.js?v=50d95e9c").then(e=>e.version==="50d95e9c"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {

@@ -11,6 +11,8 @@ import { reachWorker } from "./worker-port.js";
 /** @import {Host, Port} from "./switchboard.js" */
 
 const CLOSE_ABNORMAL = 1006;
+/** How late a reconnect is when a tab that is in front asks for it. */
+const LATE_SECONDS = 1;
 const WAKING_EVENTS = ["online", "offline", "visibilitychange"];
 /** Frames that were handled are reported together. */
 const READ_FRAMES = 100;
@@ -89,6 +91,8 @@ export class SharedSocket {
   #port = null;
   #read = 0;
   #ended = false;
+  /** @type {any} */
+  #nudge = null;
   /** Aborts what waits for a lock. */
   #abort = new AbortController();
   /** Lets go of what it holds, in the reverse order. @type {(() => void)[]} */
@@ -154,12 +158,14 @@ export class SharedSocket {
   async #receive(message) {
     if (this.#ended) return;
     if (message.type === "frame") {
+      this.#share.host.timers.clearTimeout(this.#nudge);
       this.onmessage?.({ data: message.data });
       this.#read += 1;
       if (this.#read < READ_FRAMES) return;
       this.#port?.postMessage({ type: "read", count: this.#read });
       this.#read = 0;
     } else if (message.type === "state") {
+      this.#follow(message.detail);
       this.onstate?.(message.state, message.detail);
     } else if (message.type === "close") {
       this.#end(message.code, message.reason, message.code === 1012);
@@ -167,6 +173,14 @@ export class SharedSocket {
       const answer = await this.#token(message.reason);
       this.#port?.postMessage({ type: "token", ...answer });
     }
+  }
+
+  /** The timers of a tab that leads in the background may be a minute late. @param {StateDetail} detail */
+  #follow({ nextDelay }) {
+    const { timers } = this.#share.host;
+    timers.clearTimeout(this.#nudge);
+    if (typeof nextDelay !== "number") return;
+    this.#nudge = timers.setTimeout(() => this.#wake({ type: "online" }), (nextDelay + LATE_SECONDS) * 1000);
   }
 
   /** @param {string} reason */
@@ -183,6 +197,7 @@ export class SharedSocket {
     if (this.#ended) return;
     this.#ended = true;
     this.#abort.abort();
+    this.#share.host.timers.clearTimeout(this.#nudge);
     this.#port = null;
     for (const release of this.#held.splice(0).reverse()) release();
     this.onclose?.({ code, reason, immediate });
@@ -194,7 +209,7 @@ export class SharedSocket {
     else this.#held.push(release);
   }
 
-  /** What has this page look whether its connection stands, for the connection that it shares. @param {Event} event */
+  /** What has this page look whether its connection stands, for the connection that it shares. @param {{type: string}} event */
   #wake = ({ type }) => {
     if (globalThis.document?.visibilityState === "hidden") return;
     this.#port?.postMessage({ type: "wake", event: type === "offline" ? type : "online" });
