@@ -103,6 +103,8 @@ class Feed:
     fenced: bool = False
     held: list[Message] | None = None
     """Live messages of an automatic channel that wait for its replay."""
+    gap: Position | None = None
+    """Messages before this position are missing, and it is not known yet whether the state comes anew."""
     failures: int = 0
     retry_timer: int | None = None
     members: dict[str, Member] = dataclasses.field(default_factory=dict)
@@ -226,6 +228,8 @@ class Feeds:
         self._host.timers.cancel(self._ack_timer)
         self._ack_timer = None
         for feed in self._feeds.values():
+            if feed.gap is not None:
+                self._tell_gap(feed, state=False)
             feed.live = feed.fenced = False
             feed.held = None
             self._host.timers.cancel(feed.retry_timer)
@@ -346,11 +350,28 @@ class Feeds:
         else:
             feed.position = position
         self._take_members(feed, reply)
-        feed.sink.put(Subscribed(feed.position))
-        if isinstance(recovered, bool):
-            feed.sink.put(Recovered(recovered, position))
+        if recovered is False and position is not None:
+            self._await_state(feed, position)
+        else:
+            feed.sink.put(Subscribed(feed.position))
+            if isinstance(recovered, bool):
+                feed.sink.put(Recovered(recovered, position))
         if feed.held is not None:
             self._release(feed, wait=complete)
+
+    def _await_state(self, feed: Feed, position: Position) -> None:
+        """Tell of missing messages once it is known whether the state follows."""
+        feed.gap = position
+
+        def done(_payload: Any, error: RealtimeError | None) -> None:
+            if feed.gap is position and not isinstance(error, ClientError):
+                self._tell_gap(feed, state=False)
+
+        self._host.ask({"type": "ping"}, done)  # answered after all that was written before
+
+    def _tell_gap(self, feed: Feed, *, state: bool) -> None:
+        position, feed.gap = feed.gap, None
+        feed.sink.put(Recovered(False, position, state))
 
     def _release(self, feed: Feed, *, wait: bool) -> None:
         """Deliver what was live, after the replay where there is one."""
@@ -391,6 +412,8 @@ class Feeds:
             return
         if not feed.live or feed.suspended:
             return  # what is left of an earlier subscription
+        if feed.gap is not None:
+            self._tell_gap(feed, state=message.state)
         if message.state:
             self._state_arrives(feed)
             feed.sink.put(message)

@@ -59,7 +59,10 @@ class Buffer:
         return self._counted <= self._size // 2
 
     def put(self, item: Event) -> None:
-        """Keep an item. Of reconnects that nobody looked at, what says nothing more is dropped."""
+        """Keep an item. Of reconnects that nobody looked at, what says nothing more is dropped.
+
+        ``Recovered`` with messages missing stands for a ``Subscribed`` too, which comes before it.
+        """
         items = self._items
         if isinstance(item, Subscribed):
             while items and _says_nothing(items[-1]):
@@ -187,7 +190,7 @@ class Subscription:
             if isinstance(item, Message):
                 return item
             if isinstance(item, Recovered) and not item.complete and self._load is None:
-                if item.position is None and not self._strict:
+                if item.state or (item.position is None and not self._strict):
                     continue  # a channel without history promises nothing
                 await self.aclose()
                 raise NotRecoverable(

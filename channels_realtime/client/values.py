@@ -57,10 +57,12 @@ class Recovered:
     Args:
         complete: all that was missed follows. False: messages are missing.
         position: of the channel, where it has history.
+        state: the channel's state follows, so that what is missing is in it.
     """
 
     complete: bool
     position: Position | None
+    state: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

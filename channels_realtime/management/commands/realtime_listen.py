@@ -185,7 +185,7 @@ async def _messages(client: Client, channels: list[str], since: Since | None) ->
             async for event in subscription.events():
                 if isinstance(event, Message):
                     await queue.put(event)
-                elif isinstance(event, Recovered) and not event.complete:
+                elif isinstance(event, Recovered) and not (event.complete or event.state):
                     await queue.put(f"Messages of {channel} may be missing.")
 
     following = [asyncio.create_task(follow(channel)) for channel in dict.fromkeys(channels)]

@@ -369,6 +369,7 @@ async def test_gap_raises_where_the_program_asks_for_messages_alone() -> None:
         socket.publish("a", 1)
         socket.breaks()
         second, _ = await resume(server, a={"epoch": "e", "offset": 9, "recovered": False})
+        second.reply(await second.expect("ping"), "pong")  # no state has followed
         assert await payloads(subscription, 1) == [1]
         with pytest.raises(errors.NotRecoverable) as raised:
             await anext(subscription)
@@ -378,6 +379,20 @@ async def test_gap_raises_where_the_program_asks_for_messages_alone() -> None:
         await second.expect("unsubscribe")
         with pytest.raises(StopAsyncIteration):
             await anext(subscription)
+
+
+@in_virtual_time
+async def test_gap_in_a_channel_with_state_is_filled_by_the_state() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        subscription = await subscribed(client, socket)
+        socket.publish("a", 1)
+        socket.breaks()
+        second, _ = await resume(server, a={"epoch": "e", "offset": 9, "recovered": False})
+        second.publish("a", 9, state_key="k", state=True)
+        second.publish("a", 10, state_key="k")
+        assert await payloads(subscription, 3) == [1, 9, 10]
+        assert subscription.position == Position("e", 10)
 
 
 @in_virtual_time
