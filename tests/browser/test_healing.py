@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,7 +34,7 @@ FORBID = """(policy) => {
   meta.content = policy;
   document.head.append(meta);
 }"""
-CONNECT = """async ({ channel, user, tokenSeconds }) => {
+CONNECT = """async ({ channel, user, tokenSeconds, options }) => {
   const { connect } = await import("/static/channels_realtime/realtime.js");
   window.got = [];
   window.states = [];
@@ -48,6 +48,7 @@ CONNECT = """async ({ channel, user, tokenSeconds }) => {
   window.client = connect(null, {
     ...(user ? { getToken } : {}),
     httpUrl: "/realtime/",
+    ...options,
     backoffBaseSeconds: 0.5,  // No less: the cookie of a new password has to arrive.
     backoffCapSeconds: 0.5,
   });
@@ -235,7 +236,12 @@ BREAKS: dict[str, Callable[[Visit], None]] = {
 
 @contextmanager
 def visit(
-    chromium: Browser, machine: Machine, publishing: Server, *, by_token: bool
+    chromium: Browser,
+    machine: Machine,
+    publishing: Server,
+    *,
+    by_token: bool = False,
+    **options: Any,
 ) -> Iterator[Visit]:
     """A page of a new user that is subscribed to a channel with history, and hears the publisher."""
     channel = f"kept/{uuid.uuid4().hex}"
@@ -254,10 +260,11 @@ def visit(
                 "channel": channel,
                 "user": user["id"] if by_token else None,
                 "tokenSeconds": TOKEN_S,
+                "options": options,
             }
             page.evaluate(CONNECT, arguments)
             wait_for(page, "window.subscribed")
-            assert page.evaluate("localStorage.length") == 0  # It is a WebSocket.
+            assert options or page.evaluate("localStorage.length") == 0  # It is a WebSocket.
             with Publisher(publishing, channel) as publisher:
                 yield Visit(page, line, machine, publisher)
             count = publisher.count
@@ -275,3 +282,12 @@ def test_a_page_misses_nothing_when_its_connection_was_broken(
     by_token = how == "token ended"
     with visit(chromium, machines[kind], publishing, by_token=by_token) as page, page.lost():
         BREAKS[how](page)
+
+
+def test_tabs_that_share_a_connection_fall_back(
+    chromium: Browser, machines: dict[str, Machine], publishing: Server
+) -> None:
+    """The worker that has it knows no cookies, and so no CSRF token of its own."""
+    options = {"transports": ["sse"], "shareConnection": True}
+    with visit(chromium, machines["uvicorn"], publishing, **options) as tab:
+        tab.publisher.publish_more()

@@ -345,6 +345,7 @@ test("another CSRF token of the page is tried when one is refused", async () => 
 test("a page has its CSRF tokens in its configuration, a meta element and a cookie", () => {
   const page = { querySelector: () => ({ getAttribute: () => "meta" }), cookie: "a=b; csrftoken=cookie; c=d" };
   assert.deepEqual(csrfTokens("configured", page), ["configured", "meta", "cookie"]);
+  assert.deepEqual(csrfTokens(["one", "meta"], page), ["one", "meta", "cookie"]);
   assert.deepEqual(csrfTokens("cookie", { querySelector: () => null, cookie: "csrftoken=cookie" }), ["cookie"]);
   assert.deepEqual(csrfTokens(undefined, { querySelector: () => null, cookie: "xcsrftoken=1" }), []);
 });

@@ -17,7 +17,7 @@
  * @property {typeof globalThis.fetch} [fetch]  In the place of the global one.
  * @property {import("./typedefs.js").Timers} timers
  * @property {() => number} random  In [0, 1).
- * @property {string} [csrfToken]  Of the page's configuration.
+ * @property {string | string[]} [csrfToken]  Of the page's configuration; several where a worker knows no page.
  * @property {string} [csrfHeader]
  */
 

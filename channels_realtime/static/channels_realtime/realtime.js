@@ -1937,7 +1937,7 @@ var Ways = class {
       );
     }
     this.#failures = 0;
-    return import("./realtime/fallbacks.js?v=f15d3ec3").then(e=>e.version==="f15d3ec3"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
+    return import("./realtime/fallbacks.js?v=d3e0b507").then(e=>e.version==="d3e0b507"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
       this.#choice ??= new Choice(this.#context);
       return this.#choice.begin(remembered);
     });
@@ -2225,7 +2225,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? import("./realtime/tabs.js?v=50d95e9c").then(e=>e.version==="50d95e9c"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
+    next: () => Way ?? import("./realtime/tabs.js?v=c0cfc864").then(e=>e.version==="c0cfc864"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {

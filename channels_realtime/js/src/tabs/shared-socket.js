@@ -2,6 +2,7 @@
  * A socket that is a part of the connection that all tabs share. It has the WebSocket's interface; behind it is a port
  * to the switchboard.
  */
+import { csrfTokens } from "../fallbacks/csrf.js";
 import { hostOf } from "./host.js";
 import { Leadership } from "./leadership.js";
 import { hold } from "./locks.js";
@@ -65,7 +66,8 @@ export function share(core, browser = thisBrowser()) {
   const { getToken, shareKey, httpUrl, ...rest } = options;
   // What can be copied: not functions, nor objects that have them.
   const plain = Object.entries(rest).filter(([, value]) => Object(value) !== value || Array.isArray(value));
-  const settings = { ...Object.fromEntries(plain), httpUrl: httpUrl && String(httpUrl), url, page };
+  const configuration = { ...page, csrfToken: csrfTokens(page?.csrfToken) }; // A worker has neither elements nor cookies.
+  const settings = { ...Object.fromEntries(plain), httpUrl: httpUrl && String(httpUrl), url, page: configuration };
   const host = hostOf(core, rest, available.locks);
   const name = `channels_realtime ${url} ${shareKey ?? hash(available.cookie())}`;
   const shared = { name, settings, getToken, host };
