@@ -450,6 +450,15 @@ describe("the tab that leads", () => {
     assert.equal(one.client.state, "connected");
   });
 
+  test("keeps a tab that handles few messages, but large ones", async () => {
+    const [one, two] = await tabs(2);
+    const logs = await subscribe([one, two], "a");
+    const large = "x".repeat(250_000);
+    for (let offset = 6; offset < 90; offset += 1) await receive(at(offset, { payload: large }));
+    assert.deepEqual(logs.map((log) => messages(log).length), [84, 84]);
+    assert.deepEqual(states(two), ["connecting", "connected"]);
+  });
+
   test("closes the socket of a tab that does not handle what it gets, and the others go on", async () => {
     const [one, two] = await tabs(2);
     const logs = await subscribe([one, two], "a");

@@ -2225,7 +2225,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? import("./realtime/tabs.js?v=c0cfc864").then(e=>e.version==="c0cfc864"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
+    next: () => Way ?? import("./realtime/tabs.js?v=3e25bbaf").then(e=>e.version==="3e25bbaf"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {

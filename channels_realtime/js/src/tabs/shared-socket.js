@@ -15,8 +15,9 @@ const CLOSE_ABNORMAL = 1006;
 /** How late a reconnect is when a tab that is in front asks for it. */
 const LATE_SECONDS = 1;
 const WAKING_EVENTS = ["online", "offline", "visibilitychange"];
-/** Frames that were handled are reported together. */
+/** Frames that were handled are reported together: so many, or so much. */
 const READ_FRAMES = 100;
+const READ_LENGTH = 2 ** 18;
 
 /**
  * @typedef {object} Share  What tabs share.
@@ -92,6 +93,7 @@ export class SharedSocket {
   /** @type {Port | null} */
   #port = null;
   #read = 0;
+  #readLength = 0;
   #ended = false;
   /** @type {any} */
   #nudge = null;
@@ -163,9 +165,10 @@ export class SharedSocket {
       this.#share.host.timers.clearTimeout(this.#nudge);
       this.onmessage?.({ data: message.data });
       this.#read += 1;
-      if (this.#read < READ_FRAMES) return;
+      this.#readLength += message.data.length;
+      if (this.#read < READ_FRAMES && this.#readLength < READ_LENGTH) return;
       this.#port?.postMessage({ type: "read", count: this.#read });
-      this.#read = 0;
+      this.#read = this.#readLength = 0;
     } else if (message.type === "state") {
       this.#follow(message.detail);
       this.onstate?.(message.state, message.detail);
