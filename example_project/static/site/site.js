@@ -6,7 +6,8 @@ import { pageClient } from "channels_realtime";
 const PULSE_INTERVAL_MS = 900;
 const byId = (id) => document.getElementById(id);
 
-export const client = pageClient(); // which the page's elements share
+/** Which the page's elements share. A demo's server is often restarted: it is not waited for long. */
+export const client = pageClient({ backoffCapSeconds: 10 });
 
 /* Channels. Closing the client ends its subscriptions; the page keeps its own list, to subscribe again. */
 
@@ -197,4 +198,4 @@ document.addEventListener("keydown", (event) => {
   }
 });
 setInterval(tick, 1000);
-showState(client.state); // it may be connecting already, for an element of the page
+showState(client.state);

@@ -19,11 +19,12 @@ function addHeaders(headers, url) {
 }
 
 if (globalThis.customElements) {
-  // The module may be loaded twice, by two addresses.
-  if (!customElements.get("realtime-channel")) {
+  // A module of the page that imports this one runs before, and may give the page's client its options.
+  queueMicrotask(() => {
+    if (customElements.get("realtime-channel")) return; // The module may be loaded twice, by two addresses.
     customElements.define("realtime-channel", RealtimeChannel);
     customElements.define("realtime-presence", RealtimePresence);
-  }
+  });
   document.addEventListener("htmx:configRequest", (event) => {
     const { headers, path } = /** @type {CustomEvent} */ (event).detail; // htmx 2
     addHeaders(headers, path);
