@@ -123,7 +123,7 @@ let nextTryAt = 0;
 function showState(state, { nextDelay, code, reason } = {}) {
   const over = state === "closed" || state === "unauthenticated";
   pill.dataset.state = over ? "closed" : state === "idle" ? "connecting" : state;
-  byId("connection-transport").textContent = over ? "none" : "WebSocket";
+  byId("connection-id").textContent = (!over && client.connectionId) || "–";
   byId("connection-protocol").textContent = "realtime.v1.json";
   if (state === "connected") {
     connectedAt = Date.now();
