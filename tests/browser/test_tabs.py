@@ -42,6 +42,12 @@ WAYS = {
     "alone": "delete Navigator.prototype.locks;",
 }
 
+HTTP_ADDRESS = """addEventListener("DOMContentLoaded", () => {
+  const meta = document.createElement("meta");
+  meta.name = "realtime-http-url";
+  meta.content = "/realtime/";
+  document.head.append(meta);
+});"""
 FORBID_WORKERS = """addEventListener("DOMContentLoaded", () => {
   const policy = document.createElement("meta");
   policy.httpEquiv = "Content-Security-Policy";
@@ -153,6 +159,23 @@ def test_a_leader_that_is_frozen_hands_over_and_misses_nothing(
         for tab in (leader, other):
             wait(tab, f"window.got.includes({publisher.count - 1})")
             assert tab.evaluate("got") == list(range(publisher.count))
+        assert state(server)["connections"] == 1
+
+
+@pytest.mark.parametrize("way", ["worker", "leader"])
+def test_tabs_share_a_connection_where_websockets_are_blocked(
+    chromium: Browser, servers: dict[str, Server], way: str
+) -> None:
+    server, channel = servers["uvicorn"], f"kept/{uuid.uuid4().hex}"
+    with visitor(chromium, way) as context, line_to(server.port) as line:
+        line.proxy.blocks_websockets = True
+        context.add_init_script(HTTP_ADDRESS)
+        tabs = [open_tab(context, line.origin, channel) for _ in range(2)]
+        for tab in tabs:
+            assert tab.evaluate("(name) => client.publish(name, 1).then(() => true)", channel)
+        for tab in tabs:
+            wait(tab, "window.got.length === 2")
+        assert line.proxy.refused > 0
         assert state(server)["connections"] == 1
 
 

@@ -115,20 +115,21 @@ export class RealtimeClient extends Emitter {
     this.connectionId = null;
     this._options = { ...DEFAULTS, ...options };
     checkNames("transport", this._options.transports, DEFAULTS.transports);
-    const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
+    const base = options.httpUrl || page.http || pageMeta("realtime-http-url");
+    const http = base ? absoluteUrl(base).replace(/\/*$/, "/") : null;
     const ways = new Ways({
       ...page,
       ...this._options,
       ...(this._options.format !== "json" && { transports: ["websocket"] }), // The others carry text.
       url: this.url,
-      http: http ? absoluteUrl(http).replace(/\/*$/, "/") : null,
+      http,
     });
     const client = /** @type {RealtimeClient<any>} */ (this);
     this._requests = createRequests(client);
     this._channels = createChannels(client);
     this._session = createSession(client);
     this._credentials = createCredentials(client);
-    this._connection = createConnection(client, options.shareConnection ? RealtimeClient._sharedWays(client, page, ways) : ways);
+    this._connection = createConnection(client, options.shareConnection ? RealtimeClient._sharedWays(client, { ...page, http }, ways) : ways);
   }
 
   get state() {

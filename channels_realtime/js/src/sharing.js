@@ -4,7 +4,7 @@ import { INSIDES } from "./insides.js";
  * One connection for all tabs of a site: what the core knows of it. The rest is loaded when it is asked for.
  *
  * @param {import("./client.js").RealtimeClient} client
- * @param {import("./page.js").PageConfiguration} page
+ * @param {Omit<import("./page.js").PageConfiguration, "http"> & {http: string | null}} page
  * @param {import("./ways.js").Ways} alone  Where tabs cannot share.
  */
 export function sharedWays({ constructor: Client, url, _options: options }, page, alone) {

@@ -2028,14 +2028,15 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     this.connectionId = null;
     this._options = { ...DEFAULTS, ...options };
     checkNames("transport", this._options.transports, DEFAULTS.transports);
-    const http = options.httpUrl || page.http || pageMeta("realtime-http-url");
+    const base = options.httpUrl || page.http || pageMeta("realtime-http-url");
+    const http = base ? absoluteUrl(base).replace(/\/*$/, "/") : null;
     const ways = new Ways({
       ...page,
       ...this._options,
       ...this._options.format !== "json" && { transports: ["websocket"] },
       // The others carry text.
       url: this.url,
-      http: http ? absoluteUrl(http).replace(/\/*$/, "/") : null
+      http
     });
     const client = (
       /** @type {RealtimeClient<any>} */
@@ -2045,7 +2046,7 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     this._channels = createChannels(client);
     this._session = createSession(client);
     this._credentials = createCredentials(client);
-    this._connection = createConnection(client, options.shareConnection ? _RealtimeClient._sharedWays(client, page, ways) : ways);
+    this._connection = createConnection(client, options.shareConnection ? _RealtimeClient._sharedWays(client, { ...page, http }, ways) : ways);
   }
   get state() {
     return this.#state;
@@ -2225,7 +2226,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? import("./realtime/tabs.js?v=3e25bbaf").then(e=>e.version==="3e25bbaf"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
+    next: () => Way ?? import("./realtime/tabs.js?v=15dde453").then(e=>e.version==="15dde453"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {

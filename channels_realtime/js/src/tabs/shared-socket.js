@@ -64,11 +64,11 @@ export function share(core, browser = thisBrowser()) {
   if (!browser) return undefined;
   const available = browser;
   const { url, page, options } = core;
-  const { getToken, shareKey, httpUrl, ...rest } = options;
+  const { getToken, shareKey, httpUrl: _, ...rest } = options; // `page` has its address, absolute.
   // What can be copied: not functions, nor objects that have them.
   const plain = Object.entries(rest).filter(([, value]) => Object(value) !== value || Array.isArray(value));
   const configuration = { ...page, csrfToken: csrfTokens(page?.csrfToken) }; // A worker has neither elements nor cookies.
-  const settings = { ...Object.fromEntries(plain), httpUrl: httpUrl && String(httpUrl), url, page: configuration };
+  const settings = { ...Object.fromEntries(plain), url, page: configuration };
   const host = hostOf(core, rest, available.locks);
   const name = `channels_realtime ${url} ${shareKey ?? hash(available.cookie())}`;
   const shared = { name, settings, getToken, host };
