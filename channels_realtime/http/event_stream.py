@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from ..endpoints.cursors import MAX_CURSOR_CHANNELS, ReadCursor
@@ -39,7 +37,8 @@ async def sse(request: HttpRequest) -> HttpResponseBase:
     except Refused as refused:
         if refused.retry_after is not None and is_event_source(request):
             html = request.GET.get("format") == "html"
-            return _stream([_try_again(refused, "realtime:closing" if html else None)])
+            body = _try_again(refused, "realtime:closing" if html else None)
+            return HttpResponse(body, content_type=CONTENT_TYPE)
         raise
     channels = _channels(caller.node, request)
     dialect = _dialect(caller.node, request)
@@ -72,7 +71,7 @@ def _dialect(node: Node, request: HttpRequest) -> HttpDialect:
             raise Refused(400, ErrorCode.BAD_MESSAGE, reason)
 
 
-def _stream(body: Iterable[bytes] | EventStream) -> HttpResponseBase:
+def _stream(body: EventStream) -> HttpResponseBase:
     response = StreamingHttpResponse(body, content_type=CONTENT_TYPE)
     response["X-Accel-Buffering"] = "no"  # nginx
     response["Content-Encoding"] = "identity"  # GZipMiddleware leaves it alone

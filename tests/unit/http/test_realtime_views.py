@@ -177,6 +177,7 @@ async def test_cursor_in_the_query_counts_as_the_header(site, parameter):
     assert await refused(request) == (403, "forbidden")
 
 
+@pytest.mark.filterwarnings("error")  # Django warns of content that is not asynchronous
 async def test_event_source_is_told_to_come_back_to_a_full_server(site, realtime):
     realtime(ALLOW_ANONYMOUS=True, MAX_CONNECTIONS=1)
     application = site()
