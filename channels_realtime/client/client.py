@@ -251,8 +251,10 @@ class Client:
             self._core_.close()
         if self._alarm is not None:
             self._alarm.cancel()
-        while self._leaving:
-            await asyncio.gather(*self._leaving, return_exceptions=True)
+        while leaving := tuple(self._leaving):
+            await asyncio.gather(*leaving, return_exceptions=True)
+            # Since Python 3.12, gather() does not wait if all are done: their callbacks have not run then.
+            self._leaving.difference_update(leaving)
 
     # -- channels ----------------------------------------------------------------------------------
 
