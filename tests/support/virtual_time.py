@@ -39,6 +39,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_ended)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        # Its time-out, in virtual time, would have passed before the threads can end.
+        await super().shutdown_default_executor()
+
     def _thread_ended(self, future: asyncio.Future[Any]) -> None:
         self._threads -= 1
 
