@@ -27,20 +27,13 @@ Daphne may not send 1012, and many clients come back only after it or after a cl
 """
 
 
-class FlowControl:
-    """Flow control of one Daphne connection: Twisted calls it as a producer; its ``send`` waits."""
+class _Producer:
+    """What Twisted tells of a full buffer, as its ``IPushProducer``."""
 
-    __slots__ = ("_room", "_send", "_transport")
+    __slots__ = ("_room",)
 
-    def __init__(self, send: SendEvent, transport: Any) -> None:
-        self._send = send
-        self._transport = transport
+    def __init__(self) -> None:
         self._room: asyncio.Future[None] | None = None  # not None while the buffer is full
-        # Twisted's HTTP channel has registered itself, but is not used after the upgrade.
-        transport.unregisterProducer()
-        transport.registerProducer(self, True)
-
-    # -- Twisted's IPushProducer -------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
         """The transport's buffer is over its 64 KiB."""
@@ -57,7 +50,24 @@ class FlowControl:
         """The connection is lost: stop waiting."""
         self.resumeProducing()
 
-    # -- ours --------------------------------------------------------------------------------------
+    async def room(self) -> None:
+        """Wait until the buffer has room."""
+        while self._room is not None:
+            await asyncio.shield(self._room)
+
+
+class FlowControl(_Producer):
+    """Flow control of one Daphne connection: Twisted calls it as a producer; its ``send`` waits."""
+
+    __slots__ = ("_send", "_transport")
+
+    def __init__(self, send: SendEvent, transport: Any) -> None:
+        super().__init__()
+        self._send = send
+        self._transport = transport
+        # Twisted's HTTP channel has registered itself, but is not used after the upgrade.
+        transport.unregisterProducer()
+        transport.registerProducer(self, True)
 
     async def send(self, event: dict[str, Any]) -> None:
         """Call Daphne's ``send`` when the buffer has room."""
@@ -93,39 +103,19 @@ def flow_control(send: SendEvent) -> FlowControl | None:
     return FlowControl(send, transport)
 
 
-class ResponseFlowControl:
+class ResponseFlowControl(_Producer):
     """Flow control of one response of Daphne's: Twisted calls it as a producer.
 
     Args:
         request: Twisted's, which writes the response.
     """
 
-    __slots__ = ("_request", "_room")
+    __slots__ = ("_request",)
 
     def __init__(self, request: Any) -> None:
+        super().__init__()
         self._request = request
-        self._room: asyncio.Future[None] | None = None  # not None while the buffer is full
         request.registerProducer(self, True)
-
-    def pauseProducing(self) -> None:
-        """The transport's buffer is over its 64 KiB."""
-        if self._room is None:
-            self._room = asyncio.get_running_loop().create_future()
-
-    def resumeProducing(self) -> None:
-        """The transport's buffer is empty."""
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
-
-    def stopProducing(self) -> None:
-        """The connection is lost: stop waiting."""
-        self.resumeProducing()
-
-    async def room(self) -> None:
-        """Wait until the buffer has room."""
-        while self._room is not None:
-            await asyncio.shield(self._room)
 
     def close(self) -> None:
         """The body is over; Twisted wants to be told before the response ends."""
