@@ -132,7 +132,7 @@ async def _through_drain(http: Awaitable[Any]) -> None:
     """Serve a response that the drain ends, though its server cancels it before.
 
     Daphne cancels its applications on SIGTERM. Django's handler would then leave two tasks behind, one of
-    which fails with nobody to hear of it.
+    which fails unseen.
     """
     serving = asyncio.ensure_future(http)
     try:

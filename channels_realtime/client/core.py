@@ -628,7 +628,7 @@ class Core:
         self._want_token("anonymous", proceed)
 
     def _begin(self) -> None:
-        """Resume the last session, or subscribe anew."""
+        """Resume the last session, or subscribe again."""
         welcome = self._welcome or {}
         session, connection_id = welcome.get("session_id"), welcome.get("connection_id")
         if self._session is None:
@@ -671,7 +671,7 @@ class Core:
             self._change(State.CONNECTED)
 
     def forget_session(self) -> None:
-        """Do not resume: subscribe anew."""
+        """Do not resume: subscribe again."""
         self._session = None
 
 

@@ -104,7 +104,7 @@ class Feed:
     held: list[Message] | None = None
     """Live messages of an automatic channel that wait for its replay."""
     gap: Position | None = None
-    """Messages before this position are missing, and it is not known yet whether the state comes anew."""
+    """Messages before this position are missing, and it is not known yet whether the state is sent again."""
     failures: int = 0
     retry_timer: int | None = None
     members: dict[str, Member] = dataclasses.field(default_factory=dict)
@@ -262,7 +262,7 @@ class Feeds:
             self.automatic.pop(channel, None)
             if (
                 feed is not None and feed.live
-            ):  # else it is subscribed anew, and the reply is to come
+            ):  # else it is subscribed again, and the reply is to come
                 self._forget(feed)
                 feed.sink.end(answered(payload), discard=True)
         elif kind in ("join", "leave") and feed is not None and feed.live and feed.presence:

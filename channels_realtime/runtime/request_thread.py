@@ -2,7 +2,7 @@
 
 Django's ASGI handler runs the synchronous parts of a request, such as most middleware, in one thread
 that is the request's own and lives as long as its response, with its database connections. A thousand
-streams would hold a thousand threads and connections that nobody uses.
+streams would hold a thousand unused threads and connections.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def realtime(context: template.Context, *, nonce: object = None) -> SafeString:
 
     Args:
         context: the template's. Its request is looked at for the nonce, and for the token that the
-            client's POSTs carry where cookies say who somebody is.
+            client's POSTs carry where cookies authenticate.
         nonce: of the page's Content-Security-Policy. By default that of Django 6 or of django-csp, where
             one of them is at work.
     """
