@@ -29,6 +29,7 @@ from .identity import Identity
 from .members import member_counts
 from .models import BlockRecord, ConnectionRecord, NodeRecord
 from .namespaces import current_namespace, namespace
+from .nodes.alive import alive_nodes
 from .nodes.requests import notify, request
 from .protocol.codes import CloseCode
 from .protocol.names import channel_key, namespaced, split_key
@@ -205,7 +206,7 @@ def stop_trace(connection_id: str, *, viewer: str) -> None:
 
 
 def _request_of_owner(kind: str, connection_id: str, arguments: dict[str, Any]) -> Any:
-    nodes = _owners([connection_id]).get(connection_id) or _alive()
+    nodes = _owners([connection_id]).get(connection_id) or alive_nodes()
     found = request(kind, {"connection": connection_id, **arguments}, nodes, wait=WAIT_S)
     for answer in found.by_node.values():
         if answer is not None:
@@ -255,7 +256,7 @@ def broadcast_notice(payload: Any, *, channel: str | None = None) -> BroadcastRe
         Unavailable: the channel layer cannot be reached.
     """
     arguments = {"payload": normalise_payload(payload), "channel": channel}
-    found = request("broadcast_notice", arguments, _alive(), wait=WAIT_S)
+    found = request("broadcast_notice", arguments, alive_nodes(), wait=WAIT_S)
     return BroadcastReport(sent=sum(found.by_node.values()), silent=tuple(sorted(found.silent)))
 
 
@@ -326,7 +327,7 @@ def _act_on(to: Any, kind: str, arguments: dict[str, Any]) -> Outcome:
 def _act_on_user(user: str, kind: str, arguments: dict[str, Any]) -> Outcome:
     """Act on the connections of a user; which those are, their nodes know."""
     of = split_key(arguments["channel"])[0]
-    found = request(kind, {"user": namespaced(of, user), **arguments}, _alive(), wait=WAIT_S)
+    found = request(kind, {"user": namespaced(of, user), **arguments}, alive_nodes(), wait=WAIT_S)
     done: set[str] = set()
     impossible: set[str] = set()
     for answer in found.by_node.values():
@@ -368,7 +369,7 @@ def _act(ids: Iterable[str], kind: str, arguments: dict[str, Any]) -> Outcome:
         batch = wanted[start : start + BATCH]
         owners = _owners(batch)
         # What the registry does not know (it is off, sampled, or a second behind) is asked of all.
-        alive = frozenset() if len(owners) == len(batch) else _alive()
+        alive = frozenset() if len(owners) == len(batch) else alive_nodes()
         nodes = alive.union(*owners.values())
         found = request(kind, {"connections": batch, **arguments}, nodes, wait=WAIT_S)
         for answer in found.by_node.values():
@@ -393,12 +394,8 @@ def _owners(ids: list[str]) -> dict[str, frozenset[str]]:
     """
     rows = ConnectionRecord._default_manager.filter(pk__in=ids).values_list("pk", "node_id")
     known = dict(rows)
-    alive = _alive() if known else frozenset()
+    alive = alive_nodes() if known else frozenset()
     return {connection_id: frozenset({node_id}) & alive for connection_id, node_id in known.items()}
-
-
-def _alive() -> frozenset[str]:
-    return frozenset(NodeRecord.objects.alive().values_list("pk", flat=True))
 
 
 # -- users and addresses ---------------------------------------------------------------------------
@@ -464,7 +461,9 @@ def live_channels(*, search: str = "", limit: int = 200) -> ChannelsReport:
         search: a part of the name, in any case.
         limit: channels to tell, those with most subscribers first.
     """
-    found = request("channels", {"search": search.lower(), "limit": limit}, _alive(), wait=WAIT_S)
+    found = request(
+        "channels", {"search": search.lower(), "limit": limit}, alive_nodes(), wait=WAIT_S
+    )
     by_name: defaultdict[str, dict[str, int]] = defaultdict(dict)
     rates: dict[str, float] = {}
     for node_id, answer in found.by_node.items():

@@ -24,8 +24,9 @@ from .config import Config
 from .errors import Conflict, ImproperUse, Unavailable
 from .nodes import deliveries, envelope, light
 from .nodes import outgoing as outgoing_path
+from .nodes.alive import alive_nodes
 from .nodes.layers import configured_layer
-from .nodes.node import running_node, serving_node
+from .nodes.node import running_node
 from .nodes.outgoing import Outcome, Outgoing, keep_in_transaction
 from .nodes.stores import stores_of
 from .protocol.messages import Publication
@@ -124,7 +125,7 @@ def send_all(
             raise
         _log_loss(outgoing, error)
         return None
-    return _published(outcomes, deliveries.count(outgoing, outcomes, _own_node()))
+    return _published(outcomes, deliveries.count(outgoing, outcomes, alive_nodes))
 
 
 async def asend_all(outgoing: list[Outgoing], *, raises: bool) -> list[Published] | None:
@@ -146,12 +147,7 @@ async def asend_all(outgoing: list[Outgoing], *, raises: bool) -> list[Published
             raise
         _log_loss(outgoing, error)
         return None
-    return _published(outcomes, await deliveries.acount(outgoing, outcomes, _own_node()))
-
-
-def _own_node() -> frozenset[str]:
-    node = serving_node()
-    return frozenset() if node is None else frozenset({node.id})
+    return _published(outcomes, await deliveries.acount(outgoing, outcomes, alive_nodes))
 
 
 def _published(outcomes: list[Outcome], told: list[int | None]) -> list[Published]:

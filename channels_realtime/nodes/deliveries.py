@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
-from django.apps import apps
 from django.db import Error as DatabaseError
 
 from ..errors import Unavailable
@@ -31,6 +30,8 @@ WAIT_S = 1.0
 
 _ARRIVAL_S = 0.6
 """How long a node waits for a publication that has not reached it yet."""
+
+Alive = Callable[[], frozenset[str]]
 
 _REMEMBERED = 1_000
 """Publications whose deliveries a node can tell; the oldest is forgotten first."""
@@ -78,27 +79,27 @@ HANDLERS = {"deliveries": answer}
 
 
 def count(
-    outgoing: Sequence[Outgoing], outcomes: Sequence[Outcome], own: frozenset[str]
+    outgoing: Sequence[Outgoing], outcomes: Sequence[Outcome], alive: Alive
 ) -> list[int | None]:
     """How many connections were told of each publication; None of those that are not counted.
 
     Args:
         outgoing: what was sent.
         outcomes: what became of each.
-        own: the id of this process's node, which may not have a row yet; empty without one.
+        alive: tells which nodes are asked; may read the database.
     """
     return [
-        _sum(one, _ask(one, own)) if _is_counted(one, outcome) else None
+        _sum(one, _ask(one, alive)) if _is_counted(one, outcome) else None
         for one, outcome in zip(outgoing, outcomes, strict=True)
     ]
 
 
 async def acount(
-    outgoing: Sequence[Outgoing], outcomes: Sequence[Outcome], own: frozenset[str]
+    outgoing: Sequence[Outgoing], outcomes: Sequence[Outcome], alive: Alive
 ) -> list[int | None]:
     """How many connections were told of each publication; from async code."""
     return [
-        _sum(one, await _aask(one, own)) if _is_counted(one, outcome) else None
+        _sum(one, await _aask(one, alive)) if _is_counted(one, outcome) else None
         for one, outcome in zip(outgoing, outcomes, strict=True)
     ]
 
@@ -111,17 +112,17 @@ def _arguments(one: Outgoing) -> dict[str, Any]:
     return {"channel": one.publication.key, "uid": one.publication.uid}
 
 
-def _ask(one: Outgoing, own: frozenset[str]) -> Answers | None:
+def _ask(one: Outgoing, alive: Alive) -> Answers | None:
     try:
-        return request("deliveries", _arguments(one), _alive() | own, wait=WAIT_S)
+        return request("deliveries", _arguments(one), alive(), wait=WAIT_S)
     except (DatabaseError, Unavailable) as error:
         _log_failure(one, error)
         return None
 
 
-async def _aask(one: Outgoing, own: frozenset[str]) -> Answers | None:
+async def _aask(one: Outgoing, alive: Alive) -> Answers | None:
     try:
-        nodes = await sync_to_async(_alive)() | own
+        nodes = await sync_to_async(alive)()
         return await arequest("deliveries", _arguments(one), nodes, wait=WAIT_S)
     except (DatabaseError, Unavailable) as error:
         _log_failure(one, error)
@@ -142,9 +143,3 @@ def _sum(one: Outgoing, answers: Answers | None) -> int | None:
         )
     told: int = sum(answers.by_node.values())
     return told
-
-
-def _alive() -> frozenset[str]:
-    # Looked up here: code that publishes may be imported before the apps are ready.
-    nodes = apps.get_model("channels_realtime", "NodeRecord")
-    return frozenset(nodes.objects.alive().values_list("pk", flat=True))

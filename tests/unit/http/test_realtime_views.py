@@ -14,6 +14,7 @@ from django.utils.decorators import sync_only_middleware
 
 from channels_realtime.access.limits import AccessLimits
 from channels_realtime.asgi import get_realtime_application
+from channels_realtime.monitoring.registry import Registry
 from channels_realtime.nodes.node import running_node
 from channels_realtime.operations import block, disconnect, revoke_user, send_notice
 from channels_realtime.services import current_node
@@ -131,7 +132,11 @@ async def test_token_that_goes_up_signs_in_and_is_needed_from_then_on(site, real
         assert '"id":2' in await request.until("pong")
 
 
-async def test_staff_reach_and_end_a_stream(site, realtime):
+async def test_staff_reach_and_end_a_stream_before_its_node_has_a_row(site, realtime, monkeypatch):
+    async def write_nothing_yet(registry) -> None:
+        pass
+
+    monkeypatch.setattr(Registry, "_write_due", write_nothing_yet)
     realtime(ALLOW_ANONYMOUS=True)
     async with AsgiRequest(site(), SSE, headers=EVENT_SOURCE) as request:
         await request.until("welcome")
