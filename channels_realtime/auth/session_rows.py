@@ -32,8 +32,13 @@ def watch(
         return
     model._realtime_watched = True
     _watch_instances(model, before, after)
-    for manager in model._meta.managers:
+    # These are copies, which Django makes again from `local_managers` when another model is registered.
+    managers = model._meta.managers
+    model._meta.local_managers = []
+    for manager in managers:
+        manager._set_creation_counter()  # the first of them stays the default manager
         _watch_querysets(manager, before, after)
+        model._meta.add_manager(manager)
 
 
 def _watch_instances(

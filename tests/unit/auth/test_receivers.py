@@ -7,6 +7,7 @@ import logging
 import time
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model, logout, update_session_auth_hash
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.models import Session
@@ -154,6 +155,12 @@ def test_login_session_that_is_deleted_ends(told, alice, how):
         "cycle_key": session.cycle_key,
     }[how]
     assert told.after(act) == {session_hash(key)}
+
+
+def test_session_deleted_by_its_key_ends_after_a_model_was_registered(told, alice):
+    apps.clear_cache()  # as Django does then
+    key = make_session(alice).session_key
+    assert told.after(Session.objects.filter(pk=key).delete) == {session_hash(key)}
 
 
 def test_session_of_nobody_that_is_deleted_ends_nothing(told):
