@@ -36,6 +36,30 @@ def test_a_message_appears_in_both_browsers_within_a_second(
     assert bob.locator(".bubble", has_text="Is anybody there?").count() == 1
 
 
+def test_the_tabs_of_a_user_share_one_connection(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    second = alice.context.new_page()
+    visitors.open(alice, "/rooms/lobby/")
+    visitors.open(second, "/rooms/")
+    visitors.open(bob, "/rooms/lobby/")
+    bob.fill("#text", "For both tabs")
+    bob.press("#text", "Enter")
+    wait_for_text(alice, ".bubble", "For both tabs")
+    wait_for_text(second, "#room-lobby", "message")
+
+    ids = [page.text_content("#connection-id") for page in (alice, second, bob)]
+    assert ids[0] == ids[1] != ids[2]
+    staff = visitors.sign_in("admin")
+    staff.goto(visitors.server.url("/admin/channels_realtime/connectionrecord/"))
+    staff.wait_for_function(
+        """wanted => [...document.querySelectorAll("[name=_selected_action]")]
+            .map(({ value }) => value).sort().join() === wanted""",
+        arg=",".join(sorted({str(each) for each in ids})),
+        timeout=RECONNECT_MS,
+    )
+
+
 def test_pages_without_a_script_of_their_own_show_what_happens(
     visitors: Visitors, alice: "Page", bob: "Page"
 ) -> None:

@@ -6,8 +6,11 @@ import { pageClient } from "channels_realtime";
 const PULSE_INTERVAL_MS = 900;
 const byId = (id) => document.getElementById(id);
 
-/** Which the page's elements share. A demo's server is often restarted: it is not waited for long. */
-export const client = pageClient({ backoffCapSeconds: 10 });
+/**
+ * The client of the page and its elements. All tabs share one connection where the browser can: in a worker, or else in
+ * one of the tabs. The server of a demo is often restarted, so the delay between attempts stays short.
+ */
+export const client = pageClient({ shareConnection: true, backoffCapSeconds: 10 });
 
 /* Channels. Closing the client ends its subscriptions; the page keeps its own list, to subscribe again. */
 
