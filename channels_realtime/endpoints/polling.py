@@ -17,6 +17,7 @@ from ..connections.connection import Connection
 from ..errors import Unavailable
 from ..nodes.member import Member
 from ..nodes.node import Handler, Node, Service
+from ..protocol import messages as m
 from ..protocol.codes import CloseCode
 from .handshake import SEND, close_if_blocked, opening
 from .http_transport import Ending, HttpDialect, HttpTransport, Message
@@ -36,34 +37,53 @@ _GATHER_S = 0.01
 
 _WAKE_WAIT_S = 1.0
 
+_RETURN_S = 5.0
+"""How long a client with a poll that was cut may take to ask again. Ours takes 3 s for two attempts; one
+that has closed its connection cannot say so, and does not come back."""
+
+_LAST_RETURN_S = 2.0
+"""How long one that holds polls may take to ask for its ``closing``. Without it, it reconnects as well."""
+
+_LAST_INTERVAL_S = 6.0
+"""The same where polls are not held. Ours asks every 5 s at the latest."""
+
 
 class PollTransport(HttpTransport):
     """Keeps messages until the client has acknowledged them.
 
     Args:
         written: called when there is something new.
+        closing: called when the connection closes.
         max_frame_bytes: the largest batch of messages that a client may send at once.
         drop: ends the connection at once.
     """
 
-    __slots__ = ("_given", "_messages", "_next", "_written", "ended")
+    __slots__ = ("_closing", "_given", "_messages", "_next", "_written", "ended")
 
     name: ClassVar[str] = "poll"
 
     def __init__(
         self,
         written: Callable[[], None],
+        closing: Callable[[], None],
         *,
         max_frame_bytes: int | None,
         drop: Callable[[], None],
     ) -> None:
         super().__init__(max_frame_bytes=max_frame_bytes, most_bytes=ANSWER_BYTES, drop=drop)
+        self._closing: Callable[[], None] | None = closing
         self._given = 0
         self._messages: deque[tuple[int, Message]] = deque()
         self._next = 1
         self._written: Callable[[], None] | None = written
         self.ended = False
         """Whether nothing follows what is kept."""
+
+    def tell(self, push: m.Push) -> bool:
+        """Note that the connection closes; see ``HttpTransport``."""
+        if isinstance(push, m.Closing) and self._closing is not None:
+            self._closing()
+        return super().tell(push)
 
     def _put(self, message: Message) -> None:
         self._messages.append((self._next, message))
@@ -96,7 +116,7 @@ class PollTransport(HttpTransport):
     def detach(self) -> None:
         """The connection is over."""
         super().detach()
-        self._written = None
+        self._closing = self._written = None
 
     def acknowledge(self, cursor: int) -> bool:
         """The client has what it was given up to there; False where it was given nothing like it."""
@@ -151,10 +171,15 @@ class PolledConnection:
         self._absence_s = config.heartbeat_interval + config.heartbeat_timeout
         self._waiting: tuple[str, str] | None = None  # the node that asks, and its poll's token
         self._gathering: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._holds = False  # whether the client's last poll could wait
         self._over = False
         self._cursor = 0
         self._transport = PollTransport(
-            self._written, max_frame_bytes=config.limits.max_frame, drop=self.finish
+            self._written,
+            self._closes,
+            max_frame_bytes=config.limits.max_frame,
+            drop=self.finish,
         )
         self.connection = Connection(
             node, scope, address, self._transport, HttpDialect(config.limits)
@@ -162,7 +187,8 @@ class PolledConnection:
         node.service(RoutedConnections).add(self.connection)
         node.service(Polls).add(self)
         self.connection.begin()
-        self._absent = self._expect_within(self._absence_s)
+        self._absent: asyncio.TimerHandle | None = None
+        self._expect_within(self._absence_s)
         self.opened = asyncio.create_task(self._open(found, read_at), name="realtime-open")
 
     async def _open(self, found: Authenticated | None, read_at: float) -> None:
@@ -199,18 +225,21 @@ class PolledConnection:
         if ended:
             self.finish()
         else:
-            waits = not messages and waiting is not None
+            self._holds = waiting is not None
+            waits = not messages and self._holds
             self._waiting = waiting if waits else None
-            self._absent.cancel()
-            self._absent = self._expect_within(self._absence_s + (wait if waits else 0.0))
+            self._expect_within(self._absence_s + (wait if waits else 0.0))
         return {"status": TAKEN, "messages": messages, "cursor": reached, "ended": ended}
 
     def give_up(self, token: str) -> None:
         """The client of a poll that waits has gone."""
         if self._waiting is not None and self._waiting[1] == token:
             self._waiting = None
-            self._absent.cancel()
-            self._absent = self._expect_within(self._absence_s)
+            self._expect_within(min(_RETURN_S, self._absence_s))
+
+    def _closes(self) -> None:
+        self._closing = True
+        self._expect_within(self._absence_s)
 
     def _written(self) -> None:
         if self._waiting is not None and self._gathering is None:
@@ -234,8 +263,13 @@ class PolledConnection:
 
     # -- its end -----------------------------------------------------------------------------------
 
-    def _expect_within(self, seconds: float) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(seconds, self._gone)
+    def _expect_within(self, seconds: float) -> None:
+        """Expect the next poll; sooner where all that it can bring is ``closing``."""
+        if self._absent is not None:
+            self._absent.cancel()
+        if self._closing:
+            seconds = min(seconds, _LAST_RETURN_S if self._holds else _LAST_INTERVAL_S)
+        self._absent = asyncio.get_running_loop().call_later(seconds, self._gone)
 
     def _gone(self) -> None:
         self.connection.close(CloseCode.HEARTBEAT, "no poll came in time")
@@ -246,7 +280,8 @@ class PolledConnection:
         if self._over:
             return
         self._over = True
-        self._absent.cancel()
+        if self._absent is not None:
+            self._absent.cancel()
         if self._gathering is not None:
             self._gathering.cancel()
         self.opened.cancel()

@@ -11,6 +11,7 @@ from django.http import JsonResponse
 from channels_realtime.access.limits import AccessLimits
 from channels_realtime.access.revocation import Revocations
 from channels_realtime.connections.connection import Connection
+from channels_realtime.endpoints.polling import Polls
 from channels_realtime.services import current_node
 
 
@@ -51,6 +52,7 @@ def _insides(node):
         "closing": sum(connection.closed for connection in node.connections.values()),
         "timers": len(node.timers),
         "hub": len(node.hub),
+        "polls": sum(each._waiting is not None for each in node.service(Polls)._polled.values()),
         "groups": len(node.broker._memberships),
         "revocation_keys": len(node.service(Revocations)._by_key),
         "addresses": sum(limits._by_address.values()),

@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 import msgspec
+import pytest
 
 from channels_realtime.endpoints.polling import (
     ANSWER_BYTES,
@@ -160,14 +161,20 @@ async def test_poll_that_waits_keeps_its_connection():
 
 
 @in_virtual_time
-async def test_client_that_goes_while_it_waits_is_missed_from_then_on():
+async def test_client_with_a_poll_that_was_cut_has_five_seconds_to_return():
     async with NodeHarness() as harness:
         polled = await begin(harness)
         waiting(harness, polled, "one")
         polled.give_up("another")
         polled.give_up("one")
-        await asyncio.sleep(35.1)
-        assert polled.connection.closed
+        await asyncio.sleep(4.9)
+        waiting(harness, polled, "two")
+        await asyncio.sleep(5.0)
+        assert not polled.connection.closed
+        polled.give_up("two")
+        await asyncio.sleep(5.1)
+        assert polled.connection.end == "4408"
+        assert not harness.node.connections
 
 
 @in_virtual_time
@@ -206,12 +213,36 @@ async def test_nothing_of_a_channel_is_given_after_it_was_left():
         polled.finish()
 
 
+@pytest.mark.parametrize(("wait", "seconds"), [(25.0, 2.0), (0.0, 6.0)])
 @in_virtual_time
-async def test_client_that_does_not_take_its_close_is_dropped():
+async def test_client_between_two_polls_has_as_long_as_it_needs_to_be_told_of_the_end(
+    wait: float, seconds: float
+) -> None:
     async with NodeHarness() as harness:
-        polled = await begin(harness)
+        two = [await begin(harness, "public/a") for _ in range(2)]
+        for polled in two:
+            polled.poll(None, (harness.node.id, "one") if wait else None, wait)
+            if wait:
+                harness.publish("public/a", 1)
+                polled.poll(None, (harness.node.id, "two"), wait)
+            polled.connection.close(CloseCode.GOING_AWAY, "going away")
+        await asyncio.sleep(seconds - 0.1)
+        assert [one["type"] for one in poll(two[0])][-1] == "closing"
+        assert len(harness.node.connections) == 1
+        await asyncio.sleep(0.2)
+        assert not harness.node.connections
+
+
+@in_virtual_time
+async def test_client_that_takes_nothing_is_waited_for_no_longer_when_it_is_closed():
+    """Its `closing` cannot be kept with what waits for it already."""
+    async with NodeHarness() as harness:
+        polled = await begin(harness, "public/a")
+        for _ in range(3):
+            harness.publish("public/a", "x" * ANSWER_BYTES)
+            await settle()
         polled.connection.close(CloseCode.GOING_AWAY, "going away")
-        await asyncio.sleep(10.1)
+        await asyncio.sleep(6.1)
         assert not harness.node.connections
 
 
