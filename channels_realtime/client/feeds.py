@@ -1,19 +1,18 @@
 """The channels of one client: positions, what is missed, duplicates, presence. No I/O.
 
 In: replies and messages of the server, from the core. Out: items for the ``Sink`` of each subscription, and
-requests through the ``Host``. A channel has one subscription in a client.
+requests through the core. A channel has one subscription in a client.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import AlreadySubscribed, ImproperUse, RealtimeError, RequestTimeout, TooSlow
 from ..protocol.messages import Member, Position
 from .errors import ClientError, answered
-from .timers import Timers
 from .values import (
     Event,
     Joined,
@@ -28,6 +27,9 @@ from .values import (
     position_in,
     position_object,
 )
+
+if TYPE_CHECKING:
+    from .core import Core, Handle
 
 MAX_HELD_MESSAGES = 1_000
 """How many live messages of an automatic channel are held while it recovers. With more, it has not recovered."""
@@ -57,23 +59,6 @@ class Sink(Protocol):
     def end(self, error: RealtimeError | None, *, discard: bool) -> None:
         """Nothing follows. ``discard``: what it holds may not be seen any more."""
         ...
-
-
-class Host(Protocol):
-    """What feeds ask of the core."""
-
-    timers: Timers
-    ready: bool
-
-    def ask(
-        self, message: Mapping[str, Any], done: Callable[[Any, RealtimeError | None], None]
-    ) -> None: ...
-
-    def tell(self, message: Mapping[str, Any]) -> None: ...
-
-    def backoff(self, failures: int, wait_s: float = 0.0) -> float: ...
-
-    def forget_session(self) -> None: ...
 
 
 @dataclasses.dataclass(slots=True, eq=False, kw_only=True)
@@ -106,7 +91,7 @@ class Feed:
     gap: Position | None = None
     """Messages before this position are missing, and it is not known yet whether the state is sent again."""
     failures: int = 0
-    retry_timer: int | None = None
+    retry_timer: Handle | None = None
     members: dict[str, Member] = dataclasses.field(default_factory=dict)
     count: int | None = None
 
@@ -115,18 +100,23 @@ class Feed:
         """Where a resume begins; None: the server knows."""
         return None if self.state_arriving or self.unproven else self.since or self.position
 
+    def cancel_retry(self) -> None:
+        """Do not subscribe again by itself."""
+        if self.retry_timer is not None:
+            self.retry_timer.cancel()
+
 
 class Feeds:
     """The channels of one client."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self._feeds: dict[str, Feed] = {}
         self.automatic: dict[str, Position | None] = {}
         """The channels that the server has subscribed this connection to, with their last position."""
         self._abandoned: set[str] = set()
         self._acknowledging: dict[str, Position] = {}
-        self._ack_timer: int | None = None
+        self._ack_timer: Handle | None = None
 
     # -- the program's side ------------------------------------------------------------------------
 
@@ -142,7 +132,7 @@ class Feeds:
                 " a channel: share its messages, or use another client"
             )
         self._feeds[feed.channel] = feed
-        if self._host.ready:
+        if self._core.ready:
             self._subscribe(feed)
 
     def remove(self, feed: Feed) -> None:
@@ -154,37 +144,38 @@ class Feeds:
             self.automatic[feed.channel] = feed.position or self.automatic[feed.channel]
         elif feed.suspended:
             return
-        elif self._host.ready:
-            self._host.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+        elif self._core.ready:
+            self._core.requests.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
         elif feed.in_session:
             self._abandoned.add(feed.channel)
             if len(self._abandoned) > MAX_ABANDONED:
                 self._abandoned.clear()
-                self._host.forget_session()
+                self._core.session.forget()
 
     def drained(self, feed: Feed) -> None:
         """The sink takes messages again."""
         if feed.suspended and self._stands(feed):
             feed.suspended = False
-            if self._host.ready:
+            if self._core.ready:
                 self._subscribe(feed)
 
     def acknowledge(self, channel: str, position: Position) -> None:
         """Say soon that everything up to a position was received."""
         self._acknowledging[channel] = position
-        if self._host.ready and self._ack_timer is None:
-            self._ack_timer = self._host.timers.later(ACK_DELAY_S, self.acknowledge_now)
+        if self._core.ready and self._ack_timer is None:
+            self._ack_timer = self._core.later(ACK_DELAY_S, self.acknowledge_now)
 
     def acknowledge_now(self) -> None:
         """Send the acknowledgements that are due, if there is a connection."""
-        self._host.timers.cancel(self._ack_timer)
-        self._ack_timer = None
-        if not self._host.ready:
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
+        if not self._core.ready:
             return
         due, self._acknowledging = self._acknowledging, {}
         for channel, position in due.items():
             payload = position_object(position)
-            self._host.tell({"type": "ack", "channel": channel, "payload": payload})
+            self._core.requests.tell({"type": "ack", "channel": channel, "payload": payload})
 
     # -- the core's side ---------------------------------------------------------------------------
 
@@ -210,12 +201,14 @@ class Feeds:
                 feed.in_session = False
         for name in (resumed or {}).keys() & abandoned:
             if name not in self.automatic:
-                self._host.ask({"type": "unsubscribe", "channel": name}, _ignore)
+                self._core.requests.ask({"type": "unsubscribe", "channel": name}, _ignore)
         for feed in list(self._feeds.values()):
             reply = (resumed or {}).get(feed.channel)
             if feed.suspended:
                 if isinstance(reply, dict) and feed.channel not in self.automatic:
-                    self._host.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+                    self._core.requests.ask(
+                        {"type": "unsubscribe", "channel": feed.channel}, _ignore
+                    )
             elif isinstance(reply, dict) and feed.in_session and feed.channel not in abandoned:
                 self._subscribed(feed, reply, feed.resumes_from)
             else:
@@ -225,14 +218,13 @@ class Feeds:
 
     def disconnected(self) -> None:
         """The connection has ended."""
-        self._host.timers.cancel(self._ack_timer)
-        self._ack_timer = None
+        self.acknowledge_now()
         for feed in self._feeds.values():
             if feed.gap is not None:
                 self._tell_gap(feed, state=False)
             feed.live = feed.fenced = False
             feed.held = None
-            self._host.timers.cancel(feed.retry_timer)
+            feed.cancel_retry()
 
     def end(self, error: RealtimeError | None) -> None:
         """The client has ended."""
@@ -274,7 +266,7 @@ class Feeds:
         return self._feeds.get(feed.channel) is feed
 
     def _forget(self, feed: Feed) -> None:
-        self._host.timers.cancel(feed.retry_timer)
+        feed.cancel_retry()
         feed.live = False
         del self._feeds[feed.channel]
 
@@ -313,23 +305,23 @@ class Feeds:
             else:
                 self._refused(feed, error)
 
-        self._host.ask(message, done)
+        self._core.requests.ask(message, done)
 
     def _refused(self, feed: Feed, error: RealtimeError) -> None:
         if not (feed.established and error.code in PASSING_ERRORS):
             if isinstance(error, RequestTimeout):  # it may still take effect
-                self._host.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+                self._core.requests.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
             self._forget(feed)
             feed.sink.end(error, discard=True)
             return
-        delay = self._host.backoff(feed.failures, error.retry_after or 0.0)
+        delay = self._core.backoff(feed.failures, error.retry_after or 0.0)
         feed.failures += 1
 
         def again() -> None:
-            if self._stands(feed) and self._host.ready:
+            if self._stands(feed) and self._core.ready:
                 self._subscribe(feed)
 
-        feed.retry_timer = self._host.timers.later(delay, again)
+        feed.retry_timer = self._core.later(delay, again)
 
     def _subscribed(self, feed: Feed, reply: Mapping[str, Any], since: Position | None) -> None:
         position = position_in(reply)
@@ -367,7 +359,9 @@ class Feeds:
             if feed.gap is position and not isinstance(error, ClientError):
                 self._tell_gap(feed, state=False)
 
-        self._host.ask({"type": "ping"}, done)  # answered after all that was written before
+        self._core.requests.ask(
+            {"type": "ping"}, done
+        )  # answered after all that was written before
 
     def _tell_gap(self, feed: Feed, *, state: bool) -> None:
         position, feed.gap = feed.gap, None
@@ -386,7 +380,9 @@ class Feeds:
                 feed.sink.put(Recovered(False, feed.position))
 
         if wait:
-            self._host.ask({"type": "ping"}, release)  # answered after all that was written before
+            self._core.requests.ask(
+                {"type": "ping"}, release
+            )  # answered after all that was written before
         else:
             release()
 
@@ -449,7 +445,7 @@ class Feeds:
         feed.suspended = True
         if feed.channel not in self.automatic:
             feed.in_session = False
-            self._host.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+            self._core.requests.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
 
     def _state_arrives(self, feed: Feed) -> None:
         """The position counts only once the whole state has arrived."""
@@ -463,7 +459,7 @@ class Feeds:
             if error is None:
                 feed.state_arriving = feed.unproven = False
 
-        self._host.ask({"type": "ping"}, done)
+        self._core.requests.ask({"type": "ping"}, done)
 
     # -- presence ----------------------------------------------------------------------------------
 

@@ -26,6 +26,9 @@ CLOSE_UNAUTHENTICATED = 4401
 class Socket(Protocol):
     """An open WebSocket, as ``websockets.asyncio.client.ClientConnection`` is one."""
 
+    @property
+    def subprotocol(self) -> str | None: ...
+
     async def recv(self) -> str | bytes: ...
 
     async def send(self, message: str | bytes) -> None: ...

@@ -6,29 +6,18 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NotRecoverable, RealtimeError
 from ..protocol.messages import Member, Position
 from .callbacks import result_of
-from .feeds import Feed
+from .feeds import Feed, Feeds
 from .values import Event, Joined, Left, Loaded, Message, Recovered, Subscribed, covers, position_in
 
+if TYPE_CHECKING:
+    from .client import Client
+
 Load = Callable[[], Awaitable[Any] | Any]
-
-
-class Owner(Protocol):
-    """What a subscription asks of its client."""
-
-    def leave(self, feed: Feed) -> None: ...
-
-    def drained(self, feed: Feed) -> None: ...
-
-    def acknowledge(self, channel: str, position: Position) -> None: ...
-
-    def abandon(self, feed: Feed) -> None:
-        """As ``leave``, from the garbage collector, in any thread."""
-        ...
 
 
 class Buffer:
@@ -146,15 +135,18 @@ class Subscription:
 
     def __init__(
         self,
-        owner: Owner,
+        client: Client,
+        feeds: Feeds,
         feed: Feed,
         buffer: Buffer,
         *,
         load: Load | None,
         ack: bool,
     ) -> None:
-        self._owner = owner
+        self._client = client
+        self._feeds = feeds
         self._feed = feed
+        self._loop = asyncio.get_running_loop()
         self._buffer = buffer
         self._load = load
         self._acks = ack
@@ -209,13 +201,13 @@ class Subscription:
         """Acknowledge a message and all before it, where the channel has an inbox."""
         position = message.position if isinstance(message, Message) else message
         if position is not None:
-            self._owner.acknowledge(self.channel, position)
+            self._feeds.acknowledge(self.channel, position)
 
     async def aclose(self) -> None:
         """Unsubscribe; does nothing where it has ended. Iterating it ends too."""
         if not self._buffer.ended:
             self._buffer.end(None, discard=True)
-            self._owner.leave(self._feed)
+            self._feeds.remove(self._feed)
 
     async def __aenter__(self) -> Subscription:
         try:
@@ -235,19 +227,20 @@ class Subscription:
 
     def __del__(self) -> None:
         # A loop was left by `break`, or its task was cancelled.
-        if not self._buffer.ended:
-            self._owner.abandon(self._feed)
+        # The garbage collector may run in any thread.
+        if not self._buffer.ended and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._feeds.remove, self._feed)
 
     async def _next(self) -> Event:
         if self._unacknowledged is not None:
-            self._owner.acknowledge(self.channel, self._unacknowledged)
+            self._feeds.acknowledge(self.channel, self._unacknowledged)
             self._unacknowledged = None
         while True:
             if self._load_due and self._load is not None:
                 return await self._loaded(self._load)
             item = self._buffer.take()
             if self._feed.suspended and self._buffer.drained:
-                self._owner.drained(self._feed)
+                self._feeds.drained(self._feed)
             if item is not None:
                 if self._wanted(item):
                     return item

@@ -404,13 +404,13 @@ async def test_listen_says_why_it_cannot(servers: dict[str, Server]) -> None:
         ),
         ("kept/a", "--url", url): (
             4,
-            "The server does not let this client in: the server wants credentials, and the client has"
-            f" none (4401). {no_way_in}",
+            "The server does not let this client in: the server requires credentials, and the client"
+            f" has none (4401). {no_way_in}",
         ),
         ("kept/a", "--url", nothing): (
             5,
-            "The server has ended it: the server does not speak realtime.v1.json: is this the address of"
-            " channels_realtime? (4406)",
+            f"The server has ended it: the server does not speak realtime.v1.json: is {nothing} the"
+            " address of channels_realtime? (4406)",
         ),
         ("kept/a", "--url", url, "--token-env", "BAD_TOKEN"): (
             4,

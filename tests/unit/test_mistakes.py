@@ -45,6 +45,7 @@ from channels_realtime import (
 from channels_realtime.access import origins
 from channels_realtime.asgi import get_realtime_application
 from channels_realtime.channels import registry
+from channels_realtime.client import Limits, connect
 from channels_realtime.connections import rights
 from channels_realtime.endpoints import handshake as handshake_module
 from channels_realtime.errors import RealtimeError, Unavailable
@@ -61,6 +62,7 @@ from channels_realtime.runtime import database
 from tests.support.asgi_socket import AsgiSocket
 from tests.support.nodes import NodeHarness, subscribe
 from tests.support.nodes import publish as client_publish
+from tests.support.scripted_server import ScriptedServer
 from tests.unit.auth.credentials import no_http
 
 from .checks.reports import PREFIX, async_function
@@ -796,6 +798,66 @@ def _(site):
     consumer = type("Chat", (AuthenticationMixin, AsyncWebsocketConsumer), {})
     talked_to(consumer.as_asgi())
     return site.told("allow_anonymous")
+
+
+# -- clients in Python -----------------------------------------------------------------------------
+
+
+URL = "wss://www.example.com/ws/"
+
+
+@mistake('`connect("www.example.com/ws/")`')
+def _(site):
+    return raised(connect, "www.example.com/ws/")
+
+
+@mistake("`connect(…, tokn=fetch_token)`")
+def _(site):
+    return raised(connect, URL, tokn=print)
+
+
+@mistake("`connect(…, additional_headers={…})`")
+def _(site):
+    return raised(connect, URL, additional_headers={})
+
+
+@mistake('`connect(…, token=os.environ.get("TOKEN", ""))`')
+def _(site):
+    return raised(connect, URL, token="")
+
+
+@mistake("`connect(…, on_state=…)` with an `async` function")
+def _(site):
+    return raised(connect, URL, on_state=nothing)
+
+
+@mistake('`connect(…, limits={"queue_seconds": 30})`')
+def _(site):
+    return raised(connect, URL, limits={"queue_seconds": 30})
+
+
+@mistake('`Limits(queue_seconds="30")`')
+def _(site):
+    return raised(Limits, queue_seconds="30")
+
+
+@mistake("`client = connect(…)`, and no `async with`")
+def _(site):
+    return raised(connect(URL).subscribe, "orders/42")
+
+
+@mistake("no server answers, or not at this address")
+def _(site):
+    server = ScriptedServer()
+    server.failures = [ConnectionRefusedError("Connect call failed ('127.0.0.1', 8000)")] * 3
+
+    async def follow() -> None:
+        accepting = asyncio.create_task(server.welcomed())
+        async with connect(URL, opener=server, limits=Limits(backoff_base_s=0.001)):
+            await accepting
+
+    asyncio.run(follow())
+    return site.told("attempts")
 
 
 # -- the page --------------------------------------------------------------------------------------

@@ -156,6 +156,18 @@ async def test_token_function_may_block_and_is_given_the_reason() -> None:
 
 
 @in_virtual_time
+async def test_token_function_that_returns_no_text_is_said(caplog: Any) -> None:
+    with pytest.raises(ConnectFailed) as raised:
+        async with connect(
+            URL, token=lambda reason: b"t", opener=ScriptedServer(), open_timeout_s=0
+        ):  # type: ignore[arg-type]
+            pass
+    reason = "the function returned a value of type bytes; expected a JWT"
+    assert str(raised.value) == f"no connection at the first attempt: {reason}"
+    assert caplog.messages[0] == f"The token could not be fetched: {reason}."
+
+
+@in_virtual_time
 async def test_text_as_token_is_not_tried_twice() -> None:
     server = ScriptedServer()
 
@@ -190,6 +202,9 @@ async def test_headers_and_ticket_are_fetched_for_each_attempt() -> None:
         assert (second.url, second.headers) == (f"{URL}?ticket=a%2F2", {"Cookie": "sessionid=2"})
 
 
+async def aiterate(_: Any) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -198,14 +213,98 @@ async def test_headers_and_ticket_are_fetched_for_each_attempt() -> None:
             "connect(): the url is 'www.example.com'; expected one as wss://www.example.com/ws/",
         ),
         ({"codec": "xml"}, "connect(): codec is 'xml'; expected one of json, msgpack"),
-        ({"token": 5}, "connect(): token is neither text nor a function"),
+        (
+            {"token": 5},
+            "connect(): token is of type int; expected a JWT or a function, async or not",
+        ),
         ({"token_in": "url"}, "connect(): token_in is 'url'; expected 'header' or 'message'"),
+        ({"token": ""}, "connect(): token is empty; expected a JWT, or None for none"),
+        (
+            {"headers": [("Cookie", "secret")]},
+            "connect(): headers is of type list; expected a dict or a function, async or not",
+        ),
+        (
+            {"ticket": "secret"},
+            "connect(): ticket is of type str; expected a function, async or not",
+        ),
+        (
+            {"on_state": aiterate},
+            "connect(): on_state is an async function; expected a function that is not async",
+        ),
+        ({"limits": {}}, "connect(): limits is of type dict; expected Limits(…)"),
+        (
+            {"open_timeout_s": -1},
+            "connect(): open_timeout_s is -1; expected a number of at least 0",
+        ),
+        ({"tokn": "t"}, "connect(): unknown option 'tokn'; did you mean 'token'?"),
+        ({"max_sizes": 1}, "connect(): unknown option 'max_sizes'; did you mean 'max_size'?"),
+        (
+            {"subprotocols": []},
+            "connect(): unknown option 'subprotocols'; websockets has no such option either",
+        ),
+        (
+            {"additional_headers": {}},
+            "connect(): the option 'additional_headers' is called 'headers' here",
+        ),
     ],
 )
 def test_mistake_in_the_arguments_is_said_at_once(arguments: Any, reason: str) -> None:
     with pytest.raises(errors.ImproperUse) as raised:
         connect(**{"url": URL, **arguments})
     assert str(raised.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("backoff_base_s", "1", "a number greater than 0"),
+        ("backoff_cap_s", 0, "a number greater than 0"),
+        ("connect_timeout_s", float("inf"), "a number greater than 0"),
+        ("max_requests", True, "an integer greater than 0"),
+        ("queue_bytes", -1, "an integer of at least 0"),
+    ],
+)
+def test_limit_that_is_no_number_is_said_at_once(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(errors.ImproperUse) as raised:
+        Limits(**{name: value})
+    assert str(raised.value) == f"Limits(): {name} is {value!r}; expected {expected}"
+
+
+def test_options_of_websockets_are_known() -> None:
+    connect(URL, ssl=None, proxy=None, origin="https://a", compression=None, local_addr=None)
+
+
+@in_virtual_time
+async def test_mistake_in_a_call_is_said_at_once() -> None:
+    with pytest.raises(errors.ImproperUse, match=r"^the client is not connected; expected"):
+        connect(URL).subscribe("a")
+    async with connected(ScriptedServer()) as (client, socket):
+        for call, reason in (
+            (lambda: client.subscribe("a", buffer=0), "subscribe(): buffer is 0; expected"),
+            (lambda: client.subscribe("a", load="b"), "subscribe(): load is of type str; expected"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(errors.ImproperUse) as raised:
+                call()
+            assert str(raised.value).startswith(reason)
+        with pytest.raises(
+            errors.ImproperUse, match=r"^call\(\): timeout_s is 0; expected a number"
+        ):
+            await client.call("a", "m", timeout_s=0)
+        assert socket.quiet
+
+
+@in_virtual_time
+async def test_third_failure_in_a_row_says_what_the_reason_may_be(caplog: Any) -> None:
+    server = ScriptedServer()
+    server.failures = [OSError("refused")] * 5
+    accepting = asyncio.create_task(server.welcomed())
+    url = "ws://user:secret@test/ws/?token=secret"
+    async with connect(url, opener=server, open_timeout_s=None):
+        await accepting
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "3 attempts to connect to ws://test/ws/ failed (refused). Is the path right, is the ASGI server"
+        " running, and does it accept clients without an Origin? See docs/troubleshooting.md."
+    ]
 
 
 def test_client_needs_no_django() -> None:

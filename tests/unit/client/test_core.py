@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from channels_realtime.client.core import Core, Limits, State, TokenReason
+from channels_realtime.client.core import Core, Limits, State
+from channels_realtime.client.credentials import TokenReason
 from channels_realtime.client.errors import (
     Blocked,
     Closed,
@@ -17,6 +18,7 @@ from channels_realtime.client.errors import (
 from channels_realtime.client.values import Message
 from channels_realtime.errors import Forbidden, RealtimeError, RequestTimeout, TooLarge
 from channels_realtime.protocol.codecs import JSON
+from tests.support.fake_timers import FakeTimers
 from tests.support.scripted_server import WELCOME
 
 
@@ -57,12 +59,14 @@ class Bench:
         self.now = 100.0
         self.chance = 0.5
         self.shell = FakeShell()
+        self.timers = FakeTimers(lambda: self.now)
         self.core = Core(
             self.shell,
             JSON,
             Limits(**limits),
             has_token=has_token,
             in_header=in_header,
+            later=self.timers.later,
             clock=lambda: self.now,
             chance=lambda: self.chance,
         )
@@ -79,23 +83,23 @@ class Bench:
 
     def next_delay(self) -> float:
         """How long until the core has something to do."""
-        at = self.core.timers.next_at
+        at = self.timers.next_at
         assert at is not None
         return at - self.now
 
     def wait(self, seconds: float) -> None:
         """Time passes, and what is due meanwhile is done on its time."""
         until = self.now + seconds
-        while (at := self.core.timers.next_at) is not None and at <= until:
+        while (at := self.timers.next_at) is not None and at <= until:
             self.now = at
-            self.core.timers.run()
+            self.timers.run()
         self.now = until
 
     def request(self, **options: Any) -> list[Any]:
         """Send a call; what it is answered with is put into the list."""
         outcome: list[Any] = []
         message = options.pop("message", {"type": "call", "channel": "a", "method": "m"})
-        self.core.request(message, lambda *reply: outcome.extend(reply), **options)
+        self.core.requests.begin(message, lambda *reply: outcome.extend(reply), **options)
         return outcome
 
     @property
@@ -242,7 +246,7 @@ def test_token_goes_into_the_header() -> None:
     bench = Bench(has_token=True)
     bench.core.start()
     assert bench.shell.calls == [("fetch", "required")]
-    bench.core.token("t1")
+    bench.core.credentials.fetched("t1")
     assert bench.shell.calls[-1] == ("open", "t1")
     bench.welcome(user="7")
     assert (bench.core.state, bench.core.user) == (State.CONNECTED, "7")
@@ -255,7 +259,7 @@ def test_token_goes_into_the_first_message() -> None:
     assert bench.shell.calls == [("open", None)]
     bench.say("auth_required", {"timeout": 5})
     assert bench.shell.calls[-1] == ("fetch", "required")
-    bench.core.token("t1")
+    bench.core.credentials.fetched("t1")
     assert bench.shell.sent == [{"type": "auth", "token": "t1", "id": 1}]
     bench.say("auth_ok", {"user": "7"}, id=1)
     bench.welcome(user="7")
@@ -266,7 +270,7 @@ def test_anonymous_welcome_is_followed_by_the_token() -> None:
     bench = Bench(has_token=True, in_header=False)
     bench.connected()
     assert bench.core.state is State.CONNECTING
-    bench.core.token("t1")
+    bench.core.credentials.fetched("t1")
     bench.say("auth_ok", {"user": "7"}, id=1)
     assert (bench.core.state, bench.core.user) == (State.CONNECTED, "7")
 
@@ -274,7 +278,7 @@ def test_anonymous_welcome_is_followed_by_the_token() -> None:
 def test_header_that_the_site_does_not_read_is_followed_by_the_message() -> None:
     bench = Bench(has_token=True)
     bench.core.start()
-    bench.core.token("t1")
+    bench.core.credentials.fetched("t1")
     bench.say("auth_required", {"timeout": 5})
     assert bench.shell.sent == [{"type": "auth", "token": "t1", "id": 1}]
 
@@ -284,16 +288,18 @@ def test_no_credentials_where_they_are_required_is_the_end() -> None:
     bench.core.start()
     bench.say("auth_required", {"timeout": 5})
     assert isinstance(bench.core.ended, SignedOut)
-    assert str(bench.core.ended) == ("the server wants credentials, and the client has none (4401)")
+    assert str(bench.core.ended) == (
+        "the server requires credentials, and the client has none (4401)"
+    )
 
 
 def test_refused_token_is_replaced_once() -> None:
     bench = Bench(has_token=True)
     bench.core.start()
-    bench.core.token("t1")
+    bench.core.credentials.fetched("t1")
     bench.core.lost(4401, "expired")
     assert bench.shell.calls[-1] == ("fetch", "refused")
-    bench.core.token("t2")
+    bench.core.credentials.fetched("t2")
     bench.wait(1.0)
     assert bench.shell.calls[-1] == ("open", "t2")
     bench.core.lost(4401, "expired")
@@ -304,37 +310,37 @@ def test_refused_token_is_replaced_once() -> None:
 def test_same_token_again_is_the_end() -> None:
     bench = Bench(has_token=True)
     bench.core.start()
-    bench.core.token("t1")
+    bench.core.credentials.fetched("t1")
     bench.core.lost(4401, "revoked")
-    bench.core.token("t1")
+    bench.core.credentials.fetched("t1")
     assert isinstance(bench.core.ended, SignedOut)
 
 
 def test_token_refused_a_moment_after_each_welcome_is_not_fetched_for_ever() -> None:
     bench = Bench(has_token=True)
     bench.core.start()
-    bench.core.token("t0")
+    bench.core.credentials.fetched("t0")
     for number in range(1, 10):
         bench.welcome(user="7")
         bench.wait(1.0)
         bench.core.lost(4401, "revoked")
         if bench.core.ended:
             break
-        bench.core.token(f"t{number}")
+        bench.core.credentials.fetched(f"t{number}")
         bench.wait(1.0)
-    assert number == 2
+    assert number == 6
     assert isinstance(bench.core.ended, SignedOut)
 
 
 def test_token_refused_after_a_connection_that_stood_is_renewed_each_time() -> None:
     bench = Bench(has_token=True)
     bench.core.start()
-    bench.core.token("t0")
+    bench.core.credentials.fetched("t0")
     for number in range(1, 5):
         bench.welcome(user="7")
         bench.wait(20.0)
         bench.core.lost(4401, "expired")
-        bench.core.token(f"t{number}")
+        bench.core.credentials.fetched(f"t{number}")
         bench.wait(1.0)
     assert bench.core.ended is None
 
@@ -342,7 +348,7 @@ def test_token_refused_after_a_connection_that_stood_is_renewed_each_time() -> N
 def test_token_source_that_fails_is_asked_again_with_backoff() -> None:
     bench = Bench(has_token=True)
     bench.core.start()
-    bench.core.token_failed(OSError("secret"))
+    bench.core.credentials.fetched(None, OSError("secret"))
     assert bench.core.state is State.WAITING
     assert bench.shell.warnings == ["the token could not be fetched: OSError"]
     bench.wait(0.5)
@@ -352,12 +358,40 @@ def test_token_source_that_fails_is_asked_again_with_backoff() -> None:
 def test_token_is_renewed_before_its_end() -> None:
     bench = Bench(has_token=True)
     bench.core.start()
-    bench.core.token("t1")
+    bench.core.credentials.fetched("t1")
     bench.welcome(user="7")
     bench.say("auth_expiring", {"expires_at": 1.0})
     assert bench.shell.calls[-1] == ("fetch", "expiring")
-    bench.core.token("t2")
+    bench.core.credentials.fetched("t2")
     assert bench.shell.sent == [{"type": "auth", "token": "t2", "id": 1}]
+
+
+def test_token_that_is_about_to_end_when_it_comes_is_not_fetched_for_ever() -> None:
+    bench = Bench(has_token=True)
+    bench.core.start()
+    bench.core.credentials.fetched("t0")
+    bench.welcome(user="7")
+    for number in range(1, 10):
+        bench.say("auth_expiring", {"expires_at": 1.0})
+        bench.core.credentials.fetched(f"t{number}")
+    assert bench.shell.calls.count(("fetch", "expiring")) == 5
+    bench.now += 61.0
+    bench.say("auth_expiring", {"expires_at": 1.0})
+    assert bench.shell.calls.count(("fetch", "expiring")) == 6
+
+
+def test_source_without_a_token_leaves_the_cookie_its_new_attempt() -> None:
+    bench = Bench(has_token=True)
+    bench.core.start()
+    bench.core.credentials.fetched(None)
+    bench.welcome(user="7")
+    bench.core.lost(4401, "password changed")
+    bench.core.credentials.fetched(None)
+    assert bench.core.next_delay_s == 1.5
+    bench.wait(1.5)
+    bench.core.credentials.fetched(None)
+    bench.core.lost(4401, "password changed")
+    assert isinstance(bench.core.ended, SignedOut)
 
 
 def test_cookie_gets_one_new_attempt_and_a_second_refusal_is_the_end() -> None:
@@ -503,6 +537,33 @@ def test_unanswered_publication_is_sent_again_with_its_key_and_in_order() -> Non
     assert (first, second) == ([{"duplicate": True}, None], [])
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"user": "7"}, {"user": "8"}),
+        ({"user": "7"}, {"user": None}),
+        ({"connection_id": "c1"}, {"connection_id": "c2"}),
+    ],
+)
+def test_publication_is_not_sent_again_as_another_user_or_visitor(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    bench = Bench()
+    bench.connected(**before)
+    outcome = bench.request(message=PUBLISH, resend=True)
+    waiting = bench.core.lost(1006, "") or bench.request(message=PUBLISH, resend=True)
+    bench.wait(1.0)
+    bench.shell.sent.clear()
+    bench.welcome(**after)
+    bench.say("error", {"code": "unknown_session", "reason": ""}, id=bench.shell.sent[0]["id"])
+    assert [message["type"] for message in bench.shell.sent] == ["resume", "publish"]
+    assert isinstance(outcome[1], ConnectionLost)
+    assert (
+        str(outcome[1]) == "'publish' was not sent again: the client is another user or visitor now"
+    )
+    assert waiting == []
+
+
 def test_other_requests_are_not_sent_again() -> None:
     bench = Bench()
     bench.connected()
@@ -519,4 +580,4 @@ def test_close_answers_what_waits_and_says_goodbye() -> None:
     bench.core.close()
     assert str(outcome[1]) == "closed by the program (1000)"
     assert bench.shell.calls[-1] == ("drop", 1000)
-    assert bench.core.timers.next_at is None
+    assert bench.timers.next_at is None

@@ -7,11 +7,13 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from channels_realtime.client.core import Core, Limits, State, TokenReason
+from channels_realtime.client.core import Core, Limits, State
+from channels_realtime.client.credentials import TokenReason
 from channels_realtime.client.feeds import Feed
 from channels_realtime.client.subscriptions import Buffer
 from channels_realtime.client.values import Message, Recovered, Subscribed
 from channels_realtime.protocol.codecs import JSON
+from tests.support.fake_timers import FakeTimers
 from tests.support.scripted_server import WELCOME
 
 KEPT = 6
@@ -35,12 +37,14 @@ class World:
         self.connection: str | None = None
         self.connections = 0
         self.told_of_gaps = 0
+        self.timers = FakeTimers(lambda: self.now)
         self.core = Core(
             self,
             JSON,
             Limits(),
             has_token=False,
             in_header=False,
+            later=self.timers.later,
             clock=lambda: self.now,
             chance=lambda: 0.5,
         )
@@ -149,7 +153,7 @@ class World:
 
     def wait(self) -> None:
         self.now += 40.0 if self.core.state is State.WAITING else 0.01
-        self.core.timers.run()
+        self.timers.run()
 
     def read(self) -> None:
         """The program takes one item, as ``Subscription`` does."""
