@@ -109,4 +109,50 @@ describe("publications whose answer is lost", () => {
     await closed;
     assert.ok(FakeWebSocket.all.length > 1);
   });
+
+  /** Publishes, and returns a function that says with what code it has failed. */
+  function publish(client, options) {
+    let outcome = null;
+    client.publish("a", 1, options).catch(({ code }) => (outcome = code));
+    return () => outcome;
+  }
+
+  /** Loses the connection, and comes back. */
+  async function flap() {
+    await comeBack({ session_id: "second" });
+    await answerResume({ a: { ...position(4), recovered: true } });
+  }
+
+  test("gives up two minutes after the first loss, however many follow", async () => {
+    const client = await inHistory();
+    const outcome = publish(client);
+    await settle();
+    for (let losses = 0; losses < 6; losses += 1) {
+      await flap();
+      await timers.advance(18.9);
+    }
+    assert.deepEqual([outcome(), published().length], [null, 1]);
+    await timers.advance(1);
+    assert.equal(outcome(), "timeout");
+  });
+
+  test("gives up when the time is over that the caller gave it", async () => {
+    const client = await inHistory();
+    const outcome = publish(client, { timeoutSeconds: 5 });
+    await settle();
+    await socket().end(1006);
+    await timers.advance(5);
+    assert.equal(outcome(), "timeout");
+  });
+
+  test("gives up two minutes after it was made without a connection", async () => {
+    const client = await inHistory();
+    await socket().end(1006);
+    const outcome = publish(client);
+    for (let losses = 0; losses < 6; losses += 1) {
+      await flap();
+      await timers.advance(19);
+    }
+    assert.equal(outcome(), "timeout");
+  });
 });

@@ -243,7 +243,8 @@ export class RealtimeClient extends Emitter {
       } else if (this._requests._pending.size >= maxPendingRequests) {
         reject(new RealtimeError("queue_full", `${this._requests._pending.size} requests are unanswered`, context));
       } else {
-        this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready });
+        const aged = queued || options.timeoutSeconds !== undefined;
+        this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready, aged });
       }
     });
   }

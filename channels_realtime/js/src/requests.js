@@ -8,6 +8,7 @@ import { RealtimeError } from "./errors.js";
  * @property {boolean} sent
  * @property {string | null} [user]  Of a publication that is repeated: who sent it first.
  * @property {any} timer
+ * @property {boolean} aged  Whether its time goes on if the connection is lost. Otherwise it begins once more, for a publication.
  * @property {(payload: any) => void} onReply  Runs before the frame's next message, which may depend on it.
  * @property {(error: RealtimeError) => void} onError
  */
@@ -35,9 +36,10 @@ export function createRequests(client) {
    * @param {{type: string, [field: string]: any}} message
    * @param {(payload: any) => void} [onReply]
    * @param {(error: RealtimeError) => void} [onError]
-   * @param {{timeoutSeconds?: number, now?: boolean}} [options]
+   * @param {{timeoutSeconds?: number, now?: boolean, aged?: boolean}} [options]
    */
-  function ask(message, onReply = () => {}, onError = () => {}, { timeoutSeconds = client._options.requestTimeoutSeconds, now = true } = {}) {
+  function ask(message, onReply = () => {}, onError = () => {}, options = {}) {
+    const { timeoutSeconds = client._options.requestTimeoutSeconds, now = true, aged = false } = options;
     const id = ++lastId;
     // At once: the page may change its objects afterwards.
     const frame = codec ? codec.encode({ ...message, id }) : null;
@@ -47,7 +49,7 @@ export function createRequests(client) {
       onError(requestError("queue_full", `publications of more than ${limit} bytes wait for a connection`, message));
       return;
     }
-    pending.set(id, { message, frame, sent: false, timer: null, onReply, onError });
+    pending.set(id, { message, frame, sent: false, timer: null, aged, onReply, onError });
     limitAge(id, timeoutSeconds);
     if (now) transmit(id);
   }
@@ -126,9 +128,9 @@ export function createRequests(client) {
       const { message, sent } = request;
       if (!sent) continue;
       if (message.type === "publish" && message.key !== undefined && client._knowsKeys(message.channel)) {
-        // With the same key after the reconnect, so it is published once.
-        Object.assign(request, { sent: false, user: client.user });
-        limitAge(id, client._options.maxQueueSeconds);
+        // With the same key after the reconnect, so it is published once: the server does not remember keys for ever.
+        if (!request.aged) limitAge(id, client._options.maxQueueSeconds);
+        Object.assign(request, { sent: false, aged: true, user: client.user });
         continue;
       }
       const text = `the connection ended before '${message.type}' was answered (${code} ${reason})`;

@@ -1692,7 +1692,8 @@ function createRequests(client) {
   }
   function ask(message, onReply = () => {
   }, onError = () => {
-  }, { timeoutSeconds = client._options.requestTimeoutSeconds, now = true } = {}) {
+  }, options = {}) {
+    const { timeoutSeconds = client._options.requestTimeoutSeconds, now = true, aged = false } = options;
     const id = ++lastId;
     const frame = codec ? codec.encode({ ...message, id }) : null;
     if (!frame) message = structuredClone(message);
@@ -1701,7 +1702,7 @@ function createRequests(client) {
       onError(requestError("queue_full", `publications of more than ${limit2} bytes wait for a connection`, message));
       return;
     }
-    pending.set(id, { message, frame, sent: false, timer: null, onReply, onError });
+    pending.set(id, { message, frame, sent: false, timer: null, aged, onReply, onError });
     limitAge(id, timeoutSeconds);
     if (now) transmit(id);
   }
@@ -1769,8 +1770,8 @@ function createRequests(client) {
       const { message, sent } = request;
       if (!sent) continue;
       if (message.type === "publish" && message.key !== void 0 && client._knowsKeys(message.channel)) {
-        Object.assign(request, { sent: false, user: client.user });
-        limitAge(id, client._options.maxQueueSeconds);
+        if (!request.aged) limitAge(id, client._options.maxQueueSeconds);
+        Object.assign(request, { sent: false, aged: true, user: client.user });
         continue;
       }
       const text = `the connection ended before '${message.type}' was answered (${code} ${reason})`;
@@ -2152,7 +2153,8 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
       } else if (this._requests._pending.size >= maxPendingRequests) {
         reject(new RealtimeError("queue_full", `${this._requests._pending.size} requests are unanswered`, context));
       } else {
-        this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready });
+        const aged = queued || options.timeoutSeconds !== void 0;
+        this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready, aged });
       }
     });
   }
@@ -2226,7 +2228,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? import("./realtime/tabs.js?v=15dde453").then(e=>e.version==="15dde453"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
+    next: () => Way ?? import("./realtime/tabs.js?v=2a8f1591").then(e=>e.version==="2a8f1591"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {
