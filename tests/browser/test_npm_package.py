@@ -21,6 +21,7 @@ import pytest
 
 from tests.benchmarks.client_size import APART, HOOKS, minified
 from tests.support import npm
+from tests.support.clients import wait_until
 from tests.support.servers import Server
 from tests.support.site import new_site, publish, state
 
@@ -148,13 +149,5 @@ def test_hooks_subscribe_and_leave(page: Page, server: Server, pages: str, name:
 
     page.evaluate("unmount()")
     page.wait_for_function("document.querySelector('#root').textContent === ''")
-    assert_left(page, server)
+    wait_until(lambda: state(server)["channels"] == 0, "it has left the channels")
     assert errors == []
-
-
-def assert_left(page: Page, server: Server) -> None:
-    for _ in range(100):
-        if state(server)["channels"] == 0:
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"still subscribed: {state(server)}")
