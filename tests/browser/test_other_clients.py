@@ -30,6 +30,11 @@ CHANNELS_OF_HTMX = {
     "kept/stream": {},
 }
 HTMX = ("htmx2", "htmx4")
+SUBSCRIBERS = {
+    "public/others": len(CLIENTS) - 1,
+    "kept/others": 1,
+    **dict.fromkeys(CHANNELS_OF_HTMX, len(HTMX)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +104,6 @@ def publish_to_all(site: Site, server: Server | None, text: str) -> None:
         get(server, "/publish/html/", channel=channel, html=text, **query)
 
 
-def connected(page: Page) -> None:
-    until(page, CONNECTED, len(CLIENTS) + 2 * len(HTMX))
-    page.wait_for_function(EACH, arg=[CLIENTS, "subscribed"], timeout=WAIT_MS)
-
-
 def each_hears(page: Page, text: str, *, streams: str) -> None:
     """Wait until each client has heard the text last, and the streams of htmx have all that is in `streams`."""
     page.wait_for_function(EACH, arg=[CLIENTS, text], timeout=WAIT_MS)
@@ -116,8 +116,13 @@ ADD_FRAME = """(name) => new Promise((resolve) => {
     Object.assign(frame, {name, src: "/", onload: resolve});
     document.body.append(frame);
 })"""
-CONNECTED = """async (count) =>
-    (await (await fetch("/state/")).json()).connections === count"""
+SUBSCRIBED = """async (wanted) => {
+    for (const [channel, count] of Object.entries(wanted)) {
+        const { subscribers } = await (await fetch(`/state/?channel=${channel}`)).json();
+        if (subscribers !== count) return false;
+    }
+    return true;
+}"""
 EACH = "([names, last]) => names.every((name) => heard[name]?.at(-1) === last)"
 EACH_FRAME = """([names, selector, text]) =>
     names.every((name) => frames[name].document.querySelector(selector)?.textContent === text)"""
@@ -130,14 +135,14 @@ def test_other_peoples_clients_come_back_after_a_drain_and_a_restart(
     port = free_port()
     with serve(site, kind, port) as server:
         open_clients(page, server, other_clients)
-        connected(page)
+        until(page, SUBSCRIBED, SUBSCRIBERS)
         publish_to_all(site, server, "before")
         each_hears(page, "before", streams="before")
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(WAIT_MS / 1_000)
     publish_to_all(site, None, "away")
     with serve(site, kind, port) as server:
-        until(page, CONNECTED, len(CLIENTS) + 2 * len(HTMX))
+        until(page, SUBSCRIBED, SUBSCRIBERS)
         publish_to_all(site, server, "after")
         each_hears(page, "after", streams="beforeawayafter")
     heard = page.evaluate("heard")
