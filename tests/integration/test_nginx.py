@@ -341,6 +341,7 @@ def test_process_that_drains_sends_its_clients_to_the_other(
             connected = {id(server): state(server)["connections"] for server in (first, second)}
             assert connected == {id(first): 3, id(second): 3}
             os.kill(first.process.pid, signal.SIGTERM)
+            wait_until(lambda: first.process.poll() is not None, "the process has left")
             moved = 0
             for page, _ in pages:
                 try:
@@ -354,7 +355,6 @@ def test_process_that_drains_sends_its_clients_to_the_other(
                 assert 0 <= closing["payload"]["retry_after"] <= 0.5
                 moved += 1
             assert moved == 3
-            wait_until(lambda: first.process.poll() is not None, "the process has left")
             pages.extend(stack(proxy.server) for _ in range(3))
             assert state(second)["connections"] == 6
         finally:
