@@ -101,7 +101,8 @@ def test_event_source_stops_when_its_login_has_ended(
     page.goto(f"{origin}/")
     page.evaluate(LISTEN, [])
     page.wait_for_function("said.length === 1", timeout=WAIT_MS)
-    page.evaluate("fetch('/logout/')")
+    with page.expect_response(lambda response: response.status == 204, timeout=WAIT_MS):
+        page.evaluate("fetch('/logout/')")
     page.wait_for_function("source.readyState === EventSource.CLOSED", timeout=WAIT_MS)
     welcome, closing, close = page.evaluate("said")
     assert welcome["payload"]["user"] is not None
