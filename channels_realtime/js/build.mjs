@@ -43,9 +43,9 @@ const EXTRAS = {
  * @type {Record<string, string>}
  */
 const PARTS = {
+  credentials: "src/credentials.js",
   delivery: "src/delivery/index.js",
   presence: "src/presence.js",
-  tokens: "src/tokens.js",
 };
 
 const ROOT = fileURLToPath(new URL(".", import.meta.url));
@@ -121,11 +121,7 @@ async function bundle(source, options, base) {
   names = mangleCache ?? names;
   let [{ text }] = /** @type {any} */ (outputFiles);
   if (small) text = await smaller(text, options.format !== "iife");
-  return text.replace(
-    /\bimport\("[^"?]+\?v=(\w+)"\)/g,
-    (/** @type {string} */ found, /** @type {string} */ hash) =>
-      `${found}.then(e=>e.version==="${hash}"?e:Promise.reject(new Error("another version is installed: reload the page")))`,
-  );
+  return text.replace(/\bimport\("[^"?]+\?v=(\w+)"\)/g, '$&,"$1"'); // For `ofThisBuild`.
 }
 
 /** What esbuild minified, by terser: its names for variables compress better, by 5% of the core. @param {string} text @param {boolean} module */

@@ -6,7 +6,7 @@ import { connect } from "../../channels_realtime/js/src/index.js";
 import * as parts from "../../channels_realtime/js/src/parts.js";
 
 // What is loaded when needed is there already, so that no test waits for it. parts.test.mjs takes it away.
-for (const part of [parts.delivery, parts.presence, parts.tokens]) part.module = await part.load();
+for (const part of [parts.delivery, parts.presence, parts.credentials]) part.module = await part.load();
 
 export const URL = "wss://example.test/ws/";
 export let timers;

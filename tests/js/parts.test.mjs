@@ -3,18 +3,19 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { settle } from "./fakes.mjs";
-import { answerSubscribe, at, heard, messages, position, sent, setUp, socket, subscribed, timers, welcomed } from "./harness.mjs";
-import { delivery as part } from "../../channels_realtime/js/src/parts.js";
+import { answerSubscribe, at, errors, heard, messages, position, sent, setUp, socket, states, subscribed, timers, welcomed } from "./harness.mjs";
+import { credentials, delivery } from "../../channels_realtime/js/src/parts.js";
 
 setUp();
 
-describe("a delivery that is not loaded yet", () => {
+/** Takes a part away before each test of a suite. */
+function without(part) {
   const { module, load } = part;
   let loading;
 
   beforeEach(() => {
     part.module = null;
-    part.load = () => new Promise((resolve, reject) => (loading = { arrives: () => resolve(module), fails: reject }));
+    part.load = () => new Promise((resolve, reject) => (loading = { resolve, reject }));
   });
 
   afterEach(() => {
@@ -22,10 +23,20 @@ describe("a delivery that is not loaded yet", () => {
     part.load = load;
   });
 
-  async function arrives() {
-    loading.arrives();
-    await settle();
-  }
+  return {
+    async arrives() {
+      loading.resolve(module);
+      await settle();
+    },
+    async fails() {
+      loading.reject(new Error("offline"));
+      await settle();
+    },
+  };
+}
+
+describe("a delivery that is not loaded yet", () => {
+  const { arrives, fails } = without(delivery);
 
   test("a state is loaded once it is there, and what arrived before comes after the state", async () => {
     const client = await welcomed();
@@ -92,8 +103,7 @@ describe("a delivery that is not loaded yet", () => {
   test("that cannot be loaded is reported, and tried again with backoff", async () => {
     const client = await welcomed();
     const { log } = await subscribed(client, "a", { load: async () => "state" });
-    loading.fails(new Error("offline"));
-    await settle();
+    await fails();
     assert.deepEqual(log.at(-1), ["error", "load_failed"]);
     await timers.advance(1);
     await arrives();
@@ -105,6 +115,50 @@ describe("a delivery that is not loaded yet", () => {
     const { log } = await subscribed(client, "a");
     await socket().receive(at(1));
     assert.deepEqual(messages(log), [1]);
-    assert.equal(part.module, null);
+    assert.equal(delivery.module, null);
+  });
+});
+
+describe("what renews credentials and is not loaded yet", () => {
+  const { arrives, fails } = without(credentials);
+
+  test("decides about a 4401 once it is there, and the client is not connected until then", async () => {
+    await welcomed();
+    await socket().end(4401);
+    assert.deepEqual(states.slice(-2), ["connected", "reconnecting"]);
+    await timers.advance(60);
+    assert.equal(states.at(-1), "reconnecting");
+    await arrives();
+    await timers.advance(2);
+    assert.equal(states.at(-1), "connecting");
+    await socket().end(4401);
+    assert.equal(states.at(-1), "unauthenticated");
+  });
+
+  test("changes nothing where the client was closed meanwhile", async () => {
+    const client = await welcomed();
+    await socket().end(4401);
+    client.close();
+    await arrives();
+    await timers.advance(60);
+    assert.equal(client.state, "closed");
+  });
+
+  test("is reported and replaced by a new attempt with backoff where it cannot be loaded", async () => {
+    await welcomed();
+    await socket().end(4401);
+    await fails();
+    assert.deepEqual(errors.map(({ code }) => code), ["load_failed"]);
+    await timers.advance(1);
+    assert.equal(states.at(-1), "connecting");
+  });
+
+  test("signs in once it is there, before anything is subscribed", async () => {
+    const client = await welcomed({ getToken: () => "token" }, { user: null });
+    client.subscribe("a", () => {});
+    await settle();
+    assert.deepEqual(sent(), []);
+    await arrives();
+    assert.deepEqual(sent(), [{ type: "auth", token: "token" }]);
   });
 });

@@ -278,7 +278,7 @@ export function createChannels(client) {
 
   /** @param {(part: typeof Presence) => void} then */
   function withPresence(then) {
-    withPart(presence, then, (cause) => client._fail(client._error("load_failed", "presence could not be loaded", { cause })));
+    withPart(presence, then, (error) => client._fail(error));
   }
 
   /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */

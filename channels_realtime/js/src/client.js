@@ -1,6 +1,5 @@
 import { createChannels } from "./channels.js";
 import { CLOSE_NORMAL, createConnection } from "./connection.js";
-import { createCredentials } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { RealtimeError } from "./errors.js";
 import { absoluteUrl, pageConfiguration, pageMeta } from "./page.js";
@@ -59,7 +58,7 @@ function newKey() {
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
  * What begins with an underscore is for the rooms beside it: `connection.js` has the socket and its life,
- * `credentials.js` the tokens, `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
+ * `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
  * subscribed and received.
  *
  * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
@@ -87,16 +86,10 @@ export class RealtimeClient extends Emitter {
   _failures = 0;
   /** Increased to cancel what still waits for getToken. */
   _generation = 0;
-  /** The last token sent, to recognise a new one. @type {string | null} */
-  _sentToken = null;
-  /** When credentials were renewed, in milliseconds. @type {number[]} */
-  _renewals = [];
+  /** What `credentials.js` remembers. @type {import("./credentials.js").Credentials | null} */
+  _credentials = null;
   /** What the subscriptions acknowledge, once one does. @type {import("./delivery/acknowledgements.js").Acknowledgements | null} */
   _acknowledgements = null;
-  /** A token fetched after a 4401, for the next connection. @type {string | null} */
-  _fresh = null;
-  /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
-  _renewed = false;
 
   /**
    * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
@@ -128,7 +121,6 @@ export class RealtimeClient extends Emitter {
     this._requests = createRequests(client);
     this._channels = createChannels(client);
     this._session = createSession(client);
-    this._credentials = createCredentials(client);
     this._connection = createConnection(client, options.shareConnection ? RealtimeClient._sharedWays(client, { ...page, http }, ways) : ways);
   }
 
@@ -147,7 +139,7 @@ export class RealtimeClient extends Emitter {
   /** Connects, also again after "closed" or "unauthenticated". @returns {this} */
   connect() {
     if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
-    this._renewed = false;
+    this._credentials = null;
     this._connection._start();
     return this;
   }
@@ -260,6 +252,12 @@ export class RealtimeClient extends Emitter {
     return this.user !== null && this._channels._feeds.get(channel)?._position != null;
   }
 
+  /** @returns {() => boolean} Whether the connection is still the same: the client was not closed, nor the socket lost. */
+  _sameConnection() {
+    const { _socket, _generation } = this;
+    return () => _socket === this._socket && _generation === this._generation;
+  }
+
   /** @param {State} state @param {StateDetail} detail */
   _setState(state, detail) {
     this.#state = state;
@@ -304,8 +302,8 @@ export class RealtimeClient extends Emitter {
     else if (type === "message") this._channels._message(message);
     else if (type === "join" || type === "leave") this._channels._memberMoved(type, channel, payload ?? {});
     else if (type === "ping") this._channels._pinged();
-    else if (type === "auth_required") this._credentials._required();
-    else if (type === "auth_expiring") this._credentials._expiring();
+    else if (type === "auth_required") this._connection._required();
+    else if (type === "auth_expiring") this._connection._expiring();
     else if (type === "closing") this._closing = payload;
     else if (id !== undefined) return; // The rest are replies.
     else if (type === "subscribed") this._channels._told(channel, payload ?? {}, message.automatic === true);

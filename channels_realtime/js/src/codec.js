@@ -10,6 +10,7 @@
  * @property {(data: any) => any} decode  A frame's data: a message, or an array of them. Throws on anything else.
  */
 
+import { ofThisBuild } from "./parts.js";
 import { byteLength } from "./values.js";
 
 export const PROTOCOL = "realtime.v1.json";
@@ -31,7 +32,7 @@ export function codecFor(format) {
 }
 
 /** The one that is not part of the core. @returns {Promise<Codec>} */
-export const loadCodec = () => import("./msgpack.js").then(({ codec }) => codec);
+export const loadCodec = () => ofThisBuild(import("./msgpack.js")).then(({ codec }) => codec);
 
 /** @param {string} protocol @returns {Codec | Promise<Codec>} */
 export const codecOf = (protocol) => (protocol === PROTOCOL ? JSON_CODEC : loadCodec());

@@ -1,7 +1,9 @@
 import { RealtimeError } from "./errors.js";
+import { credentials, withPart } from "./parts.js";
 import { asSeconds } from "./values.js";
 
 /** @import {RealtimeClient} from "./client.js" */
+/** @import * as Credentials from "./credentials.js" */
 /** @typedef {{code?: number, reason?: string, reconnect?: boolean, retry_after?: number}} Closing */
 /** @typedef {{least?: number, immediate?: boolean}} Pace  The least wait in seconds; none, for what another tab has. */
 
@@ -13,7 +15,7 @@ import { asSeconds } from "./values.js";
 const TERMINAL_CLOSE_CODES = [4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009];
 export const CLOSE_NORMAL = 1000;
 const CLOSE_ABNORMAL = 1006;
-export const CLOSE_UNAUTHENTICATED = 4401;
+const CLOSE_UNAUTHENTICATED = 4401;
 const CLOSE_HEARTBEAT_MISSED = 4408;
 
 /**
@@ -97,7 +99,7 @@ export function createConnection(client, ways) {
     const { code = closeCode, reason = closeReason, reconnect } = closing ?? {};
     drop(closeCode, closeReason);
     if (!(reconnect ?? !TERMINAL_CLOSE_CODES.includes(code))) stop("closed", code, reason);
-    else if (code === CLOSE_UNAUTHENTICATED) client._credentials._renew(code, reason, closing);
+    else if (code === CLOSE_UNAUTHENTICATED) renew(code, reason, closing);
     else retry(code, reason, closing, pace);
   }
 
@@ -148,7 +150,7 @@ export function createConnection(client, ways) {
     const { _requests, _channels } = client;
     client._generation += 1;
     client._cancel(retryTimer);
-    retryTimer = client._fresh = null;
+    retryTimer = null;
     if (code === CLOSE_NORMAL) client._session._forget(); // It ends with the connection.
     follow("removeEventListener");
     // Before the listeners run: what they subscribe to and request waits for the next connect(), as they may call it.
@@ -225,13 +227,55 @@ export function createConnection(client, ways) {
 
   /** @param {any} payload */
   function welcomed(payload) {
-    if (!client._credentials._accepts(payload.user ?? null)) return;
+    const user = payload.user ?? null;
+    if (credentials.module?.accepts(client, user) === false) return;
+    client.user = user;
     client._welcome = payload;
     client._failures = 0;
     client._cancel(watchdog);
     client._channels._welcomed(payload.channels ?? {});
     heard();
-    client._credentials._signIn(client._session._begin);
+    const { _begin: begin } = client._session;
+    if (user === null && client._options.getToken) withCredentials((part) => part.signIn(client, begin), begin);
+    else begin();
+  }
+
+  // Credentials
+
+  /**
+   * @param {(part: typeof Credentials) => void} then
+   * @param {(error: RealtimeError) => void} [failed]  After the page was told that the part could not be loaded.
+   */
+  function withCredentials(then, failed) {
+    const same = client._sameConnection();
+    withPart(
+      credentials,
+      (part) => same() && then(part),
+      (error) => {
+        if (!same()) return;
+        client._fail(error);
+        failed?.(error);
+      },
+    );
+  }
+
+  /** @param {number} code @param {string} reason @param {Closing | null} closing */
+  function renew(code, reason, closing) {
+    withCredentials(
+      (part) => part.renew(client, code, reason, closing),
+      () => retry(code, reason, closing),
+    );
+    if (!credentials.module) client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
+  }
+
+  /** The server waits for a token. */
+  function required() {
+    withCredentials((part) => part.required(client), ({ reason }) => abandon(reason));
+  }
+
+  /** The credentials will end soon. */
+  function expiring() {
+    withCredentials((part) => part.expiring(client));
   }
 
   return {
@@ -240,6 +284,8 @@ export function createConnection(client, ways) {
     _drop: drop,
     _retry: retry,
     _stop: stop,
+    _required: required,
+    _expiring: expiring,
     _welcomed: welcomed,
   };
 }

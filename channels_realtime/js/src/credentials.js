@@ -1,116 +1,163 @@
-import { CLOSE_NORMAL, CLOSE_UNAUTHENTICATED } from "./connection.js";
-import { tokens, withPart } from "./parts.js";
+/**
+ * Fetches tokens with `getToken`, and decides what follows a 4401. With a login session alone it is loaded after a 4401.
+ * A part of the core, see `parts.js`.
+ */
+
 import { asSeconds } from "./values.js";
 
+/** @import {RealtimeClient} from "./client.js" */
 /** @import {Closing} from "./connection.js" */
-/** @import * as Tokens from "./tokens.js" */
+/** @import {TokenReason} from "./typedefs.js" */
+
+/** So many tokens, which were refused or about to end, are replaced within that time. With more, something is wrong. */
+const MAX_RENEWALS = 5;
+const RENEWALS_MILLISECONDS = 60_000;
+const CLOSE_NORMAL = 1000;
+const CLOSE_UNAUTHENTICATED = 4401;
 
 /**
- * Who the client is. Without `getToken` that is up to the login session; with it, to `tokens.js`.
- *
- * @param {import("./client.js").RealtimeClient} client
+ * What a client remembers until the next `connect()`.
+ * @typedef {object} Credentials
+ * @property {string | null} sent  The last token sent, to recognise a new one.
+ * @property {string | null} fetched  A token fetched after a 4401, for the next connection.
+ * @property {boolean} renewed  Whether a 4401 has been answered with a new attempt, and no `welcome` has come since.
+ * @property {number[]} renewals  When credentials were renewed, in milliseconds.
  */
-export function createCredentials(client) {
-  const { getToken, backoffBaseSeconds } = client._options;
 
-  /**
-   * @param {(part: typeof Tokens) => void} then
-   * @param {() => void} [unavailable]  After it was told, if neither a token nor what fetches it can be had.
-   */
-  function withTokens(then, unavailable = () => {}) {
-    const { _generation: generation } = client;
-    withPart(tokens, then, (cause) => {
-      if (generation !== client._generation) return;
-      tellUnavailable(cause);
-      unavailable();
-    });
+/** @param {RealtimeClient} client @returns {Credentials} */
+function credentialsOf(client) {
+  return (client._credentials ??= { sent: null, fetched: null, renewed: false, renewals: [] });
+}
+
+/** The server waits for a token. @param {RealtimeClient} client */
+export function required(client) {
+  const none = () => signedOut(client, "the server requires a token and the page has none");
+  // Then the server sends `welcome`, or `closing` and 4401.
+  if (client._options.getToken) authenticate(client, "required", undefined, none, () => client._connection._abandon("getToken failed"));
+  else none();
+}
+
+/** The credentials will end soon. @param {RealtimeClient} client */
+export function expiring(client) {
+  if (client._options.getToken && mayRenew(client)) authenticate(client, "expiring");
+}
+
+/** After `welcome`: signs in where the connection is anonymous. @param {RealtimeClient} client @param {() => void} then */
+export function signIn(client, then) {
+  authenticate(client, "anonymous", then);
+}
+
+/** A `welcome` has come. @param {RealtimeClient} client @param {string | null} user @returns {boolean} Whether the client goes on as that user. */
+export function accepts(client, user) {
+  const own = credentialsOf(client);
+  if (own.renewed && !own.fetched && user === null && client.user !== null) {
+    signedOut(client, "the login session has ended"); // Its user must not go on as a visitor unnoticed.
+    return false;
   }
+  own.renewed = false;
+  if (user !== null) own.fetched = null; // Other credentials were used; it would be old by the time it is needed.
+  return true;
+}
 
-  /** @param {unknown} cause */
-  function tellUnavailable(cause) {
-    client._fail(client._error("token_unavailable", "getToken failed", { cause, request: "auth" }));
-  }
-
-  /** The server waits for a token. */
-  function required() {
-    const none = () => signedOut("the server requires a token and the page has none");
-    const abandon = () => client._connection._abandon("getToken failed");
-    if (!getToken) none();
-    // Then the server sends `welcome`, or `closing` and 4401.
-    else withTokens((part) => part.authenticate(client, "required", undefined, none, abandon), abandon);
-  }
-
-  /** The credentials will end soon. */
-  function expiring() {
-    if (getToken) withTokens((part) => part.mayRenew(client) && part.authenticate(client, "expiring"));
-  }
-
-  /** @param {string} reason */
-  function signedOut(reason) {
-    client._connection._drop(CLOSE_NORMAL, "no credentials");
-    client._session._forget();
-    client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
-  }
-
-  /** A `welcome` has come. @param {string | null} user @returns {boolean} Whether the client goes on as that user. */
-  function accepts(user) {
-    if (client._renewed && !client._fresh && user === null && client.user !== null) {
-      signedOut("the login session has ended"); // Its user must not go on as a visitor unnoticed.
-      return false;
-    }
-    client._renewed = false;
-    client.user = user;
-    if (user !== null) client._fresh = null; // Other credentials were used; it would be old by then.
-    return true;
-  }
-
-  /** After `welcome`: signs in where the connection is anonymous. @param {() => void} then */
-  function signIn(then) {
-    if (client.user === null && getToken) withTokens((part) => part.authenticate(client, "anonymous", then), then);
-    else then();
-  }
-
-  /**
-   * After 4401: makes one new attempt, with another token than the refused one, or with the login session, which may have
-   * moved on: changing the password in another tab gives the browser a new cookie. Stops at the second 4401 in a row.
-   * `reconnect: true` with 4401 also means "with new credentials".
-   * @param {number} code @param {string} reason @param {Closing | null} closing
-   */
-  function renew(code, reason, closing) {
-    const { _connection: connection, _generation: generation } = client;
-    const stop = () => connection._stop("unauthenticated", code, reason);
-    const retry = (/** @type {Closing | null} */ now) => connection._retry(code, reason, now);
-    /** @param {string | null} token */
-    const decide = (token) => {
-      const sent = client._sentToken;
-      if (client._renewed || (token === null ? sent !== null : token === sent)) {
-        stop();
-        return;
-      }
-      client._renewed = true;
-      client._fresh = token;
-      // With a login session not sooner: the response with the new cookie may still be on its way.
-      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, backoffBaseSeconds);
-      retry(token === null ? { retry_after: wait } : closing);
-    };
-    client._fresh = null;
-    if (client._renewed || !getToken) {
-      decide(null);
+/**
+ * After 4401: makes one new attempt, with another token than the refused one, or with the login session, which may have
+ * moved on: changing the password in another tab gives the browser a new cookie. Stops at the second 4401 in a row.
+ * `reconnect: true` with 4401 also means "with new credentials".
+ * @param {RealtimeClient} client @param {number} code @param {string} reason @param {Closing | null} closing
+ */
+export function renew(client, code, reason, closing) {
+  const own = credentialsOf(client);
+  const stop = () => client._connection._stop("unauthenticated", code, reason);
+  const retry = (/** @type {Closing | null} */ now) => client._connection._retry(code, reason, now);
+  /** @param {string | null} token */
+  const decide = (token) => {
+    if (own.renewed || (token === null ? own.sent !== null : token === own.sent)) {
+      stop();
       return;
     }
-    client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
-    if (generation !== client._generation) return; // A listener closed the client.
-    // The source of tokens may recover; the backoff limits the attempts.
-    const again = () => retry(closing);
-    withTokens((part) => generation === client._generation && part.renew(client, decide, again, stop), again);
-  }
-
-  return {
-    _tellUnavailable: tellUnavailable,
-    _required: required,
-    _expiring: expiring,
-    _accepts: accepts,
-    _signIn: signIn,
-    _renew: renew,
+    own.renewed = true;
+    own.fetched = token;
+    // With a login session not sooner: the response with the new cookie may still be on its way.
+    const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, client._options.backoffBaseSeconds);
+    retry(token === null ? { retry_after: wait } : closing);
   };
+  own.fetched = null;
+  if (own.renewed || !client._options.getToken) {
+    decide(null);
+    return;
+  }
+  const same = client._sameConnection();
+  if (client.state !== "reconnecting") client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
+  if (!same()) return; // A listener closed the client.
+  // The source of tokens may recover; the backoff limits the attempts.
+  if (mayRenew(client)) fetchToken(client, "refused", decide, () => retry(closing));
+  else stop();
+}
+
+/** @param {RealtimeClient} client @param {string} reason */
+function signedOut(client, reason) {
+  client._connection._drop(CLOSE_NORMAL, "no credentials");
+  client._session._forget();
+  client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
+}
+
+/** @param {RealtimeClient} client @returns {boolean} A server that refuses whatever it gets would be asked for ever. */
+function mayRenew(client) {
+  const now = Date.now();
+  const own = credentialsOf(client);
+  own.renewals = own.renewals.filter((then) => now - then < RENEWALS_MILLISECONDS);
+  return own.renewals.push(now) <= MAX_RENEWALS;
+}
+
+/**
+ * Calls back with a token, or null; with neither callback if the connection is another one by then.
+ * @param {RealtimeClient} client @param {TokenReason} reason
+ * @param {(token: string | null) => void} then @param {() => void} unavailable
+ */
+async function fetchToken(client, reason, then, unavailable) {
+  const same = client._sameConnection();
+  const own = credentialsOf(client);
+  const { fetched } = own;
+  own.fetched = null;
+  let token;
+  try {
+    token = fetched ?? (await client._options.getToken?.({ reason })) ?? null;
+  } catch (cause) {
+    if (!same()) return;
+    client._fail(client._error("token_unavailable", "getToken failed", { cause, request: "auth" }));
+    unavailable();
+    return;
+  }
+  if (same()) then(token);
+}
+
+/**
+ * Sends a token on the current connection.
+ * @param {RealtimeClient} client @param {TokenReason} reason
+ * @param {() => void} [done] @param {() => void} [none] @param {() => void} [unavailable]
+ */
+function authenticate(client, reason, done = () => {}, none = done, unavailable = done) {
+  fetchToken(
+    client,
+    reason,
+    (token) => {
+      if (token === null) {
+        none();
+        return;
+      }
+      credentialsOf(client).sent = token;
+      client._requests._ask(
+        { type: "auth", token },
+        (payload) => {
+          client.user = payload?.user ?? null;
+          done();
+        },
+        (error) => {
+          if (error.code !== "connection_lost") client._fail(error);
+          done();
+        },
+      );
+    },
+    unavailable,
+  );
 }

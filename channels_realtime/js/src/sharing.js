@@ -1,4 +1,5 @@
 import { INSIDES } from "./insides.js";
+import { ofThisBuild } from "./parts.js";
 
 /**
  * One connection for all tabs of a site: what the core knows of it. The rest is loaded when it is asked for.
@@ -13,7 +14,7 @@ export function sharedWays({ constructor: Client, url, _options: options }, page
   return {
     next: () =>
       Way ??
-      import("./tabs/shared-socket.js").then(
+      ofThisBuild(import("./tabs/shared-socket.js")).then(
         ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next(),
       ),
     set heard(/** @type {boolean} */ heard) {

@@ -206,9 +206,10 @@ export class Subscription extends Emitter {
         this.#delivery = deliver(this.#client, /** @type {any} */ (this), this.#options);
         for (const call of this.#calls?.splice(0) ?? []) call(this.#delivery);
       },
-      (cause) => {
+      (error) => {
         if (this.ended) return;
-        this._tell(this.#error("load_failed", "a part of the client could not be loaded", cause));
+        error.channel = this.channel;
+        this._tell(error);
         this.#client._later(this.#client._delay(this.#failures++, 0), () => {
           this.#wanted = false;
           this.#want();
@@ -225,9 +226,9 @@ export class Subscription extends Emitter {
 
   // For the client
 
-  /** @param {string} code @param {string} reason @param {unknown} [cause] */
-  #error(code, reason, cause) {
-    return new RealtimeError(code, reason, { channel: this.channel, cause });
+  /** @param {string} code @param {string} reason */
+  #error(code, reason) {
+    return new RealtimeError(code, reason, { channel: this.channel });
   }
 
   /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */

@@ -21,6 +21,7 @@
  * @property {string} [csrfHeader]
  */
 
+import { ofThisBuild } from "./parts.js";
 import { recall } from "./storage.js";
 
 /** So many attempts without a frame make a WebSocket blocked. */
@@ -69,7 +70,7 @@ export class Ways {
       );
     }
     this.#failures = 0;
-    return import("./fallbacks/index.js").then(({ Choice }) => {
+    return ofThisBuild(import("./fallbacks/index.js")).then(({ Choice }) => {
       this.#choice ??= new Choice(this.#context);
       return this.#choice.begin(remembered);
     });

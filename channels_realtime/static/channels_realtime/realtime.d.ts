@@ -535,7 +535,7 @@ export type PageConfiguration = {
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
  * What begins with an underscore is for the rooms beside it: `connection.js` has the socket and its life,
- * `credentials.js` the tokens, `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
+ * `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
  * subscribed and received.
  *
  * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.

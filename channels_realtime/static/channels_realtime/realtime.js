@@ -595,32 +595,90 @@ var init_presence = __esm({
   }
 });
 
-// src/tokens.js
-var tokens_exports = {};
-__export(tokens_exports, {
-  authenticate: () => authenticate,
-  mayRenew: () => mayRenew,
-  renew: () => renew
+// src/credentials.js
+var credentials_exports = {};
+__export(credentials_exports, {
+  accepts: () => accepts,
+  expiring: () => expiring,
+  renew: () => renew,
+  required: () => required,
+  signIn: () => signIn
 });
+function credentialsOf(client) {
+  return client._credentials ??= { sent: null, fetched: null, renewed: false, renewals: [] };
+}
+function required(client) {
+  const none = () => signedOut(client, "the server requires a token and the page has none");
+  if (client._options.getToken) authenticate(client, "required", void 0, none, () => client._connection._abandon("getToken failed"));
+  else none();
+}
+function expiring(client) {
+  if (client._options.getToken && mayRenew(client)) authenticate(client, "expiring");
+}
+function signIn(client, then) {
+  authenticate(client, "anonymous", then);
+}
+function accepts(client, user) {
+  const own = credentialsOf(client);
+  if (own.renewed && !own.fetched && user === null && client.user !== null) {
+    signedOut(client, "the login session has ended");
+    return false;
+  }
+  own.renewed = false;
+  if (user !== null) own.fetched = null;
+  return true;
+}
+function renew(client, code, reason, closing) {
+  const own = credentialsOf(client);
+  const stop = () => client._connection._stop("unauthenticated", code, reason);
+  const retry = (now) => client._connection._retry(code, reason, now);
+  const decide = (token) => {
+    if (own.renewed || (token === null ? own.sent !== null : token === own.sent)) {
+      stop();
+      return;
+    }
+    own.renewed = true;
+    own.fetched = token;
+    const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, client._options.backoffBaseSeconds);
+    retry(token === null ? { retry_after: wait } : closing);
+  };
+  own.fetched = null;
+  if (own.renewed || !client._options.getToken) {
+    decide(null);
+    return;
+  }
+  const same = client._sameConnection();
+  if (client.state !== "reconnecting") client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
+  if (!same()) return;
+  if (mayRenew(client)) fetchToken(client, "refused", decide, () => retry(closing));
+  else stop();
+}
+function signedOut(client, reason) {
+  client._connection._drop(CLOSE_NORMAL, "no credentials");
+  client._session._forget();
+  client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
+}
 function mayRenew(client) {
   const now = Date.now();
-  client._renewals = client._renewals.filter((then) => now - then < RENEWALS_MILLISECONDS);
-  return client._renewals.push(now) <= MAX_RENEWALS;
+  const own = credentialsOf(client);
+  own.renewals = own.renewals.filter((then) => now - then < RENEWALS_MILLISECONDS);
+  return own.renewals.push(now) <= MAX_RENEWALS;
 }
 async function fetchToken(client, reason, then, unavailable) {
-  const { _socket: socket, _generation: generation, _fresh: fresh } = client;
-  const overtaken = () => socket !== client._socket || generation !== client._generation;
-  client._fresh = null;
+  const same = client._sameConnection();
+  const own = credentialsOf(client);
+  const { fetched } = own;
+  own.fetched = null;
   let token;
   try {
-    token = fresh ?? await client._options.getToken?.({ reason }) ?? null;
+    token = fetched ?? await client._options.getToken?.({ reason }) ?? null;
   } catch (cause) {
-    if (overtaken()) return;
-    client._credentials._tellUnavailable(cause);
+    if (!same()) return;
+    client._fail(client._error("token_unavailable", "getToken failed", { cause, request: "auth" }));
     unavailable();
     return;
   }
-  if (!overtaken()) then(token);
+  if (same()) then(token);
 }
 function authenticate(client, reason, done = () => {
 }, none = done, unavailable = done) {
@@ -632,7 +690,7 @@ function authenticate(client, reason, done = () => {
         none();
         return;
       }
-      client._sentToken = token;
+      credentialsOf(client).sent = token;
       client._requests._ask(
         { type: "auth", token },
         (payload) => {
@@ -648,29 +706,63 @@ function authenticate(client, reason, done = () => {
     unavailable
   );
 }
-function renew(client, decide, again, stop) {
-  if (mayRenew(client)) fetchToken(client, "refused", decide, again);
-  else stop();
-}
-var MAX_RENEWALS, RENEWALS_MILLISECONDS;
-var init_tokens = __esm({
-  "src/tokens.js"() {
+var MAX_RENEWALS, RENEWALS_MILLISECONDS, CLOSE_NORMAL, CLOSE_UNAUTHENTICATED;
+var init_credentials = __esm({
+  "src/credentials.js"() {
     "use strict";
+    init_values();
     MAX_RENEWALS = 5;
     RENEWALS_MILLISECONDS = 6e4;
+    CLOSE_NORMAL = 1e3;
+    CLOSE_UNAUTHENTICATED = 4401;
   }
 });
 
 // src/channels.js
 init_channel();
 
+// src/errors.js
+init_values();
+var RealtimeError = class extends Error {
+  /**
+   * @param {string} code  From the wire, or one of the client's own: `disconnected`, `connection_lost`, `queue_full`,
+   *   `closed`, `unsubscribed`, `overflow`, `token_unavailable`, `load_failed`.
+   * @param {string} reason
+   * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
+   */
+  constructor(code, reason, { payload, channel, request, cause } = {}) {
+    super(reason ? `${code}: ${reason}` : code, cause === void 0 ? void 0 : { cause });
+    this.name = "RealtimeError";
+    this.code = code;
+    this.reason = reason;
+    this.retryAfter = asSeconds(payload?.retry_after);
+    this.payload = payload;
+    this.channel = channel;
+    this.request = request;
+  }
+};
+
 // src/parts.js
-var delivery = { load: () => Promise.resolve().then(() => (init_delivery(), delivery_exports)), module: null };
-var presence = { load: () => Promise.resolve().then(() => (init_presence(), presence_exports)), module: null };
-var tokens = { load: () => Promise.resolve().then(() => (init_tokens(), tokens_exports)), module: null };
+async function ofThisBuild(loading, version) {
+  const module = await loading;
+  if (
+    /** @type {any} */
+    module.version !== version
+  ) throw new Error("another version is installed: reload the page");
+  return module;
+}
+var delivery = { load: () => ofThisBuild(Promise.resolve().then(() => (init_delivery(), delivery_exports))), module: null };
+var presence = { load: () => ofThisBuild(Promise.resolve().then(() => (init_presence(), presence_exports))), module: null };
+var credentials = { load: () => ofThisBuild(Promise.resolve().then(() => (init_credentials(), credentials_exports))), module: null };
 function withPart(part, then, failed) {
-  if (part.module) then(part.module);
-  else part.load().then((module) => then(part.module = module), failed);
+  if (part.module) {
+    then(part.module);
+    return;
+  }
+  part.load().then(
+    (module) => then(part.module = module),
+    (cause) => failed(new RealtimeError("load_failed", "a part of the client could not be loaded", { cause }))
+  );
 }
 
 // src/mistakes.js
@@ -749,27 +841,6 @@ var Emitter = class {
         return FAILED;
       }
     });
-  }
-};
-
-// src/errors.js
-init_values();
-var RealtimeError = class extends Error {
-  /**
-   * @param {string} code  From the wire, or one of the client's own: `disconnected`, `connection_lost`, `queue_full`,
-   *   `closed`, `unsubscribed`, `overflow`, `token_unavailable`, `load_failed`.
-   * @param {string} reason
-   * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
-   */
-  constructor(code, reason, { payload, channel, request, cause } = {}) {
-    super(reason ? `${code}: ${reason}` : code, cause === void 0 ? void 0 : { cause });
-    this.name = "RealtimeError";
-    this.code = code;
-    this.reason = reason;
-    this.retryAfter = asSeconds(payload?.retry_after);
-    this.payload = payload;
-    this.channel = channel;
-    this.request = request;
   }
 };
 
@@ -950,9 +1021,10 @@ var Subscription = class extends Emitter {
         );
         for (const call of this.#calls?.splice(0) ?? []) call(this.#delivery);
       },
-      (cause) => {
+      (error) => {
         if (this.ended) return;
-        this._tell(this.#error("load_failed", "a part of the client could not be loaded", cause));
+        error.channel = this.channel;
+        this._tell(error);
         this.#client._later(this.#client._delay(this.#failures++, 0), () => {
           this.#wanted = false;
           this.#want();
@@ -966,9 +1038,9 @@ var Subscription = class extends Emitter {
     else this.#calls?.push(call);
   }
   // For the client
-  /** @param {string} code @param {string} reason @param {unknown} [cause] */
-  #error(code, reason, cause) {
-    return new RealtimeError(code, reason, { channel: this.channel, cause });
+  /** @param {string} code @param {string} reason */
+  #error(code, reason) {
+    return new RealtimeError(code, reason, { channel: this.channel });
   }
   /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */
   get _since() {
@@ -1267,7 +1339,7 @@ function createChannels(client) {
     }
   }
   function withPresence(then) {
-    withPart(presence, then, (cause) => client._fail(client._error("load_failed", "presence could not be loaded", { cause })));
+    withPart(presence, then, (error) => client._fail(error));
   }
   function memberMoved(type, channel, payload) {
     const feed = feeds.get(channel);
@@ -1394,9 +1466,9 @@ function createChannels(client) {
 // src/connection.js
 init_values();
 var TERMINAL_CLOSE_CODES = [4400, 4403, 4406, 4409, 4413, 1002, 1003, 1007, 1009];
-var CLOSE_NORMAL = 1e3;
+var CLOSE_NORMAL2 = 1e3;
 var CLOSE_ABNORMAL = 1006;
-var CLOSE_UNAUTHENTICATED = 4401;
+var CLOSE_UNAUTHENTICATED2 = 4401;
 var CLOSE_HEARTBEAT_MISSED = 4408;
 var PAGE_EVENTS = ["pagehide", "freeze", "pageshow", "resume", "online", "offline", "visibilitychange"];
 var ASIDE_SECONDS = 1;
@@ -1451,7 +1523,7 @@ function createConnection(client, ways) {
     const { code = closeCode, reason = closeReason, reconnect } = closing ?? {};
     drop(closeCode, closeReason);
     if (!(reconnect ?? !TERMINAL_CLOSE_CODES.includes(code))) stop("closed", code, reason);
-    else if (code === CLOSE_UNAUTHENTICATED) client._credentials._renew(code, reason, closing);
+    else if (code === CLOSE_UNAUTHENTICATED2) renew2(code, reason, closing);
     else retry(code, reason, closing, pace);
   }
   function drop(code, reason) {
@@ -1461,7 +1533,7 @@ function createConnection(client, ways) {
     client._ready = false;
     if (socket) {
       socket.onmessage = socket.onclose = null;
-      socket.close(code === CLOSE_NORMAL ? code : CLOSE_HEARTBEAT_MISSED);
+      socket.close(code === CLOSE_NORMAL2 ? code : CLOSE_HEARTBEAT_MISSED);
     }
     client._channels._lost();
     client._requests._lost(code, reason);
@@ -1489,8 +1561,8 @@ function createConnection(client, ways) {
     const { _requests, _channels } = client;
     client._generation += 1;
     client._cancel(retryTimer);
-    retryTimer = client._fresh = null;
-    if (code === CLOSE_NORMAL) client._session._forget();
+    retryTimer = null;
+    if (code === CLOSE_NORMAL2) client._session._forget();
     follow("removeEventListener");
     const unanswered = [..._requests._pending.keys()];
     const subscriptions = state === "closed" ? _channels._clear() : [];
@@ -1545,13 +1617,42 @@ function createConnection(client, ways) {
     }
   }
   function welcomed(payload) {
-    if (!client._credentials._accepts(payload.user ?? null)) return;
+    const user = payload.user ?? null;
+    if (credentials.module?.accepts(client, user) === false) return;
+    client.user = user;
     client._welcome = payload;
     client._failures = 0;
     client._cancel(watchdog);
     client._channels._welcomed(payload.channels ?? {});
     heard();
-    client._credentials._signIn(client._session._begin);
+    const { _begin: begin } = client._session;
+    if (user === null && client._options.getToken) withCredentials((part) => part.signIn(client, begin), begin);
+    else begin();
+  }
+  function withCredentials(then, failed) {
+    const same = client._sameConnection();
+    withPart(
+      credentials,
+      (part) => same() && then(part),
+      (error) => {
+        if (!same()) return;
+        client._fail(error);
+        failed?.(error);
+      }
+    );
+  }
+  function renew2(code, reason, closing) {
+    withCredentials(
+      (part) => part.renew(client, code, reason, closing),
+      () => retry(code, reason, closing)
+    );
+    if (!credentials.module) client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
+  }
+  function required2() {
+    withCredentials((part) => part.required(client), ({ reason }) => abandon(reason));
+  }
+  function expiring2() {
+    withCredentials((part) => part.expiring(client));
   }
   return {
     _start: start,
@@ -1559,86 +1660,9 @@ function createConnection(client, ways) {
     _drop: drop,
     _retry: retry,
     _stop: stop,
+    _required: required2,
+    _expiring: expiring2,
     _welcomed: welcomed
-  };
-}
-
-// src/credentials.js
-init_values();
-function createCredentials(client) {
-  const { getToken, backoffBaseSeconds } = client._options;
-  function withTokens(then, unavailable = () => {
-  }) {
-    const { _generation: generation } = client;
-    withPart(tokens, then, (cause) => {
-      if (generation !== client._generation) return;
-      tellUnavailable(cause);
-      unavailable();
-    });
-  }
-  function tellUnavailable(cause) {
-    client._fail(client._error("token_unavailable", "getToken failed", { cause, request: "auth" }));
-  }
-  function required() {
-    const none = () => signedOut("the server requires a token and the page has none");
-    const abandon = () => client._connection._abandon("getToken failed");
-    if (!getToken) none();
-    else withTokens((part) => part.authenticate(client, "required", void 0, none, abandon), abandon);
-  }
-  function expiring() {
-    if (getToken) withTokens((part) => part.mayRenew(client) && part.authenticate(client, "expiring"));
-  }
-  function signedOut(reason) {
-    client._connection._drop(CLOSE_NORMAL, "no credentials");
-    client._session._forget();
-    client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
-  }
-  function accepts(user) {
-    if (client._renewed && !client._fresh && user === null && client.user !== null) {
-      signedOut("the login session has ended");
-      return false;
-    }
-    client._renewed = false;
-    client.user = user;
-    if (user !== null) client._fresh = null;
-    return true;
-  }
-  function signIn(then) {
-    if (client.user === null && getToken) withTokens((part) => part.authenticate(client, "anonymous", then), then);
-    else then();
-  }
-  function renew2(code, reason, closing) {
-    const { _connection: connection, _generation: generation } = client;
-    const stop = () => connection._stop("unauthenticated", code, reason);
-    const retry = (now) => connection._retry(code, reason, now);
-    const decide = (token) => {
-      const sent = client._sentToken;
-      if (client._renewed || (token === null ? sent !== null : token === sent)) {
-        stop();
-        return;
-      }
-      client._renewed = true;
-      client._fresh = token;
-      const wait = Math.max(asSeconds(closing?.retry_after) ?? 0, backoffBaseSeconds);
-      retry(token === null ? { retry_after: wait } : closing);
-    };
-    client._fresh = null;
-    if (client._renewed || !getToken) {
-      decide(null);
-      return;
-    }
-    client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
-    if (generation !== client._generation) return;
-    const again = () => retry(closing);
-    withTokens((part) => generation === client._generation && part.renew(client, decide, again, stop), again);
-  }
-  return {
-    _tellUnavailable: tellUnavailable,
-    _required: required,
-    _expiring: expiring,
-    _accepts: accepts,
-    _signIn: signIn,
-    _renew: renew2
   };
 }
 
@@ -1675,7 +1699,7 @@ function codecFor(format) {
   if (format === "msgpack") return null;
   throw new TypeError(`format is '${format}'; expected 'json' or 'msgpack'`);
 }
-var loadCodec = () => import("./realtime/msgpack.js?v=78087638").then(e=>e.version==="78087638"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ codec }) => codec);
+var loadCodec = () => ofThisBuild(import("./realtime/msgpack.js?v=78087638"),"78087638").then(({ codec }) => codec);
 var codecOf = (protocol) => protocol === PROTOCOL ? JSON_CODEC : loadCodec();
 
 // src/requests.js
@@ -1938,7 +1962,7 @@ var Ways = class {
       );
     }
     this.#failures = 0;
-    return import("./realtime/fallbacks.js?v=d3e0b507").then(e=>e.version==="d3e0b507"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(({ Choice }) => {
+    return ofThisBuild(import("./realtime/fallbacks.js?v=d3e0b507"),"d3e0b507").then(({ Choice }) => {
       this.#choice ??= new Choice(this.#context);
       return this.#choice.begin(remembered);
     });
@@ -2004,16 +2028,10 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
   _failures = 0;
   /** Increased to cancel what still waits for getToken. */
   _generation = 0;
-  /** The last token sent, to recognise a new one. @type {string | null} */
-  _sentToken = null;
-  /** When credentials were renewed, in milliseconds. @type {number[]} */
-  _renewals = [];
+  /** What `credentials.js` remembers. @type {Credentials | null} */
+  _credentials = null;
   /** What the subscriptions acknowledge, once one does. @type {Acknowledgements | null} */
   _acknowledgements = null;
-  /** A token fetched after a 4401, for the next connection. @type {string | null} */
-  _fresh = null;
-  /** Whether a 4401 has been answered with a new attempt, and no `welcome` has come since. */
-  _renewed = false;
   /**
    * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
    *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
@@ -2046,7 +2064,6 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     this._requests = createRequests(client);
     this._channels = createChannels(client);
     this._session = createSession(client);
-    this._credentials = createCredentials(client);
     this._connection = createConnection(client, options.shareConnection ? _RealtimeClient._sharedWays(client, { ...page, http }, ways) : ways);
   }
   get state() {
@@ -2062,7 +2079,7 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
   /** Connects, also again after "closed" or "unauthenticated". @returns {this} */
   connect() {
     if (["connecting", "connected", "reconnecting"].includes(this.#state)) return this;
-    this._renewed = false;
+    this._credentials = null;
     this._connection._start();
     return this;
   }
@@ -2070,13 +2087,13 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
   close() {
     const reason = "closed by the page";
     if (this.#state === "closed") {
-      this._channels._end(this._channels._clear(), CLOSE_NORMAL, reason);
+      this._channels._end(this._channels._clear(), CLOSE_NORMAL2, reason);
       return;
     }
     if (this._ready) this._acknowledgements?.send();
     this._requests._flush();
-    this._connection._drop(CLOSE_NORMAL, reason);
-    this._connection._stop("closed", CLOSE_NORMAL, reason);
+    this._connection._drop(CLOSE_NORMAL2, reason);
+    this._connection._stop("closed", CLOSE_NORMAL2, reason);
   }
   /**
    * Subscribes, or waits for `connect()` where the client is not connected.
@@ -2167,6 +2184,11 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
   _knowsKeys(channel) {
     return this.user !== null && this._channels._feeds.get(channel)?._position != null;
   }
+  /** @returns {() => boolean} Whether the connection is still the same: the client was not closed, nor the socket lost. */
+  _sameConnection() {
+    const { _socket, _generation } = this;
+    return () => _socket === this._socket && _generation === this._generation;
+  }
   /** @param {State} state @param {StateDetail} detail */
   _setState(state, detail) {
     this.#state = state;
@@ -2205,8 +2227,8 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     else if (type === "message") this._channels._message(message);
     else if (type === "join" || type === "leave") this._channels._memberMoved(type, channel, payload ?? {});
     else if (type === "ping") this._channels._pinged();
-    else if (type === "auth_required") this._credentials._required();
-    else if (type === "auth_expiring") this._credentials._expiring();
+    else if (type === "auth_required") this._connection._required();
+    else if (type === "auth_expiring") this._connection._expiring();
     else if (type === "closing") this._closing = payload;
     else if (id !== void 0) return;
     else if (type === "subscribed") this._channels._told(channel, payload ?? {}, message.automatic === true);
@@ -2228,7 +2250,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? import("./realtime/tabs.js?v=2a8f1591").then(e=>e.version==="2a8f1591"?e:Promise.reject(new Error("another version is installed: reload the page"))).then(
+    next: () => Way ?? ofThisBuild(import("./realtime/tabs.js?v=852c5a7d"),"852c5a7d").then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {
