@@ -241,9 +241,9 @@ class Client:
     ) -> Published:
         """Publish to a channel; return what the server answered.
 
-        Without a connection it waits for one, at most ``Limits.queue_seconds``, and where the connection
-        ends before the answer it is sent again: with a key, so that a channel with history takes it once. A
-        channel without history may then get it twice.
+        Without a connection it waits for one, and where the connection ends before the answer it is sent
+        again, for ``Limits.queue_seconds`` at most: with a key, so that a channel with history takes it once.
+        A channel without history may then get it twice.
 
         Args:
             channel: the channel's name.

@@ -54,7 +54,8 @@ class Limits:
         request_timeout_s: from a request to its reply. Longer than the server's ``HOOK_TIMEOUT``.
         max_requests: how many requests may be unanswered.
         queue_bytes: of requests that wait for a connection; 0: none may.
-        queue_seconds: how long a publication may wait for a connection, each time it has none.
+        queue_seconds: how long a publication may wait for a connection and its answer, however often the
+            connection is lost. Below the server's ``PUBLISH_KEY_WINDOW``.
 
     Raises:
         ImproperUse: one is no such number.

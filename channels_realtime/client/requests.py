@@ -24,10 +24,9 @@ class _Request:
     kind: str
     frame: str | bytes
     done: Done
-    begun_at: float
     resend: bool
-    timeout_s: float | None
-    """From its beginning, where the caller gave one; it then holds whatever happens."""
+    aged: bool
+    """Whether its time goes on where the connection is lost: the server does not remember keys for ever."""
     sent: bool = False
     sender: str | None = None
     """Who sent it first: whoever sends it again must be the same, for whom the server knows its key."""
@@ -109,7 +108,8 @@ class Requests:
         if "payload" in message:
             present["payload"] = normalise(message["payload"])
         frame = self._core.codec.encode({**present, "id": request_id})
-        request = _Request(message["type"], frame, done, self._core.clock(), resend, timeout_s)
+        aged = timeout_s is not None or (resend and not now)
+        request = _Request(message["type"], frame, done, resend, aged)
         if not now:
             waiting = sum(frame_size(one.frame) for one in self._requests.values() if not one.sent)
             size = frame_size(frame)
@@ -119,20 +119,15 @@ class Requests:
                     f" the {limits.queue_bytes} of queue_bytes"
                 )
         self._requests[request_id] = request
-        queued = resend and not now
-        self._time(
-            request_id, request, limits.queue_seconds if queued else limits.request_timeout_s
-        )
+        if timeout_s is None:
+            timeout_s = limits.queue_seconds if aged else limits.request_timeout_s
+        self._time(request_id, request, timeout_s)
         if now:
             self._transmit(request_id, request)
         return request_id
 
-    def _time(self, request_id: int, request: _Request, longest_s: float) -> None:
-        """Let a request fail so many seconds after now, or when its own time is over."""
-        seconds, waits = longest_s, longest_s
-        if request.timeout_s is not None:
-            seconds = request.timeout_s
-            waits = max(request.begun_at + seconds - self._core.clock(), 0.0)
+    def _time(self, request_id: int, request: _Request, seconds: float) -> None:
+        """Let a request fail so many seconds from now."""
 
         def over() -> None:
             what = "was not answered" if request.sent else "found no connection"
@@ -141,7 +136,7 @@ class Requests:
             )
 
         request.cancel_timer()
-        request.timer = self._core.later(waits, over)
+        request.timer = self._core.later(seconds, over)
 
     def _transmit(self, request_id: int, request: _Request) -> None:
         core = self._core
@@ -181,11 +176,8 @@ class Requests:
         """There is a connection: send those that waited for it."""
         for request_id in waiting:
             request = self._requests.get(request_id)
-            if request is None or request.sent:
-                continue
-            if request.resend:
-                self._time(request_id, request, self._core.limits.request_timeout_s)
-            self._transmit(request_id, request)
+            if request is not None and not request.sent:
+                self._transmit(request_id, request)
 
     def lost(self, why: str) -> None:
         """The connection has ended. What may be repeated waits for the next; the rest fails."""
@@ -194,7 +186,9 @@ class Requests:
                 continue
             if request.resend:
                 request.sent = False
-                self._time(request_id, request, self._core.limits.queue_seconds)
+                if not request.aged:
+                    request.aged = True
+                    self._time(request_id, request, self._core.limits.queue_seconds)
             else:
                 reason = f"the connection ended before {request.kind!r} was answered ({why})"
                 self.settle(request_id, None, ConnectionLost(reason))

@@ -537,6 +537,19 @@ def test_unanswered_publication_is_sent_again_with_its_key_and_in_order() -> Non
     assert (first, second) == ([{"duplicate": True}, None], [])
 
 
+def test_publications_time_is_not_begun_again_by_each_loss() -> None:
+    bench = Bench(queue_seconds=10.0, backoff_cap_s=1.0)
+    bench.connected()
+    outcome = bench.request(message=PUBLISH, resend=True)
+    for _ in range(4):
+        bench.core.lost(1006, "")
+        bench.wait(3.0)
+        bench.welcome()
+        bench.say("error", {"code": "unknown_session"}, id=bench.shell.sent[-1]["id"])
+    assert isinstance(outcome[1], RequestTimeout)
+    assert str(outcome[1]) == "'publish' found no connection within 10 s"
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
