@@ -185,14 +185,14 @@ def read(payload: Any, declared: Any) -> Any:
             tells types and the text of a ``ValueError`` of a type's own check, and no other.
     """
     try:
-        return msgspec.convert(payload, declared)
+        return msgspec.convert(payload, declared, str_keys=True)
     except msgspec.ValidationError as error:
         raise BadPayload(_reason(error)) from error
 
 
 def _reason(error: msgspec.ValidationError) -> str:
     text, _, path = str(error).rpartition(" - at `")
-    path = path.rstrip("`") if text else "$"
+    path = path.replace("`", "") if text else "$"  # of a key: `key` in `$.rows`
     text = text or str(error)
     if error.__cause__ is None:
         text = (text[:1].lower() + text[1:]).replace("`", "'")

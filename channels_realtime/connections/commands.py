@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Forbidden, UnknownMethod, Unsupported
+from ..errors import BadPayload, Forbidden, UnknownMethod, Unsupported
 from ..nodes.node import Node
-from ..payload_types import UNTYPED, read
+from ..payload_types import UNTYPED, read, type_name
 from ..protocol import messages as m
 from . import history, inboxes, presence, publications, resume, subscriptions
 from .publications import encodable
@@ -58,12 +58,20 @@ async def _call(node: Node, connection: Connection, command: m.Call) -> m.Push:
     attribute = channel.actions.get(command.method)
     if attribute is None:
         raise UnknownMethod(f"{channel.name!r} has no method {command.method!r}")
+    types = channel.action_types(attribute)
     payload = command.payload
-    declared = channel.action_types(attribute).argument
-    if declared is not UNTYPED:
-        payload = read(payload, declared)
-    result = await run_hook(node, connection, getattr(channel, attribute), payload)
-    return m.Result(id=command.id, channel=channel.name, payload=encodable(result))
+    if types.argument is not UNTYPED:
+        payload = read(payload, types.argument)
+    result = encodable(await run_hook(node, connection, getattr(channel, attribute), payload))
+    if types.result is not UNTYPED:
+        try:
+            result = encodable(read(result, types.result))
+        except BadPayload as error:
+            raise TypeError(
+                f"{attribute}() of {channel.name!r} returned what it does not declare: {error.reason}"
+                f" (expected {type_name(types.result)})"
+            ) from error
+    return m.Result(id=command.id, channel=channel.name, payload=result)
 
 
 # -- what comes with history and presence ----------------------------------------------------------

@@ -49,11 +49,19 @@ def components(types: Iterable[Any], template: str) -> tuple[tuple[Schema, ...],
     try:
         return msgspec.json.schema_components(types, ref_template=template)
     except Exception as error:  # whatever an annotation does when it is evaluated
-        names = ", ".join(sorted({type_name(kind) for kind in types}))
         raise ImproperUse(
-            f"one of the declared types ({names}) has no schema: {str(error).splitlines()[-1]};"
+            f"the declared type {_without_schema(types)} has no schema: {str(error).splitlines()[-1]};"
             " `manage.py check` names it (E041)"
         ) from error
+
+
+def _without_schema(types: Iterable[Any]) -> str:
+    for kind in types:
+        try:
+            msgspec.json.schema(kind)
+        except Exception:  # as above
+            return type_name(kind)
+    return "of a message"
 
 
 def message_frame(route: DescribedRoute, event: Event, payload: Schema) -> Schema:

@@ -171,14 +171,13 @@ class _Types:
             case shapes.DictType():
                 return f"{{ [key: string]: {self._write(shape.value_type, sent)} }}"
             case shapes.TupleType():
-                return self._tuple(shape.item_types, sent)
+                return f"[{', '.join(self._write(kind, sent) for kind in shape.item_types)}]"
             case shapes.CollectionType():
                 return f"Array<{self._write(shape.item_type, sent)}>"
             case shapes.NamedTupleType():
-                return self._tuple([field.type for field in shape.fields], sent)
+                return self._row(shape, sent)
             case shapes.StructType() if shape.array_like:
-                fields = self._tuple([field.type for field in shape.fields], sent)
-                return fields if shape.tag is None else f"[{json.dumps(shape.tag)}, {fields[1:]}"
+                return self._row(shape, sent)
             case shapes.StructType() | shapes.DataclassType() | shapes.TypedDictType():
                 return self._named(shape, sent)
             case shapes.AnyType() | shapes.RawType() | shapes.CustomType() | shapes.ExtType():
@@ -186,8 +185,14 @@ class _Types:
             case _:  # text, dates, Decimal, UUID, and bytes in base64
                 return "string"
 
-    def _tuple(self, types: Iterable[Any], sent: bool) -> str:
-        return f"[{', '.join(self._write(kind, sent) for kind in types)}]"
+    def _row(self, shape: Any, sent: bool) -> str:
+        """An object that is an array on the wire. A client may leave out the last fields with a default."""
+        items = [] if getattr(shape, "tag", None) is None else [json.dumps(shape.tag)]
+        for field in shape.fields:
+            kind = self._write(field.type, sent)
+            missing = sent and not field.required
+            items.append(f"({kind})?" if missing and "|" in kind else kind + "?" * missing)
+        return f"[{', '.join(items)}]"
 
     def _named(self, shape: Any, sent: bool) -> str:
         """The name of an object's type, which is declared when it is first met."""
@@ -214,12 +219,21 @@ class _Types:
 
     def _free(self, kind: type, suffix: str) -> str:
         base = re.sub(r"\W+", "_", type_name(kind), flags=re.ASCII).strip("_") or "Payload"
-        base = "RoutesPayload" if base == "Routes" else base
+        if base in ("Routes", "Array") or base.islower():  # this file's own, and TypeScript's
+            base += "Payload"
         name, number = f"{base}{suffix}", 1
         while name in self.declarations:
             number += 1
             name = f"{base}{number}{suffix}"
         return name
+
+
+_OBJECTS = (
+    shapes.StructType,
+    shapes.DataclassType,
+    shapes.TypedDictType,
+    shapes.NamedTupleType,
+)
 
 
 def _may_be_missing(shape: Any, field: Any, sent: bool) -> bool:
@@ -230,7 +244,7 @@ def _may_be_missing(shape: Any, field: Any, sent: bool) -> bool:
 
 def _leaves_out(shape: Any, seen: set[Any]) -> bool:
     """Whether a client may leave out a field that it gets, here or in what this consists of."""
-    if isinstance(shape, (shapes.StructType, shapes.DataclassType, shapes.TypedDictType)):
+    if isinstance(shape, _OBJECTS):
         if shape.cls in seen:
             return False
         seen.add(shape.cls)

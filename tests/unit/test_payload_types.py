@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
+import uuid
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from django.utils.safestring import mark_safe
 from channels_realtime import Channel, action, publish, publish_html
 from channels_realtime.channels import registry
 from channels_realtime.errors import BadPayload, ImproperUse
-from channels_realtime.payload_types import UNTYPED, ActionTypes
+from channels_realtime.payload_types import UNTYPED, ActionTypes, read
 from channels_realtime.testing import capture_publications
 from tests.support.typed_channels import (
     Card,
@@ -286,3 +287,13 @@ def test_structs_are_published_on_channels_without_types_too():
         ]
     finally:
         registry.unregister("plain")
+
+
+def test_keys_that_are_no_text_are_read_from_text():
+    declared = dict[uuid.UUID, dict[int, datetime.date]]
+    key = uuid.uuid4()
+    value = read({str(key): {"1": "2026-01-31"}}, declared)
+    assert value == {key: {1: datetime.date(2026, 1, 31)}}
+    with pytest.raises(BadPayload) as refused:
+        read({"rows": {"a": 1}}, dataclasses.make_dataclass("Rows", [("rows", dict[int, int])]))
+    assert refused.value.reason == "key in $.rows: expected 'int', got 'str'"

@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
+from channels_realtime import action
 from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
-from tests.support.typed_channels import OrderChannel, PriceChannel
+from tests.support.typed_channels import Line, OrderChannel, PriceChannel
 from tests.support.virtual_time import in_virtual_time
 
 CHANNEL = "orders/42"
@@ -43,6 +44,38 @@ async def test_payload_of_the_type_is_published_as_the_hook_returns_it():
             {"text": "hello", "author": "anna", "lines": [{"productName": "a", "pieces": 1}]},
             {"name": "anna"},
         ]
+
+
+@in_virtual_time
+async def test_result_has_the_fields_that_its_annotation_says():
+    class Typed(OrderChannel):
+        @action
+        async def line(self, connection, payload) -> Line:
+            return {"productName": payload, "price": 5}
+
+    async with harness() as site:
+        site.node.routes.register("typed", Typed)
+        client = await site.open()
+        reply = await reply_to(client, type="call", channel="typed", method="line", payload="a")
+        assert reply["payload"] == {"productName": "a", "pieces": 1}
+
+
+@in_virtual_time
+async def test_result_that_is_not_what_its_annotation_says_is_the_sites_mistake(caplog):
+    class Wrong(OrderChannel):
+        @action
+        async def line(self, connection, payload) -> Line:
+            return {"productName": "a", "pieces": 0}
+
+    async with harness() as site:
+        site.node.routes.register("wrong", Wrong)
+        client = await site.open()
+        reply = await reply_to(client, type="call", channel="wrong", method="line", payload=None)
+        assert (reply["type"], reply["payload"]["code"]) == ("error", "internal")
+    assert (
+        "line() of 'wrong' returned what it does not declare: $.pieces: expected 'int' >= 1"
+        " (expected Line)" in caplog.text
+    )
 
 
 @in_virtual_time

@@ -78,6 +78,32 @@ export interface Everything {
     )
 
 
+def test_client_may_leave_out_the_last_items_of_an_array() -> None:
+    class Row(msgspec.Struct, array_like=True):
+        a: int
+        b: int | None = None
+
+    class Spot(NamedTuple):
+        x: float
+        y: float = 0.0
+
+    Grid = dataclasses.make_dataclass("Grid", [("row", Row), ("spot", Spot)])
+    attributes = {"messages": {"a": Grid}, "client_events": ("a",), "can_publish": len}
+    text = written(type("X", (Channel,), attributes))
+    assert "interface Grid {\n  row: [number, number | null];\n  spot: [number, number];\n}" in text
+    assert (
+        "interface GridInput {\n  row: [number, (number | null)?];\n  spot: [number, number?];\n}"
+        in text
+    )
+
+
+@pytest.mark.parametrize("name", ["Array", "Routes", "string"])
+def test_name_that_typescript_or_the_file_has_is_not_taken(name: str) -> None:
+    kind = dataclasses.make_dataclass(name, [("rows", list[int])])
+    text = written(type("X", (Channel,), {"messages": kind}))
+    assert f"export interface {name}Payload {{\n  rows: Array<number>;\n}}" in text
+
+
 def test_types_of_one_name_get_numbers() -> None:
     other = dataclasses.make_dataclass("Everything", [("x", int)])
     text = written(type("X", (Channel,), {"messages": {"a": Everything, "b-c": other}}))
