@@ -65,6 +65,7 @@ def test_client_that_cuts_its_poll_is_gone_after_some_seconds(pair, owner, asked
 def test_stopping_server_does_not_wait_for_clients_that_have_gone(pair, kind):
     server = pair[kind]
     hold(server, begin(server)).close()
+    wait_until(lambda: insides(server)["polls"] == 0, "its end is noticed")
     held = hold(server, begin(server))
     started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)

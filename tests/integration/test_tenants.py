@@ -7,11 +7,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
-from tests.support.clients import TIMEOUT_S, Client
+from tests.support.clients import TIMEOUT_S, Client, wait_until
 from tests.support.databases import own_database, postgres_answers
 from tests.support.event_streams import EventStream, post
 from tests.support.servers import HOST, Server
@@ -115,14 +116,19 @@ def test_streams_and_polls_of_tenants_hear_their_own_events(server: Server) -> N
         status, begun = post(server, "poll", {"wait": 5, "messages": messages}, headers_b)
         assert (status, begun["messages"][0]["payload"]["user"]) == (200, "1")
         mine = {"session_id": begun["messages"][0]["payload"]["session_id"], "wait": 5}
+
+        def polled(kind: str) -> Any:
+            """The messages of a type in the next answer."""
+            answer = post(server, "poll", mine, headers_b)[1]
+            mine["cursor"] = answer["cursor"]
+            return [one for one in answer["messages"] if one["type"] == kind]
+
+        wait_until(lambda: polled("subscribed"), "it is subscribed")
         at_a.get("/publish/sync/", channel="public/z", payload=json.dumps("for a"))
         at_b.get("/publish/sync/", channel="public/z", payload=json.dumps("for b"))
         assert stream.expect("message")["payload"] == "for a"
-        found: list[object] = []
-        while not found:
-            answer = post(server, "poll", mine, headers_b)[1]
-            found = [one["payload"] for one in answer["messages"] if one["type"] == "message"]
-        assert found == ["for b"]
+        (heard,) = wait_until(lambda: polled("message"), "a message")
+        assert heard["payload"] == "for b"
         # Both are user 1, each of its own tenant.
         sent = {"session_id": session, "messages": [{"type": "ping"}]}
         assert post(server, "send", sent, headers_b)[0] == 404
