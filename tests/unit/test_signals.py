@@ -207,7 +207,7 @@ async def test_sync_receiver_that_is_slow_delays_no_connection(application):
     gate, done = threading.Event(), threading.Event()
 
     def receive(sender, signal, connection, **arguments):
-        gate.wait(5)
+        gate.wait(20)
         done.set()
 
     with receivers(connected=receive, subscribed=receive):
@@ -253,7 +253,7 @@ async def test_receiver_that_fails_is_logged_and_the_others_are_called(applicati
         async with AsgiSocket(application) as socket:
             await socket.expect("welcome")
             await socket.quiet()
-            await asyncio.wait_for(heard.wait(), 5)
+            await asyncio.wait_for(heard.wait(), 20)
             await socket.quiet()
             # What failed is logged once all the receivers have been called.
             await asyncio.wait(
@@ -270,7 +270,7 @@ async def denied_reason(application, log, **options) -> str:
     socket = AsgiSocket(application, **options)
     answer = await socket.connect()
     assert answer["type"] != "websocket.accept"
-    await asyncio.wait_for(socket.task, 5)
+    await asyncio.wait_for(socket.task, 20)
     (arguments,) = log.of("denied")
     assert arguments["scope"]["path"] == "/ws/"
     return arguments["reason"]

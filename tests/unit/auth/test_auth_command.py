@@ -35,7 +35,7 @@ def only_connection(node):
 
 async def until(condition) -> None:
     """Wait for a thread's doing."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - a thread sets it
             await asyncio.sleep(0.001)
 

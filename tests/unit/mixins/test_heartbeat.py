@@ -198,7 +198,7 @@ async def test_clock_stands_still_while_a_sync_handler_runs(node, clock):
 
         def receive(self, text_data=None, bytes_data=None):
             inside.set()
-            go_on.wait(5.0)
+            go_on.wait(20.0)
 
     async with AsgiSocket(Chat.as_asgi()) as socket:
         socket.send_text("work")

@@ -635,7 +635,7 @@ async def test_delivery_does_not_wait_for_the_thread_of_sync_consumers(node):
     class Busy(ConsumerMixin, WebsocketConsumer):
         def receive(self, text_data=None, bytes_data=None):
             inside.set()
-            go_on.wait(5.0)
+            go_on.wait(20.0)
 
     async with AsgiSocket(SyncRemote.as_asgi()) as first, AsgiSocket(Own.as_asgi()) as second:
         for socket in (first, second):

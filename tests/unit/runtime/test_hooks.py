@@ -25,7 +25,7 @@ from channels_realtime.runtime.hooks import HookRunner, translate
 async def make_runner():
     runners = []
 
-    def make(*, threads=2, timeout=5.0, max_concurrent=10):
+    def make(*, threads=2, timeout=20.0, max_concurrent=10):
         runners.append(HookRunner(threads=threads, timeout=timeout, max_concurrent=max_concurrent))
         return runners[-1]
 
@@ -52,7 +52,7 @@ async def test_sync_hook_raises_in_the_caller(make_runner):
 
 
 async def test_sync_hooks_run_beside_each_other_up_to_the_number_of_threads(make_runner):
-    runner, barrier = make_runner(threads=3), threading.Barrier(3, timeout=5)
+    runner, barrier = make_runner(threads=3), threading.Barrier(3, timeout=20)
     assert sorted(await asyncio.gather(*[runner.run(barrier.wait) for _ in range(3)])) == [0, 1, 2]
 
 
@@ -64,10 +64,10 @@ async def test_sync_hooks_wait_for_a_thread_when_all_are_busy(make_runner):
         running.append(number)
         if len(running) == 2:
             loop.call_soon_threadsafe(two_run.set)
-        assert release.wait(5)
+        assert release.wait(20)
 
     tasks = [asyncio.create_task(runner.run(hook, n)) for n in range(5)]
-    await asyncio.wait_for(two_run.wait(), 5)
+    await asyncio.wait_for(two_run.wait(), 20)
     assert len(running) == 2
     release.set()
     await asyncio.gather(*tasks)
@@ -76,7 +76,7 @@ async def test_sync_hooks_wait_for_a_thread_when_all_are_busy(make_runner):
 
 async def test_sync_hook_does_not_stop_the_loop(make_runner):
     release = threading.Event()
-    task = asyncio.create_task(make_runner().run(release.wait, 5))
+    task = asyncio.create_task(make_runner().run(release.wait, 20))
     await asyncio.sleep(0)
     assert not task.done()
     release.set()
@@ -98,7 +98,7 @@ async def test_sync_hook_over_its_time_is_a_timeout_and_the_next_one_runs(make_r
     runner, release = make_runner(threads=2, timeout=0.5), threading.Event()
     try:
         with pytest.raises(RequestTimeout, match=r"^not done within 0\.5 seconds$"):
-            await runner.run(release.wait, 5)
+            await runner.run(release.wait, 20)
         assert await runner.run(lambda: "next") == "next"
     finally:
         release.set()

@@ -44,7 +44,7 @@ async def connected():
             yield protocol
         finally:
             writer.transport.abort()
-            await asyncio.wait_for(protocol.lost, 5)
+            await asyncio.wait_for(protocol.lost, 20)
     finally:
         server.close()
 
@@ -61,14 +61,14 @@ async def test_polite_close_waits_for_a_client_that_does_not_read_and_abort_does
         await asyncio.sleep(0)
         assert not protocol.lost.done()
         abort(protocol.send)
-        await asyncio.wait_for(protocol.lost, 5)
+        await asyncio.wait_for(protocol.lost, 20)
 
 
 async def test_connection_is_aborted_later_when_something_was_not_taken():
     async with connected() as protocol:
         fill(protocol.transport)
         abort_unless_taken(protocol.send, 0.01)
-        await asyncio.wait_for(protocol.lost, 5)
+        await asyncio.wait_for(protocol.lost, 20)
 
 
 async def test_connection_is_left_alone_when_everything_was_taken(monkeypatch):
@@ -92,7 +92,7 @@ async def test_nothing_happens_when_the_connection_is_closed_already(later):
             protocol.transport.abort()
         else:
             protocol.transport.close()
-        await asyncio.wait_for(protocol.lost, 5)
+        await asyncio.wait_for(protocol.lost, 20)
         if not later:
             abort(protocol.send)
         done = loop.create_future()

@@ -40,7 +40,7 @@ class TestServer:
         (joined,) = await store.enter("node", [entry], 20.0)
         assert abs(joined.sequence / 1e6 - time.time()) < 60
         await store.leave("node", [Departure(entry.hold, 0.02)])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not (changes := (await store.sweep()).changes):
                 pass
         assert [change.kind for change in changes] == ["leave"]
@@ -53,11 +53,11 @@ class TestServer:
         entries = [Entry("room", str(n), Member(f"user:{n}", str(n))) for n in range(10)]
         await store.enter("node", entries, 0.01)
         await store.leave("node", [Departure(entry.hold) for entry in entries])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await store.sweep()).more or (await store.members("room", 1)).overdue:
                 pass
         with redis.Redis.from_url(redis_url) as client:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while list(client.scan_iter(match=f"{redis_prefix}:*")):
                     await store.sweep()
         await store.close()
