@@ -113,6 +113,13 @@ else:
 
 CHANNELS_REALTIME = {
     "ALLOW_ANONYMOUS": False,  # the default: only signed-in users may open a WebSocket
+    "AUTHENTICATORS": [
+        "channels_realtime.auth.tokens.HeaderToken",
+        "channels_realtime.auth.tokens.SubprotocolToken",
+        "channels_realtime.auth.tickets.Ticket",
+        # In the place of LoginSession, so that the page `/break/` can use tokens.
+        "break_it.authenticators.LoginSessionUnlessToken",
+    ],
 }
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -86,8 +86,9 @@ def test_each_way_to_break_the_connection_heals(broken: "Page") -> None:
     assert number(broken, "late") > 0
     assert number(broken, "received") > received
 
-    broken.click("#end-login")
+    broken.click("#expire-token")
     entry(broken, "Connection lost (4401: the credentials were revoked)")
+    entry(broken, "The token was refused: the client has fetched another")
     heals(broken, 3)
 
     broken.click("#restart")

@@ -52,6 +52,13 @@ def test_an_anonymous_visitor_is_asked_for_credentials(server: Server) -> None:
         assert json.loads(page.connection.recv(timeout=5))["type"] == "auth_required"
 
 
+def test_a_page_that_chooses_a_token_is_asked_for_one_in_spite_of_its_cookie(
+    alice: Visitor,
+) -> None:
+    with alice.socket("/ws/?credentials=token") as page:
+        assert json.loads(page.connection.recv(timeout=5))["type"] == "auth_required"
+
+
 def test_staff_publish_a_price_that_a_subscriber_of_its_symbol_receives(
     page: Socket, staff_page: Socket
 ) -> None:

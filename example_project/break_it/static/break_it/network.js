@@ -1,7 +1,8 @@
 /**
  * A network that a page can break: what the client is given in the place of `WebSocket` and `fetch`.
  *
- * What is lost here is lost as in a real network: without a word, and with all that was on its way.
+ * What is lost here is lost as in a real network: without a word, and with all that was on its way. Requests carry no
+ * cookies, since the page authenticates with a token.
  */
 
 const CLOSED_WITHOUT_A_WORD = { code: 1006, reason: "", wasClean: false };
@@ -56,7 +57,7 @@ export class Network {
       aborts.abort();
     });
     this.#open.add(request);
-    const response = await fetch(url, { ...options, signal: aborts.signal });
+    const response = await fetch(url, { ...options, credentials: "omit", signal: aborts.signal });
     if (transport && response.ok) this.transport = transport;
     return response;
   };

@@ -8,13 +8,40 @@ const SHOWN_ENTRIES = 30;
 const NAMES = { websocket: "WebSocket", sse: "Server-sent events", polling: "Long polling" };
 const byId = (id) => document.getElementById(id);
 
+const script = byId("page-script").dataset;
 const network = new Network();
-const client = new RealtimeClient(null, {
+/** A client for this page alone: no other tab's connection breaks. */
+const client = new RealtimeClient(`${script.websocket}?credentials=token`, {
+  getToken,
   WebSocket: network.WebSocket,
   fetch: network.fetch,
   backoffBaseSeconds: 0.5,
   backoffCapSeconds: 5,
 });
+
+/* The token */
+
+const RENEWED = {
+  expiring: "The token was about to end: the client has sent another",
+  refused: "The token was refused: the client has fetched another",
+};
+let token = null;
+let tokens = 0;
+let tokenEndsAt = 0;
+
+/** Called by the client when the server asks for a token, when one is about to end, and when one was refused. */
+async function getToken({ reason }) {
+  const response = await post(script.token);
+  if (response.status === 401) return null; // Signed out in another tab.
+  if (!response.ok) throw new Error(`the server answered with ${response.status}`);
+  const answer = await response.json();
+  token = answer.token;
+  tokens += 1;
+  tokenEndsAt = performance.now() + answer.expires_in * 1000;
+  byId("tokens").textContent = tokens;
+  if (RENEWED[reason]) note(RENEWED[reason]);
+  return token;
+}
 
 /* The numbers */
 
@@ -121,6 +148,7 @@ client.on("state", (state, { attempt, nextDelay, code, reason } = {}) => {
     byId("state").textContent = `${state === "closed" ? "Closed" : "Signed out"} (${code}${reason ? `: ${reason}` : ""})`;
     note(byId("state").textContent);
   }
+  byId("reload").hidden = state !== "closed" && state !== "unauthenticated";
   byId("attempts").textContent = attempts;
   byId("healed").textContent = healed;
   countDown();
@@ -129,6 +157,8 @@ client.on("state", (state, { attempt, nextDelay, code, reason } = {}) => {
 function countDown() {
   const wait = (nextTryAt - performance.now()) / 1000;
   byId("countdown").textContent = nextTryAt && wait > 0 ? `again in ${wait.toFixed(1)} s` : "";
+  const left = Math.ceil((tokenEndsAt - performance.now()) / 1000);
+  byId("token-left").textContent = tokens ? `${Math.max(0, left)} s` : "–";
 }
 setInterval(countDown, 100);
 
@@ -169,16 +199,19 @@ function press(button) {
   return pressed;
 }
 
-const script = byId("page-script").dataset;
-byId("end-login").addEventListener("click", () => ask(script.endLogin, "The login session has ended; the browser has a new one"));
+byId("expire-token").addEventListener("click", () => ask(script.expireToken, "The token has expired", { token }));
 byId("restart").addEventListener("click", () => ask(script.restart, "The server restarts"));
 
-/** These requests do not go through the network that is broken. */
-async function ask(url, done) {
+/** These requests do not go through the network that is broken, and carry the login session's cookie. */
+function post(url, fields = {}) {
+  const csrfToken = document.querySelector("[name=csrfmiddlewaretoken]").value;
+  return fetch(url, { method: "POST", headers: { "X-CSRFToken": csrfToken }, body: new URLSearchParams(fields) });
+}
+
+async function ask(url, done, fields) {
   byId("break-error").hidden = true;
-  const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
   try {
-    const response = await fetch(url, { method: "POST", headers: { "X-CSRFToken": token } });
+    const response = await post(url, fields);
     if (!response.ok) throw new Error(`the server answered with ${response.status}`);
     note(done);
   } catch (error) {
