@@ -15,3 +15,9 @@ class Entry(models.Model):
 
     def __str__(self) -> str:
         return self.text[:60]
+
+    @classmethod
+    def summary(cls) -> dict[str, int]:
+        return cls.objects.aggregate(
+            entries=models.Count("pk"), users=models.Count("user", distinct=True)
+        )

@@ -21,7 +21,13 @@ class EntryForm(forms.ModelForm):
 def guestbook(request: HttpRequest) -> HttpResponse:
     # The template evaluates the entries after it has written the channel's position.
     entries = Entry.objects.select_related("user")[:MAX_ENTRIES]
-    return render(request, "guestbook/page.html", {"entries": entries})
+    return render(request, "guestbook/page.html", {"entries": entries, "summary": Entry.summary})
+
+
+@login_required
+def summary(request: HttpRequest) -> HttpResponse:
+    """Fetched by htmx whenever the channel has changed the page."""
+    return render(request, "guestbook/summary.html", {"summary": Entry.summary})
 
 
 @login_required
@@ -43,4 +49,6 @@ def sign(request: HttpRequest) -> HttpResponse:
             for old in Entry.objects.all()[MAX_ENTRIES:]:
                 publish_html("guestbook", target=f"#entry-{old.pk}", action="remove")
                 old.delete()
+    if "HX-Request" in request.headers:
+        return HttpResponse(status=204)  # the channel brings the entry
     return redirect("guestbook")

@@ -182,11 +182,13 @@ def test_an_entry_of_the_guestbook_appears_as_html_in_a_page_without_a_script(
     for _ in ("Disconnect", "Connect"):  # the elements come back with the connection
         bob.click("#connection-toggle")
     bob.locator("realtime-channel[state=connected]").wait_for(state="attached")
+    alice.evaluate("window.stayed = true")
     alice.fill("#entry-text", "<b>Hello</b>")
     alice.press("#entry-text", "Enter")
     for page in (alice, bob):
         wait_for_text(page, "#entries li", "<b>Hello</b>", RECONNECT_MS)
         assert page.locator("#entries li").count() == 1
+        wait_for_text(page, "#summary", "1 entry by 1 user", RECONNECT_MS)
         assert page.locator("script[src*=guestbook]").count() == 0
 
 
