@@ -260,7 +260,31 @@ def test_a_ticker_that_was_cut_gets_each_missed_price_of_its_symbols_once(
                 .map(({ payload }) => payload.price)"""
         )
         assert prices == [190.01, 190.03]
-        assert requests(alice)[-1] == "resume"
+        # One call for the charts of all tiles.
+        assert requests(alice)[-2:] == ["resume", "call"]
+        alice.context.close()
+
+
+def test_a_message_that_is_sent_without_a_connection_waits_and_is_sent_once(
+    visitors: Visitors, server: Server, bob: "Page"
+) -> None:
+    visitors.open(bob, "/rooms/coffee/")
+    with line_to(server.port) as line:
+        alice = visitors.sign_in("alice", line.origin)
+        alice.goto(f"{line.origin}/rooms/coffee/")
+        wait_for_text(alice, "#connection-state", "Live", RECONNECT_MS)
+        line.cut()
+        wait_for_text(alice, "#connection-state", "Reconnecting", RECONNECT_MS)
+        alice.fill("#text", "Written in a tunnel")
+        alice.press("#text", "Enter")
+        wait_for_text(alice, ".message.waiting .bubble", "Written in a tunnel")
+        line.mend()
+        alice.evaluate("window.dispatchEvent(new Event('online'))")
+        wait_for_text(bob, ".bubble", "Written in a tunnel", RECONNECT_MS)
+        wait_for_text(alice, ".message:not(.waiting) .bubble", "Written in a tunnel", RECONNECT_MS)
+        alice.locator(".message.waiting").wait_for(state="detached", timeout=RECONNECT_MS)
+        for page in (alice, bob):
+            assert page.locator(".bubble", has_text="Written in a tunnel").count() == 1
         alice.context.close()
 
 

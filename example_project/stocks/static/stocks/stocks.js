@@ -10,7 +10,6 @@ class Tile {
     this.symbol = node.dataset.symbol;
     this.opening = Number(node.dataset.opening);
     this.prices = [];
-    this.live = false;
     this.subscription = null;
     this.switch = node.querySelector("input");
     this.switch.addEventListener("change", () => this.follow(this.switch.checked));
@@ -24,6 +23,8 @@ class Tile {
       ? follow("stocks", {
           parameters: { symbol: this.symbol },
           select: "symbol",
+          load: latest,
+          onLoaded: ({ quotes }) => this.showEarlier(quotes.find(({ symbol }) => symbol === this.symbol).prices),
           onMessage: (quote, { state }) => this.receive(quote.price, state === true),
           onError: (error) => showError("publish-error", error),
         })
@@ -33,13 +34,10 @@ class Tile {
   /** The newest price comes first, as the channel's state; it may be on the chart already. */
   receive(price, state) {
     if (state && price === this.prices[this.prices.length - 1]) return;
-    this.live ||= !state;
     this.show(price);
   }
 
-  /** Show earlier prices, unless a live one has come already. */
   showEarlier(prices) {
-    if (this.live) return;
     this.prices = prices.slice(0, -1);
     this.show(prices[prices.length - 1]);
   }
@@ -68,15 +66,14 @@ class Tile {
   }
 }
 
-const tiles = new Map();
-for (const node of document.querySelectorAll(".stock")) tiles.set(node.dataset.symbol, new Tile(node));
+/** The last prices of all symbols: one call for the tiles that ask at the same time. */
+let asked = null;
+function latest() {
+  asked ??= call("stocks", "latest").finally(() => (asked = null));
+  return asked;
+}
 
-call("stocks", "latest").then(
-  ({ quotes }) => {
-    for (const { symbol, prices } of quotes) tiles.get(symbol)?.showEarlier(prices);
-  },
-  (error) => showError("publish-error", error),
-);
+for (const node of document.querySelectorAll(".stock")) new Tile(node);
 
 const form = document.querySelector("#publish");
 const done = document.querySelector("#publish-done");
