@@ -83,9 +83,8 @@ function report(error) {
 /** @returns {Promise<any>} The result's payload. */
 export const call = (channel, method, payload) => client.call(channel, method, payload);
 
-/** Without a connection this fails at once, so that the page can show an error. */
-export const publish = (channel, payload, options = {}) =>
-  client.publish(channel, payload, { whenDisconnected: "reject", ...options });
+/** While the connection is away it waits for up to two minutes. */
+export const publish = (channel, payload, options) => client.publish(channel, payload, options);
 
 /* Errors */
 

@@ -1,5 +1,5 @@
 /** A chat room: who is here, the last messages by a call, new ones by the subscription, and who is typing. */
-import { call, clearError, follow, publish, showError } from "site";
+import { call, clearError, client, follow, publish, showError } from "site";
 
 const MAX_SHOWN = 600;
 const SAME_AUTHOR_MS = 3 * 60 * 1000;
@@ -77,7 +77,26 @@ function isNew({ key }) {
   return true;
 }
 
+/** Own messages that wait for a connection, by their keys. */
+const waiting = new Map();
+
+function showWaiting(key, text) {
+  const item = messageNode({ text, name: ownName, at: Date.now() });
+  item.classList.add("waiting");
+  item.querySelector("time").textContent = "waiting for the connection";
+  waiting.set(key, item);
+  list.append(item);
+  list.scrollTop = list.scrollHeight;
+  empty.hidden = true;
+}
+
+function endWaiting(key) {
+  waiting.get(key)?.remove();
+  waiting.delete(key);
+}
+
 function append(message, { fresh = true } = {}) {
+  endWaiting(message.key);
   if (!isNew(message)) return;
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
   const item = messageNode(message);
@@ -95,6 +114,7 @@ function showLast({ messages }) {
   list.replaceChildren();
   keys.clear();
   for (const message of messages) append(stored(message), { fresh: false });
+  list.append(...waiting.values());
   list.scrollTop = list.scrollHeight;
   empty.hidden = list.children.length > 0;
   complete = messages.length < pageSize;
@@ -215,11 +235,14 @@ composer.addEventListener("submit", async (event) => {
   const key = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("");
   try {
     input.value = "";
+    if (client.state === "connecting" || client.state === "reconnecting") showWaiting(key, text);
     await publish(channel, { text, key }, { key });
     clearError("room-error");
   } catch (error) {
     if (!input.value) input.value = text;
     showError("room-error", error, "The message was not sent");
+  } finally {
+    endWaiting(key);
   }
   input.focus();
 });

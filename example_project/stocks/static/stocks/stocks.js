@@ -83,7 +83,8 @@ form.addEventListener("submit", async (event) => {
   const price = Number(form.elements.price.value);
   done.hidden = true;
   try {
-    await publish("stocks", { symbol, price }, { stateKey: symbol });
+    // Not later: a price is old soon.
+    await publish("stocks", { symbol, price }, { stateKey: symbol, whenDisconnected: "reject" });
     clearError("publish-error");
     done.textContent = `Published: ${symbol} at ${price.toFixed(2)}.`;
     done.hidden = false;
