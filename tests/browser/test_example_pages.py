@@ -190,6 +190,33 @@ def test_an_entry_of_the_guestbook_appears_as_html_in_a_page_without_a_script(
         assert page.locator("#entries li").count() == 1
         wait_for_text(page, "#summary", "1 entry by 1 user", RECONNECT_MS)
         assert page.locator("script[src*=guestbook]").count() == 0
+    assert alice.evaluate("window.stayed")
+    assert alice.input_value("#entry-text") == ""
+
+
+def test_the_format_is_chosen_for_all_pages_of_the_browser(
+    visitors: Visitors, alice: "Page", bob: "Page"
+) -> None:
+    alice.add_init_script("delete globalThis.SharedWorker;")  # Playwright does not see its frames
+    frames: list[str | bytes] = []
+
+    def record(frame: str | bytes) -> None:
+        frames.append(frame)
+
+    alice.on("websocket", lambda socket: socket.on("framereceived", record))
+    visitors.open(alice, "/host/")
+    alice.click("#connection summary")
+    with alice.expect_navigation():
+        alice.select_option("#connection-format", "msgpack")
+    frames.clear()
+    visitors.open(alice, "/rooms/coffee/")
+    visitors.open(bob, "/rooms/coffee/")
+    alice.fill("#text", "In few bytes")
+    alice.press("#text", "Enter")
+    wait_for_text(bob, ".bubble", "In few bytes")
+    wait_for_text(alice, ".bubble", "In few bytes")
+    assert frames
+    assert {type(frame) for frame in frames} == {bytes}
 
 
 def test_metrics_appear_in_both_browsers_within_a_second_or_so(

@@ -6,11 +6,19 @@ import { pageClient } from "channels_realtime";
 const PULSE_INTERVAL_MS = 900;
 const byId = (id) => document.getElementById(id);
 
+/** "json" or "msgpack", as chosen in the indicator. */
+const format = localStorage.getItem("realtime-format") ?? "json";
+
 /**
- * The client of the page and its elements. All tabs share one connection where the browser can: in a worker, or else in
- * one of the tabs. The server of a demo is often restarted, so the delay between attempts stays short.
+ * The client of the page and its elements. All tabs of a user share one connection where the browser can: in a worker, or
+ * else in one of the tabs. The server of a demo is often restarted, so the delay between attempts stays short.
  */
-export const client = pageClient({ shareConnection: true, backoffCapSeconds: 10 });
+export const client = pageClient({
+  shareConnection: true,
+  shareKey: `${document.body.dataset.user} ${format}`,
+  format,
+  backoffCapSeconds: 10,
+});
 
 /* Channels. Closing the client ends its subscriptions; the page keeps its own list, to subscribe again. */
 
@@ -126,7 +134,6 @@ function showState(state, { nextDelay, code, reason } = {}) {
   const over = state === "closed" || state === "unauthenticated";
   pill.dataset.state = over ? "closed" : state === "idle" ? "connecting" : state;
   byId("connection-id").textContent = (!over && client.connectionId) || "–";
-  byId("connection-protocol").textContent = "realtime.v1.json";
   if (state === "connected") {
     connectedAt = Date.now();
     connections += 1;
@@ -164,7 +171,9 @@ function tick() {
 }
 
 function showChannels() {
-  byId("connection-channels").textContent = new Set([...followed].map((entry) => entry.channel)).size;
+  const elements = document.querySelectorAll("realtime-channel, realtime-presence");
+  const names = [...followed].map(({ channel }) => channel).concat([...elements].map((each) => each.getAttribute("name")));
+  byId("connection-channels").textContent = new Set(names).size;
 }
 
 let lastPulseAt = 0;
@@ -190,6 +199,11 @@ toggle.addEventListener("click", () => {
     client.close();
   }
 });
+byId("connection-format").value = format;
+byId("connection-format").addEventListener("change", (event) => {
+  localStorage.setItem("realtime-format", event.target.value);
+  location.reload();
+});
 document.addEventListener("click", (event) => {
   if (!pill.contains(event.target)) pill.open = false;
 });
@@ -200,4 +214,5 @@ document.addEventListener("keydown", (event) => {
   }
 });
 setInterval(tick, 1000);
+showChannels();
 showState(client.state);
