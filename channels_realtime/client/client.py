@@ -175,6 +175,7 @@ class Client:
         *,
         since: Position | Published | Message | Mapping[str, Any] | None = None,
         parameters: Any = None,
+        select: str | None = None,
         presence: bool = False,
         load: Load | None = None,
         ack: bool = False,
@@ -187,6 +188,8 @@ class Client:
             since: the position after which to begin, as a message or ``history()`` has it. None begins with
                 what is published from now on, after the state where the channel has one.
             parameters: the payload of ``subscribe``; the channel may select by them.
+            select: the name of the parameter by which the channel selects. Then the client may have several
+                subscriptions to it, and each gets the messages with its own value in this field.
             presence: whether to keep the channel's members, and to have ``Joined`` and ``Left`` as events.
             load: a function, async or not, that fetches the state: called at the beginning without
                 ``since``, and whenever messages may be missing. Messages wait meanwhile. Where it returns a
@@ -198,7 +201,8 @@ class Client:
 
         Raises:
             BadChannel: no channel can have this name.
-            ImproperUse: the client is subscribed to it already, or an argument is not what it says here.
+            ImproperUse: the client is subscribed to it already, without ``select`` or with these parameters,
+                or an argument is not what it says here.
             Closed: the client has ended.
 
         Iterating raises:
@@ -212,11 +216,16 @@ class Client:
             raise core.ended
         check_number("subscribe()", "buffer", buffer, whole=True)
         check_function("subscribe()", "load", load)
+        if select is not None and not (isinstance(parameters, dict) and select in parameters):
+            raise ImproperUse(f"subscribe(): select is {select!r}, which is not in parameters")
+        if select is not None and ack:
+            raise ImproperUse("subscribe(): ack is for a whole channel; expected no select with it")
         sink = Buffer(buffer)
         feed = Feed(
             channel=check_name(channel),
             sink=sink,
             parameters=parameters,
+            select=select,
             presence=presence,
             since=read_since(since),
         )

@@ -1,18 +1,20 @@
 """The channels of one client: positions, what is missed, duplicates, presence. No I/O.
 
 In: replies and messages of the server, from the core. Out: items for the ``Sink`` of each subscription, and
-requests through the core. A channel has one subscription in a client.
+requests through the core. A channel has one subscription in a client, or one for each value of its
+parameters by which it selects.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import AlreadySubscribed, ImproperUse, RealtimeError, RequestTimeout, TooSlow
 from ..protocol.messages import Member, Position
-from .errors import ClientError, answered
+from .errors import ClientError, ConnectionLost, answered
 from .values import (
     Event,
     Joined,
@@ -68,6 +70,8 @@ class Feed:
     channel: str
     sink: Sink
     parameters: Any = None
+    select: str | None = None
+    """The field of the payloads that must be as in the parameters."""
     presence: bool = False
     since: Position | None = None
     """From where a subscribe begins that was not answered yet."""
@@ -100,6 +104,19 @@ class Feed:
         """Where a resume begins; None: the server knows."""
         return None if self.state_arriving or self.unproven else self.since or self.position
 
+    @property
+    def key(self) -> str:
+        """Tells the subscriptions to a channel apart."""
+        return json.dumps(self.parameters, sort_keys=True, default=str)
+
+    def takes(self, message: Message) -> bool:
+        """Whether a message is of this selection, where others of the channel may arrive too."""
+        if self.select is None:
+            return True
+        found = message.payload.get(self.select) if isinstance(message.payload, dict) else None
+        wanted = self.parameters[self.select]
+        return bool(found == wanted) and isinstance(found, bool) == isinstance(wanted, bool)
+
     def cancel_retry(self) -> None:
         """Do not subscribe again by itself."""
         if self.retry_timer is not None:
@@ -111,10 +128,12 @@ class Feeds:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, dict[str, Feed]] = {}
+        """By channel, and then by their parameters."""
         self.automatic: dict[str, Position | None] = {}
         """The channels that the server has subscribed this connection to, with their last position."""
-        self._abandoned: set[str] = set()
+        self._abandoned: list[Feed] = []
+        """Given up, and the server may not know: a resume would bring them back."""
         self._acknowledging: dict[str, Position] = {}
         self._ack_timer: Handle | None = None
 
@@ -126,12 +145,14 @@ class Feeds:
         Raises:
             ImproperUse: the client is subscribed to the channel already.
         """
-        if feed.channel in self._feeds:
+        others = self._of(feed.channel)
+        if any(feed.key == other.key or None in (feed.select, other.select) for other in others):
             raise ImproperUse(
                 f"this client is subscribed to {feed.channel!r} already; expected one subscription to"
-                " a channel: share its messages, or use another client"
+                " a channel, whose messages tasks share, or parameters of each and select='…', the"
+                " name of the one by which the channel selects"
             )
-        self._feeds[feed.channel] = feed
+        self._feeds.setdefault(feed.channel, {})[feed.key] = feed
         if self._core.ready:
             self._subscribe(feed)
 
@@ -145,12 +166,26 @@ class Feeds:
         elif feed.suspended:
             return
         elif self._core.ready:
-            self._core.requests.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+            self._unsubscribe(feed)
         elif feed.in_session:
-            self._abandoned.add(feed.channel)
-            if len(self._abandoned) > MAX_ABANDONED:
-                self._abandoned.clear()
-                self._core.session.forget()
+            self._abandon(feed)
+
+    def _unsubscribe(self, feed: Feed) -> None:
+        message: dict[str, Any] = {"type": "unsubscribe", "channel": feed.channel}
+        if any(other.in_session for other in self._of(feed.channel) if other is not feed):
+            message["payload"] = feed.parameters  # without, it would end the others too
+
+        def done(_payload: Any, error: RealtimeError | None) -> None:
+            if isinstance(error, ConnectionLost):
+                self._abandon(feed)
+
+        self._core.requests.ask(message, done)
+
+    def _abandon(self, feed: Feed) -> None:
+        self._abandoned.append(feed)
+        if len(self._abandoned) > MAX_ABANDONED:
+            self._abandoned.clear()
+            self._core.session.forget()
 
     def drained(self, feed: Feed) -> None:
         """The sink takes messages again."""
@@ -181,45 +216,53 @@ class Feeds:
 
     def positions(self) -> dict[str, Any]:
         """``since`` of a ``resume``."""
-        known = ((name, feed.resumes_from) for name, feed in self._feeds.items())
-        return {name: position_object(at) for name, at in known if at is not None}
+        found = {}
+        for channel in self._feeds:
+            known = [feed.resumes_from for feed in self._of(channel) if feed.in_session]
+            positions = [at for at in known if at is not None]
+            # One replay for all of a channel, from where nothing is missing in any.
+            if (
+                positions
+                and len(positions) == len(known)
+                and len({at.epoch for at in positions}) == 1
+            ):
+                found[channel] = position_object(min(positions, key=lambda at: at.offset))
+        return found
 
     def welcomed(self, channels: Any) -> None:
         """A connection was welcomed, with these automatic channels."""
         channels = channels if isinstance(channels, dict) else {}
         self.automatic = {name: position_in(at) for name, at in channels.items()}
         for name in self.automatic:
-            feed = self._feeds.get(name)
-            if feed is not None:  # it is live already, and what it missed is not known yet
+            for feed in self._of(name):  # it is live already, and what it missed is not known yet
                 feed.held = []
 
     def connected(self, resumed: Mapping[str, Any] | None) -> None:
         """Requests can be sent; with the channels of a resumed session, or None."""
-        abandoned, self._abandoned = self._abandoned, set()
-        if resumed is None:
-            for feed in self._feeds.values():
-                feed.in_session = False
-        for name in (resumed or {}).keys() & abandoned:
-            if name not in self.automatic:
-                self._core.requests.ask({"type": "unsubscribe", "channel": name}, _ignore)
-        for feed in list(self._feeds.values()):
-            reply = (resumed or {}).get(feed.channel)
+        resumed = resumed or {}
+        abandoned, self._abandoned = self._abandoned, []
+        since = self.positions()
+        for feed in self._all():
+            feed.in_session = feed.in_session and feed.channel in resumed
+        for feed in abandoned:
+            if feed.channel in resumed and feed.channel not in self.automatic:
+                self._unsubscribe(feed)
+        for name in resumed.keys() - self._feeds.keys() - {feed.channel for feed in abandoned}:
+            self.automatic.setdefault(name, position_in(resumed[name]))  # the server's own doing
+        for feed in self._all():
+            reply = resumed.get(feed.channel)
             if feed.suspended:
-                if isinstance(reply, dict) and feed.channel not in self.automatic:
-                    self._core.requests.ask(
-                        {"type": "unsubscribe", "channel": feed.channel}, _ignore
-                    )
-            elif isinstance(reply, dict) and feed.in_session and feed.channel not in abandoned:
-                self._subscribed(feed, reply, feed.resumes_from)
+                continue
+            if feed.in_session and isinstance(reply, dict):
+                self._subscribed(feed, reply, position_in(since.get(feed.channel)))
             else:
                 self._subscribe(feed)
-        if self._acknowledging:
-            self.acknowledge_now()
+        self.acknowledge_now()
 
     def disconnected(self) -> None:
         """The connection has ended."""
         self.acknowledge_now()
-        for feed in self._feeds.values():
+        for feed in self._all():
             if feed.gap is not None:
                 self._tell_gap(feed, state=False)
             feed.live = feed.fenced = False
@@ -228,13 +271,13 @@ class Feeds:
 
     def end(self, error: RealtimeError | None) -> None:
         """The client has ended."""
-        feeds, self._feeds = self._feeds, {}
-        for feed in feeds.values():
+        feeds, self._feeds = self._all(), {}
+        for feed in feeds:
             feed.sink.end(error, discard=False)
 
     def pinged(self) -> None:
         """What the server wrote before its ping has arrived."""
-        for feed in self._feeds.values():
+        for feed in self._all():
             if feed.live:
                 feed.unproven = False
 
@@ -242,33 +285,44 @@ class Feeds:
         """A message about a channel, which is no reply."""
         channel = message["channel"]
         payload = message.get("payload")
-        feed = self._feeds.get(channel)
+        feeds = self._of(channel)
         if kind == "message":
-            if feed is not None:
-                self._message(feed, message_from(message))
-            elif channel in self.automatic:
+            if channel in self.automatic and not feeds:
                 self.automatic[channel] = position_in(message) or self.automatic[channel]
+            received = message_from(message)
+            for feed in feeds:
+                if feed.takes(received):
+                    self._message(feed, received)
         elif kind == "subscribed":
             self._told(channel, payload, automatic=message.get("automatic") is True)
         elif kind == "unsubscribed":
             self.automatic.pop(channel, None)
-            if (
-                feed is not None and feed.live
-            ):  # else it is subscribed again, and the reply is to come
-                self._forget(feed)
-                feed.sink.end(answered(payload), discard=True)
-        elif kind in ("join", "leave") and feed is not None and feed.live and feed.presence:
-            self._moved(feed, kind, payload)
+            for feed in feeds:
+                if feed.live:  # else it is subscribed again, and the reply is to come
+                    self._forget(feed)
+                    feed.sink.end(answered(payload), discard=True)
+        elif kind in ("join", "leave"):
+            for feed in feeds:
+                if feed.live and feed.presence:
+                    self._moved(feed, kind, payload)
 
     # -- subscribing -------------------------------------------------------------------------------
 
     def _stands(self, feed: Feed) -> bool:
-        return self._feeds.get(feed.channel) is feed
+        return self._feeds.get(feed.channel, {}).get(feed.key) is feed
+
+    def _of(self, channel: str) -> list[Feed]:
+        return list(self._feeds.get(channel, {}).values())
+
+    def _all(self) -> list[Feed]:
+        return [feed for feeds in self._feeds.values() for feed in feeds.values()]
 
     def _forget(self, feed: Feed) -> None:
         feed.cancel_retry()
         feed.live = False
-        del self._feeds[feed.channel]
+        del self._feeds[feed.channel][feed.key]
+        if not self._feeds[feed.channel]:
+            del self._feeds[feed.channel]
 
     def _subscribe(self, feed: Feed) -> None:
         automatic = feed.channel in self.automatic
@@ -310,7 +364,7 @@ class Feeds:
     def _refused(self, feed: Feed, error: RealtimeError) -> None:
         if not (feed.established and error.code in PASSING_ERRORS):
             if isinstance(error, RequestTimeout):  # it may still take effect
-                self._core.requests.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+                self._unsubscribe(feed)
             self._forget(feed)
             feed.sink.end(error, discard=True)
             return
@@ -334,14 +388,16 @@ class Feeds:
         feed.since = None
         feed.failures = 0
         if since is not None and complete:
-            feed.position = since
+            if feed.position is None or not covers(feed.position, since):
+                feed.position = since  # else it is another selection that misses more
         elif complete and position is not None:
             # The server knows where this client was: in an inbox, after what its user has acknowledged.
             if feed.position is None or feed.position.epoch != position.epoch:
                 feed.position = None
         else:
             feed.position = position
-        self._take_members(feed, reply)
+        if feed.presence and not self._take_members(feed, reply):
+            self._fetch_members(feed)
         if recovered is False and position is not None:
             self._await_state(feed, position)
         else:
@@ -388,13 +444,15 @@ class Feeds:
 
     def _told(self, channel: str, payload: Any, *, automatic: bool) -> None:
         """What the server says about a subscription without being asked."""
-        feed = self._feeds.get(channel)
         payload = payload if isinstance(payload, dict) else {}
         if automatic:
             self.automatic[channel] = position_in(payload)
-        elif feed is not None and feed.live:
+            return
+        for feed in self._of(channel):
+            if not feed.live:
+                continue
             if payload.get("recovered") is False:
-                # The channel's numbers begin anew, or messages that it does not keep did not arrive.
+                # The channel's numbers begin again, or messages that it does not keep did not arrive.
                 feed.position = position_in(payload)
                 feed.sink.put(Recovered(False, feed.position))
             self._take_members(feed, payload)
@@ -445,7 +503,7 @@ class Feeds:
         feed.suspended = True
         if feed.channel not in self.automatic:
             feed.in_session = False
-            self._core.requests.ask({"type": "unsubscribe", "channel": feed.channel}, _ignore)
+            self._unsubscribe(feed)
 
     def _state_arrives(self, feed: Feed) -> None:
         """The position counts only once the whole state has arrived."""
@@ -463,25 +521,34 @@ class Feeds:
 
     # -- presence ----------------------------------------------------------------------------------
 
-    def _take_members(self, feed: Feed, payload: Mapping[str, Any]) -> None:
+    def _take_members(self, feed: Feed, payload: Any) -> bool:
         members = members_from(payload)
         if members is not None:
             feed.count = members.count
             feed.members = {one.id: one for one in members.members}
+        return members is not None
+
+    def _fetch_members(self, feed: Feed) -> None:
+        """Ask who is there where the reply did not say: the server has subscribed it by itself."""
+
+        def done(payload: Any, error: RealtimeError | None) -> None:
+            if error is None and self._stands(feed):
+                self._take_members(feed, payload)
+
+        self._core.requests.ask({"type": "presence", "channel": feed.channel}, done)
 
     def _moved(self, feed: Feed, kind: str, payload: Any) -> None:
         payload = payload if isinstance(payload, dict) else {}
         member, count = member_from(payload.get("member")), payload.get("count")
         if member is None or type(count) is not int:
             return
+        before = (len(feed.members), feed.count)
         feed.count = count
         if kind == "join":
             feed.members[member.id] = member
         else:
-            feed.members.pop(member.id, None)
+            feed.members.pop(member.id, None)  # unknown: one of those that were too many to be sent
+        if before == (len(feed.members), count):
+            return  # it was known already
         if not feed.sink.full:  # a slow consumer sees it in the members
             feed.sink.put(Joined(member, count) if kind == "join" else Left(member, count))
-
-
-def _ignore(_payload: Any, _error: RealtimeError | None) -> None:
-    """The reply says nothing that is not known."""

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotRecoverable, RealtimeError
+from ..errors import ImproperUse, NotRecoverable, RealtimeError
 from ..protocol.messages import Member, Position
 from .callbacks import result_of
+from .errors import ClientError
 from .feeds import Feed, Feeds
+from .mistakes import check_function
 from .values import Event, Joined, Left, Loaded, Message, Recovered, Subscribed, covers, position_in
 
 if TYPE_CHECKING:
     from .client import Client
 
 Load = Callable[[], Awaitable[Any] | Any]
+
+Listener = Callable[[Message], Awaitable[Any] | Any]
+
+TYPING_S = 3.0
+"""One notice of typing in this time."""
 
 
 class Buffer:
@@ -155,6 +163,8 @@ class Subscription:
         self._begins = feed.since is None
         self._load_due = False
         self._loaded_to: Position | None = None
+        self._listeners: dict[str | None, list[Listener]] = {}
+        self._typed_at: float | None = None
         self.position: Position | None = feed.since
         """Up to where the program has it: ``since`` for another subscription. None: it has nothing."""
 
@@ -196,6 +206,47 @@ class Subscription:
         Missing messages are told by ``Recovered(complete=False)`` and raise nothing.
         """
         return Events(self)
+
+    def on(self, event: str | None, listener: Listener) -> None:
+        """Let ``run`` call a function with the messages of an event; None: with those that have no event.
+
+        Args:
+            event: the event's name.
+            listener: gets each ``Message``. One that is not ``async`` runs in a thread.
+        """
+        if listener is None or not (event is None or (isinstance(event, str) and event)):
+            raise ImproperUse(
+                f"on({event!r:.100}, …): expected an event's name or None, and a function"
+            )
+        check_function("on()", "listener", listener)
+        self._listeners.setdefault(event, []).append(listener)
+
+    async def run(self) -> None:
+        """Call the listeners, one after the other in the order of the messages, until the subscription ends.
+
+        Raises as iterating does, and what a listener raises.
+        """
+        if not self._listeners:
+            raise ImproperUse(f"run() of {self.channel!r} has no listener; add one with on()")
+        async for message in self:
+            for listener in self._listeners.get(message.event, ()):
+                await result_of(listener, message)
+
+    async def typing(self, payload: Any = None) -> None:
+        """Tell the others on the channel that this user is typing: the event ``typing``, which is not kept.
+
+        At most one notice in 3 seconds is sent, and none without a connection.
+
+        Raises:
+            RealtimeError: the server refused it.
+        """
+        now = self._loop.time()
+        if self._typed_at is None or now - self._typed_at >= TYPING_S:
+            self._typed_at = now
+            with contextlib.suppress(ClientError):
+                await self._client.publish(
+                    self.channel, payload, event="typing", transient=True, echo=False
+                )
 
     def ack(self, message: Message | Position) -> None:
         """Acknowledge a message and all before it, where the channel has an inbox."""

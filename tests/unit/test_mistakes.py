@@ -846,6 +846,19 @@ def _(site):
     return raised(connect(URL).subscribe, "orders/42")
 
 
+@mistake("a second `subscribe` to a channel")
+def _(site):
+    async def twice() -> None:
+        server = ScriptedServer()
+        accepting = asyncio.create_task(server.welcomed())
+        async with connect(URL, opener=server) as client:
+            await accepting
+            client.subscribe("orders/42")
+            client.subscribe("orders/42")
+
+    return raised(asyncio.run, twice())
+
+
 @mistake("no server answers, or not at this address")
 def _(site):
     server = ScriptedServer()

@@ -703,6 +703,127 @@ async def test_second_subscription_to_a_channel_is_refused_with_the_remedy() -> 
         await subscription.aclose()
 
 
+async def symbol(client: Client, socket: ScriptedSocket, name: str, offset: int = 0) -> Any:
+    """A subscription to the quotes of one symbol."""
+    parameters = {"symbol": name}
+    return await subscribed(
+        client, socket, "q", offset=offset, parameters=parameters, select="symbol"
+    )
+
+
+def quote(socket: ScriptedSocket, name: str, offset: int, **fields: Any) -> None:
+    payload = {"symbol": name, "price": offset}
+    socket.say("message", payload, channel="q", epoch="e", offset=offset, **fields)
+
+
+async def prices(subscription: Any, count: int) -> list[int]:
+    return [payload["price"] for payload in await payloads(subscription, count)]
+
+
+@in_virtual_time
+async def test_selections_of_a_channel_get_their_own_messages_each_once_through_a_loss() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        x = await symbol(client, socket, "X")
+        y = await symbol(client, socket, "Y", offset=2)
+        quote(socket, "X", 3)  # before what Y has missed, if it came back
+        quote(socket, "Y", 4)
+        quote(socket, "X", 5)
+        assert (await prices(x, 2), await prices(y, 1)) == ([3, 5], [4])
+        socket.breaks()
+        second, request = await resume(server, q={"epoch": "e", "offset": 7, "recovered": True})
+        assert request["since"] == {
+            "q": {"epoch": "e", "offset": 4}
+        }  # where neither misses anything
+        for name, offset in (("X", 5), ("Y", 6), ("X", 7)):
+            quote(second, name, offset, recovered=True)
+        quote(second, "Y", 8)
+        assert (await prices(x, 1), await prices(y, 2)) == ([7], [6, 8])
+
+
+@in_virtual_time
+async def test_selection_is_unsubscribed_alone_and_the_last_with_the_channel() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        x, y = await symbol(client, socket, "X"), await symbol(client, socket, "Y")
+        await x.aclose()
+        request = await socket.expect("unsubscribe")
+        assert request["payload"] == {"symbol": "X"}
+        socket.reply(request, "unsubscribed", channel="q")
+        quote(socket, "Y", 1)
+        assert await prices(y, 1) == [1]
+        await y.aclose()
+        assert "payload" not in await socket.expect("unsubscribe")
+
+
+@in_virtual_time
+async def test_selection_whose_buffer_is_full_leaves_the_others_alone() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        y = await symbol(client, socket, "Y")
+        x = client.subscribe("q", parameters={"symbol": "X"}, select="symbol", buffer=1)
+        socket.reply(await socket.expect("subscribe"), "subscribed", {"epoch": "e", "offset": 0})
+        for offset in (1, 2):
+            quote(socket, "X", offset)
+        assert (await socket.expect("unsubscribe"))["payload"] == {"symbol": "X"}
+        quote(socket, "Y", 3)
+        assert await prices(y, 1) == [3]
+        assert await prices(x, 1) == [1]
+        reading = asyncio.create_task(anext(x))
+        request = await socket.expect("subscribe")
+        assert (request["payload"], request["since"]["offset"]) == ({"symbol": "X"}, 1)
+        socket.reply(request, "subscribed", {"epoch": "e", "offset": 3, "recovered": True})
+        quote(socket, "X", 2, recovered=True)
+        assert (await reading).payload["price"] == 2
+
+
+@in_virtual_time
+async def test_select_needs_its_parameter_and_no_ack() -> None:
+    async with connected(ScriptedServer()) as (client, _):
+        with pytest.raises(
+            errors.ImproperUse, match=r"^subscribe\(\): select is 'symbol', which is not"
+        ):
+            client.subscribe("q", select="symbol")
+        with pytest.raises(
+            errors.ImproperUse, match=r"^subscribe\(\): ack is for a whole channel;"
+        ):
+            client.subscribe("q", parameters={"symbol": 1}, select="symbol", ack=True)
+        client.subscribe("q", parameters={"symbol": 1}, select="symbol")
+        for options in ({}, {"parameters": {"symbol": 1}, "select": "symbol"}):
+            with pytest.raises(
+                errors.ImproperUse, match=r"^this client is subscribed to 'q' already;"
+            ):
+                client.subscribe("q", **options)
+        client.subscribe("q", parameters={"symbol": True}, select="symbol")
+
+
+@in_virtual_time
+async def test_unsubscribe_that_was_not_answered_is_asked_again() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        subscription = await subscribed(client, socket)
+        await subscription.aclose()
+        await socket.expect("unsubscribe")
+        socket.breaks()
+        second, _ = await resume(server, a={"epoch": "e", "offset": 0})
+        assert (await second.expect("unsubscribe"))["channel"] == "a"
+        assert client.automatic_channels == ()
+
+
+@in_virtual_time
+async def test_resume_brings_back_what_the_server_subscribed() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        socket.say("subscribed", {"epoch": "e", "offset": 1}, channel="team", automatic=True)
+        await settle()
+        assert client.automatic_channels == ("team",)
+        socket.breaks()
+        second, _ = await resume(server, team={"epoch": "e", "offset": 1})
+        await settle()
+        assert client.automatic_channels == ("team",)
+        assert second.quiet
+
+
 @in_virtual_time
 async def test_members_follow_joins_and_leaves() -> None:
     server = ScriptedServer()
@@ -723,6 +844,105 @@ async def test_members_follow_joins_and_leaves() -> None:
         assert isinstance(left, Left)
         assert (joined.member.user, joined.count, left.member.user) == ("2", 2, "1")
         assert (list(subscription.members), subscription.count) == (["user:2"], 1)
+
+
+@in_virtual_time
+async def test_member_that_is_known_already_is_no_news() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        subscription = client.subscribe("a", presence=True)
+        ann = {"id": "user:1", "user": "1", "info": None}
+        socket.reply(await socket.expect("subscribe"), "subscribed", {"members": [ann], "count": 1})
+        socket.say("join", {"member": {**ann, "info": "new"}, "count": 1}, channel="a")
+        socket.say("leave", {"member": {**ann, "id": "user:9"}, "count": 1}, channel="a")
+        socket.say("message", "last", channel="a")
+        events = subscription.events()
+        assert await anext(events) == Subscribed(None)
+        assert isinstance(await anext(events), Message)
+        assert [one.info for one in subscription.members.values()] == ["new"]
+
+
+@in_virtual_time
+async def test_members_of_an_automatic_channel_are_asked_for() -> None:
+    server = ScriptedServer()
+    async with connected(server, welcome={"channels": {"users/7": {}}}) as (client, socket):
+        subscription = client.subscribe("users/7", presence=True)
+        socket.refuse(await socket.expect("subscribe"), "already_subscribed")
+        request = await socket.expect("presence")
+        socket.reply(request, "presence", {"members": [{"id": "user:7", "user": "7"}], "count": 1})
+        await settle()
+        assert (list(subscription.members), subscription.count) == (["user:7"], 1)
+
+
+@in_virtual_time
+async def test_listeners_hear_the_messages_of_their_event_in_order() -> None:
+    server = ScriptedServer()
+    heard: list[Any] = []
+
+    async def slowly(message: Message) -> None:
+        await asyncio.sleep(1)
+        heard.append(("status", message.payload))
+
+    async with connected(server) as (client, socket):
+        subscription = await subscribed(client, socket)
+        subscription.on("status", slowly)
+        subscription.on("note", lambda message: heard.append(("note", message.payload)))
+        subscription.on(None, lambda message: heard.append((None, message.payload)))
+        for offset, event in enumerate(("status", "note", "other", None), 1):
+            socket.say("message", offset, channel="a", event=event, epoch="e", offset=offset)
+        socket.say("unsubscribed", {"code": "forbidden", "reason": "no"}, channel="a")
+        running = asyncio.create_task(subscription.run())
+        with pytest.raises(errors.Forbidden):
+            await running
+        assert heard == []  # what it held may not be seen any more
+        other = await subscribed(client, socket, "b")
+        for event, listener in (("status", slowly), ("note", heard.append), (None, heard.append)):
+            other.on(event, listener)
+        for offset, event in enumerate(("status", "note", "other", None), 1):
+            socket.say("message", offset, channel="b", event=event, epoch="e", offset=offset)
+        running = asyncio.create_task(other.run())
+        await asyncio.sleep(5)
+        assert [getattr(one, "payload", one) for one in heard] == [("status", 1), 2, 4]
+        running.cancel()
+
+
+@in_virtual_time
+async def test_listener_that_is_none_is_said_at_once() -> None:
+    async with connected(ScriptedServer()) as (client, socket):
+        subscription = await subscribed(client, socket)
+        with pytest.raises(errors.ImproperUse) as raised:
+            subscription.on("", print)
+        assert str(raised.value) == "on('', …): expected an event's name or None, and a function"
+        with pytest.raises(
+            errors.ImproperUse, match=r"^on\(\): listener is of type str; expected a"
+        ):
+            subscription.on("status", "print")
+        with pytest.raises(errors.ImproperUse, match=r"^run\(\) of 'a' has no listener; add one"):
+            await subscription.run()
+
+
+@in_virtual_time
+async def test_typing_is_told_every_three_seconds_and_not_later() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        subscription = await subscribed(client, socket)
+        typing = asyncio.create_task(subscription.typing({"name": "anna"}))
+        request = await socket.expect("publish")
+        assert (request["event"], request["transient"], request["echo"]) == ("typing", True, False)
+        socket.reply(request, "published", {})
+        await typing
+        await subscription.typing()
+        assert socket.quiet
+        await asyncio.sleep(3)
+        typing = asyncio.create_task(subscription.typing())
+        socket.refuse(await socket.expect("publish"), "forbidden")
+        with pytest.raises(errors.Forbidden):
+            await typing
+        socket.breaks()
+        await asyncio.sleep(3)
+        await subscription.typing()
+        second, _ = await resume(server)
+        assert second.quiet
 
 
 @in_virtual_time
