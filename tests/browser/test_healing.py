@@ -291,6 +291,6 @@ def test_tabs_that_share_a_connection_fall_back(
     chromium: Browser, machines: dict[str, Machine], publishing: Server
 ) -> None:
     """The worker that has it knows no cookies, and so no CSRF token of its own."""
-    options = {"transports": ["sse"], "shareConnection": True}
+    options = {"transports": ["sse"], "shareConnection": True, "shareKey": "visitor"}
     with visit(chromium, machines["uvicorn"], publishing, **options) as tab:
         tab.publisher.publish_more()

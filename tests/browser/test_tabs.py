@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 WAIT_S = 20.0
 
-CONNECT = """async ({ channel, options }) => {
+CONNECT = """async ({ channel, shareKey, options }) => {
   const { connect } = await import("/static/channels_realtime/realtime.min.js");
   window.got = [];
   window.states = [];
-  window.client = connect(null, { shareConnection: true, backoffBaseSeconds: 0.5, backoffCapSeconds: 0.5 });
+  window.client = connect(null, { shareConnection: true, shareKey, backoffBaseSeconds: 0.5, backoffCapSeconds: 0.5 });
   window.client.on("state", (state) => window.states.push(state));
   window.subscription = window.client.subscribe(channel, {
     ...options,
@@ -49,6 +49,7 @@ HTTP_ADDRESS = """addEventListener("DOMContentLoaded", () => {
   meta.content = "/realtime/";
   document.head.append(meta);
 });"""
+HIDE_COOKIES = "Object.defineProperty(Document.prototype, 'cookie', { get: () => '' });"
 FORBID_WORKERS = """addEventListener("DOMContentLoaded", () => {
   const policy = document.createElement("meta");
   policy.httpEquiv = "Content-Security-Policy";
@@ -85,10 +86,17 @@ def visitor(chromium: Browser, way: str) -> Iterator[BrowserContext]:
         context.close()
 
 
-def open_tab(context: BrowserContext, origin: str, channel: str, **options: Any) -> Page:
+def open_tab(
+    context: BrowserContext,
+    origin: str,
+    channel: str,
+    share_key: str | None = "visitor",
+    **options: Any,
+) -> Page:
     tab = context.new_page()
     tab.goto(f"{origin}/")
-    tab.evaluate(CONNECT, {"channel": channel, "options": options})
+    shared = {} if share_key is None else {"shareKey": share_key}
+    tab.evaluate(CONNECT, {"channel": channel, "options": options, **shared})
     return tab
 
 
@@ -262,3 +270,25 @@ def test_tabs_go_on_when_the_password_changed_in_another_tab(
             assert tab.evaluate("got") == list(range(publisher.count))
             assert tab.evaluate("client.user") == str(user["id"])
         wait_for_connections(server, 1)
+
+
+@pytest.mark.parametrize("cookie", ["readable", "hidden"])
+@pytest.mark.parametrize("way", ["worker", "leader"])
+def test_tabs_do_not_share_the_connection_of_the_user_who_was_signed_in_before(
+    chromium: Browser, servers: dict[str, Server], way: str, cookie: str
+) -> None:
+    server = servers["uvicorn"]
+    origin = server.url("")
+    with visitor(chromium, way) as context:
+        if cookie == "hidden":
+            context.add_init_script(HIDE_COOKIES)
+        page = context.new_page()
+        page.goto(f"{origin}/do/make-users/?count=2")
+        users = page.evaluate("JSON.parse(document.body.textContent).found")
+        tabs = []
+        for user in users:
+            page.goto(f"{origin}/login/?user={user['name']}")
+            tabs += [open_tab(context, origin, "kept/login", share_key=None) for _ in range(2)]
+        assert [tab.evaluate("client.user") for tab in tabs[2:]] == [str(users[1]["id"])] * 2
+        connections = {tab.evaluate("client.connectionId") for tab in tabs[2:]}
+        assert len(connections) == (1 if cookie == "readable" else 2)

@@ -165,7 +165,7 @@ export class World {
   }
 
   /** A page with a client that shares its connection. */
-  async open({ SharedWorker, cookie = "", ...options } = {}) {
+  async open({ SharedWorker, cookie = "csrftoken=abc", page = {}, ...options } = {}) {
     const owner = { window: new EventTarget(), frozen: false };
     const browser = {
       locks: this.locks.of(owner),
@@ -173,11 +173,11 @@ export class World {
       BroadcastChannel: this.broadcastChannel(owner),
       window: owner.window,
       randomId: () => `id-${++this.#lastId}`,
-      cookie: () => cookie,
+      document: { cookie, querySelector: () => null },
     };
     const common = { timers: this.timers, random: () => 1, wakeTarget: owner.window };
-    const core = { ...INSIDES, Client: RealtimeClient, url: URL, options: { ...common, WebSocket: FakeWebSocket, ...options }, page: {} };
-    const client = new RealtimeClient(URL, { ...common, ...options, WebSocket: share(core, browser) });
+    const core = { ...INSIDES, Client: RealtimeClient, url: URL, options: { ...common, WebSocket: FakeWebSocket, ...options }, page };
+    const client = new RealtimeClient(URL, { ...common, ...options, WebSocket: share(core, browser) ?? FakeWebSocket });
     const tab = { client, owner, states: [], errors: [] };
     client.on("state", (state, detail) => tab.states.push([state, detail]));
     client.on("error", (error) => tab.errors.push(error));

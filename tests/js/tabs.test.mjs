@@ -136,6 +136,36 @@ describe("tabs share a connection", () => {
     await world.open({ cookie: "csrftoken=abc" });
     assert.equal(world.sockets.length, 4);
   });
+
+  test("without a cookie, the CSRF secret that pages carry with a mask keeps logins apart", async () => {
+    // Made by Django: twice one secret, and that of the next login.
+    const [one, two, next] = [
+      "Evc6stEHl3VQvezSmOnYyMEH07tRoi3aGI8o3GKrE39fHpojGMR8CiaLuyCMfknu",
+      "TTMNfifhNSfLCQiguo0DgvoeUsYcVS1TV6I5Qvl16StaO17HOmuNk1UioT77MUld",
+      "gATtuoJqLWxUSupUD65PSbrnx9ZhXg1MwbK9TQ5iSaQoIzD1A09Ojhy19UGJtgK7",
+    ];
+    await tabs(1, { cookie: "", page: { csrfToken: one } });
+    await world.open({ cookie: "", page: { csrfToken: two } });
+    await world.open({ cookie: "csrftoken=cn6sLngUtaozmlZBu8EkeGGeEBj51cuu" });
+    assert.equal(world.sockets.length, 1);
+    await world.open({ cookie: "", page: { csrfToken: next } });
+    // A page from before the login, and the cookie from after it.
+    await world.open({ cookie: "csrftoken=qL1QzCw2hotE0foh74e9BghOMVRCGaTv", page: { csrfToken: one } });
+    assert.equal(world.sockets.length, 3);
+  });
+
+  test("where nothing says who is signed in, each tab has its own, and the console says why", async (t) => {
+    const warn = t.mock.method(console, "warn", () => {});
+    for (const options of [{ cookie: "" }, { getToken: () => "token" }]) {
+      await world.open(options);
+      await world.open(options);
+    }
+    assert.equal(world.sockets.length, 4);
+    assert.deepEqual(warn.mock.calls.map(({ arguments: [text] }) => text), Array(4).fill(
+      "channels_realtime: this tab has its own connection, since nothing says who is signed in. " +
+        "Set the option shareKey, such as to the user's primary key. See docs/howto/tabs.md",
+    ));
+  });
 });
 
 describe("a tab that comes later", () => {
@@ -473,9 +503,9 @@ describe("tokens", () => {
   test("come from the newest tab that has some, and the next is asked where one does not answer", async () => {
     const asked = [];
     const getToken = (name) => ({ reason }) => asked.push([name, reason]) && `${name}-token`;
-    await tabs(1, { getToken: getToken("one") }, { user: "7" });
-    await world.open();
-    const three = await world.open({ getToken: getToken("three") });
+    await tabs(1, { shareKey: "7", getToken: getToken("one") }, { user: "7" });
+    await world.open({ shareKey: "7" });
+    const three = await world.open({ shareKey: "7", getToken: getToken("three") });
     sent();
     await receive({ type: "auth_expiring", payload: { expires_at: 1 } });
     assert.deepEqual([asked, sent()], [[["three", "expiring"]], [{ type: "auth", token: "three-token" }]]);
@@ -486,7 +516,7 @@ describe("tokens", () => {
   });
 
   test("are asked for where the server waits for one, and a tab without one is unauthenticated", async () => {
-    const one = await world.open({ getToken: () => null });
+    const one = await world.open({ shareKey: "7", getToken: () => null });
     await world.socket.receive({ type: "auth_required", payload: { timeout: 10 } });
     await world.settle();
     await world.advance(2);
@@ -499,7 +529,7 @@ describe("tokens", () => {
       if (reason === "expiring") throw new Error("no network");
       return "t";
     };
-    const [one] = await tabs(1, { getToken });
+    const [one] = await tabs(1, { shareKey: "7", getToken });
     await receive({ type: "auth_expiring", payload: { expires_at: 1 } });
     assert.deepEqual(one.errors.map(({ code, reason }) => [code, reason]), [["token_unavailable", "getToken failed"]]);
     assert.equal(one.client.state, "connected");
@@ -507,10 +537,10 @@ describe("tokens", () => {
 
   test("a tab that signs the connection in makes the others greet it anew", async () => {
     let token = null;
-    const opened = await tabs(2, { getToken: () => token }, { user: null });
+    const opened = await tabs(2, { shareKey: "page", getToken: () => token }, { user: null });
     assert.deepEqual(opened.map(({ client }) => client.user), [null, null]);
     token = "t";
-    const three = world.open({ getToken: () => token });
+    const three = world.open({ shareKey: "page", getToken: () => token });
     await three;
     await answer("auth", { type: "auth_ok", payload: { user: "7", expires_at: null } });
     await world.advance(0);

@@ -109,7 +109,7 @@
  * @property {boolean} [batch]  Send the requests of one task in one frame (true).
  * @property {"json" | "msgpack"} [format]  Of the frames ("json").
  * @property {boolean} [shareConnection]  One connection for all tabs of the site (false).
- * @property {string} [shareKey]  Tabs with another key do not share; who is signed in, where the page does not say so.
+ * @property {string} [shareKey]  Tabs with another key do not share. Who is signed in; needed with `getToken`, and without a CSRF token.
  * @property {("websocket" | "sse" | "polling")[]} [transports]  What may be used (all). The WebSocket comes first, the others
  *   in their order.
  * @property {string | URL} [httpUrl]  The base of the server's HTTP views. Without it, as the page says.

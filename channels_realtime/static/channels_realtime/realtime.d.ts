@@ -294,7 +294,7 @@ export type ClientOptions = {
 	 */
 	shareConnection?: boolean | undefined;
 	/**
-	 * Tabs with another key do not share; who is signed in, where the page does not say so.
+	 * Tabs with another key do not share. Who is signed in; needed with `getToken`, and without a CSRF token.
 	 */
 	shareKey?: string | undefined;
 	/**

@@ -2250,7 +2250,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? ofThisBuild(import("./realtime/tabs.js?v=852c5a7d"),"852c5a7d").then(
+    next: () => Way ?? ofThisBuild(import("./realtime/tabs.js?v=af8b23d6"),"af8b23d6").then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {

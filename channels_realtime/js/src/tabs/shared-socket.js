@@ -18,6 +18,8 @@ const WAKING_EVENTS = ["online", "offline", "visibilitychange"];
 /** Frames that were handled are reported together: so many, or so much. */
 const READ_FRAMES = 100;
 const READ_LENGTH = 2 ** 18;
+const SECRET_LENGTH = 32;
+const TOKEN_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
 /**
  * @typedef {object} Share  What tabs share.
@@ -33,24 +35,38 @@ const READ_LENGTH = 2 ** 18;
  * @property {any} BroadcastChannel
  * @property {any} window
  * @property {() => string} randomId
- * @property {() => string} cookie
+ * @property {any} document
  */
 
 /** @returns {Browser | null} Null where tabs cannot share: without Web Locks, which only secure pages have. */
 function thisBrowser() {
   const { navigator, SharedWorker, BroadcastChannel, window, crypto, document } = /** @type {any} */ (globalThis);
   if (!navigator?.locks || !BroadcastChannel || !crypto?.randomUUID) return null;
-  const cookie = () => document?.cookie ?? "";
-  return { locks: navigator.locks, SharedWorker, BroadcastChannel, window, randomId: () => crypto.randomUUID(), cookie };
+  return { locks: navigator.locks, SharedWorker, BroadcastChannel, window, document, randomId: () => crypto.randomUUID() };
 }
 
-/** @param {string} cookie @returns {string} Another one after a login: Django makes its CSRF cookie anew then. */
-function hash(cookie) {
-  let result = 0;
-  for (const character of /(?:^|; )csrftoken=([^;]*)/.exec(cookie)?.[1] ?? "") {
-    result = (Math.imul(result, 31) + character.charCodeAt(0)) | 0;
-  }
-  return result.toString(36);
+/**
+ * Django makes a new CSRF secret at each login. Its cookie has the secret itself, a page has it masked, each time with
+ * another mask (`_unmask_cipher_token` in `django.middleware.csrf`).
+ * @param {string} token
+ */
+function secretOf(token) {
+  const mask = token.slice(0, SECRET_LENGTH);
+  const cipher = token.slice(SECRET_LENGTH);
+  if (cipher.length !== SECRET_LENGTH) return token;
+  const place = (/** @type {string} */ character) => TOKEN_CHARACTERS.indexOf(character);
+  return [...cipher].map((character, index) => TOKEN_CHARACTERS.at(place(character) - place(mask[index]))).join("");
+}
+
+/**
+ * Tells logins apart by all that the page knows: a page that is older than the login, or the cookie of another site on
+ * this host, is not enough to share.
+ * @param {string[]} tokens  The page's CSRF tokens.
+ */
+function loginKey(tokens) {
+  let hash = 0;
+  for (const character of [...new Set(tokens.map(secretOf))].join(" ")) hash = (Math.imul(hash, 31) + character.charCodeAt(0)) | 0;
+  return hash.toString(36);
 }
 
 /**
@@ -58,19 +74,29 @@ function hash(cookie) {
  *
  * @param {any} core  `url`, `options` and `page` of the client, its class `Client`, and what else is needed of it.
  * @param {Browser | null} [browser]
- * @returns {(new (url: string, protocols: string[]) => SharedSocket) | undefined}  Undefined where tabs cannot share.
+ * @returns {(new (url: string, protocols: string[]) => SharedSocket) | undefined}  Undefined where tabs cannot share, or may not.
  */
 export function share(core, browser = thisBrowser()) {
   if (!browser) return undefined;
   const available = browser;
   const { url, page, options } = core;
   const { getToken, shareKey, httpUrl: _, ...rest } = options; // `page` has its address, absolute.
+  const tokens = csrfTokens(page?.csrfToken, available.document);
+  // The page's tokens say nothing of a user that `getToken` signs in.
+  const key = shareKey ?? (getToken || tokens.length === 0 ? undefined : loginKey(tokens));
+  if (key === undefined) {
+    console.warn(
+      "channels_realtime: this tab has its own connection, since nothing says who is signed in. " +
+        "Set the option shareKey, such as to the user's primary key. See docs/howto/tabs.md",
+    );
+    return undefined;
+  }
   // What can be copied: not functions, nor objects that have them.
   const plain = Object.entries(rest).filter(([, value]) => Object(value) !== value || Array.isArray(value));
-  const configuration = { ...page, csrfToken: csrfTokens(page?.csrfToken) }; // A worker has neither elements nor cookies.
+  const configuration = { ...page, csrfToken: tokens }; // A worker has neither elements nor cookies.
   const settings = { ...Object.fromEntries(plain), url, page: configuration };
   const host = hostOf(core, rest, available.locks);
-  const name = `channels_realtime ${url} ${shareKey ?? hash(available.cookie())}`;
+  const name = `channels_realtime ${url} ${key}`;
   const shared = { name, settings, getToken, host };
   const leadership = new Leadership(shared, available);
   return class extends SharedSocket {
