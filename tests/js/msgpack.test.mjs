@@ -142,6 +142,6 @@ describe("a client with format: 'msgpack'", () => {
   });
 
   test("another format throws", () => {
-    assert.throws(() => open({ format: "xml" }), { message: "format is 'xml'; expected 'json' or 'msgpack'" });
+    assert.throws(() => open({ format: "xml" }), { message: "unknown format 'xml'; expected one of json, msgpack" });
   });
 });

@@ -1,4 +1,4 @@
-import { Feed, IN_SESSION, NOT_IN_SESSION, SENT, Selection, subscriptionsOf } from "./channel.js";
+import { Feed, IN_SESSION, MAX_HELD_MESSAGES, NOT_IN_SESSION, SENT, Selection, subscriptionsOf } from "./channel.js";
 import { presence, withPart } from "./parts.js";
 import { Subscription } from "./subscription.js";
 import { canonical, earliest, positionIn, samePosition } from "./values.js";
@@ -7,13 +7,11 @@ import { canonical, earliest, positionIn, samePosition } from "./values.js";
 /** @import * as Presence from "./presence.js" */
 /** @import {Ending, Member, Message, Position, SubscribedPayload, SubscriptionOptions} from "./typedefs.js" */
 
-/** How many live messages of an automatic channel are held while it recovers. With more, it has not recovered. */
-const MAX_HELD_MESSAGES = 1000;
 /** Errors after which an established subscription is tried again on the same connection. */
 const PASSING_ERRORS = ["rate_limited", "timeout", "unavailable", "internal"];
 
 /**
- * The channels of a client: what is subscribed, and what arrives.
+ * The channels of a client: subscribes, unsubscribes, and hands each channel what the server says about it.
  *
  * @param {import("./client.js").RealtimeClient} client
  */
@@ -23,7 +21,7 @@ export function createChannels(client) {
 
   /** @param {string} name @returns {Feed} */
   function feedOf(name) {
-    const feed = feeds.get(name) ?? new Feed(name);
+    const feed = feeds.get(name) ?? new Feed(client, name);
     feeds.set(name, feed);
     return feed;
   }
@@ -31,9 +29,7 @@ export function createChannels(client) {
   /** @param {Feed} feed @param {any} [parameters] @returns {Selection} */
   function selectionOf(feed, parameters) {
     const key = canonical(parameters);
-    const selection = feed._selections.get(key) ?? new Selection(feed, key, parameters);
-    feed._selections.set(key, selection);
-    return selection;
+    return feed._selections.get(key) ?? new Selection(feed, key, parameters);
   }
 
   /** @param {string} channel @param {SubscriptionOptions} options @returns {Subscription} */
@@ -46,7 +42,7 @@ export function createChannels(client) {
       if (client._ready) subscribe(selection);
       return subscription;
     }
-    if (subscription._presence && selection._inSession !== NOT_IN_SESSION) withPresence((part) => part.watch(client, selection));
+    if (subscription._options.presence && selection._inSession !== NOT_IN_SESSION) withPresence((part) => part.watch(client, selection));
     // Not at once: the caller has not added its listeners yet.
     if (selection._reply) queueMicrotask(() => join(subscription, selection));
     return subscription;
@@ -54,9 +50,9 @@ export function createChannels(client) {
 
   /** Forgets all subscriptions. @returns {Iterable<Subscription>} Those that were there. */
   function clear() {
-    const subscriptions = [...feeds.values()].flatMap((feed) => [...subscriptionsOf(feed._selections.values())]);
-    feeds.clear();
-    return subscriptions;
+    const selections = [...feeds.values()].flatMap((feed) => [...feed._selections.values()]);
+    for (const selection of selections) forget(selection);
+    return subscriptionsOf(selections);
   }
 
   /** @param {Iterable<Subscription>} subscriptions @param {number} code @param {string} reason */
@@ -69,9 +65,7 @@ export function createChannels(client) {
   /** The connection has ended. */
   function lost() {
     for (const feed of feeds.values()) {
-      // The replay is requested again, from the same position.
-      feed._held = null;
-      feed._fences = 0;
+      feed._lost();
       for (const selection of feed._selections.values()) {
         selection._reply = null;
         client._cancel(selection._retryTimer);
@@ -79,16 +73,16 @@ export function createChannels(client) {
     }
   }
 
-  /** @param {Record<string, SubscribedPayload>} automatic  What the server has subscribed by itself. */
+  /** @param {Record<string, SubscribedPayload>} automatic  What the server has subscribed without a request. */
   function welcomed(automatic) {
-    // Until it is known what they missed, what is live already waits.
+    // Until it is known what they missed, live messages wait.
     for (const feed of feeds.values()) if (feed._automatic) feed._held = [];
     for (const name of Object.keys(automatic)) markAutomatic(name)._held ??= [];
   }
 
   /** @returns {Record<string, Position | undefined>} Where a resume begins, for each channel. */
   function positions() {
-    return Object.fromEntries([...feeds].map(([name, feed]) => [name, feed._resumesFrom() ?? undefined]));
+    return Object.fromEntries([...feeds].map(([name, feed]) => [name, feed._resumesFrom ?? undefined]));
   }
 
   /** The server has subscribed this connection. @param {string} name @returns {Feed} */
@@ -129,7 +123,7 @@ export function createChannels(client) {
     if (automatic) feed._held ??= []; // It is live already, and its replay must be delivered before new messages.
     selection._inSession ||= SENT;
     selection._watches = watches;
-    const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _requireRecovery }) => _requireRecovery);
+    const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _options }) => _options.requireRecovery);
     ask(
       selection,
       {
@@ -150,18 +144,16 @@ export function createChannels(client) {
    * @param {(payload: any) => void} onReply @param {(error: RealtimeError) => void} onError
    */
   function ask(selection, message, onReply, onError) {
-    const { _name: channel, _selections: selections } = selection._feed;
-    const stands = () => selections.get(selection._key) === selection;
     client._requests._ask(
-      { ...message, channel },
-      (payload) => stands() && onReply(payload),
-      (error) => stands() && onError(error),
+      { ...message, channel: selection._feed._name },
+      (payload) => selection._stands && onReply(payload),
+      (error) => selection._stands && onError(error),
     );
   }
 
   /**
    * @param {Selection} selection @param {Position | null} since @param {SubscribedPayload} reply
-   * @param {boolean} [replayed]  Whether what was missed follows, if it is recovered.
+   * @param {boolean} [replayed]  Whether a replay of what was missed follows, if it is recovered.
    */
   function subscribed(selection, since, reply, replayed = true) {
     const feed = selection._feed;
@@ -169,11 +161,12 @@ export function createChannels(client) {
     const known = since || selection._established;
     const recovered = known ? reply.recovered === true : null;
     const held = feed._held ?? [];
-    if (!recovered || !replayed || held.length === 0) feed._held = null;
+    const replay = recovered && replayed && held.length > 0;
+    if (!replay) feed._held = null;
     if (feed._standing.length === 0) feed._stateArriving = false;
-    if (feed._live().size === 0) {
+    if (feed._live.size === 0) {
       feed._unproven = recovered !== true;
-      if (feed._unproven) feed._values.clear(); // The state comes anew.
+      if (feed._unproven) feed._values.clear(); // The server sends the state again.
     }
     selection._reply = reply;
     selection._established = true;
@@ -193,55 +186,15 @@ export function createChannels(client) {
     if (members || selection._watchers.length > 0) {
       withPresence((part) => (members ? part.tell(feed) : part.fetch(client, selection)));
     }
-    if (!recovered || !replayed) for (const message of held) take(feed, message, recovered === false);
-    if (feed._held) fence(feed, () => releaseHeld(feed));
-  }
-
-  /** What was live before a replay follows it. @param {Feed} feed */
-  function releaseHeld(feed) {
-    const held = feed._held ?? [];
-    feed._held = null;
-    for (const message of held) take(feed, message);
-    if (held.length >= MAX_HELD_MESSAGES) told(feed._name, { ...feed._position, recovered: false });
-  }
-
-  /**
-   * Calls back once everything has arrived that the server has written by now: its answer comes after that.
-   * @param {Feed} feed @param {() => void} then  Not called if the connection or the feed has ended.
-   */
-  function fence(feed, then) {
-    const socket = client._socket;
-    const stands = () => socket === client._socket && feeds.get(feed._name) === feed && then();
-    client._requests._ask({ type: "ping" }, stands, ({ code }) => code === "timeout" && stands());
-  }
-
-  /** What the server wrote before its ping has arrived. */
-  function pinged() {
-    for (const feed of feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
-    client._requests._send({ type: "pong" });
-  }
-
-  /** The position counts only once the whole state has arrived. @param {Feed} feed */
-  function stateArrives(feed) {
-    feed._stateArriving = true;
-    if (feed._fences > 0) {
-      feed._fences = 2;
-      return;
-    }
-    feed._fences = 1;
-    fence(feed, () => {
-      const again = feed._fences > 1; // More of it came meanwhile.
-      feed._fences = 0;
-      if (again) stateArrives(feed);
-      else feed._stateArriving = feed._unproven = false;
-    });
+    if (replay) feed._releaseAfterReplay();
+    else for (const message of held) feed._take(message, recovered === false);
   }
 
   /** One more caller of what is subscribed already. @param {Subscription} subscription @param {Selection} selection */
   function join(subscription, { _reply: reply, _feed: feed }) {
     if (!reply || subscription.ended) return; // Subscribed again meanwhile, or about to be.
     subscription._subscribed(reply, true, feed._position);
-    if (subscription._presence && feed._count !== null) subscription._emit("members", feed._members, feed._count);
+    if (subscription._options.presence && feed._count !== null) subscription._emit("members", feed._members, feed._count);
     for (const message of feed._values.values()) subscription._deliver({ ...message, state: true });
   }
 
@@ -281,12 +234,6 @@ export function createChannels(client) {
     withPart(presence, then, (error) => client._fail(error));
   }
 
-  /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
-  function memberMoved(type, channel, payload) {
-    const feed = feeds.get(channel);
-    if (feed) presence.module?.moved(type, feed, payload); // Until it is loaded, it will ask who is there.
-  }
-
   /** Tells an error where it is heard. @param {Subscription[]} subscriptions @param {RealtimeError} error */
   function failed(subscriptions, error) {
     if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) client._fail(error);
@@ -302,8 +249,7 @@ export function createChannels(client) {
   /** @param {Subscription} subscription @param {Selection} selection @returns {Promise<void>} */
   async function release(subscription, selection) {
     const subscriptions = selection._subscriptions;
-    const stands = feeds.get(subscription.channel)?._selections.get(selection._key) === selection;
-    if (!stands || !subscriptions.delete(subscription) || subscriptions.size > 0) return;
+    if (!selection._stands || !subscriptions.delete(subscription) || subscriptions.size > 0) return;
     if (selection._automatic) return; // The server subscribed it for the whole connection.
     forget(selection);
     if (client._ready) await unsubscribe(selection);
@@ -326,7 +272,7 @@ export function createChannels(client) {
       const done = (error) => {
         resolve();
         if (error?.code === "connection_lost") giveUp(selection);
-        if (!client._ready || feed._selective || feeds.get(feed._name) !== feed) return;
+        if (!client._ready || feed._selective) return;
         // Meanwhile `already_subscribed` showed that they shared one subscription, which has now ended.
         for (const other of feed._selections.values()) subscribe(other);
       };
@@ -334,6 +280,8 @@ export function createChannels(client) {
       client._requests._ask(message, () => done(), done);
     });
   }
+
+  // What the server says
 
   /** The server ended a subscription. @param {string} channel @param {Ending} [ending] */
   function taken(channel, { code = "unsubscribed", reason = "" } = /** @type {any} */ ({})) {
@@ -370,39 +318,28 @@ export function createChannels(client) {
     }
     const feed = feeds.get(channel);
     if (!feed?._standing.length) return;
-    if (payload.recovered === false) {
-      // The channel's numbers begin anew, or messages that it does not keep any more did not arrive.
-      feed._position = positionIn(payload);
-      feed._values.clear();
-      for (const subscription of feed._live()) subscription._subscribed(payload, false, null);
-    }
+    if (payload.recovered === false) feed._missed(payload);
     if (presence.module?.take(feed, payload)) presence.module.tell(feed);
   }
 
-  // Delivery
+  /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
+  function memberMoved(type, channel, payload) {
+    const feed = feeds.get(channel);
+    if (feed) presence.module?.moved(type, feed, payload); // Until it is loaded, it will ask who is there.
+  }
+
+  /** What the server wrote before its ping has arrived. */
+  function pinged() {
+    for (const feed of feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
+    client._requests._send({ type: "pong" });
+  }
 
   /** @param {Message} message */
   function receive(message) {
-    const { channel } = message;
-    const feed = feeds.get(channel);
-    if (typeof channel !== "string") {
-      if (message.event === "notice") client._emit("notice", message);
-    } else if (!feed) {
-      client._emit("message", message);
-    } else if (feed._held && (!client._ready || !(message.recovered || message.state))) {
-      if (feed._held.length < MAX_HELD_MESSAGES) feed._held.push(message);
-    } else if (feed._standing.length > 0) {
-      take(feed, message); // Otherwise it is what is left of an earlier subscription.
-    }
-  }
-
-  /** @param {Feed} feed @param {Message} message @param {boolean} [anyway]  Though the position says that it is known. */
-  function take(feed, message, anyway) {
-    if (!feed._admits(message) && !anyway) return;
-    if (message.state) stateArrives(feed);
-    feed._keep(message);
-    client._emit("message", message);
-    for (const subscription of feed._live()) subscription._deliver(message);
+    const feed = feeds.get(message.channel);
+    if (feed) feed._receive(message);
+    else if (message.channel) client._emit("message", message);
+    else if (message.event === "notice") client._emit("notice", message);
   }
 
   return {

@@ -84,7 +84,7 @@ export class RealtimeClient extends Emitter {
   _closing = null;
   /** How many connections failed since the last `welcome`. */
   _failures = 0;
-  /** Increased to cancel what still waits for getToken. */
+  /** How many connections have ended. */
   _generation = 0;
   /** What `credentials.js` remembers. @type {import("./credentials.js").Credentials | null} */
   _credentials = null;
@@ -108,6 +108,7 @@ export class RealtimeClient extends Emitter {
     this.connectionId = null;
     this._options = { ...DEFAULTS, ...options };
     checkNames("transport", this._options.transports, DEFAULTS.transports);
+    checkNames("format", [this._options.format], ["json", "msgpack"]);
     const base = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const http = base ? absoluteUrl(base).replace(/\/*$/, "/") : null;
     const ways = new Ways({
@@ -223,21 +224,16 @@ export class RealtimeClient extends Emitter {
    */
   request(message, options = {}) {
     checkNames("option", Object.keys(options), REQUEST_OPTIONS);
+    const { maxPendingRequests, whenDisconnected } = { ...this._options, ...options };
+    const { _ready: ready, _requests: requests } = this;
+    const stopped = this.#state === "closed" || this.#state === "unauthenticated";
+    const unanswered = requests._pending.size;
     return new Promise((resolve, reject) => {
-      const { maxQueueSeconds, requestTimeoutSeconds, maxPendingRequests } = this._options;
-      const { whenDisconnected } = { ...this._options, ...options };
-      const queued = !this._ready && message.type === "publish";
-      const timeoutSeconds = options.timeoutSeconds ?? (queued ? maxQueueSeconds : requestTimeoutSeconds);
-      const context = { request: message.type, channel: message.channel };
-      const stopped = this.#state === "closed" || this.#state === "unauthenticated";
-      if (stopped || (!this._ready && whenDisconnected === "reject")) {
-        reject(new RealtimeError("disconnected", `the client is ${this.#state}`, context));
-      } else if (this._requests._pending.size >= maxPendingRequests) {
-        reject(new RealtimeError("queue_full", `${this._requests._pending.size} requests are unanswered`, context));
-      } else {
-        const aged = queued || options.timeoutSeconds !== undefined;
-        this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready, aged });
-      }
+      const refuse = (/** @type {string} */ code, /** @type {string} */ reason) =>
+        reject(this._error(code, reason, { request: message.type, channel: message.channel }));
+      if (stopped || (!ready && whenDisconnected === "reject")) refuse("disconnected", `the client is ${this.#state}`);
+      else if (unanswered >= maxPendingRequests) refuse("queue_full", `${unanswered} requests are unanswered`);
+      else requests._ask(message, resolve, reject, options.timeoutSeconds, ready);
     });
   }
 
@@ -252,10 +248,10 @@ export class RealtimeClient extends Emitter {
     return this.user !== null && this._channels._feeds.get(channel)?._position != null;
   }
 
-  /** @returns {() => boolean} Whether the connection is still the same: the client was not closed, nor the socket lost. */
+  /** @returns {() => boolean} Whether this connection, or the wait for the next one, still goes on. */
   _sameConnection() {
-    const { _socket, _generation } = this;
-    return () => _socket === this._socket && _generation === this._generation;
+    const { _generation } = this;
+    return () => _generation === this._generation;
   }
 
   /** @param {State} state @param {StateDetail} detail */

@@ -24,13 +24,6 @@ export const JSON_CODEC = {
   decode: (data) => JSON.parse(data),
 };
 
-/** @param {string} format @returns {Codec | null} Null if it must be loaded first. */
-export function codecFor(format) {
-  if (format === "json") return JSON_CODEC;
-  if (format === "msgpack") return null;
-  throw new TypeError(`format is '${format}'; expected 'json' or 'msgpack'`);
-}
-
 /** The one that is not part of the core. @returns {Promise<Codec>} */
 export const loadCodec = () => ofThisBuild(import("./msgpack.js")).then(({ codec }) => codec);
 

@@ -37,8 +37,6 @@ const ATTEMPTS_BEFORE_WARNING = 3;
  * @param {import("./ways.js").Ways} ways
  */
 export function createConnection(client, ways) {
-  /** The attempt that waits for its way to be loaded, or that has a socket. @type {object | null} */
-  let attempt = null;
   /** @type {any} */
   let retryTimer = null;
   let retryHeldByServer = false;
@@ -47,21 +45,19 @@ export function createConnection(client, ways) {
   let warned = false;
 
   function start() {
-    client._generation += 1;
     client._failures = 0;
     follow("addEventListener");
     open();
   }
 
   function open() {
-    const own = (attempt = {});
-    const loading = client._requests._loadCodec();
-    let way = ways.next();
-    if (loading) way = Promise.all([way, loading]).then(([Way]) => Way);
-    if (typeof way?.then === "function") {
+    const same = client._sameConnection();
+    const next = ways.next();
+    const way = client._requests._loadCodec()?.then(() => next) ?? next;
+    if (way?.then) {
       way.then(
-        (/** @type {any} */ Way) => own === attempt && use(Way),
-        (/** @type {unknown} */ cause) => own === attempt && lost(null, CLOSE_ABNORMAL, String(cause)),
+        (/** @type {any} */ Way) => same() && use(Way),
+        (/** @type {unknown} */ cause) => same() && lost(null, CLOSE_ABNORMAL, String(cause)),
       );
     } else {
       use(way);
@@ -107,7 +103,8 @@ export function createConnection(client, ways) {
   function drop(code, reason) {
     const socket = client._socket;
     client._cancel(watchdog);
-    attempt = client._closing = client._socket = client._welcome = null;
+    client._generation += 1;
+    client._closing = client._socket = client._welcome = null;
     client._ready = false;
     if (socket) {
       socket.onmessage = socket.onclose = null;
@@ -148,19 +145,16 @@ export function createConnection(client, ways) {
   /** @param {"closed" | "unauthenticated"} state @param {number} code @param {string} reason */
   function stop(state, code, reason) {
     const { _requests, _channels } = client;
-    client._generation += 1;
     client._cancel(retryTimer);
     retryTimer = null;
     if (code === CLOSE_NORMAL) client._session._forget(); // It ends with the connection.
     follow("removeEventListener");
     // Before the listeners run: what they subscribe to and request waits for the next connect(), as they may call it.
-    const unanswered = [..._requests._pending.keys()];
+    const unanswered = [..._requests._pending.values()];
     // After "unauthenticated" the subscriptions wait for a connect() with new credentials.
     const subscriptions = state === "closed" ? _channels._clear() : [];
     client._setState(state, { code, reason });
-    for (const id of unanswered) {
-      _requests._settle(id, new RealtimeError("disconnected", `the client is ${state} (${code} ${reason})`));
-    }
+    for (const request of unanswered) _requests._fail(request, "disconnected", `the client is ${state} (${code} ${reason})`);
     _channels._end(subscriptions, code, reason);
   }
 

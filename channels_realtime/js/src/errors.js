@@ -11,7 +11,7 @@ export class RealtimeError extends Error {
    * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
    */
   constructor(code, reason, { payload, channel, request, cause } = {}) {
-    super(reason ? `${code}: ${reason}` : code, cause === undefined ? undefined : { cause });
+    super(reason ? `${code}: ${reason}` : code, cause ? { cause } : undefined);
     this.name = "RealtimeError";
     this.code = code;
     this.reason = reason;

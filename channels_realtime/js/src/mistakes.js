@@ -10,8 +10,9 @@ export function checkNames(kind, given, known, open) {
   for (const name of given) {
     if (known.includes(name)) continue;
     const near = known.find((other) => alike(name.toLowerCase(), other.toLowerCase(), open ? 1 : 2));
-    if (near) throw new TypeError(`unknown ${kind} '${name}'; did you mean '${near}'?`);
-    if (!open) throw new TypeError(`unknown ${kind} '${name}'; expected one of ${known.join(", ")}`);
+    if (near || !open) {
+      throw new TypeError(`unknown ${kind} '${name}'; ${near ? `did you mean '${near}'?` : `expected one of ${known.join(", ")}`}`);
+    }
   }
 }
 

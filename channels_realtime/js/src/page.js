@@ -19,7 +19,7 @@ export function pageMeta(name) {
 export function absoluteUrl(url) {
   // Not by the setters of URL: React Native's throw, and it appends a slash to what it parses.
   let text = String(url);
-  if (!/^[a-z][a-z0-9+.-]*:/i.test(text)) {
+  if (!/^\w+:/.test(text)) {
     const page = globalThis.location?.href.replace(/^blob:/, ""); // As of a worker made from a text.
     if (!page) throw new TypeError(`the address '${text}' needs a page; expected one such as 'wss://www.example.com/ws/'`);
     text = new URL(text, page).href;

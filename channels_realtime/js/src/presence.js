@@ -9,6 +9,8 @@ import { NOT_IN_SESSION } from "./channel.js";
 
 /** One notice of typing in this time, in seconds. */
 const TYPING_SECONDS = 3;
+/** Subscriptions that have sent one in this time. @type {Set<Subscription>} */
+const typers = new Set();
 
 /** @param {Feed} feed @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
 export function take(feed, { members, count }) {
@@ -20,8 +22,8 @@ export function take(feed, { members, count }) {
 
 /** @param {Feed} feed */
 export function tell(feed) {
-  for (const subscription of feed._live()) {
-    if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
+  for (const subscription of feed._live) {
+    if (subscription._options.presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
   }
 }
 
@@ -34,7 +36,7 @@ export function moved(type, feed, { member, count }) {
   const news = size !== feed._members.size || count !== feed._count;
   feed._count = count; // Of all members, those that were not sent included.
   if (!news) return;
-  for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
+  for (const subscription of feed._live) if (subscription._options.presence) subscription._emit(type, member);
   tell(feed);
 }
 
@@ -74,9 +76,9 @@ export function watch(client, selection) {
 
 /** @param {RealtimeClient} client @param {Subscription} subscription @param {any} payload */
 export function typing(client, subscription, payload) {
-  if (subscription._typing) return;
-  subscription._typing = true;
-  client._later(TYPING_SECONDS, () => (subscription._typing = false));
+  if (typers.has(subscription)) return;
+  typers.add(subscription);
+  client._later(TYPING_SECONDS, () => typers.delete(subscription));
   const options = /** @type {const} */ ({ event: "typing", transient: true, echo: false, whenDisconnected: "reject" });
   client.publish(subscription.channel, payload, options).catch((error) => {
     // Without a connection nobody waits for it.

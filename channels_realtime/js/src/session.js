@@ -21,7 +21,7 @@ export function createSession(client) {
   function begin() {
     if (!client._welcome || client._ready) return;
     const { session_id: own = null, connection_id: publicId = null } = client._welcome;
-    const socket = client._socket;
+    const same = client._sameConnection();
     const anew = () => {
       id = own;
       client.connectionId = publicId;
@@ -39,7 +39,7 @@ export function createSession(client) {
         start(payload.channels ?? {});
       },
       (error) => {
-        if (socket !== client._socket || error.code === "connection_lost") return; // The next connection tries again.
+        if (!same() || error.code === "connection_lost") return; // The next connection tries again.
         forget();
         if (error.code === "timeout") client._connection._abandon("no answer to 'resume'"); // It may still take effect here.
         else anew();
@@ -52,9 +52,10 @@ export function createSession(client) {
    * @param {Record<string, SubscribedPayload> | null} resumed  The channels of a resumed session.
    */
   function start(resumed) {
-    const { _channels, _requests, _socket: socket } = client;
+    const { _channels, _requests } = client;
+    const same = client._sameConnection();
     const feeds = _channels._feeds;
-    const waiting = [..._requests._pending.keys()];
+    const waiting = [..._requests._pending.values()];
     const givenUp = abandoned;
     abandoned = [];
     client._ready = true;
@@ -77,7 +78,7 @@ export function createSession(client) {
     }
     for (const request of waiting) _requests._transmit(request);
     client._acknowledgements?.send();
-    if (socket === client._socket) client._setState("connected", {});
+    if (same()) client._setState("connected", {});
   }
 
   /** The session had this channel: one replay for all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
@@ -85,7 +86,7 @@ export function createSession(client) {
     const selections = [...feed._selections.values()];
     const alone = selections.length === 1; // Then what was sent and not answered is what the session has.
     const stands = selections.filter(({ _inSession }) => _inSession === IN_SESSION || (alone && (_inSession === SENT || feed._automatic)));
-    const from = feed._resumesFrom();
+    const from = feed._resumesFrom;
     for (const selection of stands) client._channels._subscribed(selection, from, reply);
   }
 

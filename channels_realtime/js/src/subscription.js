@@ -33,8 +33,7 @@ export function subscriptionOptions(channel, given, options) {
   if (typeof options !== "object" || !options) throw new TypeError(`subscribe('${channel}', ${options}): expected a function or options`);
   const handlers = Object.keys(HANDLERS);
   checkNames("option", Object.keys(options), [...OPTIONS, ...handlers]);
-  for (const name of handlers) if (options[name] != null) checkFunction(name, options[name]);
-  if (options.load) checkFunction("load", options.load);
+  for (const name of ["load", ...handlers]) if (options[name] != null) checkFunction(name, options[name]);
   if (!options.iterate && !handlers.some((name) => options[name])) {
     throw new TypeError(`subscribe('${channel}') has options and no handler; give it onMessage, or iterate: true for a loop`);
   }
@@ -54,7 +53,6 @@ export function subscriptionOptions(channel, given, options) {
 export class Subscription extends Emitter {
   #client;
   #selection;
-  #options;
   /** @type {Promise<SubscribedPayload>} */
   #ready;
   #readyRead = false;
@@ -67,8 +65,8 @@ export class Subscription extends Emitter {
   #delivery = null;
   /** What the delivery will be told once it is loaded; null where messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
   #calls = [];
+  /** Whether the delivery is being loaded, or is there. */
   #wanted = false;
-  #failures = 0;
   /** @type {Position | null} The page has everything up to there. */
   #known;
   #established = false;
@@ -76,7 +74,6 @@ export class Subscription extends Emitter {
   _iterated;
   /** @type {Position | null} */
   _acknowledged = null;
-  _typing = false;
 
   /**
    * @internal
@@ -93,11 +90,9 @@ export class Subscription extends Emitter {
     this.dropped = 0;
     /** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
     this.ended = false;
-    this.#options = { bufferSize: 1000, ...options };
+    this._options = { bufferSize: 1000, ...options };
     this.#selection = selection;
     this.#client = client;
-    this._presence = options.presence === true;
-    this._requireRecovery = options.requireRecovery === true;
     this.#known = readPosition(options.since);
     this.#ready = new Promise((resolve, reject) => {
       this.#resolve = resolve;
@@ -195,25 +190,27 @@ export class Subscription extends Emitter {
 
   // The delivery
 
-  /** Loads what holds, acknowledges or buffers messages. Until it is there, they wait. */
+  /** Holds, acknowledges or buffers messages from now on. */
   #want() {
     if (this.#wanted) return;
     this.#wanted = true;
     this.#calls ??= [];
+    this.#load(0);
+  }
+
+  /** Loads the delivery. Until it is there, messages wait. @param {number} failures */
+  #load(failures) {
     withPart(
       delivery,
       ({ deliver }) => {
-        this.#delivery = deliver(this.#client, /** @type {any} */ (this), this.#options);
+        this.#delivery = deliver(this.#client, /** @type {any} */ (this), this._options);
         for (const call of this.#calls?.splice(0) ?? []) call(this.#delivery);
       },
       (error) => {
         if (this.ended) return;
         error.channel = this.channel;
         this._tell(error);
-        this.#client._later(this.#client._delay(this.#failures++, 0), () => {
-          this.#wanted = false;
-          this.#want();
-        });
+        this.#client._later(this.#client._delay(failures, 0), () => this.#load(failures + 1));
       },
     );
   }
@@ -249,7 +246,7 @@ export class Subscription extends Emitter {
       return;
     }
     this.#pass((delivery) => delivery.message(message));
-    const { ack, bufferSize } = this.#options;
+    const { ack, bufferSize } = this._options;
     if (!this.#calls || this.#calls.length <= bufferSize + 1) return;
     this.dropped += 1;
     this.#calls.splice(1, 1); // The first is `subscribed`: the state is loaded after what is dropped.
@@ -271,14 +268,14 @@ export class Subscription extends Emitter {
    */
   _subscribed(payload, recovered, from) {
     if (this.ended) return;
-    /** @type {boolean | null | undefined} */
-    let whole = from === null ? payload.recovered : null;
     const stateless = !this.#established && !this.#known;
-    if (!stateless) whole = recovered === true && (this.#established || covers(this.#known, from));
+    const whole = stateless
+      ? (from ? undefined : payload.recovered) // The server knows from where.
+      : recovered === true && (this.#established || covers(this.#known, from));
     this.#established = true;
     const gap = whole === false;
     if (gap) this.#known = null;
-    if (gap && this._requireRecovery) {
+    if (gap && this._options.requireRecovery) {
       this._refuse(this.#error("not_recoverable", "messages may be missing"));
       return;
     }

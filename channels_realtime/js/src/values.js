@@ -31,7 +31,7 @@ export function readPosition(value) {
 
 /** @param {Position | null} known @param {Position | null} other @returns {boolean} Whether `other` is not beyond `known`. */
 export function covers(known, other) {
-  return known !== null && other !== null && known.epoch === other.epoch && other.offset <= known.offset;
+  return known?.epoch === other?.epoch && /** @type {any} */ (other)?.offset <= /** @type {any} */ (known)?.offset;
 }
 
 /** @param {(Position | null)[]} positions @returns {Position | null} The lowest of the first one's epoch. */
@@ -69,6 +69,5 @@ export const FAILED = Symbol.for("channels_realtime.failed");
 
 /** @param {unknown} error */
 export function report(error) {
-  if (typeof globalThis.reportError === "function") globalThis.reportError(error);
-  else console.error(error);
+  (globalThis.reportError ?? console.error)(error);
 }

@@ -35,7 +35,7 @@ export class Ways {
   #failures = 0;
   /** Whether the server answered over HTTP right before the last of them. */
   #answers = false;
-  /** @type {string | null | undefined} What worked on an earlier page. */
+  /** @type {string | null} What worked on an earlier page, for the first attempt. */
   #remembered;
   /** @type {import("./fallbacks/choice.js").Choice | null} */
   #choice = null;
@@ -43,21 +43,23 @@ export class Ways {
   /** @param {WayContext} context */
   constructor(context) {
     this.#context = context;
+    this.#remembered = recall(`realtime-way ${context.http}`);
   }
 
   /** @returns {any} A constructor, or a promise of one. */
   next() {
     const { http, transports, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = this.#context;
-    const { heard } = this;
-    this.heard = false;
+    const heard = this.heard;
+    const remembered = this.#remembered;
+    const answers = this.#answers;
+    this.heard = this.#answers = false;
+    this.#remembered = null;
     const chosen = this.#choice?.next(heard);
     if (chosen) return chosen;
     if (!http || !fetch || `${transports}` === "websocket") return WebSocket;
     const offline = globalThis.navigator?.onLine === false;
     this.#failures = heard || offline ? 0 : this.#failures + 1;
-    const remembered = this.#remembered === undefined ? (this.#remembered = recall(`realtime-way ${http}`)) : null;
-    const blocked = this.#failures >= MAX_FAILURES && this.#answers;
-    this.#answers = false;
+    const blocked = this.#failures >= MAX_FAILURES && answers;
     if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
       if (this.#failures === 0) return WebSocket;
       // First, or an outage that ends meanwhile would look like a WebSocket that is blocked.
