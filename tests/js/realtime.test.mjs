@@ -768,6 +768,14 @@ describe("requests", () => {
     assert.deepEqual(await result, { moved: true });
   });
 
+  test("call resolves with null where the method returned nothing", async () => {
+    const client = await welcomed();
+    const result = client.call("orders/42", "move");
+    await settle();
+    await socket().answer("call", { type: "result", payload: null });
+    assert.equal(await result, null);
+  });
+
   test("an error reply rejects with code, reason and retryAfter", async () => {
     const client = await welcomed();
     const published = client.publish("a", 1);

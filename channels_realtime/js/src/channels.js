@@ -253,12 +253,7 @@ export function createChannels(client) {
     if (selection._automatic) return; // The server subscribed it for the whole connection.
     forget(selection);
     if (client._ready) await unsubscribe(selection);
-    else if (selection._inSession !== NOT_IN_SESSION) giveUp(selection);
-  }
-
-  /** @param {Selection} selection */
-  function giveUp(selection) {
-    client._session._giveUp(selection._feed._name, selection._parameters);
+    else if (selection._inSession !== NOT_IN_SESSION) client._session._giveUp(selection);
   }
 
   /** @param {Selection} selection @returns {Promise<void>} */
@@ -271,7 +266,7 @@ export function createChannels(client) {
       /** @param {RealtimeError} [error] */
       const done = (error) => {
         resolve();
-        if (error?.code === "connection_lost") giveUp(selection);
+        if (error?.code === "connection_lost") client._session._giveUp(selection);
         if (!client._ready || feed._selective) return;
         // Meanwhile `already_subscribed` showed that they shared one subscription, which has now ended.
         for (const other of feed._selections.values()) subscribe(other);
@@ -283,8 +278,8 @@ export function createChannels(client) {
 
   // What the server says
 
-  /** The server ended a subscription. @param {string} channel @param {Ending} [ending] */
-  function taken(channel, { code = "unsubscribed", reason = "" } = /** @type {any} */ ({})) {
+  /** The server ended a subscription. @param {string} channel @param {Partial<Ending>} ending */
+  function taken(channel, { code = "unsubscribed", reason = "" }) {
     const feed = feeds.get(channel);
     if (!feed) return;
     const { _automatic: automatic } = feed;
@@ -357,7 +352,6 @@ export function createChannels(client) {
     _ask: ask,
     _failed: failed,
     _unsubscribe: unsubscribe,
-    _giveUp: giveUp,
     _pinged: pinged,
     _release: release,
     _taken: taken,

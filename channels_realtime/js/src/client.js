@@ -80,8 +80,6 @@ export class RealtimeClient extends Emitter {
   _welcome = null;
   /** Whether the session stands: subscriptions and requests go out. */
   _ready = false;
-  /** What the server said before it closes the connection. @type {import("./connection.js").Closing | null} */
-  _closing = null;
   /** How many connections failed since the last `welcome`. */
   _failures = 0;
   /** How many connections have ended. */
@@ -179,12 +177,13 @@ export class RealtimeClient extends Emitter {
    * @param {PublishOptions<Event> & RequestOptions} [options]
    * @returns {Promise<PublishedPayload>}
    */
-  publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
+  publish(channel, payload, options = {}) {
     checkNames("option", Object.keys(options), [...REQUEST_OPTIONS, ...PUBLISH_OPTIONS]);
+    const { timeoutSeconds, whenDisconnected, stateKey, onlyIf, ...fields } = options;
     // So that it can be repeated if its answer is lost.
-    if (!transient && this._knowsKeys(channel)) key ??= newKey();
-    const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
-    return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
+    if (!fields.transient && this._knowsKeys(channel)) fields.key ??= newKey();
+    const message = { type: "publish", channel, payload: payload ?? null, ...fields, state_key: stateKey, only_if: onlyIf };
+    return this.request(message, { timeoutSeconds, whenDisconnected });
   }
 
   /** @param {ChannelName<Routes>} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
@@ -224,7 +223,7 @@ export class RealtimeClient extends Emitter {
    */
   request(message, options = {}) {
     checkNames("option", Object.keys(options), REQUEST_OPTIONS);
-    const { maxPendingRequests, whenDisconnected } = { ...this._options, ...options };
+    const { timeoutSeconds, whenDisconnected = this._options.whenDisconnected } = options;
     const { _ready: ready, _requests: requests } = this;
     const stopped = this.#state === "closed" || this.#state === "unauthenticated";
     const unanswered = requests._pending.size;
@@ -232,8 +231,8 @@ export class RealtimeClient extends Emitter {
       const refuse = (/** @type {string} */ code, /** @type {string} */ reason) =>
         reject(this._error(code, reason, { request: message.type, channel: message.channel }));
       if (stopped || (!ready && whenDisconnected === "reject")) refuse("disconnected", `the client is ${this.#state}`);
-      else if (unanswered >= maxPendingRequests) refuse("queue_full", `${unanswered} requests are unanswered`);
-      else requests._ask(message, resolve, reject, options.timeoutSeconds, ready);
+      else if (unanswered >= this._options.maxPendingRequests) refuse("queue_full", `${unanswered} requests are unanswered`);
+      else requests._ask(message, resolve, reject, timeoutSeconds, ready);
     });
   }
 
@@ -287,23 +286,5 @@ export class RealtimeClient extends Emitter {
   /** @param {RealtimeError} error */
   _fail(error) {
     if (this._emit("error", error).length === 0) report(error);
-  }
-
-  /** @param {any} message */
-  _handle(message) {
-    const { type, id, channel, request, payload } = message;
-    const error = type === "error" ? new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }) : null;
-    this._requests._settle(id, error, payload ?? {});
-    if (type === "welcome") this._connection._welcomed(payload);
-    else if (type === "message") this._channels._message(message);
-    else if (type === "join" || type === "leave") this._channels._memberMoved(type, channel, payload ?? {});
-    else if (type === "ping") this._channels._pinged();
-    else if (type === "auth_required") this._connection._required();
-    else if (type === "auth_expiring") this._connection._expiring();
-    else if (type === "closing") this._closing = payload;
-    else if (id !== undefined) return; // The rest are replies.
-    else if (type === "subscribed") this._channels._told(channel, payload ?? {}, message.automatic === true);
-    else if (type === "unsubscribed") this._channels._taken(channel, payload);
-    else if (error) this._fail(error);
   }
 }

@@ -43,6 +43,8 @@ export function createConnection(client, ways) {
   /** @type {any} The timer of `welcome`, then of the heartbeat. */
   let watchdog = null;
   let warned = false;
+  /** What the server said before it closes the connection. @type {Closing | null} */
+  let closing = null;
 
   function start() {
     client._failures = 0;
@@ -91,12 +93,12 @@ export function createConnection(client, ways) {
   /** @param {any} socket @param {number} closeCode @param {string} closeReason @param {Pace} [pace] */
   function lost(socket, closeCode, closeReason, pace) {
     if (socket !== client._socket) return;
-    const closing = client._closing;
-    const { code = closeCode, reason = closeReason, reconnect } = closing ?? {};
+    const said = closing;
+    const { code = closeCode, reason = closeReason, reconnect } = said ?? {};
     drop(closeCode, closeReason);
     if (!(reconnect ?? !TERMINAL_CLOSE_CODES.includes(code))) stop("closed", code, reason);
-    else if (code === CLOSE_UNAUTHENTICATED) renew(code, reason, closing);
-    else retry(code, reason, closing, pace);
+    else if (code === CLOSE_UNAUTHENTICATED) renew(code, reason, said);
+    else retry(code, reason, said, pace);
   }
 
   /** Drops the socket and its state. @param {number} code @param {string} reason */
@@ -104,7 +106,7 @@ export function createConnection(client, ways) {
     const socket = client._socket;
     client._cancel(watchdog);
     client._generation += 1;
-    client._closing = client._socket = client._welcome = null;
+    closing = client._socket = client._welcome = null;
     client._ready = false;
     if (socket) {
       socket.onmessage = socket.onclose = null;
@@ -118,10 +120,10 @@ export function createConnection(client, ways) {
   /**
    * Reconnects later, with full jitter below an exponential limit. After a `retry_after`, waits for once to twice that
    * time, so that clients that were closed together do not reconnect together.
-   * @param {number} code @param {string} reason @param {Closing | null} closing @param {Pace} [pace]
+   * @param {number} code @param {string} reason @param {Closing | null} said @param {Pace} [pace]
    */
-  function retry(code, reason, closing, { least = 0, immediate = false } = {}) {
-    const wait = asSeconds(closing?.retry_after);
+  function retry(code, reason, said, { least = 0, immediate = false } = {}) {
+    const wait = asSeconds(said?.retry_after);
     const nextDelay = immediate ? 0 : client._delay(client._failures, wait ?? least);
     client._failures += 1;
     retryHeldByServer = wait !== null;
@@ -215,8 +217,27 @@ export function createConnection(client, ways) {
     }
     for (const message of [frame].flat()) {
       if (socket !== client._socket) return; // A listener closed the client.
-      if (typeof message === "object" && message !== null) client._handle(message);
+      if (typeof message === "object" && message !== null) handle(message);
     }
+  }
+
+  /** @param {any} message */
+  function handle(message) {
+    const { _channels, _requests } = client;
+    const { type, id, channel, request, payload = {} } = message;
+    const error = type === "error" ? new RealtimeError(payload.code, payload.reason, { payload, channel, request }) : null;
+    _requests._settle(id, error, payload);
+    if (type === "welcome") welcomed(payload);
+    else if (type === "message") _channels._message(message);
+    else if (type === "join" || type === "leave") _channels._memberMoved(type, channel, payload);
+    else if (type === "ping") _channels._pinged();
+    else if (type === "auth_required") withCredentials((part) => part.required(client), ({ reason }) => abandon(reason));
+    else if (type === "auth_expiring") withCredentials((part) => part.expiring(client));
+    else if (type === "closing") closing = payload;
+    else if (id !== undefined) return; // The rest are replies.
+    else if (type === "subscribed") _channels._told(channel, payload, message.automatic);
+    else if (type === "unsubscribed") _channels._taken(channel, payload);
+    else if (error) client._fail(error);
   }
 
   /** @param {any} payload */
@@ -253,23 +274,13 @@ export function createConnection(client, ways) {
     );
   }
 
-  /** @param {number} code @param {string} reason @param {Closing | null} closing */
-  function renew(code, reason, closing) {
+  /** @param {number} code @param {string} reason @param {Closing | null} said */
+  function renew(code, reason, said) {
     withCredentials(
-      (part) => part.renew(client, code, reason, closing),
-      () => retry(code, reason, closing),
+      (part) => part.renew(client, code, reason, said),
+      () => retry(code, reason, said),
     );
     if (!credentials.module) client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
-  }
-
-  /** The server waits for a token. */
-  function required() {
-    withCredentials((part) => part.required(client), ({ reason }) => abandon(reason));
-  }
-
-  /** The credentials will end soon. */
-  function expiring() {
-    withCredentials((part) => part.expiring(client));
   }
 
   return {
@@ -278,8 +289,5 @@ export function createConnection(client, ways) {
     _drop: drop,
     _retry: retry,
     _stop: stop,
-    _required: required,
-    _expiring: expiring,
-    _welcomed: welcomed,
   };
 }

@@ -69,7 +69,7 @@ export function watch(client, selection) {
     selection._reply = null;
     client._channels._subscribe(selection);
   } else {
-    client._channels._giveUp(selection);
+    client._session._giveUp(selection);
     selection._inSession = NOT_IN_SESSION;
   }
 }

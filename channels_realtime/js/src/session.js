@@ -1,6 +1,6 @@
 import { IN_SESSION, NOT_IN_SESSION, SENT } from "./channel.js";
 
-/** @import {Feed} from "./channel.js" */
+/** @import {Feed, Selection} from "./channel.js" */
 /** @import {Position, SubscribedPayload} from "./typedefs.js" */
 
 /** How many subscriptions that were given up without a connection are remembered for a resume. */
@@ -14,7 +14,7 @@ const MAX_ABANDONED = 100;
 export function createSession(client) {
   /** @type {string | null} The session that the next connection resumes. A secret: never shown or logged. */
   let id = null;
-  /** @type {{channel: string, parameters: any}[]} Given up without a connection; a resume would bring them back. */
+  /** @type {Selection[]} Given up without a connection; a resume would bring them back. */
   let abandoned = [];
 
   /** Resumes the last session where there is one; otherwise subscribes anew. */
@@ -63,7 +63,7 @@ export function createSession(client) {
       if (feed._automatic && !(feed._name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
       if (!resumed) for (const selection of feed._selections.values()) selection._inSession = NOT_IN_SESSION;
     }
-    for (const { channel, parameters } of givenUp) {
+    for (const { _feed: { _name: channel }, _parameters: parameters } of givenUp) {
       if (!resumed || !(channel in resumed)) continue;
       const others = [...(feeds.get(channel)?._selections.values() ?? [])];
       const stays = others.some((selection) => selection._inSession === IN_SESSION);
@@ -90,9 +90,9 @@ export function createSession(client) {
     for (const selection of stands) client._channels._subscribed(selection, from, reply);
   }
 
-  /** What a resume is to end: it was given up, and the server may not know. @param {string} channel @param {any} parameters */
-  function giveUp(channel, parameters) {
-    abandoned.push({ channel, parameters });
+  /** What a resume is to end: it was given up, and the server may not know. @param {Selection} selection */
+  function giveUp(selection) {
+    abandoned.push(selection);
     if (abandoned.length > MAX_ABANDONED) forget(); // Subscribe anew.
   }
 
