@@ -22,7 +22,7 @@ export class Selection {
   _subscriptions = new Set();
   /** @type {SubscribedPayload | null} The reply on the current connection. */
   _reply = null;
-  /** Whether it was ever accepted. */
+  /** Whether the server has ever accepted it. */
   _established = false;
   /** One of the three constants above. @type {number} */
   _inSession = NOT_IN_SESSION;
@@ -125,11 +125,11 @@ export class Feed {
     if (held && (!this.#client._ready || !(message.recovered || message.state))) {
       if (held.length < MAX_HELD_MESSAGES) held.push(message);
     } else if (this._standing.length > 0) {
-      this._take(message); // Otherwise it is what is left of an earlier subscription.
+      this._take(message); // Otherwise it belongs to a subscription that has ended.
     }
   }
 
-  /** @param {Message} message @param {boolean} [anyway]  Though the position says that it is known. */
+  /** @param {Message} message @param {boolean} [anyway]  Even if the position says that it is known. */
   _take(message, anyway) {
     if (!this.#advance(message) && !anyway) return;
     if (message.state) this.#stateArrives();
@@ -164,7 +164,7 @@ export class Feed {
     this._fresh = this._unproven = false;
     const known = this._position?.epoch === position.epoch ? this._position.offset : -1;
     if (this._selections.size > 1) {
-      // A selection's replay may come while another one's live messages are ahead of it.
+      // One selection's replay may arrive when another selection's live messages are already ahead of it.
       if (known < 0) this.#seen.clear();
       if (this.#seen.has(offset) || (offset <= known && !message.recovered)) return false;
       limit(this.#seen.add(offset), MAX_SEEN_OFFSETS);
@@ -176,7 +176,7 @@ export class Feed {
     return true;
   }
 
-  /** Keeps what belongs to the channel's state. @param {Message} message */
+  /** Keeps a message that belongs to the channel's state. @param {Message} message */
   #keep(message) {
     if (message.state && message.state_key === undefined) this.#lastValue = true;
     const key = message.state_key ?? (this.#lastValue && (message.state || positionIn(message)) ? "" : undefined);
@@ -199,7 +199,7 @@ export class Feed {
   }
 
   /**
-   * Calls back once everything has arrived that the server has written by now: its answer comes after that.
+   * Calls back once everything that the server has sent so far has arrived: its answer to a ping comes after that.
    * @param {() => void} then  Not called if the connection or the feed has ended.
    */
   #fence(then) {

@@ -48,7 +48,7 @@ export function createChannels(client) {
     return subscription;
   }
 
-  /** Forgets all subscriptions. @returns {Iterable<Subscription>} Those that were there. */
+  /** Forgets all subscriptions. @returns {Iterable<Subscription>} The subscriptions that there were. */
   function clear() {
     const selections = [...feeds.values()].flatMap((feed) => [...feed._selections.values()]);
     for (const selection of selections) forget(selection);
@@ -75,7 +75,7 @@ export function createChannels(client) {
 
   /** @param {Record<string, SubscribedPayload>} automatic  What the server has subscribed without a request. */
   function welcomed(automatic) {
-    // Until it is known what they missed, live messages wait.
+    // Live messages wait until it is known what was missed before them.
     for (const feed of feeds.values()) if (feed._automatic) feed._held = [];
     for (const name of Object.keys(automatic)) markAutomatic(name)._held ??= [];
   }
@@ -120,7 +120,7 @@ export function createChannels(client) {
       subscribed(selection, since, since ? { ...now, recovered: true } : now, false);
       return;
     }
-    if (automatic) feed._held ??= []; // It is live already, and its replay must be delivered before new messages.
+    if (automatic) feed._held ??= []; // Live messages arrive already, and the replay must be delivered before them.
     selection._inSession ||= SENT;
     selection._watches = watches;
     const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _options }) => _options.requireRecovery);
@@ -139,7 +139,7 @@ export function createChannels(client) {
   }
 
   /**
-   * Asks about a selection, which may be gone by the time of the answer.
+   * Sends a request about a selection. If the selection is gone by the time of the answer, the answer is ignored.
    * @param {Selection} selection @param {{type: string, [field: string]: any}} message
    * @param {(payload: any) => void} onReply @param {(error: RealtimeError) => void} onError
    */
@@ -190,9 +190,9 @@ export function createChannels(client) {
     else for (const message of held) feed._take(message, recovered === false);
   }
 
-  /** One more caller of what is subscribed already. @param {Subscription} subscription @param {Selection} selection */
+  /** One more caller for a selection that is subscribed already. @param {Subscription} subscription @param {Selection} selection */
   function join(subscription, { _reply: reply, _feed: feed }) {
-    if (!reply || subscription.ended) return; // Subscribed again meanwhile, or about to be.
+    if (!reply || subscription.ended) return; // It is being subscribed again.
     subscription._subscribed(reply, true, feed._position);
     if (subscription._options.presence && feed._count !== null) subscription._emit("members", feed._members, feed._count);
     for (const message of feed._values.values()) subscription._deliver({ ...message, state: true });
@@ -215,7 +215,7 @@ export function createChannels(client) {
     const passing = selection._established && PASSING_ERRORS.includes(code);
     if (automatic || passing) failed([...selection._subscriptions], error);
     if (automatic) {
-      subscribed(selection, since, { recovered: false }); // The server has subscribed it anyway.
+      subscribed(selection, since, { recovered: false }); // The connection is subscribed without it.
       return;
     }
     if (!passing) forget(selection);
@@ -234,7 +234,7 @@ export function createChannels(client) {
     withPart(presence, then, (error) => client._fail(error));
   }
 
-  /** Tells an error where it is heard. @param {Subscription[]} subscriptions @param {RealtimeError} error */
+  /** Tells an error to the subscriptions, or else to the client. @param {Subscription[]} subscriptions @param {RealtimeError} error */
   function failed(subscriptions, error) {
     if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) client._fail(error);
   }
@@ -261,14 +261,14 @@ export function createChannels(client) {
     const { _feed: feed, _parameters: parameters } = selection;
     const last = ![...feed._selections.values()].some((other) => other !== selection);
     return new Promise((resolve) => {
-      // Without parameters it would end the others too, so the subscription on the wire stays for them.
+      // An unsubscribe without parameters would end the others too, so the subscription on the wire stays for them.
       if (!last && (!feed._selective || parameters == null)) return resolve();
       /** @param {RealtimeError} [error] */
       const done = (error) => {
         resolve();
         if (error?.code === "connection_lost") client._session._giveUp(selection);
         if (!client._ready || feed._selective) return;
-        // Meanwhile `already_subscribed` showed that they shared one subscription, which has now ended.
+        // In the meantime `already_subscribed` has shown that they shared one subscription, which has now ended.
         for (const other of feed._selections.values()) subscribe(other);
       };
       const message = { type: "unsubscribe", channel: feed._name, payload: last ? undefined : parameters };
@@ -285,7 +285,7 @@ export function createChannels(client) {
     const { _automatic: automatic } = feed;
     feed._automatic = false;
     for (const selection of [...feed._selections.values()]) {
-      if (!selection._reply && !automatic) continue; // Requested after it was ended; the reply is still to come.
+      if (!selection._reply && !automatic) continue; // It was requested after that, and the reply is still to come.
       forget(selection);
       for (const subscription of selection._subscriptions) subscription._end({ code, reason }, true);
     }
@@ -293,7 +293,7 @@ export function createChannels(client) {
   }
 
   /**
-   * What the server says about a subscription without being asked.
+   * The server tells about a subscription without a request.
    * @param {string} channel @param {SubscribedPayload} payload
    * @param {boolean} [automatic]  The server has subscribed this connection.
    */
@@ -305,7 +305,7 @@ export function createChannels(client) {
       if (ready) {
         if (!selection._reply) subscribed(selection, selection._since, payload);
       } else {
-        // As if `welcome` had said it.
+        // As if it had been in `welcome`.
         if (welcome) welcome.channels = { ...welcome.channels, [channel]: payload };
         feed._held ??= [];
       }
@@ -320,10 +320,10 @@ export function createChannels(client) {
   /** @param {"join" | "leave"} type @param {string} channel @param {{member?: Member, count?: number}} payload */
   function memberMoved(type, channel, payload) {
     const feed = feeds.get(channel);
-    if (feed) presence.module?.moved(type, feed, payload); // Until it is loaded, it will ask who is there.
+    if (feed) presence.module?.moved(type, feed, payload); // Once it is loaded, it asks who is there.
   }
 
-  /** What the server wrote before its ping has arrived. */
+  /** The server has sent a ping, so everything it sent before that has arrived. */
   function pinged() {
     for (const feed of feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
     client._requests._send({ type: "pong" });

@@ -49,7 +49,7 @@ const REQUEST_OPTIONS = ["timeoutSeconds", "whenDisconnected"];
 const PUBLISH_OPTIONS = ["event", "key", "echo", "transient", "version", "stateKey", "removed", "onlyIf"];
 const EVENTS = ["state", "message", "notice", "channel", "error"];
 
-/** @returns {string} One that no other publication of this user has. */
+/** @returns {string} An idempotency key that no other publication of this user has. */
 function newKey() {
   return Date.now().toString(36) + Math.random().toString(36).slice(1);
 }
@@ -57,18 +57,17 @@ function newKey() {
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
- * What begins with an underscore is for the rooms beside it: `connection.js` has the socket and its life,
- * `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
- * subscribed and received.
+ * Names that begin with an underscore are for the other modules: `connection.js` opens and watches the socket,
+ * `requests.js` sends, `session.js` resumes after a reconnect, and `channels.js` subscribes and receives.
  *
- * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
+ * @template [Routes=AnyRoutes]  The types of the site's channels, as `manage.py realtime_schema` writes them.
  * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
  *   error: [RealtimeError]}>}
  */
 export class RealtimeClient extends Emitter {
   /**
-   * The ways of clients that share a connection. index.js sets it: the client in the worker that has the connection must
-   * not import what starts the worker.
+   * The ways of clients that share a connection. index.js sets it, because the client inside the shared worker must not
+   * import the code that starts the worker.
    * @type {any}
    */
   static _sharedWays = null;
@@ -78,22 +77,22 @@ export class RealtimeClient extends Emitter {
   _socket = null;
   /** The payload of this connection's `welcome`. @type {any} */
   _welcome = null;
-  /** Whether the session stands: subscriptions and requests go out. */
+  /** Whether the session is open, so that subscriptions and requests can be sent. */
   _ready = false;
   /** How many connections failed since the last `welcome`. */
   _failures = 0;
-  /** How many connections have ended. */
+  /** How many connections and attempts have ended. */
   _generation = 0;
   /** What `credentials.js` remembers. @type {import("./credentials.js").Credentials | null} */
   _credentials = null;
-  /** What the subscriptions acknowledge, once one does. @type {import("./delivery/acknowledgements.js").Acknowledgements | null} */
+  /** Set by the first subscription that acknowledges. @type {import("./delivery/acknowledgements.js").Acknowledgements | null} */
   _acknowledgements = null;
 
   /**
    * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
    *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
    * @param {ClientOptions} [options]
-   * @param {import("./page.js").PageConfiguration} [page]  What a page says about its site.
+   * @param {import("./page.js").PageConfiguration} [page]  The configuration in the page.
    */
   constructor(url, options = {}, page = pageConfiguration()) {
     super(EVENTS);
@@ -128,7 +127,7 @@ export class RealtimeClient extends Emitter {
   }
 
   /**
-   * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
+   * For an HTTP request that publishes: tells the server what to `exclude`, so that this page does not get its own change.
    * @returns {Record<string, string>}
    */
   get headers() {
@@ -147,7 +146,7 @@ export class RealtimeClient extends Emitter {
   close() {
     const reason = "closed by the page";
     if (this.#state === "closed") {
-      this._channels._end(this._channels._clear(), CLOSE_NORMAL, reason); // Those made since.
+      this._channels._end(this._channels._clear(), CLOSE_NORMAL, reason); // Subscriptions made since then.
       return;
     }
     if (this._ready) this._acknowledgements?.send();
@@ -161,8 +160,8 @@ export class RealtimeClient extends Emitter {
    * @template {ChannelName<Routes>} Name
    * @param {Name} channel
    * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
-   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without it, the messages
-   *   go to what `on` adds, or to a loop. With it, there must be a handler, or `iterate: true`.
+   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without options, the
+   *   messages go to listeners added with `on`, or to a loop. Options must have a handler, or `iterate: true`.
    * @returns {Subscription<MessageFrom<Routes, Name>>}
    */
   subscribe(channel, options) {
@@ -180,7 +179,7 @@ export class RealtimeClient extends Emitter {
   publish(channel, payload, options = {}) {
     checkNames("option", Object.keys(options), [...REQUEST_OPTIONS, ...PUBLISH_OPTIONS]);
     const { timeoutSeconds, whenDisconnected, stateKey, onlyIf, ...fields } = options;
-    // So that it can be repeated if its answer is lost.
+    // With a key it can be sent again if its answer is lost.
     if (!fields.transient && this._knowsKeys(channel)) fields.key ??= newKey();
     const message = { type: "publish", channel, payload: payload ?? null, ...fields, state_key: stateKey, only_if: onlyIf };
     return this.request(message, { timeoutSeconds, whenDisconnected });
@@ -236,11 +235,11 @@ export class RealtimeClient extends Emitter {
     });
   }
 
-  // For the rooms
+  // For the other modules
 
   /**
-   * Whether a publication with a key would be known again: only a channel with history remembers keys, and only those of
-   * a user, who may come back on another connection.
+   * Whether the server would recognise a repeated key: it remembers keys for channels with history alone, and past the
+   * end of a connection for signed-in users alone.
    * @param {string} channel
    */
   _knowsKeys(channel) {
@@ -270,7 +269,7 @@ export class RealtimeClient extends Emitter {
   }
 
   /**
-   * Full jitter below an exponential limit, and after what the server asked to wait.
+   * Full jitter up to an exponential limit, after the time that the server asked to wait.
    * @param {number} failures @param {number} wait  In seconds. @returns {number} In seconds.
    */
   _delay(failures, wait) {

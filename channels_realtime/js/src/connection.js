@@ -5,7 +5,7 @@ import { asSeconds } from "./values.js";
 /** @import {RealtimeClient} from "./client.js" */
 /** @import * as Credentials from "./credentials.js" */
 /** @typedef {{code?: number, reason?: string, reconnect?: boolean, retry_after?: number}} Closing */
-/** @typedef {{least?: number, immediate?: boolean}} Pace  The least wait in seconds; none, for what another tab has. */
+/** @typedef {{least?: number, immediate?: boolean}} Pace  The shortest wait in seconds, or none, after another tab took over. */
 
 /**
  * Close codes after which the client does not reconnect, from the protocol's table. They include the RFC codes that
@@ -19,19 +19,19 @@ const CLOSE_UNAUTHENTICATED = 4401;
 const CLOSE_HEARTBEAT_MISSED = 4408;
 
 /**
- * Events of the page that the connection follows. One that is put aside (in the back/forward cache, or frozen) hears
- * nothing, and its open connection could keep it out of the cache: it closes, and comes back with the page. What wakes a
- * page ends the wait for the next attempt, or has a connection tested that seems to be open. So does `offline`.
+ * Events of the page that the connection reacts to. A page in the back/forward cache, or frozen, receives nothing, and an
+ * open connection could keep it out of the cache: so the connection closes, and opens again with the page. The events that
+ * wake a page end the wait for the next attempt, or test a connection that seems to be open. So does `offline`.
  */
 const PAGE_EVENTS = ["pagehide", "freeze", "pageshow", "resume", "online", "offline", "visibilitychange"];
-/** The least wait after the page was put aside, if it goes on after all, in seconds. */
-const ASIDE_SECONDS = 1;
+/** The shortest wait after the page was suspended, if it goes on after all, in seconds. */
+const SUSPENDED_SECONDS = 1;
 
-/** After this many attempts in a row that failed, the console says what the reason may be. */
+/** After this many failed attempts in a row, the console names the likely reasons. */
 const ATTEMPTS_BEFORE_WARNING = 3;
 
 /**
- * Opens the socket, keeps it alive, and decides what follows its end.
+ * Opens the socket, watches it, hands out what it receives, and decides what follows its end.
  *
  * @param {RealtimeClient} client
  * @param {import("./ways.js").Ways} ways
@@ -40,10 +40,10 @@ export function createConnection(client, ways) {
   /** @type {any} */
   let retryTimer = null;
   let retryHeldByServer = false;
-  /** @type {any} The timer of `welcome`, then of the heartbeat. */
+  /** @type {any} Waits for `welcome`, then for the heartbeat. */
   let watchdog = null;
   let warned = false;
-  /** What the server said before it closes the connection. @type {Closing | null} */
+  /** The last message before the server closes the connection. @type {Closing | null} */
   let closing = null;
 
   function start() {
@@ -77,7 +77,7 @@ export function createConnection(client, ways) {
     socket.onmessage = (/** @type {{data: any}} */ { data }) => receive(socket, data);
     // React Native leaves out the code.
     socket.onclose = (/** @type {any} */ event) => lost(socket, event.code ?? CLOSE_ABNORMAL, event.reason ?? "", { immediate: event.immediate });
-    // A shared connection says what it does, and may do it for longer than one attempt takes.
+    // A shared connection tells its own state, and may take longer than one attempt.
     socket.onstate = (/** @type {import("./typedefs.js").State} */ state, /** @type {import("./typedefs.js").StateDetail} */ detail) => {
       if (socket !== client._socket || client._welcome) return;
       client._cancel(watchdog);
@@ -101,7 +101,7 @@ export function createConnection(client, ways) {
     else retry(code, reason, said, pace);
   }
 
-  /** Drops the socket and its state. @param {number} code @param {string} reason */
+  /** Gives up the socket and its state. @param {number} code @param {string} reason */
   function drop(code, reason) {
     const socket = client._socket;
     client._cancel(watchdog);
@@ -110,7 +110,7 @@ export function createConnection(client, ways) {
     client._ready = false;
     if (socket) {
       socket.onmessage = socket.onclose = null;
-      // No effect if it is closed already. Only 1000 ends the session and frees it, when a page is left.
+      // No effect if it is closed already. Only 1000 ends the session on the server, when a page is left.
       socket.close(code === CLOSE_NORMAL ? code : CLOSE_HEARTBEAT_MISSED);
     }
     client._channels._lost();
@@ -118,8 +118,8 @@ export function createConnection(client, ways) {
   }
 
   /**
-   * Reconnects later, with full jitter below an exponential limit. After a `retry_after`, waits for once to twice that
-   * time, so that clients that were closed together do not reconnect together.
+   * Reconnects later, with full jitter up to an exponential limit. After a `retry_after`, it waits between once and twice
+   * that time, so that clients that were closed together do not reconnect together.
    * @param {number} code @param {string} reason @param {Closing | null} said @param {Pace} [pace]
    */
   function retry(code, reason, said, { least = 0, immediate = false } = {}) {
@@ -151,7 +151,7 @@ export function createConnection(client, ways) {
     retryTimer = null;
     if (code === CLOSE_NORMAL) client._session._forget(); // It ends with the connection.
     follow("removeEventListener");
-    // Before the listeners run: what they subscribe to and request waits for the next connect(), as they may call it.
+    // Before the listeners run: their new subscriptions and requests wait for the next connect(), which they may call.
     const unanswered = [..._requests._pending.values()];
     // After "unauthenticated" the subscriptions wait for a connect() with new credentials.
     const subscriptions = state === "closed" ? _channels._clear() : [];
@@ -193,7 +193,7 @@ export function createConnection(client, ways) {
     if (type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
     if (type === "pagehide" || type === "freeze") {
       client._requests._flush();
-      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is put aside", { least: ASIDE_SECONDS });
+      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is suspended", { least: SUSPENDED_SECONDS });
     } else if (retryTimer !== null && !retryHeldByServer && type !== "offline") {
       retryNow();
     } else if (client._welcome) {

@@ -9,7 +9,7 @@ import { asSeconds } from "./values.js";
 /** @import {Closing} from "./connection.js" */
 /** @import {TokenReason} from "./typedefs.js" */
 
-/** So many tokens, which were refused or about to end, are replaced within that time. With more, something is wrong. */
+/** At most this many tokens that were refused or about to expire are replaced within this time. */
 const MAX_RENEWALS = 5;
 const RENEWALS_MILLISECONDS = 60_000;
 const CLOSE_NORMAL = 1000;
@@ -101,7 +101,7 @@ function signedOut(client, reason) {
   client._connection._stop("unauthenticated", CLOSE_UNAUTHENTICATED, reason);
 }
 
-/** @param {RealtimeClient} client @returns {boolean} A server that refuses whatever it gets would be asked for ever. */
+/** @param {RealtimeClient} client @returns {boolean} False if it was too often: a server that refuses every token would be asked for ever. */
 function mayRenew(client) {
   const now = Date.now();
   const own = credentialsOf(client);
@@ -110,7 +110,7 @@ function mayRenew(client) {
 }
 
 /**
- * Calls back with a token, or null; with neither callback if the connection is another one by then.
+ * Calls back with a token or null. Calls neither function if the connection has ended by then.
  * @param {RealtimeClient} client @param {TokenReason} reason
  * @param {(token: string | null) => void} then @param {() => void} unavailable
  */

@@ -13,7 +13,7 @@ export class Emitter {
 
   /**
    * @param {string[]} events  Their names.
-   * @param {boolean} [named]  Any other name is that of publications: `status` stands for `event:status`.
+   * @param {boolean} [named]  Whether any other name is that of publications: `status` stands for `event:status`.
    */
   constructor(events, named) {
     this.#events = events;

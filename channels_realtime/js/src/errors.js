@@ -1,4 +1,4 @@
-/** What went wrong, as pages see it. */
+/** The error that pages see. */
 
 import { asSeconds } from "./values.js";
 

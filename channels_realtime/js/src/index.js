@@ -4,12 +4,12 @@
  * In: the server's frames of the subprotocol `realtime.v1.json`. Out: requests. Pages call {@link connect} and add
  * listeners. The project's protocol reference, version 1, is the source of all rules here.
  *
- * {@link RealtimeClient} is the face, with a room for each of its concerns. A {@link Feed} is its state of one channel:
- * the position, the members, and the subscriptions on the wire. A {@link Subscription} is what one caller of
- * `subscribe()` gets.
+ * {@link RealtimeClient} has the public methods, and a module for each of its tasks. A {@link Feed} is its state of one
+ * channel: the position, the members, and the subscriptions on the wire. A {@link Subscription} is what one call of
+ * `subscribe()` returns.
  *
- * All durations are in seconds, as on the wire. Tokens never appear in a URL, an error or a log. What begins with an
- * underscore is internal: the builds shorten those names.
+ * All durations are in seconds, as on the wire. Tokens never appear in a URL, an error or a log. Names that begin with an
+ * underscore are internal: the builds shorten them.
  */
 
 import { RealtimeClient } from "./client.js";
@@ -30,7 +30,7 @@ RealtimeClient._sharedWays = sharedWays;
 
 /**
  * Returns a client that is connecting. Listeners added in the same task miss no message.
- * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
+ * @template [Routes=AnyRoutes]  The types of the site's channels, as `manage.py realtime_schema` writes them.
  * @param {string | URL | null} [url]  As for {@link RealtimeClient}.
  * @param {ClientOptions} [options]
  * @returns {RealtimeClient<Routes>}

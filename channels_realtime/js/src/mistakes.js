@@ -1,10 +1,10 @@
-/** Says at once what a page has misspelt or forgotten. */
+/** Throws at once where a page has misspelt or forgotten something. */
 
 /**
- * @param {string} kind  What the names are.
+ * @param {string} kind  What the names stand for: "option", "event".
  * @param {string[]} given
  * @param {string[]} known
- * @param {boolean} [open]  Any other name is possible too, so only one that differs by one letter is a mistake.
+ * @param {boolean} [open]  Whether other names are possible too. Then only a name that differs by one letter is a mistake.
  */
 export function checkNames(kind, given, known, open) {
   for (const name of given) {
@@ -16,12 +16,12 @@ export function checkNames(kind, given, known, open) {
   }
 }
 
-/** @param {string} name  Of an option, a handler or so. @param {unknown} value */
+/** @param {string} name  The option or handler. @param {unknown} value */
 export function checkFunction(name, value) {
   if (typeof value !== "function") throw new TypeError(`${name} is ${value === null ? value : typeof value}; expected a function`);
 }
 
-/** @param {string} a @param {string} b @param {number} edits  How many letters may be missing, added or others. @returns {boolean} */
+/** @param {string} a @param {string} b @param {number} edits  How many letters may be missing, added or different. @returns {boolean} */
 function alike(a, b, edits) {
   if (a === b) return true;
   const [restA, restB] = [a.slice(1), b.slice(1)];

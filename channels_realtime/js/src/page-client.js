@@ -1,8 +1,8 @@
 /**
- * The one client of a page. Its elements use it, and so may its scripts.
+ * The client that a page's elements share. Its scripts may use it too.
  *
- * It is kept under a global symbol rather than in this module: a page may load the module twice, under the name with a
- * hash of its content that ManifestStaticFilesStorage gives it and under the plain one, and still have one connection.
+ * It is kept under a global symbol rather than in this module, because a page may load the module twice: under its plain
+ * name, and under the name with a hash that ManifestStaticFilesStorage gives it. There is still one connection.
  */
 
 import { RealtimeClient } from "./client.js";
@@ -13,7 +13,7 @@ export const PAGE_CLIENT = Symbol.for("channels_realtime.client");
 
 /**
  * The page's client, which connects when it is first asked for.
- * @param {ClientOptions} [options]  For the first call: a later one throws if it has some.
+ * @param {ClientOptions} [options]  Only in the first call: a later call with options throws.
  * @returns {RealtimeClient}
  */
 export function pageClient(options) {

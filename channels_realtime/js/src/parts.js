@@ -1,6 +1,6 @@
 /**
- * Parts of the core that few pages need, each loaded by the first that needs it. They are handed the core's objects and
- * use their internal names, so they belong to one build of it; they import only pure functions.
+ * Parts of the core that few pages need, each loaded when it is first needed. They are handed the core's objects and use
+ * their internal names, so they belong to one build of it. They import only pure functions.
  *
  * @template Module
  * @typedef {{load: () => Promise<Module>, module: Module | null}} Part
@@ -13,7 +13,7 @@ import { RealtimeError } from "./errors.js";
 /** @import * as Credentials from "./credentials.js" */
 
 /**
- * Refuses a file that has another version than the one this core was built with. In the sources none has a version.
+ * Refuses a file of another version than the one that this core was built with. The sources have no versions.
  * @template Module
  * @param {Promise<Module>} loading @param {string} [version]  The build adds it.
  * @returns {Promise<Module>}
@@ -24,7 +24,7 @@ export async function ofThisBuild(loading, version) {
   return module;
 }
 
-/** Loads a state, acknowledges, and is iterated over. @type {Part<typeof Delivery>} */
+/** Loads a state, acknowledges, and feeds loops. @type {Part<typeof Delivery>} */
 export const delivery = { load: () => ofThisBuild(import("./delivery/index.js")), module: null };
 
 /** Who is on a channel, and who is typing. @type {Part<typeof Presence>} */

@@ -12,7 +12,7 @@ const TYPING_SECONDS = 3;
 /** Subscriptions that have sent one in this time. @type {Set<Subscription>} */
 const typers = new Set();
 
-/** @param {Feed} feed @param {Partial<Members>} payload @returns {boolean} Whether it says who is there. */
+/** @param {Feed} feed @param {Partial<Members>} payload @returns {boolean} Whether it tells who is there. */
 export function take(feed, { members, count }) {
   if (typeof count !== "number") return false;
   feed._count = count;
@@ -32,9 +32,9 @@ export function moved(type, feed, { member, count }) {
   if (!member || typeof count !== "number") return;
   const size = feed._members.size;
   if (type === "join") feed._members.set(member.id, member);
-  else feed._members.delete(member.id); // Unknown: one of those that were too many to be sent.
+  else feed._members.delete(member.id); // Perhaps unknown: of a large channel only some members are sent.
   const news = size !== feed._members.size || count !== feed._count;
-  feed._count = count; // Of all members, those that were not sent included.
+  feed._count = count; // Of all members, with those that were not sent.
   if (!news) return;
   for (const subscription of feed._live) if (subscription._options.presence) subscription._emit(type, member);
   tell(feed);
@@ -42,22 +42,22 @@ export function moved(type, feed, { member, count }) {
 
 /** Asks for the members of a channel that is subscribed already. @param {RealtimeClient} client @param {Selection} selection */
 export function fetch(client, selection) {
-  if (!selection._reply) return; // It is asked for with the next subscribe.
+  if (!selection._reply) return; // The next subscribe asks for them.
   const feed = selection._feed;
   client._channels._ask(
     selection,
     { type: "presence" },
     (payload) => take(feed, payload) && tell(feed),
     (error) => {
-      // After the end of the connection it is asked again.
+      // After the end of the connection the next subscribe asks again.
       if (error.code !== "connection_lost" && selection._reply) client._channels._failed(selection._watchers, error);
     },
   );
 }
 
 /**
- * A caller wants presence of what was subscribed without. It cannot be added, so it is subscribed again, from the
- * last position.
+ * A caller wants presence for a selection that was subscribed without it. It cannot be added, so the selection is
+ * subscribed again, from the last position.
  * @param {RealtimeClient} client @param {Selection} selection
  */
 export function watch(client, selection) {
@@ -81,7 +81,7 @@ export function typing(client, subscription, payload) {
   client._later(TYPING_SECONDS, () => typers.delete(subscription));
   const options = /** @type {const} */ ({ event: "typing", transient: true, echo: false, whenDisconnected: "reject" });
   client.publish(subscription.channel, payload, options).catch((error) => {
-    // Without a connection nobody waits for it.
+    // Without a connection there is no need for it.
     if (error.code !== "disconnected" && error.code !== "connection_lost") client._channels._failed([subscription], error);
   });
 }

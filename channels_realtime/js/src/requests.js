@@ -5,11 +5,11 @@ import { RealtimeError } from "./errors.js";
  * @typedef {object} PendingRequest
  * @property {number} id
  * @property {{type: string, [field: string]: any}} message
- * @property {any} [frame]  The message, encoded; missing as long as the codec is not loaded.
+ * @property {any} [frame]  The message, encoded. Missing until the codec is loaded.
  * @property {boolean} [sent]
- * @property {string | null} [user]  Of a publication that is repeated: who sent it first.
+ * @property {string | null} [user]  Who sent it first, if it is a publication that is sent again.
  * @property {any} [timer]
- * @property {boolean} aged  Whether its time goes on if the connection is lost. Otherwise it begins again, for a publication.
+ * @property {boolean} aged  Whether its time goes on when the connection is lost. Otherwise that of a publication starts again.
  * @property {(payload: any) => void} onReply  Runs before the frame's next message, which may depend on it.
  * @property {(error: RealtimeError) => void} onError
  */
@@ -61,7 +61,7 @@ export function createRequests(client) {
     request.frame ??= codec.encode({ ...request.message, id: request.id });
   }
 
-  /** @returns {number} Of the publications that wait for a connection. */
+  /** @returns {number} The size of the publications that wait for a connection. */
   function queuedBytes() {
     let bytes = 0;
     for (const { message, sent, frame } of pending.values()) if (message.type === "publish" && !sent && frame) bytes += codec.size(frame);
@@ -127,7 +127,7 @@ export function createRequests(client) {
       const { message, sent } = request;
       if (!sent) continue;
       if (message.type === "publish" && message.key !== undefined && client._knowsKeys(message.channel)) {
-        // With the same key after the reconnect, so it is published once: the server does not remember keys for ever.
+        // It is sent again with the same key, so it is published once. The server remembers keys for a limited time.
         if (!request.aged) limitAge(request, maxQueueSeconds);
         Object.assign(request, { sent: false, aged: true, user: client.user });
       } else {

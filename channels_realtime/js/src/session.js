@@ -3,32 +3,32 @@ import { IN_SESSION, NOT_IN_SESSION, SENT } from "./channel.js";
 /** @import {Feed, Selection} from "./channel.js" */
 /** @import {Position, SubscribedPayload} from "./typedefs.js" */
 
-/** How many subscriptions that were given up without a connection are remembered for a resume. */
+/** How many subscriptions that ended while disconnected are remembered for a resume. */
 const MAX_ABANDONED = 100;
 
 /**
- * What outlives a connection: resumes it after `welcome`, or begins anew.
+ * Keeps the session across connections: resumes it after `welcome`, or starts a new one.
  *
  * @param {import("./client.js").RealtimeClient} client
  */
 export function createSession(client) {
   /** @type {string | null} The session that the next connection resumes. A secret: never shown or logged. */
   let id = null;
-  /** @type {Selection[]} Given up without a connection; a resume would bring them back. */
+  /** @type {Selection[]} Ended while disconnected. A resume would bring them back. */
   let abandoned = [];
 
-  /** Resumes the last session where there is one; otherwise subscribes anew. */
+  /** Resumes the last session if there is one; otherwise subscribes again in a new one. */
   function begin() {
     if (!client._welcome || client._ready) return;
     const { session_id: own = null, connection_id: publicId = null } = client._welcome;
     const same = client._sameConnection();
-    const anew = () => {
+    const startNew = () => {
       id = own;
       client.connectionId = publicId;
       start(null);
     };
     if (!id) {
-      anew();
+      startNew();
       return;
     }
     client._requests._ask(
@@ -42,13 +42,13 @@ export function createSession(client) {
         if (!same() || error.code === "connection_lost") return; // The next connection tries again.
         forget();
         if (error.code === "timeout") client._connection._abandon("no answer to 'resume'"); // It may still take effect here.
-        else anew();
+        else startNew();
       },
     );
   }
 
   /**
-   * Begins to work on a new connection.
+   * Subscribes and sends what waits, on a new connection.
    * @param {Record<string, SubscribedPayload> | null} resumed  The channels of a resumed session.
    */
   function start(resumed) {
@@ -68,7 +68,7 @@ export function createSession(client) {
       const others = [...(feeds.get(channel)?._selections.values() ?? [])];
       const stays = others.some((selection) => selection._inSession === IN_SESSION);
       _requests._ask({ type: "unsubscribe", channel, payload: stays ? parameters : undefined });
-      if (!stays) delete resumed[channel]; // What the page asks for anew is subscribed anew.
+      if (!stays) delete resumed[channel]; // If the page wants the channel again, it is subscribed again.
     }
     for (const name of Object.keys(resumed ?? {})) if (!feeds.has(name)) _channels._markAutomatic(name);
     for (const feed of [...feeds.values()]) {
@@ -81,19 +81,19 @@ export function createSession(client) {
     if (same()) client._setState("connected", {});
   }
 
-  /** The session had this channel: one replay for all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
+  /** The session has this channel: one replay serves all its selections. @param {Feed} feed @param {SubscribedPayload} reply */
   function takeUp(feed, reply) {
     const selections = [...feed._selections.values()];
-    const alone = selections.length === 1; // Then what was sent and not answered is what the session has.
+    const alone = selections.length === 1; // Then a subscribe without an answer is the one that the session has.
     const stands = selections.filter(({ _inSession }) => _inSession === IN_SESSION || (alone && (_inSession === SENT || feed._automatic)));
     const from = feed._resumesFrom;
     for (const selection of stands) client._channels._subscribed(selection, from, reply);
   }
 
-  /** What a resume is to end: it was given up, and the server may not know. @param {Selection} selection */
+  /** Remembers a subscription that the next resume has to end, because the server may not know that it ended. @param {Selection} selection */
   function giveUp(selection) {
     abandoned.push(selection);
-    if (abandoned.length > MAX_ABANDONED) forget(); // Subscribe anew.
+    if (abandoned.length > MAX_ABANDONED) forget(); // Then everything is subscribed again.
   }
 
   function forget() {

@@ -22,12 +22,12 @@ const OPTIONS = ["parameters", "select", "since", "load", "requireRecovery", "pr
  */
 
 /**
- * What `subscribe` was given, checked.
+ * Checks what `subscribe` was given.
  * @param {string} channel @param {boolean} given  Whether there was a second argument. @param {any} options
  * @returns {SubscriptionOptions}
  */
 export function subscriptionOptions(channel, given, options) {
-  // Without a second argument: for a loop, or for what `on` adds. With one, it must take the messages.
+  // Without a second argument, the messages are for a loop or for listeners. Options must say who gets the messages.
   if (!given) return {};
   if (typeof options === "function") return { onMessage: options };
   if (typeof options !== "object" || !options) throw new TypeError(`subscribe('${channel}', ${options}): expected a function or options`);
@@ -41,7 +41,7 @@ export function subscriptionOptions(channel, given, options) {
 }
 
 /**
- * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
+ * The subscription of one caller. All with the same channel and parameters share one subscription on the wire.
  *
  * Messages go to the `message` listeners and to a `for await` loop over the subscription. Without a listener, all
  * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
@@ -63,14 +63,14 @@ export class Subscription extends Emitter {
   #reject = () => {};
   /** @type {Delivery | null} */
   #delivery = null;
-  /** What the delivery will be told once it is loaded; null where messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
+  /** What to call the delivery with once it is loaded; null if messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
   #calls = [];
   /** Whether the delivery is being loaded, or is there. */
   #wanted = false;
-  /** @type {Position | null} The page has everything up to there. */
+  /** @type {Position | null} The page has everything up to this position. */
   #known;
   #established = false;
-  /** Whether there is a loop, or will be. */
+  /** Whether there is a loop, or one will follow. */
   _iterated;
   /** @type {Position | null} */
   _acknowledged = null;
@@ -88,7 +88,7 @@ export class Subscription extends Emitter {
     this.parameters = options.parameters;
     /** How many messages were dropped because the buffer was full. */
     this.dropped = 0;
-    /** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
+    /** Whether it has ended: unsubscribed, refused, ended by the server, or because the client was closed. */
     this.ended = false;
     this._options = { bufferSize: 1000, ...options };
     this.#selection = selection;
@@ -104,13 +104,13 @@ export class Subscription extends Emitter {
     for (const [name, handler] of Object.entries(options)) if (HANDLERS[name] && handler) this.on(HANDLERS[name], handler);
   }
 
-  /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
+  /** Resolves with the first `subscribed` payload. Rejects if it is refused; stays pending without a connection. */
   get ready() {
     this.#readyRead = true;
     return this.#ready;
   }
 
-  /** With `presence: true`: the channel's members by their id, as far as they are sent. */
+  /** With `presence: true`: the channel's members by their id. Of a large channel, the server sends only some. */
   get members() {
     return this.#selection._feed._members;
   }
@@ -126,15 +126,15 @@ export class Subscription extends Emitter {
   }
 
   /**
-   * Hears one of the subscription's events, or else the publications with that `event`: `status`. Those with the name of
-   * an event of the subscription are `event:join` and so on.
+   * Adds a listener of one of the subscription's events, or of the publications with another `event`: `status`. For
+   * publications with the name of one of the subscription's events it is `event:join`, and so on.
    * @template {keyof SubscriptionEvents<Told>} Name
    * @param {Name} event
    * @param {(...args: SubscriptionEvents<Told>[Name]) => any} listener
    * @returns {() => void}  Removes the listener.
    */
   on(event, listener) {
-    // There is a listener and no loop, so the buffer is not needed.
+    // With a listener and without a loop, nothing has to be buffered.
     if ((event === "message" || !EVENTS.includes(String(event))) && !this.#wanted) this.#calls = null;
     return super.on(event, listener);
   }
@@ -228,7 +228,7 @@ export class Subscription extends Emitter {
     return new RealtimeError(code, reason, { channel: this.channel });
   }
 
-  /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */
+  /** @internal @returns {Position | null} Where its first subscribe begins. */
   get _since() {
     return this.#established ? null : this.#known;
   }
@@ -249,7 +249,7 @@ export class Subscription extends Emitter {
     const { ack, bufferSize } = this._options;
     if (!this.#calls || this.#calls.length <= bufferSize + 1) return;
     this.dropped += 1;
-    this.#calls.splice(1, 1); // The first is `subscribed`: the state is loaded after what is dropped.
+    this.#calls.splice(1, 1); // The first is `subscribed`, after which the state is loaded, with what is dropped here.
     if (ack) this._refuse(this.#error("overflow", "too many messages before they could be acknowledged"));
   }
 
@@ -293,7 +293,7 @@ export class Subscription extends Emitter {
     this._end(error, true, error);
   }
 
-  /** @internal @param {RealtimeError} error @returns {boolean} Whether the page learns of it here. */
+  /** @internal @param {RealtimeError} error @returns {boolean} Whether the page is told of it here. */
   _fail(error) {
     const awaited = this.#readyRead && !this.#settled;
     return this._emit("error", error).length > 0 || this._iterated || awaited;
@@ -307,7 +307,7 @@ export class Subscription extends Emitter {
   /**
    * @internal
    * @param {Ending} ending
-   * @param {boolean} discard  Discard what the loop has not read yet, because rights may have been revoked.
+   * @param {boolean} discard  Whether to discard what the loop has not read yet, because rights may have been revoked.
    * @param {RealtimeError | null} [failure]
    */
   _end({ code, reason }, discard, failure = null) {

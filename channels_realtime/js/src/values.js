@@ -1,10 +1,10 @@
-/** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
+/** Pure functions for what is on the wire: names, positions, sizes. Extras may import them too. */
 
 /** @import {Position} from "./typedefs.js" */
 
 /**
- * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
- * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
+ * Makes any text one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@` stay,
+ * any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
  *
  * @param {unknown} value
  * @returns {string}
@@ -29,12 +29,12 @@ export function readPosition(value) {
   return positionIn(Array.isArray(parsed) ? { epoch: parsed[0], offset: parsed[1] } : parsed);
 }
 
-/** @param {Position | null} known @param {Position | null} other @returns {boolean} Whether `other` is not beyond `known`. */
+/** @param {Position | null} known @param {Position | null} other @returns {boolean} Whether `other` is at or before `known`. */
 export function covers(known, other) {
   return known?.epoch === other?.epoch && /** @type {any} */ (other)?.offset <= /** @type {any} */ (known)?.offset;
 }
 
-/** @param {(Position | null)[]} positions @returns {Position | null} The lowest of the first one's epoch. */
+/** @param {(Position | null)[]} positions @returns {Position | null} The lowest, of those with the epoch of the first. */
 export function earliest(positions) {
   const known = /** @type {Position[]} */ (positions.filter((position) => position !== null));
   return known.reduce((lowest, position) => (covers(lowest, position) ? position : lowest), known[0] ?? null);

@@ -1,41 +1,42 @@
 /**
- * Which class opens the next connection: the WebSocket, or another way to the server with its interface.
+ * Chooses the class that opens the next connection: WebSocket, or another transport with its interface.
  *
  * A way is a constructor `new Way(url, protocols)`. Its objects have `send(frame)`, `close(code, reason)`, `protocol`,
  * `onmessage({data})` and `onclose({code, reason})`, as a WebSocket has, and never call a listener inside the
- * constructor. The connection knows nothing else of a way, and asks for it anew at each attempt. `next()` may return a
- * promise of the constructor: the time until `welcome` includes it, and one that rejects is an attempt that failed.
+ * constructor. The connection knows nothing else about a way, and asks for one at each attempt. `next()` may return a
+ * promise of the constructor: it counts towards the time until `welcome`, and if it rejects, the attempt has failed.
  *
- * A WebSocket is blocked if attempts bring nothing, the last of them right after the server has answered over HTTP that it
- * takes connections. Then `fallbacks/` is loaded, and chooses. A server that is down is no reason: it answers nothing.
+ * WebSockets are taken to be blocked if several attempts in a row receive nothing, the last of them right after the server
+ * has answered over HTTP that it takes connections. Then `fallbacks/` is loaded, and chooses. If the server is down, it
+ * does not answer, so WebSockets are tried again.
  *
  * @typedef {object} WayContext
  * @property {string} url  The WebSocket's address.
  * @property {string | null} http  The base of `sse/`, `send/` and `poll/`. Null: the WebSocket is the only way.
  * @property {string[]} transports  "websocket", which comes first; "sse" and "polling", in their order.
- * @property {any} [WebSocket]  In the place of the global one.
- * @property {typeof globalThis.fetch} [fetch]  In the place of the global one.
+ * @property {any} [WebSocket]  Replaces the global one.
+ * @property {typeof globalThis.fetch} [fetch]  Replaces the global one.
  * @property {import("./typedefs.js").Timers} timers
  * @property {() => number} random  In [0, 1).
- * @property {string | string[]} [csrfToken]  Of the page's configuration; several where a worker knows no page.
+ * @property {string | string[]} [csrfToken]  From the page's configuration; a worker may have those of several pages.
  * @property {string} [csrfHeader]
  */
 
 import { ofThisBuild } from "./parts.js";
 import { recall } from "./storage.js";
 
-/** So many attempts without a frame make a WebSocket blocked. */
+/** After this many attempts without a frame, WebSockets may be blocked. */
 const MAX_FAILURES = 2;
 
 export class Ways {
-  /** Whether the last attempt has received anything: the connection sets it. */
+  /** Whether the last attempt has received anything. The connection sets it. */
   heard = true;
   #context;
-  /** Attempts in a row by WebSocket that received nothing. */
+  /** WebSocket attempts in a row that received nothing. */
   #failures = 0;
-  /** Whether the server answered over HTTP right before the last of them. */
+  /** Whether the server answered over HTTP right before the last attempt. */
   #answers = false;
-  /** @type {string | null} What worked on an earlier page, for the first attempt. */
+  /** @type {string | null} The way that worked on an earlier page. It is for the first attempt. */
   #remembered;
   /** @type {import("./fallbacks/choice.js").Choice | null} */
   #choice = null;
@@ -62,7 +63,7 @@ export class Ways {
     const blocked = this.#failures >= MAX_FAILURES && answers;
     if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
       if (this.#failures === 0) return WebSocket;
-      // First, or an outage that ends meanwhile would look like a WebSocket that is blocked.
+      // Before the attempt: if an outage ended in between, the WebSocket would look blocked.
       return fetch(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
         ({ status }) => {
           this.#answers = status < 500; // 0 if it is of another origin

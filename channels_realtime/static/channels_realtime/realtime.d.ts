@@ -432,7 +432,7 @@ export type ParametersOf<Routes, Name extends string> = RouteOf<Routes, Name>["p
 declare class Emitter<Events extends Record<string, any[]>> {
 	/**
 	 * @param {string[]} events  Their names.
-	 * @param {boolean} [named]  Any other name is that of publications: `status` stands for `event:status`.
+	 * @param {boolean} [named]  Whether any other name is that of publications: `status` stands for `event:status`.
 	 */
 	constructor(events: string[], named?: boolean);
 	/**
@@ -451,7 +451,7 @@ declare class Emitter<Events extends Record<string, any[]>> {
 	#private;
 }
 /**
- * One caller's subscription. Those with the same channel and parameters share one subscription on the wire.
+ * The subscription of one caller. All with the same channel and parameters share one subscription on the wire.
  *
  * Messages go to the `message` listeners and to a `for await` loop over the subscription. Without a listener, all
  * messages are buffered, so that none is lost before the loop begins. With a listener, buffering starts with the loop.
@@ -466,11 +466,11 @@ export class Subscription<Told = Message> extends Emitter<SubscriptionEvents<Tol
 	parameters: any;
 	/** How many messages were dropped because the buffer was full. */
 	dropped: number;
-	/** Whether it has ended: unsubscribed, refused, ended by the server, or the client was closed. */
+	/** Whether it has ended: unsubscribed, refused, ended by the server, or because the client was closed. */
 	ended: boolean;
-	/** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
+	/** Resolves with the first `subscribed` payload. Rejects if it is refused; stays pending without a connection. */
 	get ready(): Promise<SubscribedPayload>;
-	/** With `presence: true`: the channel's members by their id, as far as they are sent. */
+	/** With `presence: true`: the channel's members by their id. Of a large channel, the server sends only some. */
 	get members(): Map<string, Member>;
 	/** With `presence: true`: how many members there are; null until it is known. */
 	get count(): number | null;
@@ -534,11 +534,10 @@ export type PageConfiguration = {
 /**
  * The connection of a page: connects, authenticates, keeps it alive, reconnects and subscribes again.
  *
- * What begins with an underscore is for the rooms beside it: `connection.js` has the socket and its life,
- * `requests.js` what is sent, `session.js` what a reconnect resumes, and `channels.js` what is
- * subscribed and received.
+ * Names that begin with an underscore are for the other modules: `connection.js` opens and watches the socket,
+ * `requests.js` sends, `session.js` resumes after a reconnect, and `channels.js` subscribes and receives.
  *
- * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
+ * @template [Routes=AnyRoutes]  The types of the site's channels, as `manage.py realtime_schema` writes them.
  * @extends {Emitter<{state: [State, StateDetail], message: [Message], notice: [Message], channel: [string, boolean],
  *   error: [RealtimeError]}>}
  */
@@ -565,7 +564,7 @@ export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
 	 * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
 	 *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
 	 * @param {ClientOptions} [options]
-	 * @param {import("./page.js").PageConfiguration} [page]  What a page says about its site.
+	 * @param {import("./page.js").PageConfiguration} [page]  The configuration in the page.
 	 */
 	constructor(url?: string | URL | null, options?: ClientOptions, page?: PageConfiguration);
 	url: string;
@@ -575,7 +574,7 @@ export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
 	connectionId: string | null;
 	get state(): State;
 	/**
-	 * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
+	 * For an HTTP request that publishes: tells the server what to `exclude`, so that this page does not get its own change.
 	 * @returns {Record<string, string>}
 	 */
 	get headers(): Record<string, string>;
@@ -588,8 +587,8 @@ export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
 	 * @template {ChannelName<Routes>} Name
 	 * @param {Name} channel
 	 * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
-	 *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without it, the messages
-	 *   go to what `on` adds, or to a loop. With it, there must be a handler, or `iterate: true`.
+	 *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without options, the
+	 *   messages go to listeners added with `on`, or to a loop. Options must have a handler, or `iterate: true`.
 	 * @returns {Subscription<MessageFrom<Routes, Name>>}
 	 */
 	subscribe<Name extends ChannelName<Routes>>(channel: Name, options?: SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> | ((message: MessageFrom<Routes, Name>) => void), ...args: any[]): Subscription<MessageFrom<Routes, Name>>;
@@ -601,7 +600,7 @@ export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
 	 * @param {PublishOptions<Event> & RequestOptions} [options]
 	 * @returns {Promise<PublishedPayload>}
 	 */
-	publish<Name extends ChannelName<Routes>, Event extends string | undefined = undefined>(channel: Name, payload: PublishablePayload<Routes, Name, Event>, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options }?: PublishOptions<Event> & RequestOptions): Promise<PublishedPayload>;
+	publish<Name extends ChannelName<Routes>, Event extends string | undefined = undefined>(channel: Name, payload: PublishablePayload<Routes, Name, Event>, options?: PublishOptions<Event> & RequestOptions): Promise<PublishedPayload>;
 	/** @param {ChannelName<Routes>} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
 	presence(channel: ChannelName<Routes>, options?: RequestOptions): Promise<Members>;
 	/**
@@ -636,14 +635,14 @@ export class RealtimeClient<Routes = AnyRoutes> extends Emitter<{
 }
 /**
  * The page's client, which connects when it is first asked for.
- * @param {ClientOptions} [options]  For the first call: a later one throws if it has some.
+ * @param {ClientOptions} [options]  Only in the first call: a later call with options throws.
  * @returns {RealtimeClient}
  */
 export function pageClient(options?: ClientOptions): RealtimeClient;
-/** Pure functions about what goes over the wire: names, positions, sizes. Extras may import them too. */
+/** Pure functions for what is on the wire: names, positions, sizes. Extras may import them too. */
 /**
- * Any text as one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@`
- * stay, any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
+ * Makes any text one segment of a channel name, as `channels_realtime.quote` in Python: letters, digits and `_-.:@` stay,
+ * any other character becomes `=` and two hexadecimal digits for each byte of its UTF-8 encoding.
  *
  * @param {unknown} value
  * @returns {string}
@@ -651,7 +650,7 @@ export function pageClient(options?: ClientOptions): RealtimeClient;
 export function quote(value: unknown): string;
 /**
  * Returns a client that is connecting. Listeners added in the same task miss no message.
- * @template [Routes=AnyRoutes]  What the site's channels carry, as `manage.py realtime_schema` writes it.
+ * @template [Routes=AnyRoutes]  The types of the site's channels, as `manage.py realtime_schema` writes them.
  * @param {string | URL | null} [url]  As for {@link RealtimeClient}.
  * @param {ClientOptions} [options]
  * @returns {RealtimeClient<Routes>}

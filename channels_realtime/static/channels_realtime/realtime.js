@@ -29,7 +29,9 @@ function readPosition(value) {
   return positionIn(Array.isArray(parsed) ? { epoch: parsed[0], offset: parsed[1] } : parsed);
 }
 function covers(known, other) {
-  return known !== null && other !== null && known.epoch === other.epoch && other.offset <= known.offset;
+  return known?.epoch === other?.epoch && /** @type {any} */
+  other?.offset <= /** @type {any} */
+  known?.offset;
 }
 function earliest(positions) {
   const known = (
@@ -52,8 +54,7 @@ function canonical(value) {
   return JSON.stringify(value, sorted) ?? "";
 }
 function report(error) {
-  if (typeof globalThis.reportError === "function") globalThis.reportError(error);
-  else console.error(error);
+  (globalThis.reportError ?? console.error)(error);
 }
 var FAILED;
 var init_values = __esm({
@@ -70,11 +71,12 @@ function subscriptionsOf(selections) {
 function limit(collection, size) {
   if (collection.size > size) collection.delete(collection.keys().next().value);
 }
-var MAX_SEEN_OFFSETS, MAX_STATE_KEYS, NOT_IN_SESSION, SENT, IN_SESSION, Selection, Feed;
+var MAX_HELD_MESSAGES, MAX_SEEN_OFFSETS, MAX_STATE_KEYS, NOT_IN_SESSION, SENT, IN_SESSION, Selection, Feed;
 var init_channel = __esm({
   "src/channel.js"() {
     "use strict";
     init_values();
+    MAX_HELD_MESSAGES = 1e3;
     MAX_SEEN_OFFSETS = 1e3;
     MAX_STATE_KEYS = 1e4;
     NOT_IN_SESSION = 0;
@@ -85,40 +87,46 @@ var init_channel = __esm({
       _subscriptions = /* @__PURE__ */ new Set();
       /** @type {SubscribedPayload | null} The reply on the current connection. */
       _reply = null;
-      /** Whether it was ever accepted. */
+      /** Whether the server has ever accepted it. */
       _established = false;
       /** One of the three constants above. @type {number} */
       _inSession = NOT_IN_SESSION;
       /** Whether it was subscribed with presence. */
       _watches = false;
-      /** @type {Position | null} From where a subscribe begins that has not been answered yet. */
+      /** @type {Position | null} The `since` of a subscribe without an answer yet. */
       _since = null;
       _failures = 0;
       /** @type {any} */
-      _retryTimer = null;
+      _retryTimer;
       /** @param {Feed} feed @param {string} key  The text of the parameters. @param {any} parameters */
       constructor(feed, key, parameters) {
         this._feed = feed;
         this._key = key;
         this._parameters = parameters;
+        feed._selections.set(key, this);
       }
-      /** Whether the server subscribed this connection to it by itself. */
+      /** Whether it is still wanted. */
+      get _stands() {
+        return this._feed._selections.get(this._key) === this;
+      }
+      /** Whether the server subscribed this connection to it without a request. */
       get _automatic() {
         return this._feed._automatic && !this._key;
       }
-      /** Those who want to hear of the members. */
+      /** The subscriptions that want to hear of the members. */
       get _watchers() {
-        return [...this._subscriptions].filter((subscription) => subscription._presence);
+        return [...this._subscriptions].filter((subscription) => subscription._options.presence);
       }
     };
     Feed = class {
+      #client;
       /** By the text of their parameters. @type {Map<string, Selection>} */
       _selections = /* @__PURE__ */ new Map();
       /** @type {Position | null} The last position received, or where the subscription began. */
       _position = null;
       /** @type {Set<number>} Offsets received, in the epoch of the position, where there are several selections. */
       #seen = /* @__PURE__ */ new Set();
-      /** Whether the server subscribed this connection by itself. */
+      /** Whether the server subscribed this connection without a request. */
       _automatic = false;
       /** False after other parameters were `already_subscribed`: all share one subscription. */
       _selective = true;
@@ -130,21 +138,74 @@ var init_channel = __esm({
       _count = null;
       /** @type {Map<string, Message>} The newest message of each state key. */
       _values = /* @__PURE__ */ new Map();
-      /** Whether the state may be on its way, so that the position does not stand for what was received. */
+      /** Whether part of the state may still be on its way. Then the position does not tell what was received. */
       _stateArriving = false;
-      /** How often the server was asked for the end of the state: once more, if more of it came meanwhile. */
-      _fences = 0;
+      /** Whether the server is being asked for the end of the state. */
+      _fenced = false;
+      /** Whether state has arrived since the server was asked for its end. */
+      #moreState = false;
       #lastValue = false;
-      /** Whether nothing shows yet that what the reply promised has arrived: the state, if the channel has one. */
+      /** Whether the state that the reply promised may be missing: nothing that comes after it has arrived. */
       _unproven = false;
-      /** Whether what an inbox still has may follow `welcome`, from a position that the server alone knows. */
+      /** Whether what an inbox still has may follow `welcome`, from a position that only the server knows. */
       _fresh = false;
-      /** @param {string} name */
-      constructor(name) {
+      /** @param {RealtimeClient} client @param {string} name */
+      constructor(client, name) {
+        this.#client = client;
         this._name = name;
       }
-      /** Advances the position. @param {Message} message @returns {boolean} Whether it is new. */
-      _admits(message) {
+      /** The selections that are subscribed on the current connection. @returns {Selection[]} */
+      get _standing() {
+        return [...this._selections.values()].filter((selection) => selection._reply);
+      }
+      /** The subscriptions that get messages on the current connection. @returns {Set<Subscription>} */
+      get _live() {
+        return subscriptionsOf(this._standing);
+      }
+      /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
+      get _resumesFrom() {
+        if (this._stateArriving || this._unproven) return null;
+        return earliest([this._position, ...[...this._selections.values()].map((selection) => selection._since)]);
+      }
+      /** The connection has ended. */
+      _lost() {
+        this._held = null;
+        this._fenced = false;
+      }
+      /** @param {Message} message */
+      _receive(message) {
+        const held = this._held;
+        if (held && (!this.#client._ready || !(message.recovered || message.state))) {
+          if (held.length < MAX_HELD_MESSAGES) held.push(message);
+        } else if (this._standing.length > 0) {
+          this._take(message);
+        }
+      }
+      /** @param {Message} message @param {boolean} [anyway]  Even if the position says that it is known. */
+      _take(message, anyway) {
+        if (!this.#advance(message) && !anyway) return;
+        if (message.state) this.#stateArrives();
+        this.#keep(message);
+        this.#client._emit("message", message);
+        for (const subscription of this._live) subscription._deliver(message);
+      }
+      /** Hands on the messages that were held, once the replay before them has arrived. */
+      _releaseAfterReplay() {
+        this.#fence(() => {
+          const held = this._held ?? [];
+          this._held = null;
+          for (const message of held) this._take(message);
+          if (held.length >= MAX_HELD_MESSAGES) this._missed({ ...this._position, recovered: false });
+        });
+      }
+      /** Messages did not arrive and are not kept any more, or the channel's numbers begin again. @param {SubscribedPayload} payload */
+      _missed(payload) {
+        this._position = positionIn(payload);
+        this._values.clear();
+        for (const subscription of this._live) subscription._subscribed(payload, false, null);
+      }
+      /** Advances the position. @param {Message} message @returns {boolean} Whether the message is new. */
+      #advance(message) {
         const position = positionIn(message);
         if (!position || message.state) return true;
         const { offset } = position;
@@ -162,28 +223,34 @@ var init_channel = __esm({
         if (offset > known) this._position = position;
         return true;
       }
-      /** Keeps what belongs to the channel's state. @param {Message} message */
-      _keep(message) {
+      /** Keeps a message that belongs to the channel's state. @param {Message} message */
+      #keep(message) {
         if (message.state && message.state_key === void 0) this.#lastValue = true;
         const key = message.state_key ?? (this.#lastValue && (message.state || positionIn(message)) ? "" : void 0);
         if (key === void 0) return;
         this._values.delete(key);
         if (!message.removed) limit(this._values.set(key, message), MAX_STATE_KEYS);
       }
-      /** Those that are subscribed on the current connection. @returns {Selection[]} */
-      get _standing() {
-        return [...this._selections.values()].filter((selection) => selection._reply);
+      /** The position counts only once the whole state has arrived. */
+      #stateArrives() {
+        this._stateArriving = this.#moreState = true;
+        if (this._fenced) return;
+        this._fenced = true;
+        this.#moreState = false;
+        this.#fence(() => {
+          this._fenced = false;
+          if (this.#moreState) this.#stateArrives();
+          else this._stateArriving = this._unproven = false;
+        });
       }
-      /** @returns {Set<Subscription>} Those that are subscribed on the current connection. */
-      _live() {
-        return subscriptionsOf(this._standing);
-      }
-      /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
-      _resumesFrom() {
-        if (this._stateArriving || this._unproven) return null;
-        let from = this._position;
-        for (const { _since: since } of this._selections.values()) if (since && (!from || covers(from, since))) from = since;
-        return from;
+      /**
+       * Calls back once everything that the server has sent so far has arrived: its answer to a ping comes after that.
+       * @param {() => void} then  Not called if the connection or the feed has ended.
+       */
+      #fence(then) {
+        const same = this.#client._sameConnection();
+        const done = () => same() && this._selections.size > 0 && then();
+        this.#client._requests._ask({ type: "ping" }, done, ({ code }) => code === "timeout" && done());
       }
     };
   }
@@ -320,7 +387,7 @@ var init_loader = __esm({
         this.#limit = limit2;
         this.#done = done;
       }
-      /** Loads anew. What is held is dropped: the state that is read from now on contains it. */
+      /** Loads the state again. What is held is dropped: the state that is read from now on contains it. */
       start() {
         this.stop();
         this.#held = [];
@@ -421,7 +488,7 @@ var init_delivery = __esm({
       #handled = null;
       /** @type {Message | null} The last message that the loop took, which is handled when it asks for the next. */
       #taken = null;
-      /** @type {Position | null} The state that was loaded has everything up to there. */
+      /** @type {Position | null} The loaded state contains everything up to this position. */
       #known = null;
       /**
        * @param {RealtimeClient} client @param {Subscription} subscription
@@ -534,8 +601,8 @@ function take(feed, { members, count }) {
   return true;
 }
 function tell(feed) {
-  for (const subscription of feed._live()) {
-    if (subscription._presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
+  for (const subscription of feed._live) {
+    if (subscription._options.presence) subscription._emit("members", feed._members, feed._count ?? feed._members.size);
   }
 }
 function moved(type, feed, { member, count }) {
@@ -546,7 +613,7 @@ function moved(type, feed, { member, count }) {
   const news = size !== feed._members.size || count !== feed._count;
   feed._count = count;
   if (!news) return;
-  for (const subscription of feed._live()) if (subscription._presence) subscription._emit(type, member);
+  for (const subscription of feed._live) if (subscription._options.presence) subscription._emit(type, member);
   tell(feed);
 }
 function fetch(client, selection) {
@@ -570,14 +637,14 @@ function watch(client, selection) {
     selection._reply = null;
     client._channels._subscribe(selection);
   } else {
-    client._channels._giveUp(selection);
+    client._session._giveUp(selection);
     selection._inSession = NOT_IN_SESSION;
   }
 }
 function typing(client, subscription, payload) {
-  if (subscription._typing) return;
-  subscription._typing = true;
-  client._later(TYPING_SECONDS, () => subscription._typing = false);
+  if (typers.has(subscription)) return;
+  typers.add(subscription);
+  client._later(TYPING_SECONDS, () => typers.delete(subscription));
   const options = (
     /** @type {const} */
     { event: "typing", transient: true, echo: false, whenDisconnected: "reject" }
@@ -586,12 +653,13 @@ function typing(client, subscription, payload) {
     if (error.code !== "disconnected" && error.code !== "connection_lost") client._channels._failed([subscription], error);
   });
 }
-var TYPING_SECONDS;
+var TYPING_SECONDS, typers;
 var init_presence = __esm({
   "src/presence.js"() {
     "use strict";
     init_channel();
     TYPING_SECONDS = 3;
+    typers = /* @__PURE__ */ new Set();
   }
 });
 
@@ -731,7 +799,7 @@ var RealtimeError = class extends Error {
    * @param {{payload?: any, channel?: string, request?: string, cause?: unknown}} [context]
    */
   constructor(code, reason, { payload, channel, request, cause } = {}) {
-    super(reason ? `${code}: ${reason}` : code, cause === void 0 ? void 0 : { cause });
+    super(reason ? `${code}: ${reason}` : code, cause ? { cause } : void 0);
     this.name = "RealtimeError";
     this.code = code;
     this.reason = reason;
@@ -770,8 +838,9 @@ function checkNames(kind, given, known, open) {
   for (const name of given) {
     if (known.includes(name)) continue;
     const near = known.find((other) => alike(name.toLowerCase(), other.toLowerCase(), open ? 1 : 2));
-    if (near) throw new TypeError(`unknown ${kind} '${name}'; did you mean '${near}'?`);
-    if (!open) throw new TypeError(`unknown ${kind} '${name}'; expected one of ${known.join(", ")}`);
+    if (near || !open) {
+      throw new TypeError(`unknown ${kind} '${name}'; ${near ? `did you mean '${near}'?` : `expected one of ${known.join(", ")}`}`);
+    }
   }
 }
 function checkFunction(name, value) {
@@ -793,7 +862,7 @@ var Emitter = class {
   #named;
   /**
    * @param {string[]} events  Their names.
-   * @param {boolean} [named]  Any other name is that of publications: `status` stands for `event:status`.
+   * @param {boolean} [named]  Whether any other name is that of publications: `status` stands for `event:status`.
    */
   constructor(events, named) {
     this.#events = events;
@@ -855,8 +924,7 @@ function subscriptionOptions(channel, given, options) {
   if (typeof options !== "object" || !options) throw new TypeError(`subscribe('${channel}', ${options}): expected a function or options`);
   const handlers = Object.keys(HANDLERS);
   checkNames("option", Object.keys(options), [...OPTIONS, ...handlers]);
-  for (const name of handlers) if (options[name] != null) checkFunction(name, options[name]);
-  if (options.load) checkFunction("load", options.load);
+  for (const name of ["load", ...handlers]) if (options[name] != null) checkFunction(name, options[name]);
   if (!options.iterate && !handlers.some((name) => options[name])) {
     throw new TypeError(`subscribe('${channel}') has options and no handler; give it onMessage, or iterate: true for a loop`);
   }
@@ -865,7 +933,6 @@ function subscriptionOptions(channel, given, options) {
 var Subscription = class extends Emitter {
   #client;
   #selection;
-  #options;
   /** @type {Promise<SubscribedPayload>} */
   #ready;
   #readyRead = false;
@@ -878,18 +945,17 @@ var Subscription = class extends Emitter {
   };
   /** @type {Delivery | null} */
   #delivery = null;
-  /** What the delivery will be told once it is loaded; null where messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
+  /** What to call the delivery with once it is loaded; null if messages go to the listeners alone. @type {((delivery: Delivery) => void)[] | null} */
   #calls = [];
+  /** Whether the delivery is being loaded, or is there. */
   #wanted = false;
-  #failures = 0;
-  /** @type {Position | null} The page has everything up to there. */
+  /** @type {Position | null} The page has everything up to this position. */
   #known;
   #established = false;
-  /** Whether there is a loop, or will be. */
+  /** Whether there is a loop, or one will follow. */
   _iterated;
   /** @type {Position | null} */
   _acknowledged = null;
-  _typing = false;
   /**
    * @internal
    * @param {string} channel
@@ -903,11 +969,9 @@ var Subscription = class extends Emitter {
     this.parameters = options.parameters;
     this.dropped = 0;
     this.ended = false;
-    this.#options = { bufferSize: 1e3, ...options };
+    this._options = { bufferSize: 1e3, ...options };
     this.#selection = selection;
     this.#client = client;
-    this._presence = options.presence === true;
-    this._requireRecovery = options.requireRecovery === true;
     this.#known = readPosition(options.since);
     this.#ready = new Promise((resolve, reject) => {
       this.#resolve = resolve;
@@ -919,12 +983,12 @@ var Subscription = class extends Emitter {
     if (this._iterated || options.load || options.ack || options.select !== void 0) this.#want();
     for (const [name, handler] of Object.entries(options)) if (HANDLERS[name] && handler) this.on(HANDLERS[name], handler);
   }
-  /** Resolves with the first `subscribed` payload. Rejects if refused; stays pending without a connection. */
+  /** Resolves with the first `subscribed` payload. Rejects if it is refused; stays pending without a connection. */
   get ready() {
     this.#readyRead = true;
     return this.#ready;
   }
-  /** With `presence: true`: the channel's members by their id, as far as they are sent. */
+  /** With `presence: true`: the channel's members by their id. Of a large channel, the server sends only some. */
   get members() {
     return this.#selection._feed._members;
   }
@@ -940,8 +1004,8 @@ var Subscription = class extends Emitter {
     );
   }
   /**
-   * Hears one of the subscription's events, or else the publications with that `event`: `status`. Those with the name of
-   * an event of the subscription are `event:join` and so on.
+   * Adds a listener of one of the subscription's events, or of the publications with another `event`: `status`. For
+   * publications with the name of one of the subscription's events it is `event:join`, and so on.
    * @template {keyof SubscriptionEvents<Told>} Name
    * @param {Name} event
    * @param {(...args: SubscriptionEvents<Told>[Name]) => any} listener
@@ -1005,11 +1069,15 @@ var Subscription = class extends Emitter {
     return { value: void 0, done: true };
   }
   // The delivery
-  /** Loads what holds, acknowledges or buffers messages. Until it is there, they wait. */
+  /** Holds, acknowledges or buffers messages from now on. */
   #want() {
     if (this.#wanted) return;
     this.#wanted = true;
     this.#calls ??= [];
+    this.#load(0);
+  }
+  /** Loads the delivery. Until it is there, messages wait. @param {number} failures */
+  #load(failures) {
     withPart(
       delivery,
       ({ deliver: deliver2 }) => {
@@ -1017,7 +1085,7 @@ var Subscription = class extends Emitter {
           this.#client,
           /** @type {any} */
           this,
-          this.#options
+          this._options
         );
         for (const call of this.#calls?.splice(0) ?? []) call(this.#delivery);
       },
@@ -1025,10 +1093,7 @@ var Subscription = class extends Emitter {
         if (this.ended) return;
         error.channel = this.channel;
         this._tell(error);
-        this.#client._later(this.#client._delay(this.#failures++, 0), () => {
-          this.#wanted = false;
-          this.#want();
-        });
+        this.#client._later(this.#client._delay(failures, 0), () => this.#load(failures + 1));
       }
     );
   }
@@ -1042,7 +1107,7 @@ var Subscription = class extends Emitter {
   #error(code, reason) {
     return new RealtimeError(code, reason, { channel: this.channel });
   }
-  /** @internal @returns {Position | null} Where a first subscribe on its behalf begins. */
+  /** @internal @returns {Position | null} Where its first subscribe begins. */
   get _since() {
     return this.#established ? null : this.#known;
   }
@@ -1058,7 +1123,7 @@ var Subscription = class extends Emitter {
       return;
     }
     this.#pass((delivery2) => delivery2.message(message));
-    const { ack, bufferSize } = this.#options;
+    const { ack, bufferSize } = this._options;
     if (!this.#calls || this.#calls.length <= bufferSize + 1) return;
     this.dropped += 1;
     this.#calls.splice(1, 1);
@@ -1082,13 +1147,12 @@ var Subscription = class extends Emitter {
    */
   _subscribed(payload, recovered, from) {
     if (this.ended) return;
-    let whole = from === null ? payload.recovered : null;
     const stateless = !this.#established && !this.#known;
-    if (!stateless) whole = recovered === true && (this.#established || covers(this.#known, from));
+    const whole = stateless ? from ? void 0 : payload.recovered : recovered === true && (this.#established || covers(this.#known, from));
     this.#established = true;
     const gap = whole === false;
     if (gap) this.#known = null;
-    if (gap && this._requireRecovery) {
+    if (gap && this._options.requireRecovery) {
       this._refuse(this.#error("not_recoverable", "messages may be missing"));
       return;
     }
@@ -1108,7 +1172,7 @@ var Subscription = class extends Emitter {
     this._tell(error);
     this._end(error, true, error);
   }
-  /** @internal @param {RealtimeError} error @returns {boolean} Whether the page learns of it here. */
+  /** @internal @param {RealtimeError} error @returns {boolean} Whether the page is told of it here. */
   _fail(error) {
     const awaited = this.#readyRead && !this.#settled;
     return this._emit("error", error).length > 0 || this._iterated || awaited;
@@ -1123,7 +1187,7 @@ var Subscription = class extends Emitter {
   /**
    * @internal
    * @param {Ending} ending
-   * @param {boolean} discard  Discard what the loop has not read yet, because rights may have been revoked.
+   * @param {boolean} discard  Whether to discard what the loop has not read yet, because rights may have been revoked.
    * @param {RealtimeError | null} [failure]
    */
   _end({ code, reason }, discard, failure = null) {
@@ -1138,20 +1202,17 @@ var Subscription = class extends Emitter {
 
 // src/channels.js
 init_values();
-var MAX_HELD_MESSAGES = 1e3;
 var PASSING_ERRORS = ["rate_limited", "timeout", "unavailable", "internal"];
 function createChannels(client) {
   const feeds = /* @__PURE__ */ new Map();
   function feedOf(name) {
-    const feed = feeds.get(name) ?? new Feed(name);
+    const feed = feeds.get(name) ?? new Feed(client, name);
     feeds.set(name, feed);
     return feed;
   }
   function selectionOf(feed, parameters) {
     const key = canonical(parameters);
-    const selection = feed._selections.get(key) ?? new Selection(feed, key, parameters);
-    feed._selections.set(key, selection);
-    return selection;
+    return feed._selections.get(key) ?? new Selection(feed, key, parameters);
   }
   function add(channel, options) {
     const selection = selectionOf(feedOf(channel), options.parameters);
@@ -1162,22 +1223,21 @@ function createChannels(client) {
       if (client._ready) subscribe(selection);
       return subscription;
     }
-    if (subscription._presence && selection._inSession !== NOT_IN_SESSION) withPresence((part) => part.watch(client, selection));
+    if (subscription._options.presence && selection._inSession !== NOT_IN_SESSION) withPresence((part) => part.watch(client, selection));
     if (selection._reply) queueMicrotask(() => join(subscription, selection));
     return subscription;
   }
   function clear() {
-    const subscriptions = [...feeds.values()].flatMap((feed) => [...subscriptionsOf(feed._selections.values())]);
-    feeds.clear();
-    return subscriptions;
+    const selections = [...feeds.values()].flatMap((feed) => [...feed._selections.values()]);
+    for (const selection of selections) forget(selection);
+    return subscriptionsOf(selections);
   }
   function endAll(subscriptions, code, reason) {
     for (const subscription of subscriptions) subscription._end({ code: "closed", reason: `${code} ${reason}` }, false);
   }
   function lost() {
     for (const feed of feeds.values()) {
-      feed._held = null;
-      feed._fences = 0;
+      feed._lost();
       for (const selection of feed._selections.values()) {
         selection._reply = null;
         client._cancel(selection._retryTimer);
@@ -1189,7 +1249,7 @@ function createChannels(client) {
     for (const name of Object.keys(automatic)) markAutomatic(name)._held ??= [];
   }
   function positions() {
-    return Object.fromEntries([...feeds].map(([name, feed]) => [name, feed._resumesFrom() ?? void 0]));
+    return Object.fromEntries([...feeds].map(([name, feed]) => [name, feed._resumesFrom ?? void 0]));
   }
   function markAutomatic(name) {
     const feed = feedOf(name);
@@ -1222,7 +1282,7 @@ function createChannels(client) {
     if (automatic) feed._held ??= [];
     selection._inSession ||= SENT;
     selection._watches = watches;
-    const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _requireRecovery }) => _requireRecovery);
+    const requireRecovery = since && subscriptions.length > 0 && subscriptions.every(({ _options }) => _options.requireRecovery);
     ask(
       selection,
       {
@@ -1237,12 +1297,10 @@ function createChannels(client) {
     );
   }
   function ask(selection, message, onReply, onError) {
-    const { _name: channel, _selections: selections } = selection._feed;
-    const stands = () => selections.get(selection._key) === selection;
     client._requests._ask(
-      { ...message, channel },
-      (payload) => stands() && onReply(payload),
-      (error) => stands() && onError(error)
+      { ...message, channel: selection._feed._name },
+      (payload) => selection._stands && onReply(payload),
+      (error) => selection._stands && onError(error)
     );
   }
   function subscribed(selection, since, reply, replayed = true) {
@@ -1251,9 +1309,10 @@ function createChannels(client) {
     const known = since || selection._established;
     const recovered = known ? reply.recovered === true : null;
     const held = feed._held ?? [];
-    if (!recovered || !replayed || held.length === 0) feed._held = null;
+    const replay = recovered && replayed && held.length > 0;
+    if (!replay) feed._held = null;
     if (feed._standing.length === 0) feed._stateArriving = false;
-    if (feed._live().size === 0) {
+    if (feed._live.size === 0) {
       feed._unproven = recovered !== true;
       if (feed._unproven) feed._values.clear();
     }
@@ -1272,42 +1331,13 @@ function createChannels(client) {
     if (members || selection._watchers.length > 0) {
       withPresence((part) => members ? part.tell(feed) : part.fetch(client, selection));
     }
-    if (!recovered || !replayed) for (const message of held) take2(feed, message, recovered === false);
-    if (feed._held) fence(feed, () => releaseHeld(feed));
-  }
-  function releaseHeld(feed) {
-    const held = feed._held ?? [];
-    feed._held = null;
-    for (const message of held) take2(feed, message);
-    if (held.length >= MAX_HELD_MESSAGES) told(feed._name, { ...feed._position, recovered: false });
-  }
-  function fence(feed, then) {
-    const socket = client._socket;
-    const stands = () => socket === client._socket && feeds.get(feed._name) === feed && then();
-    client._requests._ask({ type: "ping" }, stands, ({ code }) => code === "timeout" && stands());
-  }
-  function pinged() {
-    for (const feed of feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
-    client._requests._send({ type: "pong" });
-  }
-  function stateArrives(feed) {
-    feed._stateArriving = true;
-    if (feed._fences > 0) {
-      feed._fences = 2;
-      return;
-    }
-    feed._fences = 1;
-    fence(feed, () => {
-      const again = feed._fences > 1;
-      feed._fences = 0;
-      if (again) stateArrives(feed);
-      else feed._stateArriving = feed._unproven = false;
-    });
+    if (replay) feed._releaseAfterReplay();
+    else for (const message of held) feed._take(message, recovered === false);
   }
   function join(subscription, { _reply: reply, _feed: feed }) {
     if (!reply || subscription.ended) return;
     subscription._subscribed(reply, true, feed._position);
-    if (subscription._presence && feed._count !== null) subscription._emit("members", feed._members, feed._count);
+    if (subscription._options.presence && feed._count !== null) subscription._emit("members", feed._members, feed._count);
     for (const message of feed._values.values()) subscription._deliver({ ...message, state: true });
   }
   function subscribeFailed(selection, since, error) {
@@ -1341,10 +1371,6 @@ function createChannels(client) {
   function withPresence(then) {
     withPart(presence, then, (error) => client._fail(error));
   }
-  function memberMoved(type, channel, payload) {
-    const feed = feeds.get(channel);
-    if (feed) presence.module?.moved(type, feed, payload);
-  }
   function failed(subscriptions, error) {
     if (!subscriptions.map((subscription) => subscription._fail(error)).includes(true)) client._fail(error);
   }
@@ -1355,15 +1381,11 @@ function createChannels(client) {
   }
   async function release(subscription, selection) {
     const subscriptions = selection._subscriptions;
-    const stands = feeds.get(subscription.channel)?._selections.get(selection._key) === selection;
-    if (!stands || !subscriptions.delete(subscription) || subscriptions.size > 0) return;
+    if (!selection._stands || !subscriptions.delete(subscription) || subscriptions.size > 0) return;
     if (selection._automatic) return;
     forget(selection);
     if (client._ready) await unsubscribe(selection);
-    else if (selection._inSession !== NOT_IN_SESSION) giveUp(selection);
-  }
-  function giveUp(selection) {
-    client._session._giveUp(selection._feed._name, selection._parameters);
+    else if (selection._inSession !== NOT_IN_SESSION) client._session._giveUp(selection);
   }
   function unsubscribe(selection) {
     const { _feed: feed, _parameters: parameters } = selection;
@@ -1372,18 +1394,15 @@ function createChannels(client) {
       if (!last && (!feed._selective || parameters == null)) return resolve();
       const done = (error) => {
         resolve();
-        if (error?.code === "connection_lost") giveUp(selection);
-        if (!client._ready || feed._selective || feeds.get(feed._name) !== feed) return;
+        if (error?.code === "connection_lost") client._session._giveUp(selection);
+        if (!client._ready || feed._selective) return;
         for (const other of feed._selections.values()) subscribe(other);
       };
       const message = { type: "unsubscribe", channel: feed._name, payload: last ? void 0 : parameters };
       client._requests._ask(message, () => done(), done);
     });
   }
-  function taken(channel, { code = "unsubscribed", reason = "" } = (
-    /** @type {any} */
-    {}
-  )) {
+  function taken(channel, { code = "unsubscribed", reason = "" }) {
     const feed = feeds.get(channel);
     if (!feed) return;
     const { _automatic: automatic } = feed;
@@ -1410,32 +1429,22 @@ function createChannels(client) {
     }
     const feed = feeds.get(channel);
     if (!feed?._standing.length) return;
-    if (payload.recovered === false) {
-      feed._position = positionIn(payload);
-      feed._values.clear();
-      for (const subscription of feed._live()) subscription._subscribed(payload, false, null);
-    }
+    if (payload.recovered === false) feed._missed(payload);
     if (presence.module?.take(feed, payload)) presence.module.tell(feed);
   }
-  function receive(message) {
-    const { channel } = message;
+  function memberMoved(type, channel, payload) {
     const feed = feeds.get(channel);
-    if (typeof channel !== "string") {
-      if (message.event === "notice") client._emit("notice", message);
-    } else if (!feed) {
-      client._emit("message", message);
-    } else if (feed._held && (!client._ready || !(message.recovered || message.state))) {
-      if (feed._held.length < MAX_HELD_MESSAGES) feed._held.push(message);
-    } else if (feed._standing.length > 0) {
-      take2(feed, message);
-    }
+    if (feed) presence.module?.moved(type, feed, payload);
   }
-  function take2(feed, message, anyway) {
-    if (!feed._admits(message) && !anyway) return;
-    if (message.state) stateArrives(feed);
-    feed._keep(message);
-    client._emit("message", message);
-    for (const subscription of feed._live()) subscription._deliver(message);
+  function pinged() {
+    for (const feed of feeds.values()) if (feed._standing.length > 0) feed._unproven = false;
+    client._requests._send({ type: "pong" });
+  }
+  function receive(message) {
+    const feed = feeds.get(message.channel);
+    if (feed) feed._receive(message);
+    else if (message.channel) client._emit("message", message);
+    else if (message.event === "notice") client._emit("notice", message);
   }
   return {
     _feeds: feeds,
@@ -1452,7 +1461,6 @@ function createChannels(client) {
     _ask: ask,
     _failed: failed,
     _unsubscribe: unsubscribe,
-    _giveUp: giveUp,
     _pinged: pinged,
     _release: release,
     _taken: taken,
@@ -1471,29 +1479,27 @@ var CLOSE_ABNORMAL = 1006;
 var CLOSE_UNAUTHENTICATED2 = 4401;
 var CLOSE_HEARTBEAT_MISSED = 4408;
 var PAGE_EVENTS = ["pagehide", "freeze", "pageshow", "resume", "online", "offline", "visibilitychange"];
-var ASIDE_SECONDS = 1;
+var SUSPENDED_SECONDS = 1;
 var ATTEMPTS_BEFORE_WARNING = 3;
 function createConnection(client, ways) {
-  let attempt = null;
   let retryTimer = null;
   let retryHeldByServer = false;
   let watchdog = null;
   let warned = false;
+  let closing = null;
   function start() {
-    client._generation += 1;
     client._failures = 0;
     follow("addEventListener");
     open();
   }
   function open() {
-    const own = attempt = {};
-    const loading = client._requests._loadCodec();
-    let way = ways.next();
-    if (loading) way = Promise.all([way, loading]).then(([Way]) => Way);
-    if (typeof way?.then === "function") {
+    const same = client._sameConnection();
+    const next = ways.next();
+    const way = client._requests._loadCodec()?.then(() => next) ?? next;
+    if (way?.then) {
       way.then(
-        (Way) => own === attempt && use(Way),
-        (cause) => own === attempt && lost(null, CLOSE_ABNORMAL, String(cause))
+        (Way) => same() && use(Way),
+        (cause) => same() && lost(null, CLOSE_ABNORMAL, String(cause))
       );
     } else {
       use(way);
@@ -1519,17 +1525,18 @@ function createConnection(client, ways) {
   }
   function lost(socket, closeCode, closeReason, pace) {
     if (socket !== client._socket) return;
-    const closing = client._closing;
-    const { code = closeCode, reason = closeReason, reconnect } = closing ?? {};
+    const said = closing;
+    const { code = closeCode, reason = closeReason, reconnect } = said ?? {};
     drop(closeCode, closeReason);
     if (!(reconnect ?? !TERMINAL_CLOSE_CODES.includes(code))) stop("closed", code, reason);
-    else if (code === CLOSE_UNAUTHENTICATED2) renew2(code, reason, closing);
-    else retry(code, reason, closing, pace);
+    else if (code === CLOSE_UNAUTHENTICATED2) renew2(code, reason, said);
+    else retry(code, reason, said, pace);
   }
   function drop(code, reason) {
     const socket = client._socket;
     client._cancel(watchdog);
-    attempt = client._closing = client._socket = client._welcome = null;
+    client._generation += 1;
+    closing = client._socket = client._welcome = null;
     client._ready = false;
     if (socket) {
       socket.onmessage = socket.onclose = null;
@@ -1538,8 +1545,8 @@ function createConnection(client, ways) {
     client._channels._lost();
     client._requests._lost(code, reason);
   }
-  function retry(code, reason, closing, { least = 0, immediate = false } = {}) {
-    const wait = asSeconds(closing?.retry_after);
+  function retry(code, reason, said, { least = 0, immediate = false } = {}) {
+    const wait = asSeconds(said?.retry_after);
     const nextDelay = immediate ? 0 : client._delay(client._failures, wait ?? least);
     client._failures += 1;
     retryHeldByServer = wait !== null;
@@ -1559,17 +1566,14 @@ function createConnection(client, ways) {
   }
   function stop(state, code, reason) {
     const { _requests, _channels } = client;
-    client._generation += 1;
     client._cancel(retryTimer);
     retryTimer = null;
     if (code === CLOSE_NORMAL2) client._session._forget();
     follow("removeEventListener");
-    const unanswered = [..._requests._pending.keys()];
+    const unanswered = [..._requests._pending.values()];
     const subscriptions = state === "closed" ? _channels._clear() : [];
     client._setState(state, { code, reason });
-    for (const id of unanswered) {
-      _requests._settle(id, new RealtimeError("disconnected", `the client is ${state} (${code} ${reason})`));
-    }
+    for (const request of unanswered) _requests._fail(request, "disconnected", `the client is ${state} (${code} ${reason})`);
     _channels._end(subscriptions, code, reason);
   }
   function watch2(seconds, callback) {
@@ -1593,7 +1597,7 @@ function createConnection(client, ways) {
     if (type === "visibilitychange" && globalThis.document?.visibilityState === "hidden") return;
     if (type === "pagehide" || type === "freeze") {
       client._requests._flush();
-      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is put aside", { least: ASIDE_SECONDS });
+      if (client._socket) lost(client._socket, CLOSE_ABNORMAL, "the page is suspended", { least: SUSPENDED_SECONDS });
     } else if (retryTimer !== null && !retryHeldByServer && type !== "offline") {
       retryNow();
     } else if (client._welcome) {
@@ -1613,8 +1617,25 @@ function createConnection(client, ways) {
     }
     for (const message of [frame].flat()) {
       if (socket !== client._socket) return;
-      if (typeof message === "object" && message !== null) client._handle(message);
+      if (typeof message === "object" && message !== null) handle(message);
     }
+  }
+  function handle(message) {
+    const { _channels, _requests } = client;
+    const { type, id, channel, request, payload = {} } = message;
+    const error = type === "error" ? new RealtimeError(payload.code, payload.reason, { payload, channel, request }) : null;
+    _requests._settle(id, error, payload);
+    if (type === "welcome") welcomed(payload);
+    else if (type === "message") _channels._message(message);
+    else if (type === "join" || type === "leave") _channels._memberMoved(type, channel, payload);
+    else if (type === "ping") _channels._pinged();
+    else if (type === "auth_required") withCredentials((part) => part.required(client), ({ reason }) => abandon(reason));
+    else if (type === "auth_expiring") withCredentials((part) => part.expiring(client));
+    else if (type === "closing") closing = payload;
+    else if (id !== void 0) return;
+    else if (type === "subscribed") _channels._told(channel, payload, message.automatic);
+    else if (type === "unsubscribed") _channels._taken(channel, payload);
+    else if (error) client._fail(error);
   }
   function welcomed(payload) {
     const user = payload.user ?? null;
@@ -1641,28 +1662,19 @@ function createConnection(client, ways) {
       }
     );
   }
-  function renew2(code, reason, closing) {
+  function renew2(code, reason, said) {
     withCredentials(
-      (part) => part.renew(client, code, reason, closing),
-      () => retry(code, reason, closing)
+      (part) => part.renew(client, code, reason, said),
+      () => retry(code, reason, said)
     );
     if (!credentials.module) client._setState("reconnecting", { attempt: client._failures + 2, nextDelay: null, code, reason });
-  }
-  function required2() {
-    withCredentials((part) => part.required(client), ({ reason }) => abandon(reason));
-  }
-  function expiring2() {
-    withCredentials((part) => part.expiring(client));
   }
   return {
     _start: start,
     _abandon: abandon,
     _drop: drop,
     _retry: retry,
-    _stop: stop,
-    _required: required2,
-    _expiring: expiring2,
-    _welcomed: welcomed
+    _stop: stop
   };
 }
 
@@ -1676,7 +1688,7 @@ function pageMeta(name) {
 }
 function absoluteUrl(url) {
   let text = String(url);
-  if (!/^[a-z][a-z0-9+.-]*:/i.test(text)) {
+  if (!/^\w+:/.test(text)) {
     const page = globalThis.location?.href.replace(/^blob:/, "");
     if (!page) throw new TypeError(`the address '${text}' needs a page; expected one such as 'wss://www.example.com/ws/'`);
     text = new URL(text, page).href;
@@ -1694,68 +1706,60 @@ var JSON_CODEC = {
   batch: (encoded) => `[${encoded.join(",")}]`,
   decode: (data) => JSON.parse(data)
 };
-function codecFor(format) {
-  if (format === "json") return JSON_CODEC;
-  if (format === "msgpack") return null;
-  throw new TypeError(`format is '${format}'; expected 'json' or 'msgpack'`);
-}
 var loadCodec = () => ofThisBuild(import("./realtime/msgpack.js?v=78087638"),"78087638").then(({ codec }) => codec);
 var codecOf = (protocol) => protocol === PROTOCOL ? JSON_CODEC : loadCodec();
 
 // src/requests.js
 function createRequests(client) {
+  const { maxQueuedBytes, maxQueueSeconds, requestTimeoutSeconds, format } = client._options;
   let lastId = 0;
   const pending = /* @__PURE__ */ new Map();
   let outbox = [];
   let codec = (
     /** @type {any} */
-    codecFor(client._options.format)
+    format === "json" ? JSON_CODEC : null
   );
   function load() {
     return codec ? null : loadCodec().then((loaded) => void (codec = loaded));
   }
   function ask(message, onReply = () => {
   }, onError = () => {
-  }, options = {}) {
-    const { timeoutSeconds = client._options.requestTimeoutSeconds, now = true, aged = false } = options;
-    const id = ++lastId;
-    const frame = codec ? codec.encode({ ...message, id }) : null;
-    if (!frame) message = structuredClone(message);
-    const limit2 = client._options.maxQueuedBytes;
-    if (!now && message.type === "publish" && frame && queuedBytes() + codec.size(frame) > limit2) {
-      onError(requestError("queue_full", `publications of more than ${limit2} bytes wait for a connection`, message));
-      return;
+  }, timeoutSeconds, now = true) {
+    const queued = !now && message.type === "publish";
+    const request = { id: ++lastId, message, aged: queued || timeoutSeconds !== void 0, onReply, onError };
+    pending.set(request.id, request);
+    if (codec) encode(request);
+    else request.message = structuredClone(message);
+    limitAge(request, timeoutSeconds ?? (queued ? maxQueueSeconds : requestTimeoutSeconds));
+    if (now) transmit(request);
+    else if (queued && queuedBytes() > maxQueuedBytes) {
+      fail(request, "queue_full", `publications of more than ${maxQueuedBytes} bytes wait for a connection`);
     }
-    pending.set(id, { message, frame, sent: false, timer: null, aged, onReply, onError });
-    limitAge(id, timeoutSeconds);
-    if (now) transmit(id);
+  }
+  function encode(request) {
+    request.frame ??= codec.encode({ ...request.message, id: request.id });
   }
   function queuedBytes() {
-    const waiting = [...pending.values()].filter(({ message, sent, frame }) => message.type === "publish" && !sent && frame);
-    return waiting.reduce((bytes, { frame }) => bytes + codec.size(frame), 0);
+    let bytes = 0;
+    for (const { message, sent, frame } of pending.values()) if (message.type === "publish" && !sent && frame) bytes += codec.size(frame);
+    return bytes;
   }
-  function limitAge(id, seconds) {
-    const request = (
-      /** @type {PendingRequest} */
-      pending.get(id)
-    );
+  function limitAge(request, seconds) {
     client._cancel(request.timer);
-    const reason = `no answer to '${request.message.type}' within ${seconds} s`;
-    request.timer = client._later(seconds, () => settle(id, requestError("timeout", reason, request.message)));
+    request.timer = client._later(seconds, () => fail(request, "timeout", `no answer to '${request.message.type}' within ${seconds} s`));
   }
-  function transmit(id) {
-    const request = pending.get(id);
-    if (!request || request.sent) return;
-    if (request.user !== void 0 && request.user !== client.user) {
-      settle(id, requestError("connection_lost", "another user is signed in since", request.message));
+  function transmit(request) {
+    const { message, user, id } = request;
+    if (request.sent || !pending.has(id)) return;
+    if (user !== void 0 && user !== client.user) {
+      fail(request, "connection_lost", "another user is signed in since");
       return;
     }
+    encode(request);
     const limit2 = client._welcome?.limits?.max_frame ?? Infinity;
-    request.frame ??= codec.encode({ ...request.message, id });
     const size = codec.size(request.frame);
     if (size > limit2) {
-      const reason = `'${request.message.type}' is ${size} bytes long; the server accepts at most ${limit2}`;
-      settle(id, requestError("too_large", reason, request.message));
+      fail(request, "too_large", `'${message.type}' is ${size} bytes long; the server accepts at most ${limit2}`);
       return;
     }
     request.sent = true;
@@ -1765,42 +1769,38 @@ function createRequests(client) {
     push(codec.encode(message));
   }
   function push(frame) {
-    if (outbox.push(frame) === 1) queueMicrotask(() => flush());
+    if (outbox.push(frame) === 1) queueMicrotask(flush);
   }
   function flush() {
     const socket = client._socket;
     const frames = outbox.splice(0);
     if (!socket || frames.length === 0) return;
     const { size: sizeOf, batch, protocol } = codec;
-    const limits = client._welcome?.limits ?? {};
-    const batches = client._options.batch && socket.protocol === protocol;
-    const maxBatch = batches ? limits.max_batch ?? 1 : 1;
-    const maxBytes = (limits.max_frame ?? Infinity) - 1;
-    for (let start = 0; start < frames.length; ) {
-      let end = start + 1;
-      let size = sizeOf(frames[start]) + 1;
-      while (end < frames.length && end - start < maxBatch) {
-        size += sizeOf(frames[end]) + 1;
-        if (size > maxBytes) break;
-        end += 1;
-      }
-      socket.send(end - start === 1 ? frames[start] : batch(frames.slice(start, end)));
-      start = end;
+    const { max_batch = 1, max_frame = Infinity } = client._welcome?.limits ?? {};
+    const maxBatch = client._options.batch && socket.protocol === protocol ? max_batch : 1;
+    while (frames.length > 0) {
+      let count = 1;
+      let size = 2 + sizeOf(frames[0]);
+      while (count < Math.min(frames.length, maxBatch) && (size += sizeOf(frames[count]) + 1) <= max_frame) count += 1;
+      const taken = frames.splice(0, count);
+      socket.send(count === 1 ? taken[0] : batch(taken));
     }
   }
   function lost(code, reason) {
     outbox = [];
-    for (const [id, request] of [...pending]) {
+    for (const request of [...pending.values()]) {
       const { message, sent } = request;
       if (!sent) continue;
       if (message.type === "publish" && message.key !== void 0 && client._knowsKeys(message.channel)) {
-        if (!request.aged) limitAge(id, client._options.maxQueueSeconds);
+        if (!request.aged) limitAge(request, maxQueueSeconds);
         Object.assign(request, { sent: false, aged: true, user: client.user });
-        continue;
+      } else {
+        fail(request, "connection_lost", `the connection ended before '${message.type}' was answered (${code} ${reason})`);
       }
-      const text = `the connection ended before '${message.type}' was answered (${code} ${reason})`;
-      settle(id, requestError("connection_lost", text, message));
     }
+  }
+  function fail({ id, message }, code, reason) {
+    settle(id, new RealtimeError(code, reason, { request: message.type, channel: message.channel }));
   }
   function settle(id, error, payload) {
     const request = pending.get(id);
@@ -1810,15 +1810,13 @@ function createRequests(client) {
     if (error) request.onError(error);
     else request.onReply(payload);
   }
-  function requestError(code, reason, { type, channel }) {
-    return new RealtimeError(code, reason, { request: type, channel });
-  }
   return {
     _pending: pending,
     _codec: () => codec,
     _loadCodec: load,
     _ask: ask,
     _transmit: transmit,
+    _fail: fail,
     _send: send,
     _flush: flush,
     _lost: lost,
@@ -1835,14 +1833,14 @@ function createSession(client) {
   function begin() {
     if (!client._welcome || client._ready) return;
     const { session_id: own = null, connection_id: publicId = null } = client._welcome;
-    const socket = client._socket;
-    const anew = () => {
+    const same = client._sameConnection();
+    const startNew = () => {
       id = own;
       client.connectionId = publicId;
       start(null);
     };
     if (!id) {
-      anew();
+      startNew();
       return;
     }
     client._requests._ask(
@@ -1853,17 +1851,18 @@ function createSession(client) {
         start(payload.channels ?? {});
       },
       (error) => {
-        if (socket !== client._socket || error.code === "connection_lost") return;
+        if (!same() || error.code === "connection_lost") return;
         forget();
         if (error.code === "timeout") client._connection._abandon("no answer to 'resume'");
-        else anew();
+        else startNew();
       }
     );
   }
   function start(resumed) {
-    const { _channels, _requests, _socket: socket } = client;
+    const { _channels, _requests } = client;
+    const same = client._sameConnection();
     const feeds = _channels._feeds;
-    const waiting = [..._requests._pending.keys()];
+    const waiting = [..._requests._pending.values()];
     const givenUp = abandoned;
     abandoned = [];
     client._ready = true;
@@ -1871,7 +1870,7 @@ function createSession(client) {
       if (feed._automatic && !(feed._name in { ...client._welcome.channels, ...resumed })) _channels._markOrdinary(feed);
       if (!resumed) for (const selection of feed._selections.values()) selection._inSession = NOT_IN_SESSION;
     }
-    for (const { channel, parameters } of givenUp) {
+    for (const { _feed: { _name: channel }, _parameters: parameters } of givenUp) {
       if (!resumed || !(channel in resumed)) continue;
       const others = [...feeds.get(channel)?._selections.values() ?? []];
       const stays = others.some((selection) => selection._inSession === IN_SESSION);
@@ -1886,17 +1885,17 @@ function createSession(client) {
     }
     for (const request of waiting) _requests._transmit(request);
     client._acknowledgements?.send();
-    if (socket === client._socket) client._setState("connected", {});
+    if (same()) client._setState("connected", {});
   }
   function takeUp(feed, reply) {
     const selections = [...feed._selections.values()];
     const alone = selections.length === 1;
     const stands = selections.filter(({ _inSession }) => _inSession === IN_SESSION || alone && (_inSession === SENT || feed._automatic));
-    const from = feed._resumesFrom();
+    const from = feed._resumesFrom;
     for (const selection of stands) client._channels._subscribed(selection, from, reply);
   }
-  function giveUp(channel, parameters) {
-    abandoned.push({ channel, parameters });
+  function giveUp(selection) {
+    abandoned.push(selection);
     if (abandoned.length > MAX_ABANDONED) forget();
   }
   function forget() {
@@ -1923,34 +1922,36 @@ function recall(key) {
 // src/ways.js
 var MAX_FAILURES = 2;
 var Ways = class {
-  /** Whether the last attempt has received anything: the connection sets it. */
+  /** Whether the last attempt has received anything. The connection sets it. */
   heard = true;
   #context;
-  /** Attempts in a row by WebSocket that received nothing. */
+  /** WebSocket attempts in a row that received nothing. */
   #failures = 0;
-  /** Whether the server answered over HTTP right before the last of them. */
+  /** Whether the server answered over HTTP right before the last attempt. */
   #answers = false;
-  /** @type {string | null | undefined} What worked on an earlier page. */
+  /** @type {string | null} The way that worked on an earlier page. It is for the first attempt. */
   #remembered;
   /** @type {Choice | null} */
   #choice = null;
   /** @param {WayContext} context */
   constructor(context) {
     this.#context = context;
+    this.#remembered = recall(`realtime-way ${context.http}`);
   }
   /** @returns {any} A constructor, or a promise of one. */
   next() {
     const { http, transports, WebSocket = globalThis.WebSocket, fetch: fetch2 = globalThis.fetch } = this.#context;
-    const { heard } = this;
-    this.heard = false;
+    const heard = this.heard;
+    const remembered = this.#remembered;
+    const answers = this.#answers;
+    this.heard = this.#answers = false;
+    this.#remembered = null;
     const chosen = this.#choice?.next(heard);
     if (chosen) return chosen;
     if (!http || !fetch2 || `${transports}` === "websocket") return WebSocket;
     const offline = globalThis.navigator?.onLine === false;
     this.#failures = heard || offline ? 0 : this.#failures + 1;
-    const remembered = this.#remembered === void 0 ? this.#remembered = recall(`realtime-way ${http}`) : null;
-    const blocked = this.#failures >= MAX_FAILURES && this.#answers;
-    this.#answers = false;
+    const blocked = this.#failures >= MAX_FAILURES && answers;
     if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
       if (this.#failures === 0) return WebSocket;
       return fetch2(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
@@ -2009,8 +2010,8 @@ function newKey() {
 }
 var RealtimeClient = class _RealtimeClient extends Emitter {
   /**
-   * The ways of clients that share a connection. index.js sets it: the client in the worker that has the connection must
-   * not import what starts the worker.
+   * The ways of clients that share a connection. index.js sets it, because the client inside the shared worker must not
+   * import the code that starts the worker.
    * @type {any}
    */
   static _sharedWays = null;
@@ -2020,23 +2021,21 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
   _socket = null;
   /** The payload of this connection's `welcome`. @type {any} */
   _welcome = null;
-  /** Whether the session stands: subscriptions and requests go out. */
+  /** Whether the session is open, so that subscriptions and requests can be sent. */
   _ready = false;
-  /** What the server said before it closes the connection. @type {Closing | null} */
-  _closing = null;
   /** How many connections failed since the last `welcome`. */
   _failures = 0;
-  /** Increased to cancel what still waits for getToken. */
+  /** How many connections and attempts have ended. */
   _generation = 0;
   /** What `credentials.js` remembers. @type {Credentials | null} */
   _credentials = null;
-  /** What the subscriptions acknowledge, once one does. @type {Acknowledgements | null} */
+  /** Set by the first subscription that acknowledges. @type {Acknowledgements | null} */
   _acknowledgements = null;
   /**
    * @param {string | URL | null} [url]  Relative to the page; http and https become ws and wss. Without it, the address
    *   in the page's configuration or its `<meta name="realtime-url">`, or else `/ws/`.
    * @param {ClientOptions} [options]
-   * @param {PageConfiguration} [page]  What a page says about its site.
+   * @param {PageConfiguration} [page]  The configuration in the page.
    */
   constructor(url, options = {}, page = pageConfiguration()) {
     super(EVENTS2);
@@ -2047,6 +2046,7 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     this.connectionId = null;
     this._options = { ...DEFAULTS, ...options };
     checkNames("transport", this._options.transports, DEFAULTS.transports);
+    checkNames("format", [this._options.format], ["json", "msgpack"]);
     const base = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const http = base ? absoluteUrl(base).replace(/\/*$/, "/") : null;
     const ways = new Ways({
@@ -2070,7 +2070,7 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     return this.#state;
   }
   /**
-   * For an HTTP request that publishes: what the server is to `exclude`, so that this page does not get its own change.
+   * For an HTTP request that publishes: tells the server what to `exclude`, so that this page does not get its own change.
    * @returns {Record<string, string>}
    */
   get headers() {
@@ -2100,8 +2100,8 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
    * @template {ChannelName<Routes>} Name
    * @param {Name} channel
    * @param {SubscriptionOptions<MessageFrom<Routes, Name>, ParametersOf<Routes, Name>> |
-   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without it, the messages
-   *   go to what `on` adds, or to a loop. With it, there must be a handler, or `iterate: true`.
+   *   ((message: MessageFrom<Routes, Name>) => void)} [options]  A function means `{onMessage}`. Without options, the
+   *   messages go to listeners added with `on`, or to a loop. Options must have a handler, or `iterate: true`.
    * @returns {Subscription<MessageFrom<Routes, Name>>}
    */
   subscribe(channel, options) {
@@ -2118,11 +2118,12 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
    * @param {PublishOptions<Event> & RequestOptions} [options]
    * @returns {Promise<PublishedPayload>}
    */
-  publish(channel, payload, { event, key, echo, transient, version, stateKey, removed, onlyIf, ...options } = {}) {
+  publish(channel, payload, options = {}) {
     checkNames("option", Object.keys(options), [...REQUEST_OPTIONS, ...PUBLISH_OPTIONS]);
-    if (!transient && this._knowsKeys(channel)) key ??= newKey();
-    const fields = { event, key, echo, transient, version, state_key: stateKey, removed, only_if: onlyIf };
-    return this.request({ type: "publish", channel, payload: payload ?? null, ...fields }, options);
+    const { timeoutSeconds, whenDisconnected, stateKey, onlyIf, ...fields } = options;
+    if (!fields.transient && this._knowsKeys(channel)) fields.key ??= newKey();
+    const message = { type: "publish", channel, payload: payload ?? null, ...fields, state_key: stateKey, only_if: onlyIf };
+    return this.request(message, { timeoutSeconds, whenDisconnected });
   }
   /** @param {ChannelName<Routes>} channel @param {RequestOptions} [options] @returns {Promise<Members>} Who is on a channel. */
   presence(channel, options) {
@@ -2158,36 +2159,30 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
    */
   request(message, options = {}) {
     checkNames("option", Object.keys(options), REQUEST_OPTIONS);
+    const { timeoutSeconds, whenDisconnected = this._options.whenDisconnected } = options;
+    const { _ready: ready, _requests: requests } = this;
+    const stopped = this.#state === "closed" || this.#state === "unauthenticated";
+    const unanswered = requests._pending.size;
     return new Promise((resolve, reject) => {
-      const { maxQueueSeconds, requestTimeoutSeconds, maxPendingRequests } = this._options;
-      const { whenDisconnected } = { ...this._options, ...options };
-      const queued = !this._ready && message.type === "publish";
-      const timeoutSeconds = options.timeoutSeconds ?? (queued ? maxQueueSeconds : requestTimeoutSeconds);
-      const context = { request: message.type, channel: message.channel };
-      const stopped = this.#state === "closed" || this.#state === "unauthenticated";
-      if (stopped || !this._ready && whenDisconnected === "reject") {
-        reject(new RealtimeError("disconnected", `the client is ${this.#state}`, context));
-      } else if (this._requests._pending.size >= maxPendingRequests) {
-        reject(new RealtimeError("queue_full", `${this._requests._pending.size} requests are unanswered`, context));
-      } else {
-        const aged = queued || options.timeoutSeconds !== void 0;
-        this._requests._ask(message, resolve, reject, { timeoutSeconds, now: this._ready, aged });
-      }
+      const refuse = (code, reason) => reject(this._error(code, reason, { request: message.type, channel: message.channel }));
+      if (stopped || !ready && whenDisconnected === "reject") refuse("disconnected", `the client is ${this.#state}`);
+      else if (unanswered >= this._options.maxPendingRequests) refuse("queue_full", `${unanswered} requests are unanswered`);
+      else requests._ask(message, resolve, reject, timeoutSeconds, ready);
     });
   }
-  // For the rooms
+  // For the other modules
   /**
-   * Whether a publication with a key would be known again: only a channel with history remembers keys, and only those of
-   * a user, who may come back on another connection.
+   * Whether the server would recognise a repeated key: it remembers keys for channels with history alone, and past the
+   * end of a connection for signed-in users alone.
    * @param {string} channel
    */
   _knowsKeys(channel) {
     return this.user !== null && this._channels._feeds.get(channel)?._position != null;
   }
-  /** @returns {() => boolean} Whether the connection is still the same: the client was not closed, nor the socket lost. */
+  /** @returns {() => boolean} Whether this connection, or the wait for the next one, still goes on. */
   _sameConnection() {
-    const { _socket, _generation } = this;
-    return () => _socket === this._socket && _generation === this._generation;
+    const { _generation } = this;
+    return () => _generation === this._generation;
   }
   /** @param {State} state @param {StateDetail} detail */
   _setState(state, detail) {
@@ -2203,7 +2198,7 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     this._options.timers.clearTimeout(handle);
   }
   /**
-   * Full jitter below an exponential limit, and after what the server asked to wait.
+   * Full jitter up to an exponential limit, after the time that the server asked to wait.
    * @param {number} failures @param {number} wait  In seconds. @returns {number} In seconds.
    */
   _delay(failures, wait) {
@@ -2218,30 +2213,13 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
   _fail(error) {
     if (this._emit("error", error).length === 0) report(error);
   }
-  /** @param {any} message */
-  _handle(message) {
-    const { type, id, channel, request, payload } = message;
-    const error = type === "error" ? new RealtimeError(payload?.code, payload?.reason, { payload, channel, request }) : null;
-    this._requests._settle(id, error, payload ?? {});
-    if (type === "welcome") this._connection._welcomed(payload);
-    else if (type === "message") this._channels._message(message);
-    else if (type === "join" || type === "leave") this._channels._memberMoved(type, channel, payload ?? {});
-    else if (type === "ping") this._channels._pinged();
-    else if (type === "auth_required") this._connection._required();
-    else if (type === "auth_expiring") this._connection._expiring();
-    else if (type === "closing") this._closing = payload;
-    else if (id !== void 0) return;
-    else if (type === "subscribed") this._channels._told(channel, payload ?? {}, message.automatic === true);
-    else if (type === "unsubscribed") this._channels._taken(channel, payload);
-    else if (error) this._fail(error);
-  }
 };
 
 // src/insides.js
 var INSIDES = {
   /** @param {RealtimeClient} client @returns {any} The payload of its connection's `welcome`. */
   welcomeOf: (client) => client._welcome,
-  /** @param {RealtimeClient} client @param {string} channel @returns {Position | null} Up to where it has the channel. */
+  /** @param {RealtimeClient} client @param {string} channel @returns {Position | null} The position up to which it has the channel. */
   positionOf: (client, channel) => client._channels._feeds.get(channel)?._position ?? null,
   codecOf
 };
@@ -2250,7 +2228,7 @@ var INSIDES = {
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
   return {
-    next: () => Way ?? ofThisBuild(import("./realtime/tabs.js?v=af8b23d6"),"af8b23d6").then(
+    next: () => Way ?? ofThisBuild(import("./realtime/tabs.js?v=08bcbc43"),"08bcbc43").then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
     ),
     set heard(heard) {

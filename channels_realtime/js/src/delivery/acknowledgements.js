@@ -3,7 +3,7 @@ import { covers } from "../values.js";
 /** @import {RealtimeClient} from "../client.js" */
 /** @import {Subscription} from "../subscription.js" */
 
-/** Acknowledgements of this time go out as one. */
+/** Acknowledgements within this time are sent as one. */
 const ACK_DELAY_SECONDS = 0.1;
 
 /** Tells the server how far all subscriptions of a channel have handled it: as far as the slowest. */

@@ -2,7 +2,7 @@ import { FAILED, positionIn, report } from "../values.js";
 
 /** @import {Message, Position} from "../typedefs.js" */
 
-/** How many messages may be in the hands of asynchronous handlers before acknowledging stops. */
+/** How many messages asynchronous handlers may be working on before acknowledging stops. */
 const MAX_UNHANDLED_MESSAGES = 1000;
 
 /**

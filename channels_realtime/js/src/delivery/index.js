@@ -1,5 +1,5 @@
 /**
- * What stands between a subscription and its listeners where it loads a state, acknowledges, selects or is iterated over.
+ * Stands between a subscription and its listeners if it loads a state, acknowledges, selects or is read by a loop.
  * A part of the core, see `parts.js`.
  */
 
@@ -37,7 +37,7 @@ export class Delivery {
   #handled = null;
   /** @type {Message | null} The last message that the loop took, which is handled when it asks for the next. */
   #taken = null;
-  /** @type {Position | null} The state that was loaded has everything up to there. */
+  /** @type {Position | null} The loaded state contains everything up to this position. */
   #known = null;
 
   /**

@@ -5,10 +5,10 @@ import { covers, positionIn, readPosition } from "../values.js";
 /** @import {Message, Position} from "../typedefs.js" */
 
 /**
- * Fetches a channel's state for one subscription, and holds its messages meanwhile.
+ * Fetches a channel's state for one subscription, and holds its messages until it is there.
  *
- * A load that fails is tried again with backoff. One that a newer load or the end of the subscription has overtaken is
- * aborted, and its result is ignored.
+ * A load that fails is tried again with backoff. A newer load or the end of the subscription aborts it, and its result is
+ * ignored.
  */
 export class Loader {
   #client;
@@ -43,7 +43,7 @@ export class Loader {
     this.#done = done;
   }
 
-  /** Loads anew. What is held is dropped: the state that is read from now on contains it. */
+  /** Loads the state again. What is held is dropped: the state that is read from now on contains it. */
   start() {
     this.stop();
     this.#held = [];
