@@ -125,11 +125,11 @@ class RealtimeApplication:
 
 
 _LASTING = ("/sse/", "/poll/")
-"""How the paths of responses end that outlive a moment."""
+"""The endings of the paths whose responses are long-lived."""
 
 
 async def _through_drain(http: Awaitable[Any]) -> None:
-    """Serve a response that the drain ends, though its server cancels it before.
+    """Serve a response until the drain ends it, although the server cancels it earlier.
 
     Daphne cancels its applications on SIGTERM. Django's handler would then leave two tasks behind, one of
     which fails unseen.

@@ -93,21 +93,21 @@ class Channel:
     parameters ``{"symbol": "AAPL"}`` gets only publications with that value in their payload."""
 
     messages: ClassVar[Any] = None
-    """The types of what is published, by event: ``{"status": StatusChanged, None: Note}``, where None is a
-    message without an event; a type alone stands for that. Dataclasses, ``msgspec.Struct``, ``TypedDict`` or
-    unions of them; None for no payload. Payloads of another type, and other events, are ``bad_payload``.
-    None declares nothing, and takes any payload."""
+    """The types of published payloads, by event: ``{"status": StatusChanged, None: Note}``. The key None stands
+    for messages without an event; a type alone means ``{None: type}``. Types are dataclasses,
+    ``msgspec.Struct``, ``TypedDict`` or unions of them, or None for no payload. Payloads of another type, and
+    other events, are ``bad_payload``. By default nothing is declared, and any payload is accepted."""
 
     undeclared_events: ClassVar[bool] = False
-    """Whether events that ``messages`` does not have may be published too, with any payload."""
+    """Whether events that are not in ``messages`` may be published too, with any payload."""
 
     parameters_type: ClassVar[Any] = None
-    """The type of a subscriber's parameters, a dataclass or the like: then ``self.parameters`` is of it, and
-    other parameters are ``bad_payload``. Without parameters its defaults count. None takes any."""
+    """The type of a subscriber's parameters, such as a dataclass: ``self.parameters`` is then an instance of
+    it, with its defaults, and other parameters are ``bad_payload``. None accepts any parameters."""
 
     client_events: ClassVar[Collection[str | None]] = ()
     """The event names that clients may use when they publish; by default none. As a mapping,
-    ``{"note": NewNote, None: …}``, the types of what clients publish, where those of ``messages`` are others."""
+    ``{"note": NewNote, None: …}``, also the types of what clients publish, if they differ from ``messages``."""
 
     slow_policy: ClassVar[str | None] = None
     """What to do when a slow client's queue is full: ``"close"`` (close the connection with 4430),
@@ -165,7 +165,7 @@ class Channel:
     """The methods that clients may call, by their name on the wire. ``@action`` fills it."""
 
     payload_types: ClassVar[PayloadTypes | None] = None
-    """What the class declares of its messages; filled from ``messages`` and the events above."""
+    """The declared types, compiled from ``messages`` and the events above."""
 
     _action_types: ClassVar[dict[str, ActionTypes]] = {}
 
@@ -352,7 +352,7 @@ class Channel:
 
     @classmethod
     def action_types(cls, attribute: str) -> ActionTypes:
-        """What the annotations of an ``@action`` method say; read when it is first asked for.
+        """The types in the annotations of an ``@action`` method; evaluated on first use.
 
         Args:
             attribute: the method's name in the class.
@@ -363,7 +363,7 @@ class Channel:
         return found
 
     def read_parameters(self) -> None:
-        """Make ``self.parameters`` what ``parameters_type`` says.
+        """Convert ``self.parameters`` to ``parameters_type``.
 
         Raises:
             BadPayload: they are not of that type.

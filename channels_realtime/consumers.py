@@ -168,7 +168,7 @@ class RealtimeConsumer:
 
 
 class BareConsumer(RealtimeConsumer):
-    """Serves one channel whose frames are payloads; with ``?format=html``, its server-rendered HTML alone.
+    """Serves one channel whose frames are payloads; with ``?format=html``, only its server-rendered HTML.
 
     Args:
         channel: the channel's name; by default the URL route's parameter ``channel``, or what

@@ -11,7 +11,7 @@ from .identity import Identity
 class Session(Protocol):
     """The data of a Django session, as a read-only mapping.
 
-    ``connection.session`` is another view each time, read from the store when it is first looked at.
+    Each access to ``connection.session`` returns a new object, which reads the store when it is first used.
     That blocks: in an ``async`` hook write ``session = await connection.session.aload()``.
     """
 

@@ -1,8 +1,8 @@
-"""Publishes server-rendered HTML: fragments that pages put in place without JavaScript of their own.
+"""Publishes server-rendered HTML: fragments that pages insert without JavaScript of their own.
 
-In: a channel, a template and where its HTML goes. Out: a publication with the event ``realtime.html``. Only
-code of the server can publish events whose names begin with ``realtime.``, and clients take HTML from this
-event alone: what a client publishes never becomes part of another's page.
+In: a channel, a template and a target. Out: a publication with the event ``realtime.html``. Only the server
+can publish events with names that begin with ``realtime.``, and clients take HTML only from this event. So
+nothing that a client publishes becomes HTML in another client's page.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .runtime.loops import refuse_event_loop
 from .sending import Failures, asend_all, raises, send_all
 
 Template = str | Sequence[str] | Any
-"""A template's name, several of which the first that exists is taken, or what ``get_template`` returns."""
+"""A template's name, a list of names of which the first that exists is used, or what ``get_template`` returns."""
 
 _OWN_TARGET = ("append", "prepend", "update")
-"""What may be done to the element that receives a fragment without a target."""
+"""The actions that do not need a target: they change the element that receives the fragment."""
 
 _PAGES_TOKEN = "of-the-page"  # noqa: S105  # no secret: the client puts its page's own there
-"""What ``{% csrf_token %}`` writes: a fragment goes to everybody, so it cannot have one visitor's token."""
+"""What ``{% csrf_token %}`` writes: all subscribers get the fragment, so it cannot contain one visitor's token."""
 
 
 def publish_html(
@@ -48,22 +48,22 @@ def publish_html(
     failures: Failures | None = None,
     **options: Unpack[PublicationOptions],
 ) -> Published | None:
-    """Render a template and publish its HTML to the pages that are on a channel; from sync code.
+    """Render a template and publish its HTML to the subscribers of a channel; from sync code.
 
-    The template is rendered at once, and once for all subscribers. What it shows, all of them see.
+    The template is rendered immediately, and once for all subscribers, who all see the same HTML.
 
     Args:
         channel: the channel's name, such as ``"orders/42"``.
-        template: its name, or a template that was loaded already.
+        template: its name, or a template that ``get_template`` returned.
         context: for the template.
-        html: in place of a template, HTML that is marked as safe, such as of ``format_html``.
-        target: a CSS selector: the elements of the page to change. Without one, the element that receives
-            the fragment: ``<realtime-channel>`` itself, or what htmx' own attributes say.
+        html: in place of a template, HTML that is marked as safe, for example by ``format_html``.
+        target: a CSS selector of the elements to change. By default the element that receives the
+            fragment: ``<realtime-channel>`` itself, or what htmx' own attributes say.
         action: "append" or "prepend" to the target's content; "update", which replaces its content;
             "replace", which replaces the target; "morph", which changes the target as far as it
-            differs, and leaves focus, input and scroll positions alone; "remove", which needs no HTML.
-        request: for the template's context processors. ``{% csrf_token %}`` is not its user's: each
-            page puts its own there.
+            differs, and keeps focus, input and scroll positions; "remove", which takes no HTML.
+        request: for the template's context processors. Each page replaces ``{% csrf_token %}`` with its
+            own token.
         exclude, using, on_commit, failures, options: as for ``publish``, which has ``key``, ``version``,
             ``state_key`` and ``transient`` too.
 
@@ -96,7 +96,7 @@ async def apublish_html(
     failures: Failures | None = None,
     **options: Unpack[PublicationOptions],
 ) -> Published | None:
-    """Render a template in a thread and publish its HTML; from async code. Never waits for a commit.
+    """Render a template in a thread and publish its HTML; from async code. Does not wait for a commit.
 
     Args, returns and raises as ``publish_html``.
     """

@@ -33,7 +33,7 @@ _digested = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
 class PublicationOptions(TypedDict, total=False):
-    """What may be said of any publication; see ``publish``."""
+    """Options of every publication; see ``publish``."""
 
     key: str | None
     version: int | None
@@ -44,7 +44,7 @@ class PublicationOptions(TypedDict, total=False):
 
 
 class PublishOptions(PublicationOptions, total=False):
-    """What may be said of a publication, besides its channel and payload; see ``publish``."""
+    """Options of a publication, besides its channel and payload; see ``publish``."""
 
     event: str | None
     exclude: Any
@@ -94,7 +94,7 @@ def prepare(
     """Check what the site's own code publishes.
 
     Args:
-        reserved: whether the event is one of the package's own, whose names are reserved.
+        reserved: whether the event is one of the package itself, with a reserved name.
         exclude: a connection's id and, where it has to be that of a user, the user's key; see
             ``exclusion``.
 

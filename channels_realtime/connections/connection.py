@@ -147,7 +147,7 @@ class Connection(CredentialHolder):
         """Join the channels that it is on from the start, and tell the client that it may begin.
 
         Args:
-            since: up to where the client knows a channel of this name; by default it knows none.
+            since: the client's positions in channels; by default it has none.
 
         Raises:
             Unavailable: the channel layer is away.
@@ -368,7 +368,7 @@ class Connection(CredentialHolder):
     # -- in ----------------------------------------------------------------------------------------
 
     def request(self, commands: Sequence[m.Command]) -> None:
-        """Serve requests that the endpoint has read from the handshake, as if the client had sent them."""
+        """Handle requests that the endpoint has taken from the handshake as if the client had sent them."""
         self._perform(self._conversation.receive(commands, self._now()))
 
     def receive(self, frame: str | bytes) -> None:

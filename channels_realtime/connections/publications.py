@@ -68,7 +68,7 @@ async def publish(node: Node, connection: Connection, command: m.Publish) -> m.P
 
 
 def _value_of(channel: Channel, command: m.Publish) -> Any:
-    """What the client publishes, of the type that the channel's class declares."""
+    """The client's payload, converted to the type that the channel's class declares."""
     types = channel.payload_types
     if types is None or (command.removed and command.payload is None):
         return command.payload
@@ -76,7 +76,7 @@ def _value_of(channel: Channel, command: m.Publish) -> Any:
 
 
 def _payload_of(node: Node, channel: Channel, command: m.Publish, value: Any) -> Any:
-    """What is published, in JSON types. One that the class does not declare is the site's mistake."""
+    """The payload to publish, in JSON types. If its type is not declared, that is a mistake of the site."""
     payload = encodable(value) if value is not command.payload else value
     types = channel.payload_types
     if types is None or (command.removed and payload is None):

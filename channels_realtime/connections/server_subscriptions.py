@@ -45,7 +45,7 @@ _AT_ONCE = 50
 
 
 Since = Callable[[str], m.Position | None]
-"""Up to where a client knows a channel; None where it does not."""
+"""Returns the position up to which a client has a channel's messages, or None."""
 
 
 async def subscribe_at_start(
@@ -59,7 +59,7 @@ async def subscribe_at_start(
     Args:
         node: the connection's node.
         connection: the connection.
-        since: up to where the client knows them; by default it does not.
+        since: the client's positions in these channels; by default it has none.
 
     Returns:
         those that were made now, by channel.
@@ -200,7 +200,7 @@ async def make(
         connection: the connection.
         channel: the channel.
         hooks: False for the user's own channel; see ``subscriptions.join``.
-        since: up to where the client knows it; by default it does not.
+        since: the client's position in the channel; by default it has none.
 
     Returns:
         what to tell the client, with nothing awaited since; None where it was on the channel before.

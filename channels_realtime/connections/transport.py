@@ -41,7 +41,7 @@ class Transport:
     __slots__ = ("write",)
 
     name: ClassVar[str]
-    """What hooks and the admin call it: ``"websocket"``, ``"sse"``, ``"poll"``."""
+    """The name that hooks and the admin see: ``"websocket"``, ``"sse"`` or ``"poll"``."""
 
     consumer = ""
     """The class of the site's own consumer behind it, by its dotted name; empty without one."""

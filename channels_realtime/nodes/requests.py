@@ -44,11 +44,11 @@ _LEAST_WAIT_S = 0.001
 """Less is not waited for: timers of an event loop may be early by a part of that."""
 
 _REMEMBERED = 5_000
-"""Requests that a node knows again; the oldest is forgotten first. What it forgets within ``_RETRY_S``
-of a busy time, it may serve twice."""
+"""How many requests a node remembers, to recognise repetitions; the oldest is forgotten first. A request that
+a busy node forgets within ``_RETRY_S`` may be handled twice."""
 
 _REMEMBERED_BYTES = 16_777_216
-"""Of the answers that it can repeat, together."""
+"""The total size of the answers that a node keeps in order to repeat them."""
 
 _ALIVE_WAIT_S = 2.0
 """How long a node whose lease has run out may take to answer."""
@@ -185,7 +185,7 @@ class Requests:
         await self._reply(message, data)
 
     def _remember(self, number: str, data: bytes | None) -> None:
-        """Know a request again; without data it is being served."""
+        """Remember a request and its answer; without data it is still being handled."""
         self._given[number] = data
         self._given_bytes += len(data or b"")
         while len(self._given) > _REMEMBERED or self._given_bytes > _REMEMBERED_BYTES:

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 HTML_EVENT = "realtime.html"
-"""Its messages come from the server alone, so clients take HTML from it and from no other."""
+"""Only the server can publish it, so clients take HTML from no other event."""
 
 ACTIONS = ("append", "prepend", "replace", "update", "morph", "remove")
 
@@ -26,7 +26,7 @@ _SWAPS = {
     "morph": "outerMorph",
     "remove": "delete",
 }
-"""What htmx calls the actions; htmx 2 knows no ``outerMorph`` and replaces the content instead."""
+"""htmx' names of the actions. htmx 2 does not have ``outerMorph`` and replaces the content instead."""
 
 _WRAPPERS = {
     "tr": "tbody",
@@ -41,9 +41,9 @@ _FIRST_TAG = re.compile(r"(?:\s|<!--.*?-->)*<([a-zA-Z][^\s/>]*)", re.DOTALL)
 
 
 def htmx_text(payload: Mapping[str, Any]) -> str:
-    """Return a fragment as htmx swaps it: with ``hx-swap-oob`` where it has a target.
+    """Return a fragment for htmx: with ``hx-swap-oob`` if it has a target.
 
-    Without a target it is the HTML as it is, and the attributes of the receiving element decide.
+    Without a target the HTML is unchanged, and the attributes of the receiving element decide.
     """
     html: str = payload.get("html", "")
     target = payload.get("target")
@@ -53,7 +53,7 @@ def htmx_text(payload: Mapping[str, Any]) -> str:
     attribute = f'hx-swap-oob="{escape(f"{_SWAPS[action]}:{target}")}"'
     first = _FIRST_TAG.match(html)
     if first is not None and action in ("replace", "morph"):
-        # These put the element itself in place of the target, so it has the attribute.
+        # These replace the target with the element itself, so the element carries the attribute.
         return f"{html[: first.end()]} {attribute}{html[first.end() :]}"
     wrapper = _WRAPPERS.get(first[1].lower(), "div") if first is not None else "div"
     return f"<{wrapper} {attribute}>{html}</{wrapper}>"

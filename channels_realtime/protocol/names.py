@@ -116,7 +116,7 @@ class Route:
     __slots__ = ("_converters", "_regex", "parts", "pattern")
 
     parts: tuple[str | Placeholder, ...]
-    """The pattern's literal texts and placeholders, in their order."""
+    """The pattern's literal texts and placeholders, in order."""
 
     def __init__(self, pattern: str, converters: Mapping[str, Converter]) -> None:
         self.pattern = pattern

@@ -160,7 +160,7 @@ def _other(value: Any, convert: Convert, room: int) -> Any:
 
 
 def _struct(value: msgspec.Struct, convert: Convert, room: int) -> Any:
-    """A Struct with the names and the tag that msgspec gives it, without what is ``msgspec.UNSET``."""
+    """A Struct as msgspec encodes it: with its tag and its encoded names, without ``msgspec.UNSET``."""
     if room <= 0:
         raise _Refused("nested too deeply")
     config = value.__struct_config__

@@ -1,8 +1,8 @@
-"""The thread that Django keeps for a request, and what a response that lasts has to do about it.
+"""Releases the thread that Django keeps for a request, for responses that last.
 
-Django's ASGI handler runs the synchronous parts of a request, such as most middleware, in one thread
-that is the request's own and lives as long as its response, with its database connections. A thousand
-streams would hold a thousand unused threads and connections.
+Django's ASGI handler runs the synchronous parts of a request, such as most middleware, in a thread per
+request that lives, with its database connections, as long as the response. A thousand streams would hold
+a thousand unused threads and connections.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from django.db import connections
 
 
 def release_request_thread() -> None:
-    """Let the thread of the running request go, and close its database connections.
+    """Release the thread of the running request, and close its database connections.
 
-    What the request still runs synchronously, such as closing its response, gets another one. Does
-    nothing where there is none, and where a server of its own has made it.
+    What the request runs synchronously afterwards, such as closing its response, gets another thread.
+    Does nothing if there is none, or if Django's handler did not create it.
     """
     context = SyncToAsync.thread_sensitive_context.get(None)
     if context is None or getattr(context, "_executor", None) is not None:

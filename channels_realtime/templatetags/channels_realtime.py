@@ -1,11 +1,11 @@
-"""``{% realtime %}``: the browser client with its elements, and where it finds the site. In the ``<head>``.
+"""``{% realtime %}``, in the ``<head>``: loads the browser client with its elements, and its configuration.
 
 ``{% realtime_url %}``: the path of the site's WebSocket, which the browser client reads from the page.
 
 <meta name="realtime-url" content="{% realtime_url %}">
 
-``{% realtime_position "orders/42" %}``: the position of a channel, from where the page's subscription goes
-on. It stands before the data of the page in the template, and is read when the template reaches it.
+``{% realtime_position "orders/42" %}``: the position of a channel, with which the page's subscription starts.
+It is read when the template reaches the tag, so write it above the page's data.
 
 <table data-position="{% realtime_position "orders/42" %}">
 """
@@ -37,13 +37,13 @@ register.simple_tag(websocket_url, name="realtime_url")
 
 @register.simple_tag(takes_context=True)
 def realtime(context: template.Context, *, nonce: object = None) -> SafeString:
-    """Write the script of the browser client, and the configuration that it reads.
+    """Write the script element of the browser client and its configuration.
 
     Args:
-        context: the template's. Its request is looked at for the nonce, and for the token that the
-            client's POSTs carry where cookies authenticate.
-        nonce: of the page's Content-Security-Policy. By default that of Django 6 or of django-csp, where
-            one of them is at work.
+        context: the template's. The nonce and, where cookies authenticate, the CSRF token for the client's
+            POSTs are taken from its request.
+        nonce: of the page's Content-Security-Policy. By default that of Django 6 or of django-csp, if one
+            of them is in use.
     """
     request: HttpRequest | None = context.get("request")
     return format_html(
@@ -68,7 +68,7 @@ def _configuration(request: HttpRequest | None) -> dict[str, str]:
 
 
 def _nonce(context: template.Context, request: HttpRequest | None) -> object:
-    # Not by their truth: a nonce that nobody has used yet is false.
+    # Compare with None: a lazy nonce that has not been used yet is false.
     for found in (
         context.get("csp_nonce"),
         getattr(request, "csp_nonce", None),  # django-csp
@@ -101,18 +101,18 @@ def realtime_position(
 
     Args:
         context: the template's.
-        channel: the channel's name. A position that the view has read stands for itself: an async view
-            needs that, because the tag would wait for the store.
-        required: whether a store that does not answer is an error.
+        channel: the channel's name, or a position that the view has read. An async view needs the latter,
+            because the tag would block while it reads the store.
+        required: whether a store that does not respond is an error.
 
     Returns:
-        nothing where the store does not answer: the page is served all the same, and its client loads the
-        state.
+        an empty text if the store does not respond. The page is then served anyway, and its client loads
+        the state.
 
     Raises:
         BadChannel, UnknownChannel: no such name, or no route for it.
         Unsupported: the channel's class keeps no history.
-        Unavailable: the store does not answer, and the position is ``required``.
+        Unavailable: the store does not respond, and the position is ``required``.
     """
     found: Any = channel
     if isinstance(channel, str):

@@ -17,7 +17,7 @@ from .base import TEXT_PING, TEXT_PONG, Encoding
 
 
 class BareEncoding(Encoding):
-    """Publications as their payload alone: text, bytes and HTML as they are, the rest as JSON text."""
+    """Only the payload: text, bytes and HTML unchanged, everything else as JSON text."""
 
     __slots__ = ()
 
@@ -33,9 +33,9 @@ class BareEncoding(Encoding):
 
 
 class HtmlBareEncoding(BareEncoding):
-    """Of the publications the server-rendered HTML alone, for pages that put each frame in place.
+    """Only the server-rendered HTML, for pages that insert every frame as HTML.
 
-    What a client has published as text would be HTML there too.
+    Text that a client has published would otherwise be inserted too.
     """
 
     __slots__ = ()
@@ -43,7 +43,7 @@ class HtmlBareEncoding(BareEncoding):
     name = "bare html"
 
     def encode_publication(self, publication: m.Publication) -> str | bytes | None:
-        """The HTML; nothing of any other publication."""
+        """The HTML, or None for any other publication."""
         html = publication.event == HTML_EVENT
         return super().encode_publication(publication) if html else None
 

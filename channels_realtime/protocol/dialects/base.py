@@ -46,7 +46,7 @@ class Encoding:
     def encode_publication(self, publication: Publication) -> str | bytes | None:
         """The text or bytes of a publication, the same for every subscriber.
 
-        None where its clients are not told of such a one.
+        None if clients of this encoding do not receive it.
         """
         raise NotImplementedError
 
