@@ -102,7 +102,9 @@ class Feed:
     @property
     def resumes_from(self) -> Position | None:
         """Where a resume begins; None: the server knows."""
-        return None if self.state_arriving or self.unproven else self.since or self.position
+        if self.since is not None:  # the reply may have told of a gap, and was not received
+            return self.since
+        return None if self.state_arriving or self.unproven else self.position
 
     @property
     def key(self) -> str:
@@ -174,9 +176,10 @@ class Feeds:
         message: dict[str, Any] = {"type": "unsubscribe", "channel": feed.channel}
         if any(other.in_session for other in self._of(feed.channel) if other is not feed):
             message["payload"] = feed.parameters  # without, it would end the others too
+        feed.in_session = False
 
         def done(_payload: Any, error: RealtimeError | None) -> None:
-            if isinstance(error, ConnectionLost):
+            if isinstance(error, ConnectionLost) and not feed.in_session:  # else subscribed again
                 self._abandon(feed)
 
         self._core.requests.ask(message, done)
@@ -218,15 +221,13 @@ class Feeds:
         """``since`` of a ``resume``."""
         found = {}
         for channel in self._feeds:
-            known = [feed.resumes_from for feed in self._of(channel) if feed.in_session]
-            positions = [at for at in known if at is not None]
+            feeds = [feed for feed in self._of(channel) if feed.in_session]
+            known = [at for feed in feeds if (at := feed.resumes_from) is not None]
+            unanswered = any(feed.since is not None for feed in feeds)
             # One replay for all of a channel, from where nothing is missing in any.
-            if (
-                positions
-                and len(positions) == len(known)
-                and len({at.epoch for at in positions}) == 1
-            ):
-                found[channel] = position_object(min(positions, key=lambda at: at.offset))
+            whole = len(known) == len(feeds) or unanswered
+            if known and whole and len({at.epoch for at in known}) == 1:
+                found[channel] = position_object(min(known, key=lambda at: at.offset))
         return found
 
     def welcomed(self, channels: Any) -> None:
@@ -245,7 +246,9 @@ class Feeds:
         for feed in self._all():
             feed.in_session = feed.in_session and feed.channel in resumed
         for feed in abandoned:
-            if feed.channel in resumed and feed.channel not in self.automatic:
+            after = [other for other in self._of(feed.channel) if other.in_session]
+            again = any(feed.select is None or other.key == feed.key for other in after)
+            if feed.channel in resumed and feed.channel not in self.automatic and not again:
                 self._unsubscribe(feed)
         for name in resumed.keys() - self._feeds.keys() - {feed.channel for feed in abandoned}:
             self.automatic.setdefault(name, position_in(resumed[name]))  # the server's own doing
