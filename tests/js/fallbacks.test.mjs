@@ -8,7 +8,7 @@ import { EventStreamSocket } from "../../channels_realtime/js/src/fallbacks/even
 import { EventStreamParser } from "../../channels_realtime/js/src/fallbacks/parser.js";
 import { PollingSocket } from "../../channels_realtime/js/src/fallbacks/polling.js";
 import { RealtimeClient } from "../../channels_realtime/js/src/index.js";
-import { Ways } from "../../channels_realtime/js/src/ways.js";
+import { createWays } from "../../channels_realtime/js/src/ways.js";
 
 const HTTP = "https://example.test/realtime/";
 const welcome = { type: "welcome", payload: { ...WELCOME, session_id: "s.1" } };
@@ -452,18 +452,20 @@ function choosing(options = {}) {
   Object.defineProperty(globalThis, "localStorage", { value: storage, configurable: true });
   FakeWebSocket.reset();
   const context = { url: "wss://example.test/ws/", http: HTTP, transports: ["websocket", "sse", "polling"], ...options };
-  const fresh = () => new Ways({ WebSocket: FakeWebSocket, fetch: server.fetch, timers, random: () => 0.5, ...context });
-  let ways = fresh();
+  const fresh = () => createWays({ WebSocket: FakeWebSocket, fetch: server.fetch, timers, random: () => 0.5, ...context });
+  let next = fresh();
+  let received = true;
   const names = new Map([["sse/", "sse"], ["poll/", "polling"]]);
   const attempt = async (heard = false) => {
-    const Way = await ways.next();
+    const Way = await next(received);
+    received = false;
     const socket = new Way(context.url, []);
-    socket.onmessage = () => (ways.heard = true);
+    socket.onmessage = () => (received = true);
     await turn();
-    ways.heard ||= heard;
+    received ||= heard;
     return socket instanceof FakeWebSocket ? "websocket" : names.get(server.last.path);
   };
-  return { server, timers, attempt, stored: () => [...stored], reload: () => (ways = fresh()), ways: () => ways };
+  return { server, timers, attempt, stored: () => [...stored], reload: () => (next = fresh()) };
 }
 
 const stream = async ({ server }) => {

@@ -5,7 +5,7 @@ import { RealtimeError } from "./errors.js";
 import { absoluteUrl, pageConfiguration, pageMeta } from "./page.js";
 import { createRequests } from "./requests.js";
 import { createSession } from "./session.js";
-import { Ways } from "./ways.js";
+import { createWays } from "./ways.js";
 import { checkFunction, checkNames } from "./mistakes.js";
 import { subscriptionOptions } from "./subscription.js";
 import { readPosition, report } from "./values.js";
@@ -108,7 +108,7 @@ export class RealtimeClient extends Emitter {
     checkNames("format", [this._options.format], ["json", "msgpack"]);
     const base = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const http = base ? absoluteUrl(base).replace(/\/*$/, "/") : null;
-    const ways = new Ways({
+    const alone = createWays({
       ...page,
       ...this._options,
       ...(this._options.format !== "json" && { transports: ["websocket"] }), // The others carry text.
@@ -119,7 +119,7 @@ export class RealtimeClient extends Emitter {
     this._requests = createRequests(client);
     this._channels = createChannels(client);
     this._session = createSession(client);
-    this._connection = createConnection(client, options.shareConnection ? RealtimeClient._sharedWays(client, { ...page, http }, ways) : ways);
+    this._connection = createConnection(client, options.shareConnection ? RealtimeClient._sharedWays(client, { ...page, http }, alone) : alone);
   }
 
   get state() {

@@ -34,15 +34,17 @@ const ATTEMPTS_BEFORE_WARNING = 3;
  * Opens the socket, watches it, hands out what it receives, and decides what follows its end.
  *
  * @param {RealtimeClient} client
- * @param {import("./ways.js").Ways} ways
+ * @param {import("./ways.js").NextWay} nextWay
  */
-export function createConnection(client, ways) {
+export function createConnection(client, nextWay) {
   /** @type {any} */
   let retryTimer = null;
   let retryHeldByServer = false;
   /** @type {any} Waits for `welcome`, then for the heartbeat. */
   let watchdog = null;
   let warned = false;
+  /** Whether the last attempt received anything. */
+  let heard = true;
   /** The last message before the server closes the connection. @type {Closing | null} */
   let closing = null;
 
@@ -54,7 +56,8 @@ export function createConnection(client, ways) {
 
   function open() {
     const same = client._sameConnection();
-    const next = ways.next();
+    const next = nextWay(heard);
+    heard = false;
     const way = client._requests._loadCodec()?.then(() => next) ?? next;
     if (way?.then) {
       way.then(
@@ -168,7 +171,7 @@ export function createConnection(client, ways) {
     watchdog = client._later(seconds, callback);
   }
 
-  function heard() {
+  function beat() {
     const { interval, timeout } = client._welcome?.heartbeat ?? {};
     if (interval > 0) watch(interval + timeout, probe);
   }
@@ -206,8 +209,8 @@ export function createConnection(client, ways) {
   /** @param {any} socket @param {any} data */
   function receive(socket, data) {
     if (socket !== client._socket) return;
-    ways.heard = true;
-    heard();
+    heard = true;
+    beat();
     let frame;
     try {
       frame = client._requests._codec().decode(data);
@@ -249,7 +252,7 @@ export function createConnection(client, ways) {
     client._failures = 0;
     client._cancel(watchdog);
     client._channels._welcomed(payload.channels ?? {});
-    heard();
+    beat();
     const { _begin: begin } = client._session;
     if (user === null && client._options.getToken) withCredentials((part) => part.signIn(client, begin), begin);
     else begin();

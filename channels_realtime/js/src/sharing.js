@@ -6,19 +6,15 @@ import { ofThisBuild } from "./parts.js";
  *
  * @param {import("./client.js").RealtimeClient} client
  * @param {Omit<import("./page.js").PageConfiguration, "http"> & {http: string | null}} page
- * @param {import("./ways.js").Ways} alone  For tabs that cannot share.
+ * @param {import("./ways.js").NextWay} alone  For tabs that cannot share.
+ * @returns {import("./ways.js").NextWay}
  */
 export function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   /** @type {any} */
   let Way;
-  return {
-    next: () =>
-      Way ??
-      ofThisBuild(import("./tabs/shared-socket.js")).then(
-        ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next(),
-      ),
-    set heard(/** @type {boolean} */ heard) {
-      alone.heard = heard;
-    },
-  };
+  return (heard) =>
+    Way ??
+    ofThisBuild(import("./tabs/shared-socket.js")).then(
+      ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard),
+    );
 }

@@ -3,12 +3,15 @@
  *
  * A way is a constructor `new Way(url, protocols)`. Its objects have `send(frame)`, `close(code, reason)`, `protocol`,
  * `onmessage({data})` and `onclose({code, reason})`, as a WebSocket has, and never call a listener inside the
- * constructor. The connection knows nothing else about a way, and asks for one at each attempt. `next()` may return a
- * promise of the constructor: it counts towards the time until `welcome`, and if it rejects, the attempt has failed.
+ * constructor. The connection knows nothing else about a way, and asks for one at each attempt. Where it gets a promise of
+ * the constructor, that counts towards the time until `welcome`; if the promise rejects, the attempt has failed.
  *
  * WebSockets are taken to be blocked if several attempts in a row receive nothing, the last of them right after the server
  * has answered over HTTP that it takes connections. Then `fallbacks/` is loaded, and chooses. If the server is down, it
  * does not answer, so WebSockets are tried again.
+ *
+ * @typedef {(heard: boolean) => any} NextWay  Returns the constructor, or a promise of it. `heard`: whether the last attempt
+ *   received anything; true for the first.
  *
  * @typedef {object} WayContext
  * @property {string} url  The WebSocket's address.
@@ -28,54 +31,47 @@ import { recall } from "./storage.js";
 /** After this many attempts without a frame, WebSockets may be blocked. */
 const MAX_FAILURES = 2;
 
-export class Ways {
-  /** Whether the last attempt has received anything. The connection sets it. */
-  heard = true;
-  #context;
+/**
+ * @param {WayContext} context
+ * @returns {NextWay}
+ */
+export function createWays(context) {
+  const { http, transports } = context;
   /** WebSocket attempts in a row that received nothing. */
-  #failures = 0;
+  let failures = 0;
   /** Whether the server answered over HTTP right before the last attempt. */
-  #answers = false;
+  let answered = false;
   /** @type {string | null} The way that worked on an earlier page. It is for the first attempt. */
-  #remembered;
+  let remembered = recall(`realtime-way ${http}`);
   /** @type {import("./fallbacks/choice.js").Choice | null} */
-  #choice = null;
+  let choice = null;
 
-  /** @param {WayContext} context */
-  constructor(context) {
-    this.#context = context;
-    this.#remembered = recall(`realtime-way ${context.http}`);
-  }
-
-  /** @returns {any} A constructor, or a promise of one. */
-  next() {
-    const { http, transports, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = this.#context;
-    const heard = this.heard;
-    const remembered = this.#remembered;
-    const answers = this.#answers;
-    this.heard = this.#answers = false;
-    this.#remembered = null;
-    const chosen = this.#choice?.next(heard);
+  return (heard) => {
+    const { WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = context;
+    const chosen = choice?.next(heard);
     if (chosen) return chosen;
     if (!http || !fetch || `${transports}` === "websocket") return WebSocket;
     const offline = globalThis.navigator?.onLine === false;
-    this.#failures = heard || offline ? 0 : this.#failures + 1;
-    const blocked = this.#failures >= MAX_FAILURES && answers;
+    failures = heard || offline ? 0 : failures + 1;
+    const blocked = failures >= MAX_FAILURES && answered;
+    answered = false;
     if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
-      if (this.#failures === 0) return WebSocket;
+      if (failures === 0) return WebSocket;
       // Before the attempt: if an outage ended in between, the WebSocket would look blocked.
       return fetch(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
         ({ status }) => {
-          this.#answers = status < 500; // 0 if it is of another origin
+          answered = status < 500; // 0 if it is of another origin
           return WebSocket;
         },
         () => WebSocket,
       );
     }
-    this.#failures = 0;
+    failures = 0;
+    const first = remembered;
+    remembered = null;
     return ofThisBuild(import("./fallbacks/index.js")).then(({ Choice }) => {
-      this.#choice ??= new Choice(this.#context);
-      return this.#choice.begin(remembered);
+      choice ??= new Choice(context);
+      return choice.begin(first);
     });
-  }
+  };
 }

@@ -1481,11 +1481,12 @@ var CLOSE_HEARTBEAT_MISSED = 4408;
 var PAGE_EVENTS = ["pagehide", "freeze", "pageshow", "resume", "online", "offline", "visibilitychange"];
 var SUSPENDED_SECONDS = 1;
 var ATTEMPTS_BEFORE_WARNING = 3;
-function createConnection(client, ways) {
+function createConnection(client, nextWay) {
   let retryTimer = null;
   let retryHeldByServer = false;
   let watchdog = null;
   let warned = false;
+  let heard = true;
   let closing = null;
   function start() {
     client._failures = 0;
@@ -1494,7 +1495,8 @@ function createConnection(client, ways) {
   }
   function open() {
     const same = client._sameConnection();
-    const next = ways.next();
+    const next = nextWay(heard);
+    heard = false;
     const way = client._requests._loadCodec()?.then(() => next) ?? next;
     if (way?.then) {
       way.then(
@@ -1580,7 +1582,7 @@ function createConnection(client, ways) {
     client._cancel(watchdog);
     watchdog = client._later(seconds, callback);
   }
-  function heard() {
+  function beat() {
     const { interval, timeout } = client._welcome?.heartbeat ?? {};
     if (interval > 0) watch2(interval + timeout, probe);
   }
@@ -1606,8 +1608,8 @@ function createConnection(client, ways) {
   }
   function receive(socket, data) {
     if (socket !== client._socket) return;
-    ways.heard = true;
-    heard();
+    heard = true;
+    beat();
     let frame;
     try {
       frame = client._requests._codec().decode(data);
@@ -1645,7 +1647,7 @@ function createConnection(client, ways) {
     client._failures = 0;
     client._cancel(watchdog);
     client._channels._welcomed(payload.channels ?? {});
-    heard();
+    beat();
     const { _begin: begin } = client._session;
     if (user === null && client._options.getToken) withCredentials((part) => part.signIn(client, begin), begin);
     else begin();
@@ -1921,54 +1923,40 @@ function recall(key) {
 
 // src/ways.js
 var MAX_FAILURES = 2;
-var Ways = class {
-  /** Whether the last attempt has received anything. The connection sets it. */
-  heard = true;
-  #context;
-  /** WebSocket attempts in a row that received nothing. */
-  #failures = 0;
-  /** Whether the server answered over HTTP right before the last attempt. */
-  #answers = false;
-  /** @type {string | null} The way that worked on an earlier page. It is for the first attempt. */
-  #remembered;
-  /** @type {Choice | null} */
-  #choice = null;
-  /** @param {WayContext} context */
-  constructor(context) {
-    this.#context = context;
-    this.#remembered = recall(`realtime-way ${context.http}`);
-  }
-  /** @returns {any} A constructor, or a promise of one. */
-  next() {
-    const { http, transports, WebSocket = globalThis.WebSocket, fetch: fetch2 = globalThis.fetch } = this.#context;
-    const heard = this.heard;
-    const remembered = this.#remembered;
-    const answers = this.#answers;
-    this.heard = this.#answers = false;
-    this.#remembered = null;
-    const chosen = this.#choice?.next(heard);
+function createWays(context) {
+  const { http, transports } = context;
+  let failures = 0;
+  let answered = false;
+  let remembered = recall(`realtime-way ${http}`);
+  let choice = null;
+  return (heard) => {
+    const { WebSocket = globalThis.WebSocket, fetch: fetch2 = globalThis.fetch } = context;
+    const chosen = choice?.next(heard);
     if (chosen) return chosen;
     if (!http || !fetch2 || `${transports}` === "websocket") return WebSocket;
     const offline = globalThis.navigator?.onLine === false;
-    this.#failures = heard || offline ? 0 : this.#failures + 1;
-    const blocked = this.#failures >= MAX_FAILURES && answers;
+    failures = heard || offline ? 0 : failures + 1;
+    const blocked = failures >= MAX_FAILURES && answered;
+    answered = false;
     if (WebSocket && transports.includes("websocket") && !blocked && !remembered) {
-      if (this.#failures === 0) return WebSocket;
+      if (failures === 0) return WebSocket;
       return fetch2(`${http}ready/`, { method: "HEAD", mode: "no-cors" }).then(
         ({ status }) => {
-          this.#answers = status < 500;
+          answered = status < 500;
           return WebSocket;
         },
         () => WebSocket
       );
     }
-    this.#failures = 0;
+    failures = 0;
+    const first = remembered;
+    remembered = null;
     return ofThisBuild(import("./realtime/fallbacks.js?v=d3e0b507"),"d3e0b507").then(({ Choice }) => {
-      this.#choice ??= new Choice(this.#context);
-      return this.#choice.begin(remembered);
+      choice ??= new Choice(context);
+      return choice.begin(first);
     });
-  }
-};
+  };
+}
 
 // src/client.js
 init_values();
@@ -2049,7 +2037,7 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     checkNames("format", [this._options.format], ["json", "msgpack"]);
     const base = options.httpUrl || page.http || pageMeta("realtime-http-url");
     const http = base ? absoluteUrl(base).replace(/\/*$/, "/") : null;
-    const ways = new Ways({
+    const alone = createWays({
       ...page,
       ...this._options,
       ...this._options.format !== "json" && { transports: ["websocket"] },
@@ -2064,7 +2052,7 @@ var RealtimeClient = class _RealtimeClient extends Emitter {
     this._requests = createRequests(client);
     this._channels = createChannels(client);
     this._session = createSession(client);
-    this._connection = createConnection(client, options.shareConnection ? _RealtimeClient._sharedWays(client, { ...page, http }, ways) : ways);
+    this._connection = createConnection(client, options.shareConnection ? _RealtimeClient._sharedWays(client, { ...page, http }, alone) : alone);
   }
   get state() {
     return this.#state;
@@ -2227,14 +2215,9 @@ var INSIDES = {
 // src/sharing.js
 function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
   let Way;
-  return {
-    next: () => Way ?? ofThisBuild(import("./realtime/tabs.js?v=08bcbc43"),"08bcbc43").then(
-      ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone.next()
-    ),
-    set heard(heard) {
-      alone.heard = heard;
-    }
-  };
+  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=5c7c9faf"),"5c7c9faf").then(
+    ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard)
+  );
 }
 
 // src/page-client.js
