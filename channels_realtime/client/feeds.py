@@ -179,7 +179,7 @@ class Feeds:
         feed.in_session = False
 
         def done(_payload: Any, error: RealtimeError | None) -> None:
-            if isinstance(error, ConnectionLost) and not feed.in_session:  # else subscribed again
+            if isinstance(error, ConnectionLost):
                 self._abandon(feed)
 
         self._core.requests.ask(message, done)

@@ -161,6 +161,60 @@ async def test_killed_and_restarted_server_costs_no_message(
         assert follower.numbers == made
 
 
+async def test_selections_of_one_channel_lose_nothing_when_the_server_is_killed(
+    site: Site, servers: dict[str, Server]
+) -> None:
+    _, token = await token_of(servers["daphne"])
+    port = free_port()
+    command = SERVERS["uvicorn"](APPLICATION, port)
+    symbols = ("X", "Y")
+
+    async with contextlib.AsyncExitStack() as stack:
+        first = stack.enter_context(run_server(command, port, environment=site.environment))
+        url = f"ws://{HOST}:{port}/ws/"
+        publisher = await stack.enter_async_context(
+            connect(servers["daphne"].url("/ws/"), token=token)
+        )
+        client = await stack.enter_async_context(connect(url, token=token, limits=QUICK))
+        found: dict[str, list[int]] = {symbol: [] for symbol in symbols}
+        following = []
+        for symbol, prices in found.items():
+            subscription = client.subscribe(
+                "selected/a", parameters={"symbol": symbol}, select="symbol"
+            )
+            quotes = await stack.enter_async_context(subscription)
+            quotes.on(None, lambda message, to=prices: to.append(message.payload["price"]))
+            following.append(asyncio.create_task(quotes.run()))
+
+        async def publish(numbers: range) -> None:
+            for price in numbers:
+                payload = {"symbol": symbols[price % 2], "price": price}
+                await publisher.publish("selected/a", payload)
+
+        async def reached(price: int) -> None:
+            last = {symbols[n % 2]: n for n in (price - 1, price)}
+            await until(
+                lambda: all(found[one] and found[one][-1] == last[one] for one in symbols),
+                f"price {price}",
+            )
+
+        await publish(range(1, 11))
+        await reached(10)
+        os.killpg(first.process.pid, signal.SIGKILL)
+        await asyncio.to_thread(first.process.wait)
+        await publish(range(11, 31))
+        again = run_server(command, port, environment=site.environment)
+        await asyncio.to_thread(again.__enter__)
+        stack.push(again.__exit__)
+        await publish(range(31, 41))
+        await reached(40)
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+    for rest, symbol in enumerate(symbols):
+        assert found[symbol] == list(range(2 - rest, 41, 2))
+
+
 @KINDS
 async def test_dropped_and_silent_connections_cost_no_message(
     servers: dict[str, Server], kind: str

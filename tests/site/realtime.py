@@ -29,6 +29,11 @@ class KeptChannel(PublicChannel):
     history = History(size=1_000, ttl=600.0)
 
 
+@register("selected/<str:name>")
+class SelectedChannel(KeptChannel):
+    select = "symbol"
+
+
 @register("closed/<str:name>")
 class ClosedChannel(Channel):
     pass

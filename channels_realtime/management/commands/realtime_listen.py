@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
@@ -81,9 +82,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--event", action="append", help="print these events alone; repeatable")
         parser.add_argument("--json", action="store_true", help="print each message as JSON")
-        parser.add_argument("--count", type=int, help="end after this many messages")
+        parser.add_argument("--count", type=_count, help="end after this many messages")
         parser.add_argument(
-            "--timeout", type=float, metavar="S", help="end after this many seconds"
+            "--timeout", type=_seconds, metavar="S", help="end after this many seconds"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -215,6 +216,22 @@ async def _oldest(client: Client, channel: str) -> Position | None:
         return found.position
     first = found.messages[0].position
     return None if first is None else Position(first.epoch, first.offset - 1)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ArgumentTypeError(f"{text!r} is not a number of messages, such as 10")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds, such as 10 or 0.5")
+    return seconds
 
 
 def _since(text: str) -> Since:
