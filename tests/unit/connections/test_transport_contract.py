@@ -55,7 +55,7 @@ def event_stream(node: Node, scope: dict, send: Any, drop: Any) -> Made:
 
 
 def poll(node: Node, scope: dict, send: Any, drop: Any) -> Made:
-    transport = PollTransport(lambda: None, max_frame_bytes=100_000, drop=drop)
+    transport = PollTransport(lambda: None, lambda: None, max_frame_bytes=100_000, drop=drop)
     return transport, Connection(node, scope, None, transport, HttpDialect(node.config.limits))
 
 
