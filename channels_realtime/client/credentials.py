@@ -114,7 +114,7 @@ class Credentials:
         core = self._core
         if self._renewed and self._sent is None and user is None and core.user is not None:
             # It would go on as a visitor, and nothing would say so.
-            self._signed_out("the login that the client had has ended")
+            self._signed_out("the client's login has ended")
             return False
         self._renewed = False
         if user is not None:

@@ -61,7 +61,7 @@ class Dialer:
         scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
         if scheme not in ("ws", "wss") or not parts.netloc:
             raise ImproperUse(
-                f"connect(): the url is {url!r:.200}; expected one as wss://www.example.com/ws/"
+                f"connect(): the url is {url!r:.200}; expected an address such as wss://www.example.com/ws/"
             )
         self._parts = parts._replace(scheme=scheme, fragment="")
         self._protocol = f"realtime.v{VERSION}.{codec}"

@@ -150,9 +150,9 @@ class Feeds:
         others = self._of(feed.channel)
         if any(feed.key == other.key or None in (feed.select, other.select) for other in others):
             raise ImproperUse(
-                f"this client is subscribed to {feed.channel!r} already; expected one subscription to"
-                " a channel, whose messages tasks share, or parameters of each and select='…', the"
-                " name of the one by which the channel selects"
+                f"this client is already subscribed to {feed.channel!r}: share that subscription between"
+                " tasks or, if the channel class has a 'select', give each subscription its parameters"
+                " and select='…'"
             )
         self._feeds.setdefault(feed.channel, {})[feed.key] = feed
         if self._core.ready:

@@ -39,7 +39,7 @@ def check_transport_options(options: Iterable[str], others: Iterable[str]) -> No
         if name in TRANSPORT_OPTIONS:
             continue
         if name == "additional_headers":
-            raise ImproperUse("connect(): the option 'additional_headers' is called 'headers' here")
+            raise ImproperUse("connect(): unknown option 'additional_headers'; use 'headers'")
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "websockets has no such option either"
         raise ImproperUse(f"connect(): unknown option {name!r}; {hint}")

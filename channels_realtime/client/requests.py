@@ -29,7 +29,7 @@ class _Request:
     """Whether its time goes on where the connection is lost: the server does not remember keys for ever."""
     sent: bool = False
     sender: str | None = None
-    """Who sent it first: whoever sends it again must be the same, for whom the server knows its key."""
+    """The user or visitor who sent it first. The server knows its key for them alone."""
     timer: Handle | None = None
 
     def cancel_timer(self) -> None:
@@ -147,9 +147,7 @@ class Requests:
             return
         sender = core.connection_id if core.user is None else f"user {core.user}"
         if request.sender not in (None, sender):
-            reason = (
-                f"{request.kind!r} was not sent again: the client is another user or visitor now"
-            )
+            reason = f"{request.kind!r} was not sent again: the client now connects as another user or visitor"
             self.settle(request_id, None, ConnectionLost(reason))
             return
         request.sender = sender if request.resend else None

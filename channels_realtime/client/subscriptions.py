@@ -56,7 +56,7 @@ class Buffer:
         return self._counted <= self._size // 2
 
     def put(self, item: Event) -> None:
-        """Keep an item. Of reconnects that nobody looked at, what says nothing more is dropped.
+        """Keep an item. Unread ``Subscribed`` and ``Recovered`` that add nothing are dropped.
 
         ``Recovered`` with messages missing stands for a ``Subscribed`` too, which comes before it.
         """
@@ -197,7 +197,7 @@ class Subscription:
                 await self.aclose()
                 raise NotRecoverable(
                     f"messages of {self.channel!r} are missing: the history does not hold what follows"
-                    " the last one; load the state and subscribe anew, or pass load=…"
+                    " the last one; load the state and subscribe again, or pass load=…"
                 )
 
     def events(self) -> Events:

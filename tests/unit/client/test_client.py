@@ -210,7 +210,7 @@ async def aiterate(_: Any) -> None: ...
     [
         (
             {"url": "www.example.com"},
-            "connect(): the url is 'www.example.com'; expected one as wss://www.example.com/ws/",
+            "connect(): the url is 'www.example.com'; expected an address such as wss://www.example.com/ws/",
         ),
         ({"codec": "xml"}, "connect(): codec is 'xml'; expected one of json, msgpack"),
         (
@@ -244,7 +244,7 @@ async def aiterate(_: Any) -> None: ...
         ),
         (
             {"additional_headers": {}},
-            "connect(): the option 'additional_headers' is called 'headers' here",
+            "connect(): unknown option 'additional_headers'; use 'headers'",
         ),
     ],
 )
@@ -698,7 +698,7 @@ async def test_second_subscription_to_a_channel_is_refused_with_the_remedy() -> 
     server = ScriptedServer()
     async with connected(server) as (client, socket):
         subscription = await subscribed(client, socket)
-        with pytest.raises(errors.ImproperUse, match=r"^this client is subscribed to 'a' already;"):
+        with pytest.raises(errors.ImproperUse, match=r"^this client is already subscribed to 'a':"):
             client.subscribe("a")
         await subscription.aclose()
 
@@ -791,7 +791,7 @@ async def test_select_needs_its_parameter_and_no_ack() -> None:
         client.subscribe("q", parameters={"symbol": 1}, select="symbol")
         for options in ({}, {"parameters": {"symbol": 1}, "select": "symbol"}):
             with pytest.raises(
-                errors.ImproperUse, match=r"^this client is subscribed to 'q' already;"
+                errors.ImproperUse, match=r"^this client is already subscribed to 'q':"
             ):
                 client.subscribe("q", **options)
         client.subscribe("q", parameters={"symbol": True}, select="symbol")

@@ -410,7 +410,7 @@ def test_login_that_has_ended_does_not_go_on_as_a_visitor() -> None:
     bench.core.lost(4401, "logged out")
     bench.wait(2.0)
     bench.welcome(user=None)
-    assert str(bench.core.ended) == "the login that the client had has ended (4401)"
+    assert str(bench.core.ended) == "the client's login has ended (4401)"
 
 
 # -- requests --------------------------------------------------------------------------------------
@@ -572,7 +572,8 @@ def test_publication_is_not_sent_again_as_another_user_or_visitor(
     assert [message["type"] for message in bench.shell.sent] == ["resume", "publish"]
     assert isinstance(outcome[1], ConnectionLost)
     assert (
-        str(outcome[1]) == "'publish' was not sent again: the client is another user or visitor now"
+        str(outcome[1])
+        == "'publish' was not sent again: the client now connects as another user or visitor"
     )
     assert waiting == []
 
