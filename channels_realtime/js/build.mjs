@@ -147,7 +147,8 @@ async function buildExtras() {
     const internal = name in PARTS ? { mangleProps: INTERNAL } : {};
     let text = await bundle(source, { minify: true, format: worker ? "iife" : "esm", ...internal }, "./");
     const hash = createHash("sha256").update(text).digest("hex").slice(0, 8);
-    if (!worker) text = `${text.trimEnd()}export const version="${hash}";`;
+    if (worker) text = `globalThis.realtimeVersion="${hash}";${text}`;
+    else text = `${text.trimEnd()}export const version="${hash}";`;
     await write(`realtime/${name}.js`, `${BANNER}\n${text}`);
     built.set(path.resolve(ROOT, source), { file: `${name}.js`, hash });
   }

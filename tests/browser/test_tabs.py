@@ -43,6 +43,12 @@ WAYS = {
     "alone": "delete Navigator.prototype.locks;",
 }
 
+# By the locks that the worker, or the tab that was elected, holds.
+PLACES = """async () => {
+  const { held } = await navigator.locks.query();
+  return held.map(({ name }) => /[/](worker|leader)$/.exec(name)?.[1]).filter(Boolean);
+}"""
+
 HTTP_ADDRESS = """addEventListener("DOMContentLoaded", () => {
   const meta = document.createElement("meta");
   meta.name = "realtime-http-url";
@@ -116,6 +122,7 @@ def test_four_tabs_share_a_connection_and_miss_nothing_when_tabs_close_and_it_br
         tabs = [open_tab(context, line.origin, channel) for _ in range(4)]
         wait_for_connections(server, 1)
         assert len({tab.evaluate("client.connectionId") for tab in tabs}) == 1
+        assert tabs[0].evaluate(PLACES) == [way]
         with Publisher(servers[other], channel) as publisher:
             publisher.publish_more()
             for _ in range(2):

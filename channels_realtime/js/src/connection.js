@@ -1,5 +1,5 @@
 import { RealtimeError } from "./errors.js";
-import { credentials, withPart } from "./parts.js";
+import { credentials, loadFailed, withPart } from "./parts.js";
 import { asSeconds } from "./values.js";
 
 /** @import {RealtimeClient} from "./client.js" */
@@ -47,6 +47,8 @@ export function createConnection(client, nextWay) {
   let heard = true;
   /** The last message before the server closes the connection. @type {Closing | null} */
   let closing = null;
+  /** Whether the page was told that a way could not be loaded. */
+  let told = false;
 
   function start() {
     client._failures = 0;
@@ -62,7 +64,12 @@ export function createConnection(client, nextWay) {
     if (way?.then) {
       way.then(
         (/** @type {any} */ Way) => same() && use(Way),
-        (/** @type {unknown} */ cause) => same() && lost(null, CLOSE_ABNORMAL, String(cause)),
+        (/** @type {unknown} */ cause) => {
+          if (!same()) return;
+          if (!told) client._fail(loadFailed(cause));
+          told = true;
+          lost(null, CLOSE_ABNORMAL, String(cause));
+        },
       );
     } else {
       use(way);

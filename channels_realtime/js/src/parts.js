@@ -45,6 +45,11 @@ export function withPart(part, then, failed) {
   }
   part.load().then(
     (module) => then((part.module = module)),
-    (cause) => failed(new RealtimeError("load_failed", "a part of the client could not be loaded", { cause })),
+    (cause) => failed(loadFailed(cause)),
   );
+}
+
+/** @param {unknown} cause */
+export function loadFailed(cause) {
+  return new RealtimeError("load_failed", "a part of the client could not be loaded", { cause });
 }

@@ -1,5 +1,5 @@
 import { INSIDES } from "./insides.js";
-import { ofThisBuild } from "./parts.js";
+import { loadFailed, ofThisBuild } from "./parts.js";
 
 /**
  * One connection for all tabs of a site: the part of it in the core. The rest is loaded when it is needed.
@@ -9,12 +9,19 @@ import { ofThisBuild } from "./parts.js";
  * @param {import("./ways.js").NextWay} alone  For tabs that cannot share.
  * @returns {import("./ways.js").NextWay}
  */
-export function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
+export function sharedWays(client, page, alone) {
+  const { constructor: Client, url, _options: options } = client;
   /** @type {any} */
   let Way;
+  let told = false;
   return (heard) =>
     Way ??
     ofThisBuild(import("./tabs/shared-socket.js")).then(
       ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard),
+      (cause) => {
+        if (!told) client._fail(loadFailed(cause));
+        told = true;
+        return alone(heard);
+      },
     );
 }

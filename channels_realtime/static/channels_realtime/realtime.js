@@ -829,8 +829,11 @@ function withPart(part, then, failed) {
   }
   part.load().then(
     (module) => then(part.module = module),
-    (cause) => failed(new RealtimeError("load_failed", "a part of the client could not be loaded", { cause }))
+    (cause) => failed(loadFailed(cause))
   );
+}
+function loadFailed(cause) {
+  return new RealtimeError("load_failed", "a part of the client could not be loaded", { cause });
 }
 
 // src/mistakes.js
@@ -1488,6 +1491,7 @@ function createConnection(client, nextWay) {
   let warned = false;
   let heard = true;
   let closing = null;
+  let told = false;
   function start() {
     client._failures = 0;
     follow("addEventListener");
@@ -1501,7 +1505,12 @@ function createConnection(client, nextWay) {
     if (way?.then) {
       way.then(
         (Way) => same() && use(Way),
-        (cause) => same() && lost(null, CLOSE_ABNORMAL, String(cause))
+        (cause) => {
+          if (!same()) return;
+          if (!told) client._fail(loadFailed(cause));
+          told = true;
+          lost(null, CLOSE_ABNORMAL, String(cause));
+        }
       );
     } else {
       use(way);
@@ -2213,10 +2222,17 @@ var INSIDES = {
 };
 
 // src/sharing.js
-function sharedWays({ constructor: Client, url, _options: options }, page, alone) {
+function sharedWays(client, page, alone) {
+  const { constructor: Client, url, _options: options } = client;
   let Way;
-  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=5c7c9faf"),"5c7c9faf").then(
-    ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard)
+  let told = false;
+  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=3c762cc1"),"3c762cc1").then(
+    ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard),
+    (cause) => {
+      if (!told) client._fail(loadFailed(cause));
+      told = true;
+      return alone(heard);
+    }
   );
 }
 

@@ -6,7 +6,7 @@
 /** From its start to its first word; loading its script included. */
 const WORKER_SECONDS = 10;
 
-/** Of a page where a worker failed: blocked by a policy, or from another origin. @type {WeakSet<any>} */
+/** Of a page where a worker failed: blocked by a policy, not found, or of another version. @type {WeakSet<any>} */
 const blocked = new WeakSet();
 
 /**
@@ -21,8 +21,10 @@ export async function reachWorker(name, { SharedWorker, locks }, timers, signal,
   if (!SharedWorker || blocked.has(SharedWorker)) return null;
   /** @type {any} */
   let worker;
+  const address = new URL("./worker.js", import.meta.url);
+  const version = address.searchParams.get("v") ?? undefined; // The build adds it, here and in the worker.
   try {
-    worker = new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name });
+    worker = new SharedWorker(address, { type: "module", name });
   } catch {
     blocked.add(SharedWorker); // Another origin, such as a CDN's.
     return null;
@@ -35,7 +37,7 @@ export async function reachWorker(name, { SharedWorker, locks }, timers, signal,
       resolve(value);
     };
     worker.onerror = () => answer(false);
-    port.onmessage = () => answer(true);
+    port.onmessage = (/** @type {{data: any}} */ { data }) => answer(data.version === version);
     signal.addEventListener("abort", () => answer(true));
   });
   if (ready) {

@@ -14,5 +14,5 @@ const alive = hold(locks, `${scope.name}/worker`);
 scope.onconnect = async (/** @type {MessageEvent} */ { ports: [port] }) => {
   await alive;
   switchboard.admit(/** @type {any} */ (port));
-  port.postMessage({ type: "ready" });
+  port.postMessage({ type: "ready", version: scope.realtimeVersion });
 };
