@@ -20,11 +20,10 @@ export function createSession(client) {
   /** Resumes the last session if there is one; otherwise subscribes again in a new one. */
   function begin() {
     if (!client._welcome || client._ready) return;
-    const { session_id: own = null, connection_id: publicId = null } = client._welcome;
     const same = client._sameConnection();
     const startNew = () => {
-      id = own;
-      client.connectionId = publicId;
+      id = client._welcome.session_id;
+      client.connectionId = client._welcome.connection_id ?? null;
       start(null);
     };
     if (!id) {
@@ -34,9 +33,9 @@ export function createSession(client) {
     client._requests._ask(
       { type: "resume", session_id: id, since: client._channels._positions() },
       (payload) => {
-        id = payload.session_id ?? own;
-        client.connectionId = payload.connection_id ?? client.connectionId ?? publicId;
-        start(payload.channels ?? {});
+        id = payload.session_id;
+        client.connectionId = payload.connection_id ?? client.connectionId;
+        start(payload.channels);
       },
       (error) => {
         if (!same() || error.code === "connection_lost") return; // The next connection tries again.
