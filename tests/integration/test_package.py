@@ -113,6 +113,13 @@ def test_npm_package_has_the_version_of_the_wheel(wheel: Path) -> None:
     assert package["version"].replace("-dev.", ".dev") == wheel.name.split("-")[1]
 
 
+def test_npm_package_leaves_out_for_react_native_the_modules_with_import_meta() -> None:
+    client = ROOT / "channels_realtime/js"
+    replaced = json.loads((client / "package.json").read_text())["react-native"]
+    modules = [file for file in client.glob("src/**/*.js") if "import.meta" in file.read_text()]
+    assert replaced == {f"./{file.relative_to(client)}": False for file in modules}
+
+
 def test_wheel_passes_the_checks_in_an_empty_environment(
     installed_python: Path, project: Path
 ) -> None:

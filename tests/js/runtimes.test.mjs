@@ -1,6 +1,5 @@
 /** What the client makes of the page's life, and of places other than a page. */
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
 import { afterEach, beforeEach, describe, test } from "node:test";
 
 import { FakeWebSocket, settle } from "./fakes.mjs";
@@ -137,14 +136,6 @@ describe("elsewhere than in a page", () => {
   test("importing and creating a client opens nothing", () => {
     const client = new RealtimeClient(ADDRESS, { timers });
     assert.deepEqual([client.state, FakeWebSocket.all.length, timers.count], ["idle", 0, 0]);
-  });
-
-  test("React Native, which cannot parse import.meta, leaves out the module that has it", () => {
-    const root = new URL("../../channels_realtime/js/", import.meta.url);
-    const replaced = JSON.parse(readFileSync(new URL("package.json", root)))["react-native"];
-    const names = readdirSync(new URL("src", root), { recursive: true }).filter((name) => name.endsWith(".js"));
-    const unreadable = names.filter((name) => readFileSync(new URL(`src/${name}`, root)).includes("import.meta"));
-    assert.deepEqual(replaced, Object.fromEntries(unreadable.map((name) => [`./src/${name}`, false])));
   });
 
   test("without a WebSocket, as in Node 20, connect() says what to pass", async () => {

@@ -154,14 +154,20 @@ describe("tabs share a connection", () => {
     assert.equal(world.sockets.length, 3);
   });
 
-  test("where nothing says who is signed in, each tab has its own, and the console says why", async (t) => {
-    const warn = t.mock.method(console, "warn", () => {});
-    for (const options of [{ cookie: "" }, { getToken: () => "token" }]) {
-      await world.open(options);
-      await world.open(options);
+  test("where nothing says who is signed in, each tab has its own, and the console says why", async () => {
+    const { warn } = console;
+    const warned = [];
+    console.warn = (text) => warned.push(text);
+    try {
+      for (const options of [{ cookie: "" }, { getToken: () => "token" }]) {
+        await world.open(options);
+        await world.open(options);
+      }
+    } finally {
+      console.warn = warn;
     }
     assert.equal(world.sockets.length, 4);
-    assert.deepEqual(warn.mock.calls.map(({ arguments: [text] }) => text), Array(4).fill(
+    assert.deepEqual(warned, Array(4).fill(
       "channels_realtime: this tab has its own connection, since nothing says who is signed in. " +
         "Set the option shareKey, such as to the user's primary key. See docs/howto/tabs.md",
     ));

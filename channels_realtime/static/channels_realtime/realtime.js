@@ -1843,11 +1843,10 @@ function createSession(client) {
   let abandoned = [];
   function begin() {
     if (!client._welcome || client._ready) return;
-    const { session_id: own = null, connection_id: publicId = null } = client._welcome;
     const same = client._sameConnection();
     const startNew = () => {
-      id = own;
-      client.connectionId = publicId;
+      id = client._welcome.session_id;
+      client.connectionId = client._welcome.connection_id ?? null;
       start(null);
     };
     if (!id) {
@@ -1857,9 +1856,9 @@ function createSession(client) {
     client._requests._ask(
       { type: "resume", session_id: id, since: client._channels._positions() },
       (payload) => {
-        id = payload.session_id ?? own;
-        client.connectionId = payload.connection_id ?? client.connectionId ?? publicId;
-        start(payload.channels ?? {});
+        id = payload.session_id;
+        client.connectionId = payload.connection_id ?? client.connectionId;
+        start(payload.channels);
       },
       (error) => {
         if (!same() || error.code === "connection_lost") return;
@@ -2226,7 +2225,7 @@ function sharedWays(client, page, alone) {
   const { constructor: Client, url, _options: options } = client;
   let Way;
   let told = false;
-  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=3c762cc1"),"3c762cc1").then(
+  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=367d02c2"),"367d02c2").then(
     ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard),
     (cause) => {
       if (!told) client._fail(loadFailed(cause));
