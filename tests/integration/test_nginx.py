@@ -396,6 +396,19 @@ def status(server: Server, path: str) -> int:
 
 
 def test_event_stream_and_polls_pass_as_they_come(proxy: Proxy, behind: Server) -> None:
+    stream_and_poll(proxy, behind)
+
+
+def test_event_stream_and_polls_pass_a_proxy_that_buffers_and_compresses(behind: Server) -> None:
+    """nginx speaks HTTP/1.0 to what is behind it, and buffers that, unless it is told otherwise."""
+    gzip = "gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream;"
+    with nginx(
+        behind, changes={"location / {": f"location / {{ proxy_http_version 1.0; {gzip}"}
+    ) as proxy:
+        stream_and_poll(proxy, behind)
+
+
+def stream_and_poll(proxy: Proxy, behind: Server) -> None:
     cookie = login(behind, "alice")
     csrf = {"Cookie": f"{cookie}; csrftoken={'a' * 32}", "X-CSRFToken": "a" * 32}
     headers = {"Cookie": cookie, "Accept-Encoding": "gzip"}
