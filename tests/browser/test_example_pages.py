@@ -318,7 +318,11 @@ def test_the_page_catches_up_when_the_server_comes_back(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/rooms/", "/rooms/lobby/", "/boards/1/", "/host/", "/stocks/", "/break/"]
+    "path",
+    [
+        *("/", "/rooms/", "/rooms/lobby/", "/boards/1/"),
+        *("/host/", "/stocks/", "/guestbook/", "/break/"),
+    ],
 )
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_page_fits_its_window_and_names_its_controls(

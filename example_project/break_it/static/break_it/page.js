@@ -199,7 +199,7 @@ function press(button) {
   return pressed;
 }
 
-byId("expire-token").addEventListener("click", () => ask(script.expireToken, "The token has expired", { token }));
+byId("expire-token").addEventListener("click", () => ask(script.expireToken, "The token ends now", { token }));
 byId("restart").addEventListener("click", () => ask(script.restart, "The server restarts"));
 
 /** These requests do not go through the network that is broken, and carry the login session's cookie. */
@@ -208,12 +208,12 @@ function post(url, fields = {}) {
   return fetch(url, { method: "POST", headers: { "X-CSRFToken": csrfToken }, body: new URLSearchParams(fields) });
 }
 
-async function ask(url, done, fields) {
+async function ask(url, what, fields) {
   byId("break-error").hidden = true;
+  note(what);
   try {
     const response = await post(url, fields);
     if (!response.ok) throw new Error(`the server answered with ${response.status}`);
-    note(done);
   } catch (error) {
     byId("break-error").textContent = `That did not work: ${error.message}.`;
     byId("break-error").hidden = false;
