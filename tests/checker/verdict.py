@@ -170,6 +170,8 @@ class _Judge:
         fork = self._truth.fork(self._record.channel, position.epoch)
         if fork is None or position.offset < fork:
             return
+        if kept.begun < self._lost_at <= kept.ended:
+            return  # it may be of either
         branch = "before" if kept.ended < self._lost_at else "after"
         if self._branch is not None and self._branch != branch:
             self._fault("fork", f"{position} is of the stream {branch} the loss, the last was not")
