@@ -25,7 +25,7 @@ from tests.support.members import (
     make_member,
     obtain_tokens,
 )
-from tests.support.pages import Page, pages
+from tests.support.pages import Page, pages, wait_until
 from tests.support.servers import Server, together
 from tests.support.site import Site, made_site
 
@@ -264,20 +264,27 @@ async def test_password_set_by_staff_ends_all_connections(scene: Scene) -> None:
     await stays_out(scene.servers.b, scene, token=tokens["access"])
 
 
-async def test_password_change_ends_who_came_in_before_its_commit(scene: Scene) -> None:
+async def test_password_change_ends_who_came_in_before_its_commit(
+    scene: Scene, tmp_path: Path
+) -> None:
     """Between the save and the commit the old password is still valid, and its hash is in the credentials."""
     cookie = await log_in(scene.servers.a, scene.member)
+    saved, commit = tmp_path / "saved", tmp_path / "commit"
+    files = {"saved": str(saved), "commit": str(commit)}
     change = asyncio.create_task(
-        do(scene.servers.a, "change-password-slowly", user=scene.member.id, seconds="1.5")
+        do(scene.servers.a, "change-password-slowly", user=scene.member.id, **files)
     )
-    await asyncio.sleep(0.7)  # not a wait for anything: the moment itself is what is tried
-    scene.pages["late"] = await scene.open(scene.servers.b, cookie=cookie)
-    if scene.servers.kind.startswith("postgres"):  # SQLite has one writer at a time
-        late = await obtain_tokens(scene.servers.b, scene.member)
-        scene.pages["late token"] = await scene.open(scene.servers.b, token=late["access"])
-    names = [name for name in scene.pages if name.startswith("late")]
-    assert not change.done()
-    await change
+    try:
+        await wait_until(lambda: asyncio.to_thread(saved.exists), "the password is saved")
+        scene.pages["late"] = await scene.open(scene.servers.b, cookie=cookie)
+        if scene.servers.kind.startswith("postgres"):  # SQLite has one writer at a time
+            late = await obtain_tokens(scene.servers.b, scene.member)
+            scene.pages["late token"] = await scene.open(scene.servers.b, token=late["access"])
+        names = [name for name in scene.pages if name.startswith("late")]
+        assert not change.done()
+    finally:
+        commit.touch()
+        await change
     await scene.ends("late commit", asyncio.sleep(0), *names)
 
 

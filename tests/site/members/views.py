@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from datetime import timedelta
+from pathlib import Path
 
 from django.contrib import auth
 from django.contrib.auth import get_user_model
@@ -101,13 +102,15 @@ def change_password(request, password):
 
 
 @action
-def change_password_slowly(request, user, seconds):
-    """In a transaction that commits after ``seconds``."""
+def change_password_slowly(request, user, saved, commit):
+    """In a transaction that makes the file ``saved``, and commits once there is a file ``commit``."""
     with transaction.atomic():
         found = _users().get(pk=user)
         found.set_password("another")
         found.save()
-        time.sleep(float(seconds))
+        Path(saved).touch()
+        while not Path(commit).exists():
+            time.sleep(0.01)
 
 
 @action
