@@ -9,7 +9,7 @@ import pytest
 
 from tests.example.site import Socket, Visitor, manage, run_demo, run_feeds
 from tests.support.redis_server import private_redis_server
-from tests.support.servers import STOP_TIMEOUT_S, Server
+from tests.support.servers import Server
 
 
 class Site:
@@ -116,7 +116,7 @@ def test_feeds_that_are_started_again_continue(site: Site, pages: list[Socket]) 
 def test_feeds_end_without_an_error_when_told(site: Site, number: signal.Signals) -> None:
     with run_feeds(site.directory, site.redis_url) as feeds:
         feeds.send_signal(number)
-        output, _ = feeds.communicate(timeout=STOP_TIMEOUT_S)
+        output, _ = feeds.communicate(timeout=20.0)
     assert (feeds.returncode, output) == (0, "")
 
 
