@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -77,6 +78,8 @@ class Feed:
     """From where a subscribe begins that was not answered yet."""
     position: Position | None = None
     """Of the last message that the sink took, or where the subscription began."""
+    fresh: bool = False
+    """Whether what an inbox still has may follow, from a position that the server alone knows."""
     live: bool = False
     """Subscribed on this connection."""
     established: bool = False
@@ -90,6 +93,9 @@ class Feed:
     state_arriving: bool = False
     """The position does not stand for what was received: the state may still be on its way."""
     fenced: bool = False
+    """Whether the server was asked for the end of the state, by a ping that it answers after it."""
+    state_goes_on: bool = False
+    """More of it came since."""
     held: list[Message] | None = None
     """Live messages of an automatic channel that wait for its replay."""
     gap: Position | None = None
@@ -134,6 +140,8 @@ class Feeds:
         """By channel, and then by their parameters."""
         self.automatic: dict[str, Position | None] = {}
         """The channels that the server has subscribed this connection to, with their last position."""
+        self._unread: dict[str, deque[Message]] = {}
+        """What an inbox still had at the beginning of this connection, until its channel is subscribed."""
         self._abandoned: list[Feed] = []
         """Given up, and the server may not know: a resume would bring them back."""
         self._acknowledging: dict[str, Position] = {}
@@ -234,6 +242,7 @@ class Feeds:
         """A connection was welcomed, with these automatic channels."""
         channels = channels if isinstance(channels, dict) else {}
         self.automatic = {name: position_in(at) for name, at in channels.items()}
+        self._unread.clear()
         for name in self.automatic:
             for feed in self._of(name):  # it is live already, and what it missed is not known yet
                 feed.held = []
@@ -293,6 +302,9 @@ class Feeds:
             if channel in self.automatic and not feeds:
                 self.automatic[channel] = position_in(message) or self.automatic[channel]
             received = message_from(message)
+            if channel in self.automatic and not feeds and received.recovered:
+                unread = self._unread.setdefault(channel, deque(maxlen=MAX_HELD_MESSAGES))
+                unread.append(received)
             for feed in feeds:
                 if feed.takes(received):
                     self._message(feed, received)
@@ -336,6 +348,9 @@ class Feeds:
             # It is on the channel from the start, and asks for nothing that it missed.
             at = self.automatic[feed.channel]
             self._subscribed(feed, {} if at is None else position_object(at), None)
+            feed.fresh = True
+            for missed in self._unread.pop(feed.channel, ()):
+                self._message(feed, missed)
             return
         if automatic and feed.held is None:
             feed.held = []  # it is live already, and its replay comes before what is new
@@ -478,6 +493,9 @@ class Feeds:
         position, known = message.position, feed.position
         if position is not None:
             feed.unproven = feed.state_arriving = False
+            if feed.fresh and message.recovered:
+                known = None
+            feed.fresh = False
             if known is not None and covers(known, position):
                 return  # a duplicate
         if feed.sink.full:
@@ -512,12 +530,17 @@ class Feeds:
         """The position counts only once the whole state has arrived."""
         feed.state_arriving = True
         if feed.fenced:
+            feed.state_goes_on = True
             return
-        feed.fenced = True
+        feed.fenced, feed.state_goes_on = True, False
 
         def done(_payload: Any, error: RealtimeError | None) -> None:
+            if isinstance(error, ClientError):
+                return
             feed.fenced = False
-            if error is None:
+            if error is None and feed.state_goes_on:
+                self._state_arrives(feed)
+            elif error is None:
                 feed.state_arriving = feed.unproven = False
 
         self._core.requests.ask({"type": "ping"}, done)

@@ -641,6 +641,21 @@ async def test_state_that_was_cut_off_comes_again() -> None:
 
 
 @in_virtual_time
+async def test_state_that_goes_on_after_the_question_is_asked_about_again() -> None:
+    server = ScriptedServer()
+    async with connected(server) as (client, socket):
+        subscription = await subscribed(client, socket, offset=9)
+        for offset, key in ((3, "x"), (7, "y")):
+            socket.publish("a", offset, state_key=key, state=True)
+        socket.reply(await socket.expect("ping"), "pong")
+        assert await payloads(subscription, 2) == [3, 7]
+        await socket.expect("ping")
+        socket.breaks()
+        second = await server.welcomed()
+        assert (await second.expect("resume"))["since"] == {}
+
+
+@in_virtual_time
 async def test_leaving_a_loop_unsubscribes() -> None:
     server = ScriptedServer()
     async with connected(server) as (client, socket):
@@ -981,6 +996,22 @@ async def test_automatic_channel_needs_no_request_and_catches_up_after_a_loss() 
         second.reply(await second.expect("ping"), "pong")
         second.publish("users/7", 10)
         assert await payloads(subscription, 4) == [7, 8, 9, 10]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_an_automatic_inbox_still_has_follows_the_subscription(at_once: bool) -> None:
+    server = ScriptedServer()
+    channels = {"users/7": {"epoch": "e", "offset": 5}}
+    async with connected(server, welcome={"channels": channels}) as (client, socket):
+        subscription = client.subscribe("users/7") if at_once else None
+        for offset in (3, 5):
+            socket.publish("users/7", offset, recovered=True)
+        socket.publish("users/7", 6)
+        await settle()
+        subscription = subscription or client.subscribe("users/7")
+        socket.publish("users/7", 7)
+        assert await payloads(subscription, 3) == ([3, 5, 6] if at_once else [3, 5, 7])
 
 
 @in_virtual_time
