@@ -63,6 +63,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
+def pytest_sessionfinish() -> None:
+    """pytest collects garbage once more at the end, and then of everything."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A Redis that may be shared with others: use it with `redis_prefix`."""

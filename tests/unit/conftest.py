@@ -41,9 +41,13 @@ def _fast_flush() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _garbage() -> Iterator[None]:
-    """A socket or a database that a module leaves open is that module's error, not a later one's."""
+    """A socket or a database that a module leaves open is that module's error, not a later one's.
+
+    What outlives its module is not looked through after each later one: 80 ms for each of 300 modules.
+    """
     yield
     gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
