@@ -2,11 +2,13 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Two more than there are processors: a test of a real server waits more than half of its time.
 # By directory order, so that the long files of integration tests start first and none runs last by itself.
-PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 2)
+PYTEST_ARGS ?= -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test databases quick lint client check-client docs package format clean
+.PHONY: help demo test checks databases quick lint client check-client docs package format clean
 
 help:
 	@echo 'make demo     serve the example project (HOST, PORT, REDIS_URL, DATABASE_URL, SERVER)'
@@ -92,8 +94,10 @@ demo: venv-demo
 	@exec $(BIN)/python example_project/manage.py demo
 
 # pytest runs last, so that its last line is the last line of the run.
-test: lint check-client docs package databases
+test: checks
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+checks: lint check-client docs package databases
 
 # The unit tests of what is written and read, on the other databases that answer.
 # tests/integration/test_databases.py runs all three, with USE_TZ on and off.
