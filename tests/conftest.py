@@ -87,17 +87,23 @@ def redis_prefix(redis_url: str) -> Iterator[str]:
             client.delete(key)
 
 
-# A browser lives for one module: Playwright's sync API leaves its event loop marked as running in the thread,
-# and neither asynchronous tests nor Django's database code work beneath that.
-@pytest.fixture(scope="module")
-def chromium() -> "Iterator[Browser]":
-    """A Chromium without a window. Without one on the machine: a skip, or a failure where CI is set."""
+def chromium_path() -> str:
+    """Where Chromium is. Without one on the machine: a skip, or a failure where CI is set."""
     path = os.environ.get("CHROMIUM", CHROMIUM_PATH)
     if not os.access(path, os.X_OK):
         reason = f"no Chromium at {path}; install one or name it in the variable CHROMIUM"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    return path
+
+
+# A browser lives for one module: Playwright's sync API leaves its event loop marked as running in the thread,
+# and neither asynchronous tests nor Django's database code work beneath that.
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """A Chromium without a window. Without one on the machine: a skip, or a failure where CI is set."""
+    path = chromium_path()
     from playwright.sync_api import sync_playwright  # only in the `dev` extra
 
     with sync_playwright() as playwright:
