@@ -305,6 +305,29 @@ def test_htmx_swaps_what_comes_by_an_event_stream_and_misses_nothing(
     assert problems == []
 
 
+def test_htmx_4_stops_at_the_close_only_where_it_is_told_to(
+    server: Server, visit: Open, channel: str
+) -> None:
+    """Without ``hx-sse:close`` it goes on asking, though it is answered 401."""
+    url = f"/realtime/sse/?channel={channel}&format=html&user"
+    stream = '<p hx-sse:connect="{}={}" {} hx-swap="beforeend"></p>'
+    body = stream.format(url, "stops", 'hx-sse:close="close"') + stream.format(url, "goes", "")
+    config = """<meta name="htmx-config" content='{"sse": {"reconnectMaxDelay": 500}}'>"""
+    page = visit("")
+    page.goto(server.url("/do/make-users/"))
+    name = page.evaluate("JSON.parse(document.body.textContent).found[0].name")
+    page.goto(server.url(f"/login/?user={name}"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("=")[2]))
+    page.goto(server.url("/live/?" + urlencode({"body": body, "head": config + head(4)})))
+    until_subscribed(page, server, channel, count=2)
+    page.request.get(server.url("/logout/"))
+    for _ in range(2):
+        page.wait_for_event("response", lambda response: response.status == 401)
+    assert asked.count("goes") >= 3
+    assert asked.count("stops") == 1
+
+
 def test_stream_for_htmx_tells_its_cursor_before_there_is_a_fragment(
     server: Server, channel: str
 ) -> None:
