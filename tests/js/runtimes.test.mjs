@@ -52,6 +52,20 @@ describe("the page's life", () => {
   });
 });
 
+test("close() by the listener that hears that a way cannot be loaded stays closed", async () => {
+  const { _sharedWays } = RealtimeClient;
+  RealtimeClient._sharedWays = () => () => Promise.reject(new Error("offline"));
+  try {
+    const client = open({ shareConnection: true });
+    client.on("error", ({ code }) => code === "load_failed" && client.close());
+    await settle();
+    await timers.advance(60);
+    assert.equal(client.state, "closed");
+  } finally {
+    RealtimeClient._sharedWays = _sharedWays;
+  }
+});
+
 describe("attempts that fail", () => {
   let warnings;
   const { warn } = console;

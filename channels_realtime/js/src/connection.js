@@ -65,10 +65,11 @@ export function createConnection(client, nextWay) {
       way.then(
         (/** @type {any} */ Way) => same() && use(Way),
         (/** @type {unknown} */ cause) => {
-          if (!same()) return;
-          if (!told) client._fail(loadFailed(cause));
-          told = true;
-          lost(null, CLOSE_ABNORMAL, String(cause));
+          if (!told && same()) {
+            told = true;
+            client._fail(loadFailed(cause));
+          }
+          if (same()) lost(null, CLOSE_ABNORMAL, String(cause)); // A listener may have closed the client.
         },
       );
     } else {

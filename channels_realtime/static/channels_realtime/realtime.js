@@ -1506,10 +1506,11 @@ function createConnection(client, nextWay) {
       way.then(
         (Way) => same() && use(Way),
         (cause) => {
-          if (!same()) return;
-          if (!told) client._fail(loadFailed(cause));
-          told = true;
-          lost(null, CLOSE_ABNORMAL, String(cause));
+          if (!told && same()) {
+            told = true;
+            client._fail(loadFailed(cause));
+          }
+          if (same()) lost(null, CLOSE_ABNORMAL, String(cause));
         }
       );
     } else {
@@ -2225,7 +2226,7 @@ function sharedWays(client, page, alone) {
   const { constructor: Client, url, _options: options } = client;
   let Way;
   let told = false;
-  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=367d02c2"),"367d02c2").then(
+  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=186dbd11"),"186dbd11").then(
     ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard),
     (cause) => {
       if (!told) client._fail(loadFailed(cause));
