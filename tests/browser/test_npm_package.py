@@ -135,6 +135,7 @@ def test_hooks_subscribe_and_leave(page: Page, server: Server, pages: str, name:
     shows("#status", "one subscribed")
     shows("#count", "1")
     publish(server, "public/one", {"text": "a"})
+    shows("#texts", "a")  # rendered, which the next one builds on
     publish(server, "public/one", {"text": "b"})
     shows("#texts", "ab")  # each once, though StrictMode subscribes twice
     page.click("text=say")
