@@ -129,7 +129,7 @@ class HttpTransport(Transport):
     ) -> None:
         self.write = self._write
         self.max_frame_bytes = max_frame_bytes
-        self._barred = False  # nothing but the last words may be written
+        self._barred = False  # only ``closing`` may be written
         self._drop: Callable[[], None] | None = drop
         self._ending = False
         self._most_bytes = most_bytes
@@ -138,7 +138,7 @@ class HttpTransport(Transport):
 
     @staticmethod
     def wrap(data: str | bytes) -> Any:
-        """A message that is nobody's reply."""
+        """A message without a push."""
         assert isinstance(data, str)
         return Message(data)
 

@@ -1,4 +1,4 @@
-"""Long polling: a connection whose client asks for its messages, again and again.
+"""Long polling: the client of a connection requests its messages again and again.
 
 A connection stays on the node where it began. A poll that reaches another process is handed to it: the
 node answers at once with what there is, and tells the asking process when there is something later. So
@@ -28,12 +28,12 @@ MAX_WAIT_S = 60.0
 """The longest that a poll may wait: proxies end what is silent for longer."""
 
 ANSWER_BYTES = 65_536
-"""What one answer holds, if it is more than one message: it may cross the channel layer."""
+"""The most bytes of an answer with several messages, which may cross the channel layer."""
 
 BAD_CURSOR = "bad_cursor"
 
 _GATHER_S = 0.01
-"""How long what comes together may take to come."""
+"""How long to wait for more messages before a poll is answered."""
 
 _WAKE_WAIT_S = 1.0
 

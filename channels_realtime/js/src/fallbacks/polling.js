@@ -2,7 +2,7 @@ import { HttpSocket } from "./http-socket.js";
 
 /** How long the server may hold a poll. Proxies give up after 30 s or 60 s. */
 const WAIT_SECONDS = 25;
-/** What is held for less is not held. */
+/** A shorter wait is not worth a held poll. */
 const LEAST_WAIT_SECONDS = 2;
 /** A poll that is not answered so long after its wait has failed. */
 const GRACE_SECONDS = 10;

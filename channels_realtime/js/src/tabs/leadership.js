@@ -24,7 +24,7 @@ export class Leadership {
   #waiting = null;
   /** @type {Switchboard | null} While this page leads. */
   #switchboard = null;
-  /** Lets go of the lock. @type {() => void} */
+  /** Releases the lock. @type {() => void} */
   #release = () => {};
   #id = "";
 
@@ -117,7 +117,7 @@ export class Leadership {
       switchboard.admit(port);
       port.postMessage({ type: "ready", leader });
     };
-    // A page that the browser puts aside, or freezes, must not have what others need.
+    // A page in the back/forward cache, or frozen, must not keep the connection that others need.
     const away = () => this.#resign();
     for (const event of ["pagehide", "freeze"]) window?.addEventListener?.(event, away, true);
     this.#release = () => {
