@@ -375,6 +375,18 @@ describe("resume", () => {
     assert.equal(sent()[0].session_id, "second");
   });
 
+  test("a subscribe with a position whose answer was lost begins there again, as the answer may have told of a gap", async () => {
+    const client = await welcomed();
+    const { log } = await subscribed(client, "a", {}, position(3));
+    await comeBack();
+    await socket().refuseResume();
+    assert.deepEqual(sent(), [{ type: "subscribe", channel: "a", since: position(3) }]);
+    await comeBack({ session_id: "third" });
+    const { since } = await answerResume({ a: { ...position(9), recovered: false } });
+    assert.deepEqual(since, { a: position(3) });
+    assert.deepEqual(log.at(-1), ["recovered", { ...position(9), recovered: false }]);
+  });
+
   test("a channel that it lost is asked for again", async () => {
     const client = await welcomed();
     const { log } = await subscribed(client, "a", {}, position(3));

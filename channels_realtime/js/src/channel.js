@@ -109,8 +109,8 @@ export class Feed {
 
   /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
   get _resumesFrom() {
-    if (this._stateArriving || this._unproven) return null;
-    return earliest([this._position, ...[...this._selections.values()].map((selection) => selection._since)]);
+    const received = this._stateArriving || this._unproven ? null : this._position;
+    return earliest([received, ...[...this._selections.values()].map((selection) => selection._since)]);
   }
 
   /** The connection has ended. */

@@ -164,8 +164,8 @@ var init_channel = __esm({
       }
       /** @returns {Position | null} Where a resume begins: nothing before it is missing in any selection. Null: the server knows. */
       get _resumesFrom() {
-        if (this._stateArriving || this._unproven) return null;
-        return earliest([this._position, ...[...this._selections.values()].map((selection) => selection._since)]);
+        const received = this._stateArriving || this._unproven ? null : this._position;
+        return earliest([received, ...[...this._selections.values()].map((selection) => selection._since)]);
       }
       /** The connection has ended. */
       _lost() {
@@ -2226,7 +2226,7 @@ function sharedWays(client, page, alone) {
   const { constructor: Client, url, _options: options } = client;
   let Way;
   let told = false;
-  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=186dbd11"),"186dbd11").then(
+  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=666bd0de"),"666bd0de").then(
     ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard),
     (cause) => {
       if (!told) client._fail(loadFailed(cause));
