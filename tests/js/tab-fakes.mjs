@@ -148,7 +148,7 @@ export class World {
         const { alive, switchboard } = world.workers.get(name);
         alive.then(() => {
           switchboard.admit(inner);
-          inner.postMessage({ type: "ready" });
+          inner.postMessage({ type: "ready", current: true });
         });
       }
     };

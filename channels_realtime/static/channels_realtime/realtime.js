@@ -2226,7 +2226,7 @@ function sharedWays(client, page, alone) {
   const { constructor: Client, url, _options: options } = client;
   let Way;
   let told = false;
-  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=666bd0de"),"666bd0de").then(
+  return (heard) => Way ?? ofThisBuild(import("./realtime/tabs.js?v=f3a5c635"),"f3a5c635").then(
     ({ share }) => (Way = share({ ...INSIDES, Client, url, options, page })) ?? alone(heard),
     (cause) => {
       if (!told) client._fail(loadFailed(cause));

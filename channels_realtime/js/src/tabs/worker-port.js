@@ -21,10 +21,9 @@ export async function reachWorker(name, { SharedWorker, locks }, timers, signal,
   if (!SharedWorker || blocked.has(SharedWorker)) return null;
   /** @type {any} */
   let worker;
-  const address = new URL("./worker.js", import.meta.url);
-  const version = address.searchParams.get("v") ?? undefined; // The build adds it, here and in the worker.
   try {
-    worker = new SharedWorker(address, { type: "module", name });
+    // Bundlers recognise a worker by this form alone.
+    worker = new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name });
   } catch {
     blocked.add(SharedWorker); // Another origin, such as a CDN's.
     return null;
@@ -37,7 +36,7 @@ export async function reachWorker(name, { SharedWorker, locks }, timers, signal,
       resolve(value);
     };
     worker.onerror = () => answer(false);
-    port.onmessage = (/** @type {{data: any}} */ { data }) => answer(data.version === version);
+    port.onmessage = (/** @type {{data: any}} */ { data }) => answer(data.current);
     signal.addEventListener("abort", () => answer(true));
   });
   if (ready) {

@@ -10,9 +10,11 @@ const { locks } = scope.navigator;
 const switchboard = new Switchboard(hostOf({ ...INSIDES, Client: RealtimeClient }, {}, locks));
 // Tabs wait for it to learn that this worker has ended.
 const alive = hold(locks, `${scope.name}/worker`);
+// The build writes the version into the address and into the script. After an upgrade, a page asks for the old one.
+const current = new URL(scope.location.href).searchParams.get("v") === (scope.realtimeVersion ?? null);
 
 scope.onconnect = async (/** @type {MessageEvent} */ { ports: [port] }) => {
   await alive;
   switchboard.admit(/** @type {any} */ (port));
-  port.postMessage({ type: "ready", version: scope.realtimeVersion });
+  port.postMessage({ type: "ready", current });
 };
