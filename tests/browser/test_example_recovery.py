@@ -260,8 +260,10 @@ def test_a_ticker_that_was_cut_gets_each_missed_price_of_its_symbols_once(
                 .map(({ payload }) => payload.price)"""
         )
         assert prices == [190.01, 190.03]
-        # One call for the charts of all tiles.
-        assert requests(alice)[-2:] == ["resume", "call"]
+        # One request for all tiles. A tab that is back later than the connection that it leads may have to load
+        # the charts again: one call.
+        sent = requests(alice)
+        assert sent[sent.index("resume") :] in (["resume"], ["resume", "call"])
         alice.context.close()
 
 
