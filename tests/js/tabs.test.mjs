@@ -452,7 +452,7 @@ describe("the tab that leads", () => {
   });
 
   for (const [away, back] of [["pagehide", "pageshow"], ["freeze", "resume"]]) {
-    test(`is put aside by the browser (${away}): another one goes on, and it comes back`, async () => {
+    test(`is suspended by the browser (${away}): another one goes on, and it comes back`, async () => {
       const { opened, logs } = await numbered(2);
       opened[0].owner.window.dispatchEvent(new Event(away));
       await world.settle();

@@ -1,6 +1,6 @@
 /**
  * Which tab has the connection, where there is no SharedWorker: the one that holds a lock. All others wait for it, so
- * when that tab closes, crashes or is put aside by the browser, the next one has it.
+ * when that tab closes, crashes or is suspended by the browser, the next one has it.
  *
  * Tabs find the leader on a BroadcastChannel, the lobby: a tab says `hello` with the name of a channel of its own, and
  * the leader answers there. A new leader says `leader` in the lobby.
