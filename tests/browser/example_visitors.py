@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from tests.support.promptness import PROMPTLY_MS
 from tests.support.servers import Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-AT_ONCE_MS = 1000
 RECONNECT_MS = 15_000
 
 
@@ -39,9 +39,9 @@ class Visitors:
         )
 
 
-def wait_for_text(page: "Page", selector: str, text: str, timeout_ms: int = AT_ONCE_MS) -> None:
+def wait_for_text(page: "Page", selector: str, text: str, timeout_ms: float = PROMPTLY_MS) -> None:
     page.locator(selector, has_text=text).first.wait_for(timeout=timeout_ms)
 
 
-def wait_for_card(page: "Page", title: str, status: str, timeout_ms: int = AT_ONCE_MS) -> None:
+def wait_for_card(page: "Page", title: str, status: str, timeout_ms: float = PROMPTLY_MS) -> None:
     wait_for_text(page, f"[data-status={status}] .card", title, timeout_ms)

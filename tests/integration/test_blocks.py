@@ -16,10 +16,10 @@ from tests.support.clients import JSON
 from tests.support.databases import own_database, postgres_answers
 from tests.support.members import do, log_in, make_member, node_state, obtain_tokens
 from tests.support.pages import TIMEOUT_S, Page, pages, wait_until
+from tests.support.promptness import PROMPTLY_S
 from tests.support.servers import Server, together
 from tests.support.site import Site, made_site
 
-PROMPTLY_S = 1.0
 NEVER_S = 3_600.0
 BLOCKED = {
     "type": "closing",

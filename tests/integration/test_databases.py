@@ -13,10 +13,10 @@ import pytest
 from tests.support.databases import mariadb_answers, own_database, postgres_answers
 from tests.support.members import Member, do, http, key_of, log_in, make_member, obtain_tokens
 from tests.support.pages import Page, pages
+from tests.support.promptness import PROMPTLY_S
 from tests.support.servers import Server, together
 from tests.support.site import make_tables, site_on
 
-PROMPTLY_S = 1.0
 ANSWERS = {"sqlite": lambda: True, "postgres": postgres_answers, "mariadb": mariadb_answers}
 ZONE = "Asia/Kolkata"
 

@@ -10,13 +10,13 @@ import pytest
 from tests.support.databases import own_database
 from tests.support.members import do, log_in, make_member, node_state
 from tests.support.pages import Page, pages
+from tests.support.promptness import PROMPTLY_S
 from tests.support.servers import Server, together
 from tests.support.site import made_site
 
 TABS = 200
 CROWD = 2_000
 AT_ONCE = 50
-PROMPTLY_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def last_end(opened: list[Page], since: float) -> float:
     return max((page.closed_at or 0.0) - since for page in opened)
 
 
-async def test_one_logout_ends_all_tabs_within_a_second(site: tuple[Server, Server]) -> None:
+async def test_one_logout_ends_all_tabs_at_once(site: tuple[Server, Server]) -> None:
     a, b = site
     async with pages() as open_one:
         member = await make_member(a)
@@ -84,7 +84,7 @@ async def test_password_change_ends_all_tabs(site: tuple[Server, Server]) -> Non
         assert set(await asyncio.gather(*(page.closed() for page in tabs))) == {4401}
         ended_s = last_end(tabs, started_at)
         print(f"\n{TABS} tabs: password set, all ended {ended_s * 1000:.0f} ms")
-        assert ended_s < 3 * PROMPTLY_S
+        assert ended_s < PROMPTLY_S
 
 
 async def test_revocation_among_a_crowd_costs_what_it_ends(site: tuple[Server, Server]) -> None:
@@ -117,5 +117,5 @@ async def test_revocation_among_a_crowd_costs_what_it_ends(site: tuple[Server, S
             f" {recheck_s * 1000:.0f} ms; all {CROWD} ended in {ended_s * 1000:.0f} ms"
         )
         assert spans[-1] < PROMPTLY_S
-        assert ended_s < 5 * PROMPTLY_S
+        assert ended_s < PROMPTLY_S
         assert (await node_state(b))["users"] == {}

@@ -12,9 +12,8 @@ import pytest
 from tests.integration.test_registry import CHANNEL, Servers, of_user, rows_when, servers  # noqa: F401
 from tests.support.members import Member, do, log_in, make_member, obtain_tokens
 from tests.support.pages import Page, pages, wait_until
+from tests.support.promptness import PROMPTLY_S
 from tests.support.servers import Server
-
-PROMPTLY_S = 1.0
 
 
 async def operate(server: Server, verb: str, **arguments: Any) -> Any:

@@ -15,11 +15,11 @@ from tests.support.databases import own_database, postgres_answers
 from tests.support.forwarder import Forwarder
 from tests.support.members import do, http, key_of, log_in, make_member, obtain_tokens
 from tests.support.pages import Page, pages, wait_until
+from tests.support.promptness import PROMPTLY_S
 from tests.support.servers import Server, together
 from tests.support.site import made_site
 
 POLL_INTERVAL_S = 0.5
-PROMPTLY_S = 1.0
 SIGNAL_WAIT_S = 1.0
 """How long a logout waits for a layer that is away, for each of its revocations."""
 CHANNEL = "open/outage"

@@ -26,10 +26,10 @@ from tests.support.members import (
     obtain_tokens,
 )
 from tests.support.pages import Page, pages, wait_until
+from tests.support.promptness import PROMPTLY_S
 from tests.support.servers import Server, together
 from tests.support.site import Site, made_site
 
-PROMPTLY_S = 1.0
 SWEEP_INTERVAL_S = 0.5
 NEVER_S = 3_600.0
 
