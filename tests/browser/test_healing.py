@@ -138,9 +138,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[S
         "SITE_REDIS_URL": redis_url,
         "SITE_REDIS_PREFIX": prefix,
     }
-    yield new_site(directory, **variables).having(
-        realtime={"ALLOW_ANONYMOUS": False, "DRAIN_ON_STOP": False}
-    )
+    realtime = {
+        "ALLOW_ANONYMOUS": False,
+        "DRAIN_ON_STOP": False,
+        # A busy Chromium that is set offline may not see that the connection has broken: then this tells.
+        "HEARTBEAT_INTERVAL": 5.0,
+        "HEARTBEAT_TIMEOUT": 4.0,
+    }
+    yield new_site(directory, **variables).having(realtime=realtime)
     with redis.Redis.from_url(redis_url) as client:
         for key in client.scan_iter(match=f"*{prefix}*", count=1000):
             client.delete(key)

@@ -273,7 +273,7 @@ def test_client_that_leaves_during_hooks_leaves_nothing_behind(
         with client(server, subprotocol=JSON) as page:
             page.send(
                 [
-                    {"type": "subscribe", "channel": f"orm/slow/{hooks}/10/{number}"}
+                    {"type": "subscribe", "channel": f"orm/slow/{hooks}/20/{number}"}
                     for number in range(HOOK_THREADS)
                 ]
             )

@@ -1,5 +1,6 @@
 """Real servers as subprocesses, each on a free port, in a process group of its own that ends with the test."""
 
+import itertools
 import os
 import random
 import signal
@@ -16,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
-PORTS = (15_000, 32_000)
+PORTS = range(15_000, 32_000)
+"""Below those that the system gives to outgoing connections."""
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 POLL_INTERVAL_S = 0.05
@@ -45,14 +47,26 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
 
-def free_port() -> int:
-    """A free port, below those that the system gives to outgoing connections.
+def _own_ports() -> Iterator[int]:
+    """The ports of this test process, in turn: those of the processes of one run differ."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = PORTS[number::processes]
+    start = random.randrange(len(ports))
+    return itertools.cycle([*ports[start:], *ports[:start]])
 
-    One of the system's choice (`bind` to 0) is out of that range, and tests that open thousands of
-    connections take it before the server that it is for has started.
+
+_ports = _own_ports()
+
+
+def free_port() -> int:
+    """A free port, which this run of the tests gives to nobody else for a long time.
+
+    The server that it is for takes it seconds later, so a free one must not be drawn twice. One of the
+    system's choice (`bind` to 0) may be taken by an outgoing connection before.
     """
     while True:
-        port = random.randrange(*PORTS)
+        port = next(_ports)
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
             return port
