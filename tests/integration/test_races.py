@@ -17,7 +17,6 @@ import pytest
 from tests.support.databases import own_database
 from tests.support.members import cookie_of, do, log_in, make_member, node_state, obtain_tokens
 from tests.support.pages import Page, open_page, pages, wait_until
-from tests.support.promptness import PROMPTLY_S
 from tests.support.servers import Server, together
 from tests.support.site import Site, made_site
 
@@ -193,4 +192,4 @@ async def test_poll_closes_connections_when_the_message_was_lost(members: Site) 
                 started_at = time.time()
                 await cause
                 assert await opened[name].closed() == 4401
-                assert (opened[name].closed_at or 0.0) - started_at < POLL_INTERVAL_S + PROMPTLY_S
+                assert (opened[name].closed_at or 0.0) - started_at < POLL_INTERVAL_S + 0.5
