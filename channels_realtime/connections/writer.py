@@ -48,6 +48,9 @@ class _NoOwner:
 
 _NO_OWNER = _NoOwner()
 
+_DONE = object()
+"""In place of what an awaitable waits for: it waited for nothing."""
+
 
 class Writer:
     """The way out of one connection.
@@ -101,10 +104,12 @@ class Writer:
 
     def deliver(self, frame: Frame) -> None:
         """Write a publication's frame, or keep it while deliveries are held."""
-        if self._held is None:
-            self.write(frame)
-        else:
+        if self._held is not None:
             self._queue(self._held, frame)
+        elif self._drain is not None or self._turn is not None:
+            self._queue(self._box(), frame)
+        else:
+            self._write_now(frame)
 
     def write(self, frame: Frame, *, last: bool = False) -> bool:
         """Write a frame, after those that wait; ``last`` words find room in a full queue.
@@ -117,18 +122,22 @@ class Writer:
             self._wake()
         if self.busy:
             return self._queue(self._box(), frame, last=last)
+        return self._write_now(frame)
+
+    def _write_now(self, frame: Frame) -> bool:
         self.sent += 1
         self.sent_bytes += frame.size
         try:
             step = self._send(frame.content).__await__()
-            pending = next(step)
-        except StopIteration:
-            return True
+            pending = next(
+                step, _DONE
+            )  # an exception for each delivery would cost more than the rest
         except (Exception, asyncio.CancelledError) as error:
             # A server's own cancellation (its keepalive gave up), not that of the task that runs.
             self._owner.lost(error)
             return False
-        self._drain = asyncio.create_task(self._write_on(_Suspended(step, pending)))
+        if pending is not _DONE:
+            self._drain = asyncio.create_task(self._write_on(_Suspended(step, pending)))
         return True
 
     @property

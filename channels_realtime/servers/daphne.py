@@ -11,6 +11,7 @@ package does not depend on the server.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from .unwrap import SendEvent, is_daphne, servers_send, warn_if_hidden
@@ -69,8 +70,13 @@ class FlowControl(_Producer):
         transport.unregisterProducer()
         transport.registerProducer(self, True)
 
-    async def send(self, event: dict[str, Any]) -> None:
+    def send(self, event: dict[str, Any]) -> Awaitable[None]:
         """Call Daphne's ``send`` when the buffer has room."""
+        if self._room is None and event is not LOSE_CONNECTION:
+            return self._send(event)  # no coroutine around it, at each delivery
+        return self._send_in_turn(event)
+
+    async def _send_in_turn(self, event: dict[str, Any]) -> None:
         while self._room is not None:
             await asyncio.shield(self._room)
         if event is LOSE_CONNECTION:
