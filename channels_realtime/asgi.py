@@ -15,6 +15,7 @@ from typing import Any
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.apps import apps
 from django.conf import settings
+from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
@@ -25,10 +26,13 @@ from .endpoints.handshake import SEND, Receive, Refusal, SendEvent, refuse
 from .errors import ImproperUse
 from .nodes.node import running_node
 from .protocol.names import is_name
+from .runtime.collector import tune_garbage_collector
 from .servers.lifespan import InnerLifespan
 from .servers.pings import missing_pings
 from .services import current_node, require_installed
 from .settings import get_config
+
+__all__ = ["RealtimeApplication", "get_realtime_application", "tune_garbage_collector"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +63,7 @@ class RealtimeApplication:
         self._websocket = websocket
         self._channel = channel
         self._realtime = RealtimeConsumer.as_asgi()
+        self._started = False
 
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
@@ -66,15 +71,28 @@ class RealtimeApplication:
         """The ASGI application."""
         kind = scope["type"]
         if kind == "websocket":
+            self._start()
             await self._serve_websocket(scope, receive, send)
         elif kind == "lifespan":
-            await _serve_lifespan(self._inner(), scope, receive, send)
+            await _serve_lifespan(self._inner(), self._start, scope, receive, send)
         elif kind == "http":
             # The views that stream need the server's own: see servers.daphne and servers.abort.
             http = self._http({**scope, SEND: send}, receive, send)
-            await (_through_drain(http) if scope.get("path", "").endswith(_LASTING) else http)
+            if scope.get("path", "").endswith(_LASTING):
+                self._start()
+                http = _through_drain(http)
+            await http
         else:
             await self._application_for(kind)(scope, receive, send)
+
+    def _start(self) -> None:
+        """The server runs and has imported everything: called at its start, or by the first connection."""
+        if self._started:
+            return
+        self._started = True
+        under_test = hasattr(mail, "outbox")  # what setup_test_environment() adds, of any runner
+        if get_config().tune_garbage_collector and not under_test:
+            tune_garbage_collector()
 
     def _inner(self) -> list[Application]:
         """The applications inside this one, each once."""
@@ -182,6 +200,7 @@ def _paths_within_site(scope: MutableMapping[str, Any]) -> list[str]:
 
 async def _serve_lifespan(
     applications: list[Application],
+    started: Callable[[], None],
     scope: MutableMapping[str, Any],
     receive: Receive,
     send: SendEvent,
@@ -197,6 +216,7 @@ async def _serve_lifespan(
         if failed is not None:
             await send({"type": "lifespan.startup.failed", "message": failed})
             return
+        started()
         await send({"type": "lifespan.startup.complete"})
         await receive()  # lifespan.shutdown
         failed = await _stop(inner)

@@ -113,6 +113,7 @@ class Config:
     resume_window: float = 120.0
 
     daphne_compression: bool = False
+    tune_garbage_collector: bool = True
 
     drain_on_stop: bool = True
     drain_grace: float = 20.0

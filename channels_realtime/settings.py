@@ -309,6 +309,7 @@ _RULES: dict[str, _Rule] = {
     "SYNC_INTERVAL": _between(0.1, 3_600),
     "RESUME_WINDOW": _not_negative,
     "DAPHNE_COMPRESSION": _flag,
+    "TUNE_GARBAGE_COLLECTOR": _flag,
     "DRAIN_ON_STOP": _flag,
     "DRAIN_GRACE": _seconds,
     "DRAIN_RETRY_WINDOW": _not_negative,

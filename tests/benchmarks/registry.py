@@ -1,11 +1,10 @@
 """10,000 connections that arrive in 20 seconds, with the registry on and off: what it costs each to connect.
 
     python -m tests.benchmarks.registry [--count 10000] [--seconds 20] [--rounds 3]
-        [--server daphne] [--database postgres] [--collector]
+        [--server daphne] [--database postgres]
 
 The time from the TCP connect to the ``welcome``, at a pace that does not depend on the answers, in
-alternating rounds; medians of the rounds. Expect the ratio of on to off within 1.05. ``--collector``
-tells the server's garbage collector what the deployment guide says. It needs a
+alternating rounds; medians of the rounds. Expect the ratio of on to off within 1.05. It needs a
 machine with nothing else to do, a core for the server and one for the clients, and as many file
 descriptors as connections on both sides (``ulimit -n``).
 """
@@ -163,11 +162,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--server", choices=SERVERS, action="append")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
-    parser.add_argument("--collector", action="store_true")
     options = parser.parse_args()
     need_descriptors(options.count)
-    collector = {"SITE_COLLECTOR": "1"} if options.collector else {}
-    with database(options.database) as variables, site(**variables, **collector) as found:
+    with database(options.database) as variables, site(**variables) as found:
         for kind in options.server or SERVERS:
             compare(kind, found, options.count, options.seconds, options.rounds)
 

@@ -32,9 +32,3 @@ async def other_websockets(scope, receive, send):
 
 application = get_realtime_application(django_application, websocket=other_websockets)
 gc.enable()
-
-if "SITE_COLLECTOR" in os.environ:
-    # As the deployment guide has it for many connections.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 10)

@@ -10,7 +10,6 @@ SITE_REDIS_SENTINELS: JSON ``[[host, port], …]`` instead of SITE_REDIS_URL, wi
 SITE_REDIS_URL, SITE_REDIS_PREFIX: of the layers and the cache; without a URL the cache is in memory.
 SITE_REALTIME: JSON of ``CHANNELS_REALTIME``.
 SITE_LOG_LEVEL: of the package's loggers and asyncio's.
-SITE_COLLECTOR: see ``asgi``.
 SITE_TENANTS: a tenant for each host; see ``tests.site.tenants``.
 """
 

@@ -317,3 +317,60 @@ async def test_failure_of_a_lasting_response_is_the_servers_to_log():
 
     with pytest.raises(ZeroDivisionError):
         await get_realtime_application(fails)({"type": "http", "path": "/news/poll/"}, None, None)
+
+
+# -- the garbage collector -------------------------------------------------------------------------
+
+
+class Tuned:
+    """Counts how often the collector is tuned, in a process that is not a test's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        monkeypatch.setattr("channels_realtime.asgi.tune_garbage_collector", self.tune)
+        monkeypatch.delattr("django.core.mail.outbox")
+
+    def tune(self) -> None:
+        self.times += 1
+
+
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> Tuned:
+    return Tuned(monkeypatch)
+
+
+async def test_the_collector_is_tuned_once_at_the_servers_start(tuned: Tuned) -> None:
+    server = Server(get_realtime_application(DJANGO))
+    await server.say("startup")
+    assert tuned.times == 1
+    await AsgiSocket(server.application, "/nowhere/").connect()
+    await server.say("shutdown")
+    await server.end()
+    assert tuned.times == 1
+
+
+async def test_the_collector_is_tuned_by_the_first_connection_without_a_lifespan(
+    tuned: Tuned,
+) -> None:
+    application = get_realtime_application(DJANGO)
+    assert tuned.times == 0
+    for _ in range(2):
+        await AsgiSocket(application, "/nowhere/").connect()
+    assert tuned.times == 1
+
+
+async def test_the_collector_is_left_alone_where_the_setting_is_off(
+    tuned: Tuned, settings: Any
+) -> None:
+    settings.CHANNELS_REALTIME = {**settings.CHANNELS_REALTIME, "TUNE_GARBAGE_COLLECTOR": False}
+    await AsgiSocket(get_realtime_application(DJANGO), "/nowhere/").connect()
+    assert tuned.times == 0
+
+
+async def test_the_collector_is_left_alone_in_a_test_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tuned = Tuned(monkeypatch)
+    monkeypatch.setattr("django.core.mail.outbox", [], raising=False)
+    await AsgiSocket(get_realtime_application(DJANGO), "/nowhere/").connect()
+    assert tuned.times == 0
