@@ -4,10 +4,11 @@ In: publications of this process, and from the layer those of every process. Out
 of a joined group, once, to the receiver (the node). A publication costs one ``group_send``,
 whatever the number of subscribers; a connection costs the layer nothing.
 
-Only the layer's public API is used: ``new_channel``, ``receive``, ``group_add``, ``group_discard``,
-``group_send``. No layer promises delivery, and some lose memberships silently (a Redis that was
-flushed, a membership that expired). So the broker sends probes to itself: one before a group counts
-as joined, and others at intervals. Where a probe does not come back, it joins the group again.
+The layer is reached through its adapter: by its public API (``new_channel``, ``receive``, ``group_add``,
+``group_discard``, ``group_send``), or in a faster way where its exact type is known. No layer promises
+delivery, and some lose memberships silently (a Redis that was flushed, a membership that expired). So
+the broker sends probes to itself: one before a group counts as joined, and others at intervals. Where a
+probe does not come back, it joins the group again.
 
 Nor does a layer promise to deliver once: ``RedisChannelLayer`` puts what it handed out into its
 queue again where the connection that was to take it off breaks, and a client of Redis sends again
@@ -29,8 +30,9 @@ from typing import Any, Protocol
 from ..errors import Unavailable
 from ..protocol.messages import Publication
 from ..runtime.tasks import end_tasks
+from .adapters.choice import adapter_of
 from .breaker import breaker_of
-from .envelope import is_foreign, send, unwrap, unwrap_control
+from .envelope import is_foreign, send_over, unwrap, unwrap_control, wrap
 from .groups import control_group, group_name, node_group
 from .metrics import Metrics
 
@@ -53,12 +55,6 @@ _CHECKED_GROUPS = 25
 
 _REJOIN_INTERVAL_S = 3_600.0
 """``RedisChannelLayer`` drops members a day after they joined (``group_expiry``, 86,400 s)."""
-
-_RECEIVE_BURST = 64
-"""Messages handled before the loop's other tasks get their turn."""
-
-_SEND_BURST = 32
-"""Publications sent before the inbox is read: an in-process layer drops beyond 100 waiting ones."""
 
 _REMEMBERED = 1_000
 """Names of messages kept, to know a repeated one; a layer repeats within the next few."""
@@ -131,7 +127,7 @@ class Broker:
         publish_timeout: float,
         check_interval: float,
     ) -> None:
-        self._layer = layer
+        self._layer: Any = adapter_of(layer)
         self._breaker = breaker_of(layer)
         self._prefix = prefix
         self._receiver = receiver
@@ -147,8 +143,7 @@ class Broker:
         self._probe_secret = secrets.token_hex(8)
         self._inbox: str | None = None
         self._starting = asyncio.Lock()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._unread = 0
+        self._tender: asyncio.Task[None] | None = None
         self._names: OrderedDict[str, None] = OrderedDict()
         self._warned = False
         self._lost_groups = False
@@ -170,18 +165,18 @@ class Broker:
         async with self._starting:
             if self._inbox is not None:
                 return
-            reader: asyncio.Task[None] | None = None
+            inbox: str | None = None
             try:
                 async with asyncio.timeout(self._subscribe_timeout):
-                    inbox: str = await self._layer.new_channel()
+                    inbox = await self._layer.new_channel()
                     await self._layer.group_add(self._own.group, inbox)
                     await self._layer.group_add(self._all.group, inbox)
-                    reader = asyncio.create_task(self._read(inbox), name="realtime-inbox")
+                    self._layer.listen(inbox, self._take, self._receiver.lost)
                     if not await self._probe(self._all.group):
                         raise Unavailable("the channel layer does not deliver")
             except BaseException as error:
-                if reader is not None:
-                    reader.cancel()
+                if inbox is not None:
+                    self._layer.stop_listening(inbox)
                 if not isinstance(error, Exception):
                     raise
                 raise Unavailable(
@@ -189,8 +184,7 @@ class Broker:
                 ) from error
             self._inbox = inbox
             self._own.joined = self._all.joined = True
-            tender = asyncio.create_task(self._tend(), name="realtime-groups")
-            self._tasks = [reader, tender]
+            self._tender = asyncio.create_task(self._tend(), name="realtime-groups")
 
     @property
     def inbox(self) -> str | None:
@@ -219,10 +213,9 @@ class Broker:
 
     async def stop(self) -> None:
         """Leave every group and close the inbox."""
-        await end_tasks(*self._tasks)
-        self._tasks = []
         if self._inbox is None:
             return
+        await end_tasks(self._tender, self._layer.stop_listening(self._inbox))
         joined = [m for m in (self._own, self._all, *self._memberships.values()) if m.joined]
         self._memberships.clear()
         with contextlib.suppress(TimeoutError):
@@ -413,40 +406,16 @@ class Broker:
             Unavailable: the layer failed or did not take it in time.
         """
         failing = self._breaker.failing
-        await send(
+        await send_over(
             self._layer,
-            self._prefix,
-            publication,
+            self._breaker,
+            group_name(self._prefix, publication.key),
+            wrap(publication),
             self._publish_timeout if timeout is None else timeout,
+            "publication",
         )
         if failing:  # and now it is back: what others sent meanwhile may not have arrived
             self._receiver.lost()
-        self._unread += 1
-        if self._unread >= _SEND_BURST:
-            self._unread = 0
-            await asyncio.sleep(0)
-
-    async def _read(self, inbox: str) -> None:
-        """Take what comes to the inbox, for ever; a layer's error is waited out."""
-        failures = 0
-        burst = 0
-        while True:
-            try:
-                message = await self._layer.receive(inbox)
-            except Exception as error:
-                failures += 1
-                log = logger.warning if failures == 1 else logger.debug
-                log("Reading from the channel layer failed: %s: %s", type(error).__name__, error)
-                await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)))
-                self._receiver.lost()
-                continue
-            failures = 0
-            self._unread = 0
-            self._take(message)
-            burst += 1
-            if burst >= _RECEIVE_BURST:
-                burst = 0
-                await asyncio.sleep(0)
 
     def _take(self, message: dict[str, Any]) -> None:
         nonce = message.get("nonce")

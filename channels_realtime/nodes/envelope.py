@@ -12,7 +12,6 @@ import base64
 import functools
 import secrets
 import time
-import weakref
 from typing import Any
 
 import msgspec
@@ -22,7 +21,9 @@ from django.utils.crypto import salted_hmac
 from ..errors import Unavailable
 from ..protocol.messages import Publication
 from ..settings import get_config
-from .breaker import breaker_of
+from .adapters.base import LayerAdapter
+from .adapters.choice import adapter_of
+from .breaker import Breaker, breaker_of
 from .groups import control_group, group_name, node_group
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -110,45 +111,41 @@ def _site(secret_key: str | bytes) -> str:
     return mac.hexdigest()[:16]
 
 
-async def _send_portably(layer: Any, group: str, message: dict[str, Any]) -> None:
-    """Send a message with its bytes, or as text where the layer can carry no bytes (JSON)."""
-    text_only = layer in _text_only
-    if not text_only:
-        try:
-            await layer.group_send(group, message)
-            return
-        except TypeError:  # of a serializer; another one comes again
-            pass
-    await layer.group_send(group, _as_text(message))
-    _text_only.add(layer)
-
-
-_text_only: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The layers that cannot carry bytes."""
-
-
-def _as_text(message: dict[str, Any]) -> dict[str, Any]:
-    if "control" in message:
-        return {**message, "control": _as_text(message["control"])}
-    body = message.get("body")
-    return message if body is None else {**message, "body": base64.b64encode(body).decode()}
-
-
 def _bytes(body: bytes | str) -> bytes:
     return base64.b64decode(body, validate=True) if isinstance(body, str) else body
 
 
-async def _send(layer: Any, group: str, message: dict[str, Any], timeout: float, what: str) -> None:
-    breaker = breaker_of(layer)
+async def send_over(
+    adapter: LayerAdapter,
+    breaker: Breaker,
+    group: str,
+    message: dict[str, Any],
+    timeout: float,
+    what: str,
+) -> None:
+    """Send a message to a group.
+
+    Args:
+        adapter: of the channel layer.
+        breaker: of the same layer.
+        timeout: seconds that it may take.
+        what: that is called in errors.
+
+    Raises:
+        Unavailable: the layer failed or did not take it in time.
+    """
     now = asyncio.get_running_loop().time
     began = now()
     timeout = breaker.timeout(began, timeout)
     try:
-        async with asyncio.timeout(timeout):
-            await _send_portably(layer, group, message)
+        await adapter.group_send(group, message, timeout)
     except Exception as error:
         breaker.failed(now(), now() - began, get_config().publish_timeout)
         raise Unavailable(
             f"the channel layer did not take the {what}: {type(error).__name__}"
         ) from error
     breaker.sent()
+
+
+async def _send(layer: Any, group: str, message: dict[str, Any], timeout: float, what: str) -> None:
+    await send_over(adapter_of(layer), breaker_of(layer), group, message, timeout, what)

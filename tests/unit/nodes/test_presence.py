@@ -135,8 +135,8 @@ class Site:
         """The process is gone: nothing of it writes any more, and nothing was taken back."""
         killed = self.nodes[node].node
         end_writing(killed.service(Presences))
-        for task in killed.broker._tasks:
-            task.cancel()
+        killed.broker._tender.cancel()
+        killed.broker._layer.stop_listening(killed.broker.inbox)
 
 
 def end_writing(presences):
