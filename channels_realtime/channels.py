@@ -117,6 +117,11 @@ class Channel:
     """How much one connection may publish here: (messages per second, burst). The settings' limits
     apply too."""
 
+    permission_lifetime: ClassVar[float | None] = 5.0
+    """How long, in seconds, a connection may go on publishing here without ``can_publish`` being asked
+    again. A refusal is never kept, and a ``recheck()``, a revocation or another user ends it at once. 0 or
+    None asks at every publication."""
+
     max_payload_bytes: ClassVar[int | None] = None
     """The largest payload in bytes that a client may publish here; below ``MAX_PAYLOAD_BYTES``."""
 
@@ -193,6 +198,11 @@ class Channel:
             raise ImproperUse(
                 f"{cls.__qualname__}.state_ttl is {cls.state_ttl!r} with state = {cls.state!r};"
                 " expected seconds greater than 0, for a state"
+            )
+        lifetime = cls.permission_lifetime
+        if lifetime is not None and not (type(lifetime) in (int, float) and lifetime >= 0):
+            raise ImproperUse(
+                f"{cls.__qualname__}.permission_lifetime is {lifetime!r}; expected seconds, 0 or None"
             )
         if not isinstance(cls.history, (History, NoneType)):
             raise ImproperUse(

@@ -138,6 +138,7 @@ class Revocations(Service):
             if key.startswith(RECHECK):
                 for connection in self.connections(USER + key.removeprefix(RECHECK)):
                     if self._list.rechecks(connection.identity, connection.read_at):
+                        connection.rights_changed()
                         self._node.spawn(self._reread(connection), "reread")
                 continue
             if key.startswith(TOKENS):
@@ -161,11 +162,13 @@ class Revocations(Service):
         name = None if channel is None else split_key(channel)[1]
         for connection in tuple(found):
             if name is None or channel == channel_key(connection.namespace, name):
+                connection.rights_changed(name)  # at once, whatever the others take
                 self._node.spawn(self._recheck(connection, name, user), "recheck")
 
     async def recheck_connection(self, connection: Member) -> None:
         """Read a connection's credentials again and judge its subscriptions again."""
         self._count_recheck()
+        connection.rights_changed()
         await self._recheck(connection, None, connection.identity.user_key)
 
     def _count_recheck(self) -> None:

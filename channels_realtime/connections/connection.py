@@ -283,6 +283,7 @@ class Connection(CredentialHolder):
 
     async def recheck(self, channel: str | None = None, since: float | None = None) -> None:
         """Ask again whether it may be on its channels, or on this one."""
+        self.rights_changed(channel)
         await subscriptions.recheck(self._node, self, channel, since)
         await server_subscriptions.recheck(self._node, self, channel, since)
 

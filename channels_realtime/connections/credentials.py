@@ -17,6 +17,7 @@ from ..errors import Forbidden
 from ..identity import ANONYMOUS, Identity
 from ..namespaces import namespace_of
 from ..protocol.codes import CloseCode
+from .rights import PublishRights
 from .shell import Shell
 
 USER_FULL_RETRY_S = 30.0
@@ -26,7 +27,14 @@ USER_FULL_RETRY_S = 30.0
 class CredentialHolder(Shell):
     """A connected client with credentials, which its conversation's expiry follows."""
 
-    __slots__ = ("_session_key", "identity", "read_at", "user", "user_read_at")
+    __slots__ = (
+        "_session_key",
+        "identity",
+        "publish_rights",
+        "read_at",
+        "user",
+        "user_read_at",
+    )
 
     def _begin_anonymous(self) -> None:
         self._session_key: str | None = None  # a secret: to read the login session again
@@ -34,6 +42,7 @@ class CredentialHolder(Shell):
         self.identity: Identity = ANONYMOUS
         self.read_at = 0.0
         self.user_read_at = 0.0
+        self.publish_rights = PublishRights()
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} user={self.user_id}>"
@@ -75,6 +84,10 @@ class CredentialHolder(Shell):
         """Ask again whether it may be on its channels, or on this one; ``Connection`` does."""
         raise NotImplementedError
 
+    def rights_changed(self, channel: str | None = None) -> None:
+        """Whether it may publish is asked again, of this channel or of all."""
+        self.publish_rights.forget(channel)
+
     def replaced(self) -> None:
         """Its session was resumed on another connection; ``Connection`` closes."""
         raise NotImplementedError
@@ -109,6 +122,7 @@ class CredentialHolder(Shell):
         same = self.user_id is not None and fresh.user_id == self.user_id
         self.identity = self.identity.joined_by(fresh) if same else fresh
         self.user = found.user
+        self.publish_rights.forget()
         self.read_at = self.user_read_at = read_at
         if found.session_key is not None:
             self._session_key = found.session_key
@@ -169,6 +183,7 @@ class CredentialHolder(Shell):
             self.revoke("the credentials are no longer valid")
             return
         self.user = user
+        self.publish_rights.forget()
         self.read_at = self.user_read_at = read_at
         if found is not None and self.identity.method == "session":
             self._renew(found)
@@ -178,6 +193,7 @@ class CredentialHolder(Shell):
     def take_user(self, user: Any, read_at: float) -> None:
         """Have hooks see this user, which was read at ``read_at``, from now on."""
         self.user = user
+        self.publish_rights.forget()
         self.user_read_at = read_at
         self._transport.credentials_read()
 

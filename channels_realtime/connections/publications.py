@@ -15,7 +15,7 @@ from ..protocol import messages as m
 from ..publications import outgoing_of
 from ..runtime.encoding import normalise_payload, payload_size
 from ..stores.history.base import Condition
-from .rights import allowed, resolve, run_hook, warn_once
+from .rights import may_publish, resolve, run_hook, warn_once
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 async def publish(node: Node, connection: Connection, command: m.Publish) -> m.Push | None:
     channel = resolve(node, connection, command.channel)
     event = command.event
-    if not await allowed(node, channel, "can_publish", connection):
+    if not await may_publish(node, channel, connection):
         raise Forbidden(f"not allowed to publish to {channel.name!r}")
     _check_event(channel, command)
     _limit_publish(node, connection, channel, command)

@@ -53,6 +53,68 @@ async def allowed(node: Node, channel: Channel, right: str, connection: Client) 
     return bool(verdict)
 
 
+class PublishRights:
+    """Where a connection may publish without being asked about again; see ``Channel.permission_lifetime``.
+
+    What could change the answer forgets it: new credentials, a user that was read again, a recheck, the
+    end of a subscription. An answer that was on its way meanwhile is not kept either.
+    """
+
+    __slots__ = ("_until", "changes")
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}  # in the order in which they were asked about
+        self.changes = 0
+        """Times that something was forgotten."""
+
+    def holds(self, channel: str, now: float) -> bool:
+        """Whether the connection may publish to the channel, as far as is known at ``now``."""
+        until = self._until.get(channel)
+        return until is not None and now < until
+
+    def keep(self, channel: str, until: float, now: float) -> None:
+        """Keep that it may until then, in monotonic seconds."""
+        rights = self._until
+        rights.pop(channel, None)
+        while rights:
+            oldest = next(iter(rights))
+            if rights[oldest] > now and len(rights) < MAX_PUBLISH_RIGHTS:
+                break
+            del rights[oldest]
+        rights[channel] = until
+
+    def forget(self, channel: str | None = None) -> None:
+        """Ask again about a channel, or about all."""
+        self.changes += 1
+        if channel is None:
+            self._until.clear()
+        else:
+            self._until.pop(channel, None)
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+
+MAX_PUBLISH_RIGHTS = 1_024
+"""Channels that a connection's right to publish is kept of, some 200 bytes each."""
+
+
+async def may_publish(node: Node, channel: Channel, connection: Connection) -> bool:
+    """Whether the connection may publish to the channel: as it was answered lately, or asked now."""
+    lifetime = channel.permission_lifetime
+    if not lifetime or not channel.overrides("can_publish"):
+        return await allowed(node, channel, "can_publish", connection)
+    rights = connection.publish_rights
+    now = node.clock.monotonic()
+    if rights.holds(channel.name, now):
+        return True
+    changes = rights.changes
+    verdict = await allowed(node, channel, "can_publish", connection)
+    if verdict and rights.changes == changes:
+        rights.keep(channel.name, now + lifetime, now)
+    return verdict
+
+
 async def require_look(node: Node, channel: Channel, connection: Client) -> None:
     """Refuse a client that may not subscribe what is read of a channel without a subscription.
 

@@ -425,6 +425,7 @@ def take_away(node: Node, connection: Connection, channel: Channel, refusal: Rea
 
 def _forget_subscription(node: Node, connection: Connection, channel: Channel) -> None:
     del connection.subscriptions[channel.name]
+    connection.rights_changed(channel.name)
     presence.depart(node, connection, channel)
     connection.receipts.forget(channel.name)
     node.connection_changed(connection.id)

@@ -38,6 +38,10 @@ class Member(Protocol):
         """Close it with 4401: its credentials are over."""
         ...
 
+    def rights_changed(self, channel: str | None = None) -> None:
+        """What it may do may have changed, on this channel or on all: nothing of it is kept."""
+        ...
+
     async def reread(self) -> None:
         """Read its credentials again, and close it where they no longer hold."""
         ...
