@@ -263,7 +263,7 @@ class Node:
             await service.start()
 
     def _begin_leaving(self) -> asyncio.Task[None]:
-        """The server is to stop: drain, then end the services, which clear what they wrote."""
+        """The server is to stop: drain, end the services, which clear what they wrote, and leave the layer."""
         # Begun at once: Daphne cancels its applications before a task would have its turn.
         return self.loop.create_task(self._leave(self.drain.begin()), name="realtime-leave")
 
@@ -276,6 +276,7 @@ class Node:
                     await asyncio.wait(self._tasks)
         except TimeoutError:
             logger.info("The node stops with %d tasks that have not ended", len(self._tasks))
+        await self.broker.stop()  # a server without a lifespan ends now
 
     async def _stop_services(self) -> None:
         for service in reversed(self._services.values()):

@@ -205,3 +205,13 @@ async def test_notification_drains_every_node():
         assert one.node.drain.begun
         assert two.node.drain.begun
         await asyncio.gather(one.node.drain.begin(), two.node.drain.begin())
+
+
+@in_virtual_time
+async def test_node_leaves_the_layer_when_its_server_is_to_stop():
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        await client.ask(subscribe())
+        assert harness.layer.groups
+        await harness.node._begin_leaving()
+        assert not any(harness.layer.groups.values())
