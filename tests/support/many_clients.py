@@ -12,15 +12,29 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from channels_realtime.benchmark import connection, processes
+from channels_realtime.benchmark.connection import TEXT, RawConnection
 from tests.support.clients import JSON, TIMEOUT_S
 from tests.support.servers import HOST
 
 Message = dict[str, Any]
 
-_CLOSE, _PING, _PONG = 8, 9, 10
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    found = processes.resident(pid)
+    assert found is not None, "this system does not tell"
+    return found
 
 
-class RawClient(asyncio.Protocol):
+def processor_seconds(pid: int) -> float:
+    """Processor time that all the threads of a process have used."""
+    found = processes.processor_seconds(pid)
+    assert found is not None, "this system does not tell"
+    return found
+
+
+class RawClient(RawConnection):
     """One client; make it with ``join``.
 
     Args:
@@ -31,108 +45,38 @@ class RawClient(asyncio.Protocol):
     def __init__(
         self, on_frame: Callable[["RawClient", bytes], None] | None = None, *, answers: bool = True
     ) -> None:
-        loop = asyncio.get_running_loop()
+        super().__init__(answers=answers)
         self.on_frame = on_frame
-        self.answers = answers
         self.messages: list[Message] = []
         self.frames = 0
-        self.status: asyncio.Future[int] = loop.create_future()
-        """The HTTP status of the handshake; 0 where there was none."""
-        self.closed: asyncio.Future[int] = loop.create_future()
-        """The close code, 1006 without one."""
-        self.transport: asyncio.Transport
-        self._buffer = bytearray()
-        self._head = True
         self._lost = False
         self._news = asyncio.Event()
 
-    # -- asyncio.Protocol --------------------------------------------------------------------------
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        if not self.status.done():
-            self.status.set_result(0)
-        self._ended(1006)
+        super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._head:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            self._head = False
-            if not self.status.done():  # the caller may have given up
-                self.status.set_result(int(self._buffer[9:12]))
-            del self._buffer[: end + 4]
-        self._take_frames()
-
-    # -- frames ------------------------------------------------------------------------------------
-
-    def _take_frames(self) -> None:
-        buffer, at = self._buffer, 0
-        while len(buffer) - at >= 2:
-            length, start = buffer[at + 1] & 0x7F, at + 2
-            if length == 126:
-                if len(buffer) < at + 4:
-                    break
-                length, start = int.from_bytes(buffer[at + 2 : at + 4]), at + 4
-            elif length == 127:
-                if len(buffer) < at + 10:
-                    break
-                length, start = int.from_bytes(buffer[at + 2 : at + 10]), at + 10
-            if len(buffer) < start + length:
-                break
-            self._take(buffer[at] & 0x0F, bytes(buffer[start : start + length]))
-            at = start + length
-        del buffer[:at]
-
-    def _take(self, opcode: int, data: bytes) -> None:
-        if opcode == _CLOSE:
+    def message_received(self, data: bytes) -> None:
+        self.frames += 1
+        if self.on_frame is not None and data != b'{"type":"ping"}':
+            self.on_frame(self, data)
+            return
+        message = json.loads(data)
+        if message.get("type") == "ping":
             if self.answers:
-                self._write(_CLOSE, data)
-                self.transport.close()
-            self._ended(int.from_bytes(data[:2]) if data else 1005)
-        elif opcode == _PING:
-            if self.answers:
-                self._write(_PONG, data)
-        elif opcode != _PONG:
-            self.frames += 1
-            if self.on_frame is not None and data != b'{"type":"ping"}':
-                self.on_frame(self, data)
-                return
-            message = json.loads(data)
-            if message.get("type") == "ping":
-                if self.answers:
-                    self.say({"type": "pong"})
-                return
-            self.messages.append(message)
-            self._news.set()
-
-    def _ended(self, code: int) -> None:
-        if not self.closed.done():
-            self.closed.set_result(code)
+                self.say({"type": "pong"})
+            return
+        self.messages.append(message)
         self._news.set()
 
-    def _write(self, opcode: int, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        length = len(data)
-        if length < 126:
-            head = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
-        elif length < 65_536:
-            head = struct.pack("!BBH", 0x80 | opcode, 0xFE, length)
-        else:
-            head = struct.pack("!BBQ", 0x80 | opcode, 0xFF, length)
-        self.transport.write(head + b"\0\0\0\0" + data)  # a mask that changes nothing
+    def ended(self) -> None:
+        self._news.set()
 
     # -- what a client does ------------------------------------------------------------------------
 
     def say(self, message: Any) -> None:
         """Send a message, or a batch."""
-        self._write(1, json.dumps(message).encode())
+        self.write_frame(TEXT, json.dumps(message).encode())
 
     def stop_reading(self) -> None:
         """Stop reading from the socket."""
@@ -140,10 +84,6 @@ class RawClient(asyncio.Protocol):
 
     def read_on(self) -> None:
         self.transport.resume_reading()
-
-    def leave(self) -> None:
-        """Close as a browser does."""
-        self._write(_CLOSE, struct.pack("!H", 1000))
 
     def reset(self) -> None:
         """End the TCP connection with RST."""
@@ -181,17 +121,7 @@ class RawClient(asyncio.Protocol):
 
 def handshake(port: int, path: str, subprotocol: str | None, headers: Iterable[str] = ()) -> bytes:
     """The bytes of an opening handshake."""
-    lines = [
-        f"GET {path} HTTP/1.1",
-        f"Host: {HOST}:{port}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-        *([f"Sec-WebSocket-Protocol: {subprotocol}"] if subprotocol else []),
-        *headers,
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+    return connection.handshake(f"{HOST}:{port}", path, subprotocol, headers)
 
 
 async def join(
@@ -272,24 +202,9 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def resident(pid: int) -> int:
-    """Bytes of memory that a process holds."""
-    with open(f"/proc/{pid}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def descriptors(pid: int) -> int:
     """Open files of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def processor_seconds(pid: int) -> float:
-    """Processor time that all the threads of a process have used."""
-    total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
-            total += int(file.read().split()[0])
-    return total / 1e9
 
 
 async def until(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT_S) -> Any:

@@ -1,0 +1,534 @@
+"""What is measured of one server: each row opens connections of its own, and closes them.
+
+In: a target. Out: figures by name. A row goes on for some seconds, so it takes as long on any machine; what a
+server loses ends no row, and is a figure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .connection import TEXT, RawConnection, frame, handshake
+from .processes import HOST, BenchmarkError, processor_seconds, resident
+
+_SUBPROTOCOL = "realtime.v1.json"
+_HEARTBEAT, _ANSWER = b'{"type":"ping"}', b'{"type":"pong"}'
+_STEP_TIMEOUT_S = 30.0
+_STALL_S = 1.0
+"""What has not come by then after the last message is lost."""
+_AT_ONCE = 50
+"""Connections that are being opened at one time."""
+_PER_ADDRESS = 20_000
+"""Connections from one address; there are no more ports for one server."""
+_WARM_UP_S = 0.3
+_PUBLISHERS = 4
+_WINDOW = 64
+"""Publications of the row ``publish`` that are under way at one time."""
+_ECHO_CLIENTS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to measure with.
+
+    Args:
+        clients: connections of a row.
+        seconds: how long each row goes on.
+        size: bytes of a payload.
+        rate: publications a second of the row ``latency``.
+        idle_seconds: how long the row ``idle`` goes on.
+    """
+
+    clients: int
+    seconds: float
+    size: int
+    rate: float
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One server.
+
+    Args:
+        port: on 127.0.0.1.
+        path: of its WebSocket.
+        greets: whether a ``welcome`` comes first.
+        channel: begins the names of the channels.
+        pid: of its process.
+    """
+
+    port: int
+    path: str
+    greets: bool
+    channel: str
+    pid: int
+
+
+class Figure(NamedTuple):
+    """What a row measures.
+
+    Args:
+        name: the key in JSON, with its unit.
+        title: in the table.
+        more_is_better: or less.
+    """
+
+    name: str
+    title: str
+    more_is_better: bool
+
+
+class _Client(RawConnection):
+    """A connection whose messages are counted, or waited for by what they contain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_message: Callable[[bytes], None] = lambda data: None
+        self.channel: str | None = None
+        """Where it is subscribed."""
+        self._marker = b""
+        self._awaited: asyncio.Future[bytes] | None = None
+
+    def message_received(self, data: bytes) -> None:
+        if data == _HEARTBEAT:
+            self.write_frame(TEXT, _ANSWER)
+        elif self._awaited is None:
+            self.on_message(data)
+        elif self._awaited.done():
+            pass
+        elif self._marker in data:
+            self._awaited.set_result(data)
+        elif b'"error"' in data or b'"closing"' in data or b'"auth_required"' in data:
+            self._awaited.set_exception(BenchmarkError(f"The server answered {data.decode()}"))
+
+    def ended(self) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            code = self.closed.result()
+            self._awaited.set_exception(
+                BenchmarkError(f"The server closed a connection with {code}")
+            )
+
+    def expect(self, marker: bytes) -> asyncio.Future[bytes]:
+        """The next message that contains ``marker``; what comes before it is not counted."""
+        self._marker = marker
+        self._awaited = awaited = asyncio.get_running_loop().create_future()
+        awaited.add_done_callback(self._expected)
+        if self.closed.done():
+            self.ended()
+        return awaited
+
+    def _expected(self, awaited: asyncio.Future[bytes]) -> None:
+        if self._awaited is awaited:
+            self._awaited = None
+
+    async def ask(self, message: dict[str, object], marker: bytes) -> bytes:
+        """Send a message, and wait for one that contains ``marker``."""
+        answer = self.expect(marker)
+        self.write_frame(TEXT, json.dumps(message).encode())
+        return await answer
+
+    async def subscribe(self, channel: str) -> None:
+        await self.ask({"type": "subscribe", "channel": channel}, b'"subscribed"')
+        self.channel = channel
+
+    async def unsubscribe(self) -> None:
+        if self.channel is not None:
+            await self.ask({"type": "unsubscribe", "channel": self.channel}, b'"unsubscribed"')
+
+
+async def _connect(target: Target, number: int) -> _Client:
+    loop = asyncio.get_running_loop()
+    # On Linux all of 127.0.0.0/8 is the machine's own.
+    source = f"127.0.0.{1 + number // _PER_ADDRESS}"
+    try:
+        _, client = await loop.create_connection(
+            _Client, HOST, target.port, local_addr=None if source == HOST else (source, 0)
+        )
+    except OSError as error:
+        raise BenchmarkError(f"The server accepts no more connections: {error}") from error
+    welcome = client.expect(b'"welcome"') if target.greets else None
+    client.transport.write(handshake(f"{HOST}:{target.port}", target.path, _SUBPROTOCOL))
+    status = await client.status
+    if status != 101:
+        client.transport.abort()
+        raise BenchmarkError(
+            f"The handshake at {target.path} was answered with HTTP {status or 'nothing'}; expected 101"
+        )
+    if welcome is not None:
+        await welcome
+    return client
+
+
+@asynccontextmanager
+async def _connected(
+    target: Target, count: int, *channels: str, first: int = 0
+) -> AsyncIterator[list[_Client]]:
+    """Clients; client n is on channel n of ``channels``, in turn. They leave in order."""
+    turn = asyncio.Semaphore(_AT_ONCE)
+    clients: list[_Client] = []
+
+    async def one(number: int) -> None:
+        async with turn:
+            client = await _connect(target, first + number)
+            clients.append(client)
+            if channels:
+                await client.subscribe(channels[number % len(channels)])
+
+    tasks = [asyncio.create_task(one(number)) for number in range(count)]
+    try:
+        for task in tasks:
+            async with asyncio.timeout(_STEP_TIMEOUT_S):
+                await task
+        yield clients
+    except TimeoutError:
+        raise BenchmarkError(
+            f"The server did not answer within {_STEP_TIMEOUT_S:g} s;"
+            f" {len(clients)} of {count} clients are connected"
+        ) from None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await _close(clients)
+
+
+async def _close(clients: list[_Client]) -> None:
+    """Unsubscribe and leave: a server that is stopped next would leave groups in the channel layer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_STEP_TIMEOUT_S):
+            await asyncio.gather(
+                *(client.unsubscribe() for client in clients), return_exceptions=True
+            )
+    for client in clients:
+        client.leave()
+    if clients:
+        await asyncio.wait([client.closed for client in clients], timeout=_STEP_TIMEOUT_S)
+    for client in clients:
+        client.transport.abort()
+    await asyncio.sleep(0)
+
+
+class _Meter:
+    """Counts something from its beginning to its end, with what the server needs for it."""
+
+    def __init__(self, target: Target) -> None:
+        self._pid = target.pid
+        self.count = 0
+        self.start()
+
+    def start(self) -> None:
+        self.count = 0
+        self._processor = processor_seconds(self._pid)
+        self._at = time.perf_counter()
+
+    def figures(self, count: int | None = None) -> dict[str, float]:
+        """``per_second``, and ``cpu_us`` of each where the system tells."""
+        count = self.count if count is None else count
+        if not count:
+            raise BenchmarkError("No message came back from the server")
+        took = time.perf_counter() - self._at
+        found = {"per_second": count / took}
+        used = processor_seconds(self._pid)
+        if used is not None and self._processor is not None:
+            found["cpu_us"] = (used - self._processor) / count * 1e6
+        return found
+
+
+@asynccontextmanager
+async def _without_collector() -> AsyncIterator[None]:
+    """The clients' process collects no garbage in the block."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+# -- the rows ------------------------------------------------------------------------------------------
+
+
+async def connect(target: Target, plan: Plan) -> dict[str, float]:
+    """Connect and subscribe, all to one channel; the memory, if they are the server's first."""
+    async with _connected(target, 1, f"{target.channel}warm-up"):
+        pass
+    before = resident(target.pid)
+    meter = _Meter(target)
+    async with _without_collector(), _connected(target, plan.clients, f"{target.channel}connect"):
+        found = meter.figures(plan.clients)
+        await asyncio.sleep(_WARM_UP_S)
+        after = resident(target.pid)
+    if before is not None and after is not None:
+        found["kib"] = (after - before) / 1024 / plan.clients
+    return found
+
+
+async def connect_own(target: Target, plan: Plan) -> dict[str, float]:
+    """Connect and subscribe, each to a channel of its own."""
+    meter = _Meter(target)
+    async with (
+        _without_collector(),
+        _connected(target, plan.clients, *_own_channels(target, plan.clients)),
+    ):
+        return meter.figures(plan.clients)
+
+
+def _own_channels(target: Target, count: int) -> list[str]:
+    return [f"{target.channel}own-{number}" for number in range(count)]
+
+
+def _publication(channel: str, size: int) -> bytes:
+    """A frame that publishes ``size`` bytes, with the time."""
+    payload = {"at": time.monotonic(), "pad": ""}
+    payload["pad"] = "x" * max(0, size - len(json.dumps(payload)))
+    return frame(
+        TEXT, json.dumps({"type": "publish", "channel": channel, "payload": payload}).encode()
+    )
+
+
+async def fan_out(target: Target, plan: Plan) -> dict[str, float]:
+    """One channel; the next publication when all have the last one."""
+    channel = f"{target.channel}fan-out"
+    async with (
+        _connected(target, 1, first=plan.clients) as (publisher,),
+        _connected(target, plan.clients, channel) as clients,
+        _without_collector(),
+    ):
+        meter = _Meter(target)
+        expected = 0
+        everybody = asyncio.Event()
+
+        def count(data: bytes) -> None:
+            meter.count += 1
+            if meter.count >= expected:
+                everybody.set()
+
+        for client in clients:
+            client.on_message = count
+
+        async def publish(seconds: float) -> int:
+            nonlocal expected
+            meter.start()
+            sent = expected = 0
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                sent += len(clients)
+                expected = meter.count + len(clients)
+                everybody.clear()
+                publisher.transport.write(_publication(channel, plan.size))
+                await _unless_stalled(everybody, meter)
+            return sent
+
+        await publish(_WARM_UP_S)
+        sent = await publish(plan.seconds)
+        return {**meter.figures(), "lost_percent": _lost(sent, meter.count)}
+
+
+async def _unless_stalled(event: asyncio.Event, meter: _Meter) -> None:
+    """Wait for the event, as long as the meter goes on."""
+    while not event.is_set():
+        before = meter.count
+        try:
+            async with asyncio.timeout(_STALL_S):
+                await event.wait()
+        except TimeoutError:
+            if meter.count == before:
+                return
+
+
+def _lost(sent: int, received: int) -> float:
+    return max(0.0, 100 * (1 - received / sent)) if sent else 0.0
+
+
+async def publish(target: Target, plan: Plan) -> dict[str, float]:
+    """A channel each, and clients that publish to all of them in turn."""
+    channels = _own_channels(target, plan.clients)
+    async with (
+        _connected(target, _PUBLISHERS, first=plan.clients) as publishers,
+        _connected(target, plan.clients, *channels) as clients,
+        _without_collector(),
+    ):
+        meter = _Meter(target)
+        sent = 0
+        ending = False
+        frames = [_publication(channel, plan.size) for channel in channels]
+        turns = itertools.cycle(
+            [
+                (publishers[number % _PUBLISHERS], data)
+                for number, data in enumerate(frames * _PUBLISHERS)
+            ]
+        )
+
+        def send() -> None:
+            nonlocal sent
+            publisher, data = next(turns)
+            publisher.transport.write(data)
+            sent += 1
+
+        def received(data: bytes) -> None:
+            meter.count += 1
+            if not ending:
+                send()
+
+        for client in clients:
+            client.on_message = received
+        for _ in range(min(_WINDOW, plan.clients)):
+            send()
+        await asyncio.sleep(_WARM_UP_S)
+        meter.start()
+        sent = min(_WINDOW, plan.clients)  # under way now
+        end = time.monotonic() + plan.seconds
+        while time.monotonic() < end:
+            before = meter.count
+            await asyncio.sleep(min(_STALL_S, end - time.monotonic()))
+            if meter.count == before:  # the window is lost
+                for _ in range(min(_WINDOW, plan.clients)):
+                    send()
+        found = meter.figures()
+        ending = True
+        await _until_quiet(meter)
+        return {**found, "lost_percent": _lost(sent, meter.count)}
+
+
+async def _until_quiet(meter: _Meter) -> None:
+    while True:
+        before = meter.count
+        await asyncio.sleep(_STALL_S / 2)
+        if meter.count == before:
+            return
+
+
+async def ping(target: Target, plan: Plan) -> dict[str, float]:
+    """Each client sends the next ``ping`` when it has the ``pong``."""
+    async with (
+        _connected(target, min(plan.clients, _ECHO_CLIENTS)) as clients,
+        _without_collector(),
+    ):
+        meter = _Meter(target)
+        data = frame(TEXT, _HEARTBEAT)
+
+        def answer(client: _Client) -> Callable[[bytes], None]:
+            def received(message: bytes) -> None:
+                meter.count += 1
+                client.transport.write(data)
+
+            return received
+
+        for client in clients:
+            client.on_message = answer(client)
+            client.transport.write(data)
+        await asyncio.sleep(_WARM_UP_S)
+        meter.start()
+        await asyncio.sleep(plan.seconds)
+        return meter.figures()
+
+
+async def latency(target: Target, plan: Plan) -> dict[str, float]:
+    """One channel, so many publications a second; from publishing to each client's delivery."""
+    channel = f"{target.channel}latency"
+    async with (
+        _connected(target, 1, first=plan.clients) as (publisher,),
+        _connected(target, plan.clients, channel) as clients,
+        _without_collector(),
+    ):
+        meter = _Meter(target)
+        ages: list[float] = []
+
+        def received(data: bytes) -> None:
+            meter.count += 1
+            at = data.index(b'"at":') + 5
+            ages.append(time.monotonic() - float(data[at : data.index(b",", at)]))
+
+        for client in clients:
+            client.on_message = received
+        start = time.monotonic()
+        number = max(1, round(plan.seconds * plan.rate))
+        for turn in range(number):
+            await asyncio.sleep(max(0.0, start + turn / plan.rate - time.monotonic()))
+            publisher.transport.write(_publication(channel, plan.size))
+        await _until_quiet(meter)
+        if not ages:
+            raise BenchmarkError("No publication came back from the server")
+        ages.sort()
+        return {
+            "p50_ms": _percentile(ages, 0.5) * 1e3,
+            "p99_ms": _percentile(ages, 0.99) * 1e3,
+            "lost_percent": _lost(number * len(clients), len(ages)),
+        }
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+async def idle(target: Target, plan: Plan) -> dict[str, float]:
+    """Connections without traffic, from right after the last one has come."""
+    async with _connected(target, plan.clients, f"{target.channel}idle"):
+        before, at = processor_seconds(target.pid), time.monotonic()
+        await asyncio.sleep(plan.idle_seconds)
+        after = processor_seconds(target.pid)
+        if before is None or after is None:
+            raise BenchmarkError("This system does not tell what a process uses of the processor")
+        return {"core_percent": (after - before) / (time.monotonic() - at) * 100}
+
+
+_RATE = Figure("per_second", "a second", more_is_better=True)
+_CPU = Figure("cpu_us", "CPU µs each", more_is_better=False)
+_KIB = Figure("kib", "KiB each", more_is_better=False)
+_LOST = Figure("lost_percent", "lost, %", more_is_better=False)
+
+
+class Row(NamedTuple):
+    """A measurement.
+
+    Args:
+        title: in the table.
+        measure: takes a target and a plan; returns figures by name.
+        figures: all that it may return, in the order of the table.
+    """
+
+    title: str
+    measure: Callable[[Target, Plan], Awaitable[dict[str, float]]]
+    figures: tuple[Figure, ...]
+
+
+ROWS: dict[str, Row] = {
+    "connect": Row("connect, one channel", connect, (_RATE, _CPU, _KIB)),
+    "connect-own": Row("connect, a channel each", connect_own, (_RATE, _CPU)),
+    "fan-out": Row("fan-out: deliveries", fan_out, (_RATE, _CPU, _LOST)),
+    "publish": Row("publish to a channel each", publish, (_RATE, _CPU, _LOST)),
+    "ping": Row("ping to pong", ping, (_RATE, _CPU)),
+    "latency": Row(
+        "publish to delivery",
+        latency,
+        (
+            Figure("p50_ms", "p50, ms", more_is_better=False),
+            Figure("p99_ms", "p99, ms", more_is_better=False),
+            _LOST,
+        ),
+    ),
+    "idle": Row("idle", idle, (Figure("core_percent", "% of a core", more_is_better=False),)),
+}
+"""By the name on the command line, in the order in which they run; the memory of the first connections is
+only seen in a new process."""
+
+NOT_BY_DEFAULT = ("idle",)
+
+
+async def node_of(target: Target) -> str:
+    """The id of the node that a site's server runs."""
+    async with _connected(target, 1) as (client,):
+        reply = await client.ask(
+            {"type": "call", "channel": f"{target.channel}any", "method": "node"}, b'"result"'
+        )
+        return str(json.loads(reply)["payload"])

@@ -1,0 +1,289 @@
+"""``manage.py realtime_bench``: measure this site on this machine, beside plain Channels and the bare server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import platform
+import secrets
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from importlib.metadata import version
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, router
+
+from channels_realtime.benchmark import report, rows
+from channels_realtime.benchmark.applications import CHANNEL
+from channels_realtime.benchmark.processes import (
+    BenchmarkError,
+    Server,
+    installed_servers,
+    raise_open_files,
+    serve,
+)
+from channels_realtime.benchmark.references import LAYER_VARIABLE, PREFIX_VARIABLE
+from channels_realtime.benchmark.rows import NOT_BY_DEFAULT, ROWS, Plan, Target
+from channels_realtime.errors import Unavailable
+from channels_realtime.monitoring.registry_rows import forget_nodes
+from channels_realtime.nodes.layers import configured_layer
+from channels_realtime.settings import get_config
+
+TARGETS = ("site", "plain_channels", "bare")
+MAX_CLIENTS = 1_000_000
+INTERRUPTED = 130  # what shells say of a process that SIGINT ended
+_OWN_FILES = 200
+
+
+class Command(BaseCommand):
+    """Measures the site's own application with its settings, channel layer and database."""
+
+    help = (
+        "Start this site's ASGI application on a free port of 127.0.0.1, connect clients, and measure what"
+        " it carries, in turn with a consumer of plain Channels and with a bare application on the same"
+        " server. Nothing reaches the site's own channels, and nothing is left behind."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add what to measure, with what, and how to print it."""
+        parser.add_argument(
+            "rows",
+            nargs="*",
+            metavar="row",
+            help=f"{', '.join(ROWS)}; by default all but {', '.join(NOT_BY_DEFAULT)}",
+        )
+        parser.add_argument(
+            "--clients",
+            type=_integer(1, MAX_CLIENTS),
+            default=1_000,
+            metavar="N",
+            help="how many connect (1000)",
+        )
+        parser.add_argument(
+            "--rounds",
+            type=_integer(1, 100),
+            default=3,
+            metavar="N",
+            help="of which the median (3)",
+        )
+        parser.add_argument(
+            "--seconds", type=_number, default=3.0, metavar="S", help="of each row and round (3)"
+        )
+        parser.add_argument(
+            "--size",
+            type=_integer(1, 65_000),
+            default=200,
+            metavar="BYTES",
+            help="of a payload (200)",
+        )
+        parser.add_argument(
+            "--rate",
+            type=_number,
+            default=10.0,
+            metavar="N",
+            help="publications a second of 'latency' (10)",
+        )
+        parser.add_argument(
+            "--idle-seconds", type=_number, default=60.0, metavar="S", help="of the row 'idle' (60)"
+        )
+        parser.add_argument(
+            "--server", help="daphne or uvicorn; by default the first that is installed"
+        )
+        parser.add_argument(
+            "--alone",
+            action="store_true",
+            help="measure the site, without what it is compared with",
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON, with every round")
+        parser.add_argument(
+            "--noinput",
+            "--no-input",
+            action="store_false",
+            dest="interactive",
+            help="do not ask, although DEBUG is off",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Measure, and print the table.
+
+        Raises:
+            CommandError: an argument is wrong, a server does not run, or this is not to be measured.
+        """
+        names = _checked_rows(options["rows"])
+        kind = _checked_server(options["server"])
+        if not getattr(settings, "ASGI_APPLICATION", None):
+            raise CommandError("ASGI_APPLICATION is not set: it names the application to measure.")
+        plan = Plan(**{name: options[name] for name in Plan.__dataclass_fields__})
+        try:
+            config = get_config()
+            layer = type(configured_layer(config.channel_layer))
+        except (ImproperlyConfigured, Unavailable) as error:
+            raise CommandError(str(error)) from error
+        where = f"{layer.__name__}, {kind} {version(kind)}"
+        self._confirm(where, options["interactive"])
+        bench = _Bench(
+            kind,
+            config.channel_layer,
+            config.websocket_path,
+            plan,
+            progress=self.stderr.write if options["verbosity"] > 0 else lambda text: None,
+        )
+        targets = TARGETS[:1] if options["alone"] else TARGETS
+        try:
+            raise_open_files(plan.clients + _OWN_FILES)
+            results = bench.run(names, targets, options["rounds"])
+        except BenchmarkError as error:
+            raise CommandError(str(error)) from None
+        except KeyboardInterrupt:
+            self.stderr.write("Stopped. The servers have ended.")
+            sys.exit(INTERRUPTED)
+        about = {
+            "server": f"{kind} {version(kind)}",
+            "layer": f"{layer.__module__}.{layer.__qualname__}",
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+            "clients": plan.clients,
+            "size": plan.size,
+            "rounds": options["rounds"],
+            "seconds": plan.seconds,
+        }
+        if options["json"]:
+            self.stdout.write(json.dumps({**about, "rows": report.as_json(results)}, indent=2))
+            return
+        for line in report.as_table(results):
+            self.stdout.write(line)
+        self.stdout.write("")
+        self.stdout.write(
+            f"{plan.clients:,} clients, payloads of {plan.size} bytes; {where}, Python {about['python']},"
+            f" {about['machine']}. Medians of {options['rounds']} rounds with half of their range;"
+            " ×: how many times better this site is."
+        )
+
+    def _confirm(self, where: str, interactive: bool) -> None:
+        """Ask before the databases of a site in production are measured with."""
+        text = (
+            f"This starts servers on 127.0.0.1 that take anonymous clients, and loads this machine,"
+            f" the channel layer ({where}) and the database of these settings for some minutes."
+        )
+        if settings.DEBUG or not interactive:
+            return
+        if not sys.stdin.isatty():
+            raise CommandError(f"DEBUG is off. {text} Expected --noinput if that is meant.")
+        self.stderr.write(f"DEBUG is off. {text}")
+        if input("Type 'yes' to continue: ") != "yes":
+            raise CommandError("Nothing was measured.")
+
+
+class _Bench:
+    """The rounds of one run, which have a prefix of their own for all groups and keys."""
+
+    def __init__(
+        self, kind: str, layer: str, websocket_path: str, plan: Plan, *, progress: Any
+    ) -> None:
+        self._kind = kind
+        self._path = "/" + websocket_path
+        self._plan = plan
+        self._progress = progress
+        self._environment = {
+            "DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"],
+            LAYER_VARIABLE: layer,
+            PREFIX_VARIABLE: f"realtime-bench-{secrets.token_hex(6)}",
+        }
+
+    def run(self, names: list[str], targets: tuple[str, ...], rounds: int) -> report.Results:
+        """The figures of each round; in a round each target has a new server."""
+        results: dict[str, dict[str, list[dict[str, float]]]] = {
+            name: {target: [] for target in targets} for name in names
+        }
+        for number in range(1, rounds + 1):
+            for target in targets:
+                for name, figures in self._round(names, target, f"{number}/{rounds}"):
+                    results[name][target].append(figures)
+        return results
+
+    def _round(self, names: list[str], name: str, label: str) -> list[tuple[str, dict[str, float]]]:
+        application = f"channels_realtime.benchmark.applications:{name}"
+        node: str | None = None
+        done = []
+        try:
+            with serve(self._kind, application, self._environment) as server:
+                target = Target(
+                    port=server.port,
+                    path=self._path,
+                    greets=name == "site",
+                    channel=CHANNEL,
+                    pid=server.process.pid,
+                )
+                if name == "site":
+                    node = _on_server(server, rows.node_of(target))
+                for row in names:
+                    self._progress(f"Round {label}, {name}: {row}")
+                    done.append((row, _on_server(server, ROWS[row].measure(target, self._plan))))
+        finally:
+            if node is not None:
+                self._clean_up(node)
+        return done
+
+    def _clean_up(self, node: str) -> None:
+        """Delete what the node has written about itself: a sample, and all if it was killed."""
+        model = apps.get_model("channels_realtime", "SampleRecord")
+        using = router.db_for_write(model)
+        try:
+            forget_nodes([node])
+            model._default_manager.using(using).filter(node_id=node).delete()
+        except DatabaseError as error:
+            self._progress(f"The rows of node {node} were not looked for: {error}")
+
+
+def _on_server(server: Server, measuring: Any) -> Any:
+    """The result of a coroutine; what goes wrong is told with what the server wrote."""
+    try:
+        return asyncio.run(measuring)
+    except BenchmarkError as error:
+        log = server.log()
+        raise BenchmarkError(f"{error}\n{log}" if log else str(error)) from None
+
+
+def _checked_rows(found: list[str]) -> list[str]:
+    unknown = [name for name in found if name not in ROWS]
+    if unknown:
+        raise CommandError(f"There is no row {unknown[0]!r}; expected {', '.join(ROWS)}.")
+    return [name for name in ROWS if (name in found if found else name not in NOT_BY_DEFAULT)]
+
+
+def _checked_server(found: str | None) -> str:
+    installed = installed_servers()
+    if not installed:
+        raise CommandError("Neither daphne nor uvicorn is installed.")
+    if found is None:
+        return installed[0]
+    if found not in installed:
+        raise CommandError(
+            f"The server {found!r} is not installed; expected {' or '.join(installed)}."
+        )
+    return found
+
+
+def _integer(least: int, most: int) -> Any:
+    def integer(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise ArgumentTypeError(f"{text!r} is not a number from {least} to {most}")
+        return int(text)
+
+    return integer
+
+
+def _number(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < math.inf:
+        raise ArgumentTypeError(f"{text!r} is not a number greater than 0")
+    return found

@@ -1,0 +1,118 @@
+"""What ``manage.py realtime_bench`` refuses before it starts anything."""
+
+from __future__ import annotations
+
+import io
+import resource
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from channels_realtime.benchmark import processes
+from channels_realtime.benchmark.processes import (
+    BenchmarkError,
+    raise_open_files,
+    serve,
+    server_command,
+)
+
+
+def run(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command("realtime_bench", *arguments, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def application(settings: Any) -> None:
+    settings.ASGI_APPLICATION = "tests.site.asgi.application"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["nonsense"], "There is no row 'nonsense'; expected connect, connect-own, fan-out"),
+        (["--clients", "0"], "'0' is not a number from 1 to 1000000"),
+        (["--clients", "many"], "'many' is not a number from 1 to 1000000"),
+        (["--rounds", "-1"], "'-1' is not a number from 1 to 100"),
+        (["--seconds", "0"], "'0' is not a number greater than 0"),
+        (["--seconds", "nan"], "'nan' is not a number greater than 0"),
+        (["--rate", "inf"], "'inf' is not a number greater than 0"),
+        (["--server", "gunicorn"], "The server 'gunicorn' is not installed; expected daphne or"),
+    ],
+)
+def test_command_says_what_is_wrong_with_an_argument(arguments: list[str], error: str) -> None:
+    with pytest.raises(CommandError, match=error.replace("(", r"\(")):
+        run(*arguments)
+
+
+def test_command_needs_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "SERVERS", ("no_such_server",))
+    with pytest.raises(CommandError, match="Neither daphne nor uvicorn is installed"):
+        run("ping")
+
+
+def test_command_needs_an_application(settings: Any) -> None:
+    del settings.ASGI_APPLICATION
+    with pytest.raises(CommandError, match="ASGI_APPLICATION is not set"):
+        run("ping")
+
+
+def test_command_names_a_wrong_setting(settings: Any) -> None:
+    settings.CHANNELS_REALTIME = {"CHANNEL_LAYER": "elsewhere"}
+    with pytest.raises(CommandError, match="elsewhere"):
+        run("ping")
+
+
+def test_command_does_not_measure_a_site_in_production_unasked(settings: Any) -> None:
+    settings.DEBUG = False
+    with pytest.raises(CommandError, match=r"^DEBUG is off\. .* Expected --noinput"):
+        run("ping")
+
+
+def test_command_measures_nothing_unless_the_answer_is_yes(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DEBUG = False
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: "y")
+    with pytest.raises(CommandError, match="Nothing was measured"):
+        run("ping")
+
+
+def test_command_needs_as_many_open_files_as_clients() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("this system has no limit")
+    with pytest.raises(BenchmarkError, match=f"limit of open files is {hard}; expected at least"):
+        raise_open_files(hard + 1)
+
+
+def test_soft_limit_of_open_files_is_raised() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 300:
+        pytest.skip("the hard limit is too low")
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        raise_open_files(300)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
+        raise_open_files(200)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_server_that_ends_is_told_with_what_it_wrote() -> None:
+    with (
+        pytest.raises(BenchmarkError, match=r"(?s)ended with status \d+:.*no_such_module"),
+        serve("uvicorn", "no_such_module:application", {}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_servers_listen_on_the_machine_alone(kind: str) -> None:
+    command = " ".join(server_command(kind, "module:application", 8123))
+    assert "127.0.0.1" in command
+    assert "8123" in command
