@@ -42,6 +42,7 @@ from .protocol.dialects.realtime import RealtimeDialect
 from .protocol.names import is_name
 from .protocol.subprotocols import Negotiation, negotiate
 from .servers.daphne import flow_control, lifetime_of, offer_compression
+from .servers.frames import direct_write
 from .services import current_node
 
 
@@ -104,6 +105,7 @@ class RealtimeConsumer:
             reader,
             max_frame_bytes=limits.max_plain_frame if plain else limits.max_frame,
             plain=plain,
+            try_write=direct_write(scope, send),
         )
         connection = Connection(node, scope, state.address, transport, dialect)
         connection.begin()

@@ -137,6 +137,7 @@ class Shell:
             self,
             max_messages=config.outbox_max_messages,
             max_bytes=config.outbox_max_bytes,
+            try_write=transport.try_write,
         )
         self._deliveries: Deliveries = transport.deliveries(self._writer)
         self._held_for: frozenset[str] = frozenset()

@@ -55,6 +55,12 @@ class Transport:
     write: Callable[[Any], Awaitable[None]]
     """Writes the content of one frame."""
 
+    try_write: Callable[[Any], bool] | None = None
+    """Writes the content of one frame at once, in the order of ``write``; False leaves it to ``write``.
+
+    None where there is no other way than ``write``.
+    """
+
     @staticmethod
     def wrap(data: str | bytes) -> Any:
         """The content of a frame, of an encoded message; see ``protocol.dialects.base.Wrap``."""

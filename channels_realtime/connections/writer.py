@@ -15,6 +15,7 @@ from ..conversation.outbox import Outbox
 from ..protocol.frames import Frame, Policy
 
 Write = Callable[[Any], Awaitable[None]]
+TryWrite = Callable[[Any], bool]
 
 
 class Owner(Protocol):
@@ -60,6 +61,7 @@ class Writer:
         owner: who is told of trouble.
         max_messages: frames that may wait.
         max_bytes: their bytes in sum.
+        try_write: writes a frame's content at once, or says that ``send`` has to.
     """
 
     __slots__ = (
@@ -72,13 +74,23 @@ class Writer:
         "_owner",
         "_released",
         "_send",
+        "_try_write",
         "_turn",
         "sent",
         "sent_bytes",
     )
 
-    def __init__(self, send: Write, owner: Owner, *, max_messages: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        send: Write,
+        owner: Owner,
+        *,
+        max_messages: int,
+        max_bytes: int,
+        try_write: TryWrite | None = None,
+    ) -> None:
         self._send = send
+        self._try_write = try_write
         self._owner: Owner = owner
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -128,6 +140,8 @@ class Writer:
         self.sent += 1
         self.sent_bytes += frame.size
         try:
+            if self._try_write is not None and self._try_write(frame.content):
+                return True
             step = self._send(frame.content).__await__()
             pending = next(
                 step, _DONE

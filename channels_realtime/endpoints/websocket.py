@@ -20,6 +20,7 @@ from ..protocol.dialects.bare import BareEncoding, HtmlBareEncoding
 from ..protocol.dialects.realtime import realtime_encodings
 from ..servers.abort import abort, abort_unless_taken
 from ..servers.daphne import LOSE_CONNECTION, FlowControl, may_lose_connection
+from ..servers.frames import TryWrite
 from .handshake import Receive
 
 
@@ -32,9 +33,10 @@ class WebSocketTransport(Transport):
         task: in which the connection is served.
         max_frame_bytes: the largest frame that does not close the connection.
         plain: whether the client did not negotiate our protocol, and knows the RFC's close codes alone.
+        try_write: see ``servers.frames.direct_write``.
     """
 
-    __slots__ = ("_plain", "_scope", "_task", "max_frame_bytes")
+    __slots__ = ("_plain", "_scope", "_task", "max_frame_bytes", "try_write")
 
     name: ClassVar[str] = "websocket"
     max_frame_bytes: int | None
@@ -47,8 +49,10 @@ class WebSocketTransport(Transport):
         *,
         max_frame_bytes: int | None,
         plain: bool = False,
+        try_write: TryWrite | None = None,
     ) -> None:
         self.write = send
+        self.try_write = try_write
         self._plain = plain
         self._scope = scope
         self._task: ServerTask | None = task

@@ -34,8 +34,8 @@ def is_daphne(send: Any) -> bool:
 
 def is_uvicorn(send: Any) -> bool:
     """Whether this is uvicorn's: a method of the connection's protocol."""
-    return isinstance(send, MethodType) and type(send.__self__).__module__.startswith(
-        "uvicorn.protocols."
+    return isinstance(send, MethodType) and any(
+        base.__module__.startswith("uvicorn.protocols.") for base in type(send.__self__).__mro__
     )
 
 

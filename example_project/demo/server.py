@@ -77,7 +77,9 @@ def serve(host: str, port: int, server: str) -> None:
         ],
     }[server]
     application = SITE if settings.REDIS_URL else SITE_AND_FEEDS
-    command = [sys.executable, "-m", server, *options, application]
+    # Daphne by the entry point of the package: frames are made once, and closes have their codes.
+    module = {"daphne": "channels_realtime.servers.daphne"}.get(server, server)
+    command = [sys.executable, "-m", module, *options, application]
     roots = [str(settings.BASE_DIR), str(settings.BASE_DIR.parent)]
     if os.environ.get("PYTHONPATH"):
         roots.append(os.environ["PYTHONPATH"])

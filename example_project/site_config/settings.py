@@ -29,7 +29,8 @@ LOCAL_HOSTS = ".localhost,127.0.0.1,[::1]"
 ALLOWED_HOSTS = (os.environ.get("ALLOWED_HOSTS") or LOCAL_HOSTS).replace(" ", "").split(",")
 
 INSTALLED_APPS = [
-    "daphne",  # first, so that `runserver` is an ASGI server too
+    "channels_realtime",  # before Daphne, so that `runserver` writes frames as the demo's server does
+    "daphne",  # before the static files, so that `runserver` is an ASGI server too
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -41,7 +42,6 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt",
     "rest_framework_simplejwt.token_blacklist",
     "channels",
-    "channels_realtime",
     "demo",
     "rooms",
     "boards",

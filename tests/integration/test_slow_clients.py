@@ -27,7 +27,7 @@ PUBLICATIONS = 120
 PACE_S = 0.02
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+@pytest.fixture(scope="module", params=["daphne", "uvicorn", "daphne-frames", "uvicorn-frames"])
 def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
     config = {"OUTBOX_MAX_BYTES": OUTBOX_BYTES, "CONNECTION_MESSAGES": None}
     with site.having(realtime=config).serve(request.param) as server:

@@ -82,6 +82,20 @@ def uvicorn(application: str, port: int, *, python: str | Path = sys.executable)
     return [str(python), "-m", "uvicorn", *address, "--lifespan", "off", application]
 
 
+def daphne_frames(application: str, port: int, *, python: str | Path = sys.executable) -> list[str]:
+    """Daphne by the package's own entry point."""
+    command = daphne(application, port, python=python)
+    return [command[0], "-m", "channels_realtime.servers.daphne", *command[3:]]
+
+
+def uvicorn_frames(
+    application: str, port: int, *, python: str | Path = sys.executable
+) -> list[str]:
+    """uvicorn with the package's own WebSocket protocol."""
+    command = uvicorn(application, port, python=python)
+    return [*command, "--ws", "channels_realtime.servers.uvicorn.frames:FrameProtocol"]
+
+
 @contextmanager
 def run_server(
     command: Sequence[str],

@@ -17,10 +17,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.servers import ROOT, Server, daphne, free_port, run_server, uvicorn
+from tests.support.servers import (
+    ROOT,
+    Server,
+    daphne,
+    daphne_frames,
+    free_port,
+    run_server,
+    uvicorn,
+    uvicorn_frames,
+)
 
 APPLICATION = "tests.site.asgi:application"
 SERVERS = {"daphne": daphne, "uvicorn": uvicorn}
+COMMANDS = {**SERVERS, "daphne-frames": daphne_frames, "uvicorn-frames": uvicorn_frames}
 COMMAND_TIMEOUT_S = 60.0
 HTTP_TIMEOUT_S = 15.0
 MIGRATE = ("migrate", "--run-syncdb", "--verbosity", "0")
@@ -44,10 +54,10 @@ class Site:
 
     @contextmanager
     def serve(self, kind: str = "uvicorn", *options: str) -> Iterator[Server]:
-        """A server of the site, ``daphne`` or ``uvicorn``, with these options of its own."""
+        """A server of the site, one of ``COMMANDS``, with these options of its own."""
         port = free_port()
         with run_server(
-            [*SERVERS[kind](APPLICATION, port), *options], port, environment=self.environment
+            [*COMMANDS[kind](APPLICATION, port), *options], port, environment=self.environment
         ) as server:
             yield server
 

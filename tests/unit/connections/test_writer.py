@@ -397,3 +397,49 @@ async def test_cancelled_own_event_lets_the_others_go_on():
     server.gate.set()
     await settle()
     assert server.sent == ["a"]
+
+
+# -- a write without a coroutine -------------------------------------------------------------------
+
+
+def make_direct(server: Server, *, takes: bool) -> tuple[Writer, list[str]]:
+    direct: list[str] = []
+
+    def try_write(event: dict) -> bool:
+        if takes:
+            direct.append(event["text"])
+        return takes
+
+    writer = Writer(server.send, Owner(), max_messages=10, max_bytes=100, try_write=try_write)
+    return writer, direct
+
+
+@in_virtual_time
+async def test_frame_that_was_written_directly_is_not_sent():
+    server = Server()
+    writer, direct = make_direct(server, takes=True)
+    writer.deliver(frame("a"))
+    assert writer.write(frame("bc"))
+    assert (direct, server.sent) == (["a", "bc"], [])
+    assert (writer.sent, writer.sent_bytes) == (2, 3)
+
+
+@in_virtual_time
+async def test_frame_is_sent_when_it_was_not_written_directly():
+    server = Server()
+    writer, _ = make_direct(server, takes=False)
+    writer.write(frame("a"))
+    assert (server.sent, writer.sent, writer.sent_bytes) == (["a"], 1, 1)
+
+
+@in_virtual_time
+async def test_nothing_is_written_directly_before_what_waits():
+    server = Server()
+    server.gate.clear()
+    writer, _ = make_direct(server, takes=False)
+    writer.write(frame("a"))  # waits in the server
+    writer._try_write = lambda event: pytest.fail("written before what waits")
+    writer.write(frame("b"))
+    server.gate.set()
+    await settle()
+    assert server.sent == ["a", "b"]

@@ -9,8 +9,8 @@ from autobahn.websocket.compress import PERMESSAGE_COMPRESSION_EXTENSION, PerMes
 from autobahn.websocket.compress_deflate import PerMessageDeflate
 from autobahn.websocket.protocol import WebSocketProtocol
 
-from channels_realtime.servers import daphne_compression
-from channels_realtime.servers.daphne_compression import (
+from channels_realtime.servers.daphne import compression as daphne_compression
+from channels_realtime.servers.daphne.compression import (
     INFLATED_MAX_BYTES,
     REMEMBERED,
     Accept,

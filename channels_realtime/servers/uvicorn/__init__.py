@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .command_line import option, server_of
+from ..command_line import option, server_of
 
 DEFAULT_MAX_BYTES = 16_777_216
 """uvicorn's ``--ws-max-size``."""

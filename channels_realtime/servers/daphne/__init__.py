@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
-from .unwrap import SendEvent, is_daphne, servers_send, warn_if_hidden
+from ..unwrap import SendEvent, is_daphne, servers_send, warn_if_hidden
 
 CLOSE_HANDSHAKE_S = 10.0
 """How long a client may take to answer a close. autobahn's default of 1 s is too short for a client
@@ -166,6 +166,6 @@ def offer_compression(send: SendEvent) -> None:
     """Compress a Daphne connection that is not accepted yet. Other servers decide by themselves."""
     protocol = protocol_of(send)
     if protocol is not None:
-        from .daphne_compression import compress  # Daphne installs autobahn
+        from .compression import compress  # Daphne installs autobahn
 
         compress(protocol)

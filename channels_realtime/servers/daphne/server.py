@@ -1,0 +1,161 @@
+"""Daphne with frames that are made once, close codes and reasons, and a longer backlog.
+
+The only module that reaches into what Twisted and autobahn do not publish: whether a connection's
+buffer is empty, its socket, and whether it compresses. ``usable`` looks at the versions at start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daphne.server import Server as DaphneServer  # first: it installs Twisted's reactor
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import tcp, unix
+
+from ..frames import EXTENSION, LAST, known
+
+VERSIONS = {
+    "daphne": ("4.2", "5"),
+    "twisted": ("23.8", "27"),
+    "autobahn": ("23.1", "27"),
+}
+"""What this module was tested with: from the first, up to and without the second."""
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted; Twisted's default of 50 is too few after a restart."""
+
+MAX_REASON_BYTES = 123
+"""Of a close frame (RFC 6455, section 5.5.1): 125, of which the code takes 2."""
+
+_SOCKETS = (tcp.Server, unix.Server)
+"""Transports that write to a socket; TLS has others."""
+
+
+def usable() -> bool:
+    """Whether frames can be written here; if not, log why."""
+    missing = [
+        f"{owner.__name__}.{name}"
+        for owner, names in (
+            (tcp.Server, ("TLS", "connected", "dataBuffer", "disconnecting")),
+            (WebSocketProtocol, ("STATE_OPEN", "sendCloseFrame", "sendData")),
+        )
+        for name in names
+        if not hasattr(owner, name)
+    ]
+    return known("Daphne", VERSIONS, missing)
+
+
+class FrameProtocol(WebSocketProtocol):  # type: ignore[misc]  # Daphne has no types
+    """A connection whose frames are made once, and which may be closed with any code and reason."""
+
+    writes_at_once = False
+    """Whether ``write_now`` may write: open, without TLS and without compression."""
+
+    def onOpen(self) -> None:
+        """The handshake is done: from now on frames may be written."""
+        transport = self.transport
+        self.writes_at_once = (
+            self.server.writes_frames
+            and type(transport) in _SOCKETS
+            and not transport.TLS
+            and self._perMessageCompress is None
+            and not self.autoFragmentSize
+        )
+        super().onOpen()
+
+    def write_now(self, event: dict[str, Any]) -> bool:
+        """Write a message to the socket, if nothing waits before it; False if it was not written."""
+        if not self.writes_at_once:
+            return False
+        data = event.get("text")
+        if data is None:
+            data = event.get("bytes")
+        if data is not LAST.data and not LAST.take(data):
+            return False
+        frame, transport = LAST.frame, self.transport
+        if (
+            self.state != self.STATE_OPEN
+            or transport._tempDataBuffer
+            or transport.dataBuffer
+            or transport.disconnecting
+            or not transport.connected
+            or self.send_queue
+            or len(frame) > self.maxMessagePayloadSize > 0
+        ):
+            return False
+        try:
+            written = transport.socket.send(frame)
+        except OSError:
+            return False  # full, or lost: the transport waits for room, or meets the error itself
+        if written < len(frame):
+            transport.write(frame[written:])
+        return True
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Daphne's, for one event; frames, headers, close codes and reasons are this class's."""
+        kind = message.get("type")
+        if kind == "websocket.send":
+            if self.write_now(message):
+                return
+        elif kind == "websocket.close":
+            if self.state == self.STATE_OPEN and _may_be_sent(message.get("code")):
+                self._close(message["code"], message.get("reason") or "")
+                return
+        elif kind == "websocket.accept" and message.get("headers"):
+            self.serverAccept((message.get("subprotocol"), _header_dict(message["headers"])))
+            return
+        super().handle_reply(message)
+
+    def _close(self, code: int, reason: str) -> None:
+        told = reason.encode(errors="ignore")[:MAX_REASON_BYTES].decode(errors="ignore").encode()
+        self.sendCloseFrame(code=code, reasonUtf8=told)
+
+
+def _may_be_sent(code: Any) -> bool:
+    """Whether an endpoint may send this close code (RFC 6455, section 7.4; IANA's registry)."""
+    if not isinstance(code, int):
+        return False
+    return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999
+
+
+def _header_dict(headers: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return found
+
+
+class Server(DaphneServer):  # type: ignore[misc]
+    """Daphne's server with ``FrameProtocol``."""
+
+    writes_frames = False
+    _factory: Any = None
+
+    def __init__(self, application: Any, endpoints: Any = None, **options: Any) -> None:
+        super().__init__(application, [with_backlog(one) for one in endpoints or ()], **options)
+        self.writes_frames = usable()
+
+    @property
+    def ws_factory(self) -> Any:
+        """What makes the protocol of each WebSocket; Daphne makes it when it runs."""
+        return self._factory
+
+    @ws_factory.setter
+    def ws_factory(self, factory: Any) -> None:
+        factory.protocol = FrameProtocol
+        self._factory = factory
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        """Daphne's, with what this server can do in the scope."""
+        if scope["type"] == "websocket":
+            # 2.3: headers of the acceptance, and reasons of a close.
+            scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
+            scope["extensions"] = {EXTENSION: {}} if self.writes_frames else {}
+        return super().create_application(protocol, scope)
+
+
+def with_backlog(endpoint: str) -> str:
+    """Twisted's description of an endpoint, with ``BACKLOG`` unless it names its own."""
+    if endpoint.startswith(("tcp:", "ssl:", "unix:")) and ":backlog=" not in endpoint:
+        return f"{endpoint}:backlog={BACKLOG}"
+    return endpoint

@@ -1,0 +1,348 @@
+"""Frames that are made once, and when a server may write one at once."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+
+from channels_realtime.servers import frames
+from channels_realtime.servers.daphne import server as daphne
+from channels_realtime.servers.frames import EXTENSION, LastFrame, direct_write, frame_of, known
+from channels_realtime.servers.uvicorn import frames as uvicorn
+
+# -- frames ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 125, 126, 65_535, 65_536])
+@pytest.mark.parametrize("binary", [False, True])
+def test_frame_is_that_of_another_library(size, binary):
+    payload = b"x" * size
+    frame = Frame(Opcode.BINARY if binary else Opcode.TEXT, payload)
+    assert frame_of(payload if binary else payload.decode()) == frame.serialize(mask=False)
+
+
+def test_length_is_that_of_the_utf_8():
+    assert frame_of("ä" * 63) == struct.pack("!BBH", 0x81, 126, 126) + ("ä" * 63).encode()
+
+
+def test_frame_is_made_once_for_one_object():
+    last, text = LastFrame(), "".join(("a", "b"))
+    assert last.take(text)
+    assert last.data is text
+    assert last.frame == frame_of("ab")
+
+
+@pytest.mark.parametrize("data", [None, "", b"", "\ud800", bytearray(b"a")])
+def test_message_that_is_the_servers_own_has_no_frame(data):
+    last = LastFrame()
+    assert data is not last.data
+    assert not last.take(data)
+    assert last.frame == b""
+
+
+def test_tested_versions_are_known(caplog):
+    assert known("Daphne", daphne.VERSIONS)
+    assert known("uvicorn", uvicorn.VERSIONS)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("version", "missing", "reason"),
+    [
+        ("5.0", (), "daphne 5.0; expected 4.2 or later, and before 5"),
+        ("4.1.9", (), "daphne 4.1.9; expected 4.2 or later, and before 5"),
+        ("4.2.3", ("Server.TLS",), "without Server.TLS"),
+    ],
+)
+def test_other_version_is_reported(monkeypatch, caplog, version, missing, reason):
+    monkeypatch.setattr(frames.metadata, "version", lambda name: version)
+    assert not known("Daphne", {"daphne": ("4.2", "5")}, missing)
+    ((name, level, text),) = caplog.record_tuples
+    assert (name, level) == (frames.__name__, logging.WARNING)
+    assert text == (
+        f"Daphne: frames are written in the plain way, which costs more time ({reason})"
+    )
+
+
+def test_pre_release_counts_as_its_release(monkeypatch):
+    monkeypatch.setattr(frames.metadata, "version", lambda name: "4.3.dev1")
+    assert known("Daphne", {"daphne": ("4.2", "5")})
+
+
+# -- Daphne ----------------------------------------------------------------------------------------
+
+
+class Socket:
+    def __init__(self) -> None:
+        self.sent = b""
+        self.room = 1_000_000
+        self.error: OSError | None = None
+
+    def send(self, data: bytes) -> int:
+        if self.error is not None:
+            raise self.error
+        taken = min(len(data), self.room)
+        self.sent += data[:taken]
+        return taken
+
+
+class Transport(daphne.tcp.Server):
+    """Twisted's, without a reactor."""
+
+    def __init__(self) -> None:
+        self.socket = Socket()
+        self._tempDataBuffer: list[bytes] = []
+        self.dataBuffer = b""
+        self.connected = 1
+        self.disconnecting = 0
+        self.waits: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.waits.append(data)
+
+
+@pytest.fixture
+def connection(monkeypatch):
+    """An open connection of Daphne's, and the close frames that it sends."""
+    monkeypatch.setattr(daphne, "_SOCKETS", (Transport,))
+    return open_connection()
+
+
+def open_connection(*, usable: bool = True, compress: Any = None, tls: bool = False):
+    protocol = daphne.FrameProtocol()
+    protocol.transport = Transport()
+    protocol.transport.TLS = tls
+    protocol.state = protocol.STATE_OPEN
+    protocol.send_queue = ()
+    protocol._perMessageCompress = compress
+    protocol.autoFragmentSize = 0
+    protocol.maxMessagePayloadSize = 1_000_000
+    protocol.client_addr, protocol.request = None, SimpleNamespace(path="/")
+    protocol.server = SimpleNamespace(writes_frames=usable, log_action=lambda *_: None)
+    protocol.closes = []
+    protocol.sendCloseFrame = lambda code, reasonUtf8: protocol.closes.append((code, reasonUtf8))
+    protocol.onOpen()
+    return protocol
+
+
+def message(text: str) -> dict[str, Any]:
+    return {"type": "websocket.send", "text": text}
+
+
+def test_daphne_writes_a_frame_to_the_socket(connection):
+    assert connection.write_now(message("hello"))
+    assert connection.write_now({"type": "websocket.send", "bytes": b"hello"})
+    transport = connection.transport
+    assert (transport.socket.sent, transport.waits) == (frame_of("hello") + frame_of(b"hello"), [])
+
+
+def test_daphne_gives_the_transport_what_the_socket_did_not_take(connection):
+    transport = connection.transport
+    transport.socket.room = 3
+    assert connection.write_now(message("hello"))
+    assert transport.socket.sent + transport.waits[0] == frame_of("hello")
+    assert len(transport.waits) == 1
+
+
+def some(**attributes):
+    def change(connection):
+        for name, value in attributes.items():
+            setattr(connection.transport, name, value)
+
+    return change
+
+
+def closing(connection):
+    connection.state = connection.STATE_CLOSING
+
+
+def queued_by_autobahn(connection):
+    connection.send_queue = (b"frame",)
+
+
+def full(connection):
+    connection.transport.socket.error = BlockingIOError(errno.EAGAIN, "full")
+
+
+def gone(connection):
+    connection.transport.socket.error = ConnectionResetError(errno.ECONNRESET, "gone")
+
+
+def limited(connection):
+    connection.maxMessagePayloadSize = 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        some(_tempDataBuffer=[b"earlier"]),
+        some(dataBuffer=b"earlier"),
+        some(disconnecting=1),
+        some(connected=0),
+        closing,
+        queued_by_autobahn,
+        full,
+        gone,
+        limited,
+    ],
+)
+def test_daphne_leaves_to_the_plain_way_what_may_not_be_written_now(connection, change):
+    change(connection)
+    assert not connection.write_now(message("hello"))
+    transport = connection.transport
+    assert (transport.socket.sent, transport.waits) == (b"", [])
+
+
+@pytest.mark.usefixtures("connection")
+@pytest.mark.parametrize("why", [{"usable": False}, {"compress": object()}, {"tls": True}])
+def test_daphne_writes_nothing_itself_on_other_connections(why):
+    other = open_connection(**why)
+    assert not other.writes_at_once
+    assert not other.write_now(message("hello"))
+    assert other.transport.socket.sent == b""
+
+
+def test_close_is_no_message(connection):
+    connection.write_now(message("hello"))
+    assert not connection.write_now({"type": "websocket.close", "code": 1000})
+    assert connection.transport.socket.sent == frame_of("hello")
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1012, 1014, 3000, 4430])
+def test_daphne_closes_with_code_and_reason(connection, code):
+    connection.handle_reply({"type": "websocket.close", "code": code, "reason": "because"})
+    assert connection.closes == [(code, b"because")]
+
+
+def test_reason_fits_into_a_close_frame(connection):
+    connection.handle_reply({"type": "websocket.close", "code": 4000, "reason": "x" + "ä" * 100})
+    ((_, reason),) = connection.closes
+    assert reason == ("x" + "ä" * 61).encode()
+
+
+@pytest.mark.parametrize("code", [999, 1004, 1005, 1006, 1015, 2000, 5000])
+def test_code_that_no_endpoint_may_send_is_refused_as_by_daphne(connection, code):
+    with pytest.raises(Exception, match=f"invalid close code {code}"):
+        connection.handle_reply({"type": "websocket.close", "code": code})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("tcp:port=1:interface=::1", "tcp:port=1:interface=::1:backlog=2048"),
+        ("unix:/run/a.sock", "unix:/run/a.sock:backlog=2048"),
+        ("tcp:port=1:backlog=7", "tcp:port=1:backlog=7"),
+        ("fd:fileno=3", "fd:fileno=3"),
+    ],
+)
+def test_backlog_is_longer_unless_it_is_named(endpoint, expected):
+    assert daphne.with_backlog(endpoint) == expected
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_daphne_announces_frames_where_its_version_was_tested(monkeypatch, tested):
+    scopes = []
+    monkeypatch.setattr(daphne, "usable", lambda: tested)
+    monkeypatch.setattr(
+        daphne.DaphneServer,
+        "create_application",
+        lambda self, protocol, scope: scopes.append(scope),
+    )
+    server = daphne.Server(None, ["tcp:port=1"])
+    server.create_application(None, {"type": "websocket"})
+    server.create_application(None, {"type": "http"})
+    assert scopes[0]["extensions"] == ({EXTENSION: {}} if tested else {})
+    assert scopes[0]["asgi"]["spec_version"] == "2.3"
+    assert scopes[1] == {"type": "http"}
+
+
+# -- the application's side ------------------------------------------------------------------------
+
+
+def daphne_send(protocol, monkeypatch):
+    server = daphne.Server.__new__(daphne.Server)
+    return functools.partial(server.handle_reply, protocol)
+
+
+ANNOUNCED = {"extensions": {EXTENSION: {}}}
+
+
+def test_own_send_of_an_announcing_server_is_written_to_directly(connection, monkeypatch):
+    send = daphne_send(connection, monkeypatch)
+    assert direct_write(ANNOUNCED, send) == connection.write_now
+
+
+def test_send_is_used_where_anything_is_in_between_or_missing(connection, monkeypatch):
+    send = daphne_send(connection, monkeypatch)
+
+    async def wrapped(event):
+        await send(event)
+
+    assert direct_write(ANNOUNCED, wrapped) is None
+    assert direct_write({"extensions": {}}, send) is None
+    assert direct_write({}, send) is None
+    connection.writes_at_once = False
+    assert direct_write(ANNOUNCED, send) is None
+
+
+# -- uvicorn ---------------------------------------------------------------------------------------
+
+
+class Asyncio:
+    """asyncio's transport."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+@pytest.fixture
+async def socket():
+    """A connection of uvicorn's that was accepted."""
+    config = Config(lambda: None, ws=uvicorn.FrameProtocol)
+    found = uvicorn.FrameProtocol(config, ServerState(), {})
+    found.transport = Asyncio()
+    found.handshake_complete = found.writes_at_once = True
+    found.conn.state = uvicorn.State.OPEN
+    return found
+
+
+async def test_uvicorn_writes_a_frame_to_the_transport(socket):
+    assert socket.write_now(message("hello"))
+    assert socket.transport.written == [frame_of("hello")]
+    assert direct_write(ANNOUNCED, socket.send) == socket.write_now
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: setattr(found, "writes_at_once", False),
+        lambda found: setattr(found, "close_sent", True),
+        lambda found: setattr(found, "disconnected", True),
+        lambda found: setattr(found.conn, "state", uvicorn.State.CLOSING),
+        lambda found: found.writable.clear(),
+    ],
+)
+async def test_uvicorn_leaves_to_the_plain_way_what_may_not_be_written_now(socket, change):
+    change(socket)
+    assert not socket.write_now(message("hello"))
+    assert socket.transport.written == []
+
+
+async def test_uvicorn_of_another_version_is_not_used(socket, monkeypatch, caplog):
+    monkeypatch.setattr(uvicorn, "_usable", None)
+    monkeypatch.setattr(frames.metadata, "version", lambda name: "99")
+    assert not uvicorn.usable(socket)
+    assert not uvicorn.usable(socket)
+    assert len(caplog.records) == 1  # once in a process
