@@ -183,6 +183,9 @@ class WaitingMessages:
         """Whether ``put`` may be called here."""
         return self._loop is asyncio.get_running_loop()
 
+    def __len__(self) -> int:
+        return len(self._messages)
+
     def clear(self) -> None:
         """Hand over none of them."""
         self._messages.clear()

@@ -7,6 +7,7 @@ from typing import Any
 
 from .base import LayerAdapter
 from .memory import MemoryAdapter
+from .redis_pubsub import PubSubAdapter
 
 _adapters: dict[asyncio.AbstractEventLoop, dict[Any, LayerAdapter]] = {}
 
@@ -26,7 +27,8 @@ def adapter_of(layer: Any) -> LayerAdapter:
 
 
 def _made(layer: Any) -> LayerAdapter:
-    for kind in (MemoryAdapter,):
+    kinds: tuple[type[MemoryAdapter | PubSubAdapter], ...] = (MemoryAdapter, PubSubAdapter)
+    for kind in kinds:
         if kind.suits(layer):
             return kind(layer)
     return LayerAdapter(layer)

@@ -7,10 +7,13 @@ import threading
 
 import pytest
 from channels.layers import InMemoryChannelLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
+from channels_realtime.errors import Unavailable
 from channels_realtime.nodes.adapters.base import RECEIVE_BURST, LayerAdapter
 from channels_realtime.nodes.adapters.choice import adapter_of
 from channels_realtime.nodes.adapters.memory import MemoryAdapter
+from channels_realtime.nodes.adapters.redis_pubsub import PubSubAdapter
 from channels_realtime.nodes.envelope import send_control, wrap
 from channels_realtime.nodes.groups import group_name
 from channels_realtime.protocol.messages import Publication
@@ -66,6 +69,88 @@ async def test_in_memory_layer_without_its_dict_of_groups_is_used_through_its_pu
     layer = InMemoryChannelLayer()
     del layer.groups
     assert type(adapter_of(layer)) is LayerAdapter
+
+
+def touched(layer, change):
+    """What a version of channels_redis may look like that has changed inside."""
+    own = layer._get_layer()
+    shard = own._shards[0]
+    match change:
+        case "patched":
+            layer.serialize = layer.serialize
+        case "loop layer patched":
+            own.group_send = own.group_send
+        case "no shards":
+            del own._shards
+        case "another shard":
+            own._shards = [object()]
+        case "patched shard":
+            shard.publish = shard.publish
+        case "no prefix":
+            own.prefix = None
+        case "another client":
+            shard._ensure_redis = lambda: None
+        case "another pool":
+            shard._ensure_redis()
+            shard._redis.connection_pool = object()
+        case "another connection":
+            shard._ensure_redis()
+            shard._redis.connection_pool.make_connection = object
+        case "older pool":
+            shard._ensure_redis()
+
+            async def get_connection(command_name):
+                raise AssertionError
+
+            shard._redis.connection_pool.get_connection = get_connection
+
+
+CHANGES = [
+    "patched",
+    "loop layer patched",
+    "no shards",
+    "another shard",
+    "patched shard",
+    "no prefix",
+    "another client",
+    "another pool",
+    "another connection",
+    "older pool",
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_pubsub_layer_that_looks_different_is_used_through_its_public_api(change):
+    layer = RedisPubSubChannelLayer(hosts=["redis://127.0.0.1:1"])
+    touched(layer, change)
+    assert type(adapter_of(layer)) is LayerAdapter
+    layer._layers.clear()  # what is left of it cannot be closed with the loop
+
+
+async def test_pubsub_layer_as_it_is_known_has_its_own_adapter():
+    layer = RedisPubSubChannelLayer(hosts=["redis://127.0.0.1:1", ("127.0.0.1", 2)])
+    assert type(adapter_of(layer)) is PubSubAdapter
+
+
+async def test_subclass_of_the_pubsub_layer_keeps_the_adapter_unless_it_overrides_its_work():
+    class Named(RedisPubSubChannelLayer):
+        name = "mine"
+
+    class Sealed(RedisPubSubChannelLayer):
+        def serialize(self, message):
+            return super().serialize(message)
+
+    hosts = ["redis://127.0.0.1:1"]
+    assert type(adapter_of(Named(hosts=hosts))) is PubSubAdapter
+    assert type(adapter_of(Sealed(hosts=hosts))) is LayerAdapter
+
+
+async def test_redis_that_cannot_be_reached_is_unavailable_at_once():
+    async with Broker(RedisPubSubChannelLayer(hosts=[("127.0.0.1", 1)])) as running:
+        with pytest.raises(Unavailable, match=r"did not open an inbox: ConnectionError$"):
+            await running.broker.join("a")
+        with pytest.raises(Unavailable, match=r"did not take the publication: ConnectionError$"):
+            await running.publish("x")
 
 
 def test_adapters_of_closed_loops_are_forgotten(layer):

@@ -1,0 +1,512 @@
+"""The way to the pub/sub layer of channels_redis: what is sent in one turn of the loop goes in one write.
+
+In: messages for groups. Out: each message of a group that an inbox is in. What the layer itself sends and
+receives looks the same on the wire, so processes that use its public API are reached and heard. Shards, names,
+pools and serializers are the layer's own. There are two connections a shard: one publishes and one is
+subscribed; the layer would have as many.
+
+Publishing: a batch is written when the one before was answered, so that order holds. Each sender waits for the
+answer to its own message. One that is not answered in its time fails, and when that is true of all that are
+in flight, the connection is replaced.
+
+Subscribing: ``group_add`` returns when the server has confirmed it. A connection that breaks is opened again, with all
+its subscriptions, and then the inboxes are told that messages may have been lost; the layer itself tells nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextvars
+import inspect
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from .base import LayerAdapter, Take, WaitingMessages, as_text, is_untouched
+from .redis_connection import OPEN_TIMEOUT_S, RedisConnection, ResponseError, pack
+
+try:  # optional: a site without Redis does not install it
+    from channels_redis.pubsub import (
+        RedisPubSubChannelLayer,
+        RedisPubSubLoopLayer,
+        RedisSingleShardConnection,
+    )
+except ImportError:
+    RedisPubSubChannelLayer = None
+
+logger = logging.getLogger(__name__)
+
+_METHODS = ("__getattr__", "serialize", "deserialize", "_get_layer")
+_LOOP_METHODS = ("group_add", "group_send", "receive", "_get_shard", "_get_group_channel_name")
+_SHARD_METHODS = ("publish", "subscribe", "_ensure_redis")
+
+SEND_TIMEOUT_S = 5.0
+"""How long a message waits for its answer where its sender does not say."""
+
+_BATCH = 500
+_BATCH_BYTES = 512 * 1024
+"""What is written at once."""
+
+_WAITING = 1_000
+"""Messages of an inbox that may wait; beyond, nothing more is read from the server."""
+
+_CONFIRM_S = 1.0
+"""A connection that has not confirmed a subscription for so long, when its caller gives up, is replaced."""
+
+_REOPEN_S = 0.01
+"""How long after its end a connection is opened again."""
+
+_MAX_PAUSE_S = 5.0
+"""The longest pause between two tries to subscribe again."""
+
+
+class PubSubAdapter(LayerAdapter):
+    """See the module's documentation."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__(layer)
+        self._loop_layer = layer._get_layer()
+        self._publishers: dict[Any, _Publisher] = {}
+        self._subscribers: dict[Any, _Subscriber] = {}
+        self._groups: dict[bytes, set[str]] = {}
+        self._inboxes: dict[str, _Inbox] = {}
+
+    @staticmethod
+    def suits(layer: Any) -> bool:
+        """Whether the layer, its part for the running loop and its shards are as they are known here."""
+        if RedisPubSubChannelLayer is None or not is_untouched(
+            layer, RedisPubSubChannelLayer, _METHODS
+        ):
+            return False
+        own = layer._get_layer()
+        shards = getattr(own, "_shards", None)
+        return (
+            is_untouched(own, RedisPubSubLoopLayer, _LOOP_METHODS)
+            and isinstance(getattr(own, "prefix", None), str)
+            and isinstance(shards, list)
+            and all(map(_is_known_shard, shards))
+        )
+
+    async def new_channel(self) -> str:
+        inbox = f"{self._loop_layer.prefix}specific.{uuid.uuid4().hex}"
+        try:
+            await self._subscribe(inbox.encode(), inbox)
+        except BaseException:
+            self._unsubscribe(inbox.encode(), inbox)
+            raise
+        return inbox
+
+    async def group_add(self, group: str, inbox: str) -> None:
+        await self._subscribe(self._name(group), inbox)
+
+    async def group_discard(self, group: str, inbox: str) -> None:
+        self._unsubscribe(self._name(group), inbox)
+
+    async def group_send(
+        self, group: str, message: dict[str, Any], timeout: float | None = None
+    ) -> None:
+        channel = self._name(group)
+        shard = self._loop_layer._get_shard(channel.decode())
+        publisher = self._publishers.get(shard)
+        if publisher is None:
+            publisher = self._publishers[shard] = _Publisher(shard)
+        command = pack(b"PUBLISH", channel, self._serialized(message))
+        await publisher.send(command, SEND_TIMEOUT_S if timeout is None else timeout)
+
+    def listen(self, inbox: str, take: Take, lost: Callable[[], None]) -> None:
+        self._inboxes[inbox] = _Inbox(self._layer, take, lost, self._drained)
+
+    def stop_listening(self, inbox: str) -> asyncio.Task[None] | None:
+        found = self._inboxes.pop(inbox, None)
+        if found is not None:
+            found.waiting.clear()
+            self._drained()
+        for channel in [name for name, inboxes in self._groups.items() if inbox in inboxes]:
+            self._unsubscribe(channel, inbox)
+        return None
+
+    def _name(self, group: str) -> bytes:
+        name: str = self._loop_layer._get_group_channel_name(group)
+        return name.encode()
+
+    def _serialized(self, message: dict[str, Any]) -> bytes:
+        serialize: Callable[[dict[str, Any]], bytes] = self._layer.serialize
+        if not self._text_only:
+            try:
+                return serialize(message)
+            except TypeError:  # it can carry no bytes
+                pass
+        data = serialize(as_text(message))
+        self._text_only = True
+        return data
+
+    def _subscriber(self, channel: bytes) -> _Subscriber:
+        shard = self._loop_layer._get_shard(channel.decode())
+        subscriber = self._subscribers.get(shard)
+        if subscriber is None:
+            subscriber = self._subscribers[shard] = _Subscriber(shard, self._take, self._replaced)
+        return subscriber
+
+    async def _subscribe(self, channel: bytes, inbox: str) -> None:
+        inboxes = self._groups.setdefault(channel, set())
+        inboxes.add(inbox)
+        await self._subscriber(channel).subscribe(channel)
+
+    def _unsubscribe(self, channel: bytes, inbox: str) -> None:
+        inboxes = self._groups.get(channel)
+        if inboxes is None or inbox not in inboxes:
+            return
+        inboxes.discard(inbox)
+        if not inboxes:
+            del self._groups[channel]
+            self._subscriber(channel).unsubscribe(channel)
+
+    def _take(self, channel: bytes, data: bytes) -> None:
+        for name in self._groups.get(channel, ()):
+            inbox = self._inboxes.get(name)
+            if inbox is not None and inbox.waiting.put(data) and len(inbox.waiting) > _WAITING:
+                for subscriber in self._subscribers.values():
+                    subscriber.pause()
+
+    def _drained(self) -> None:
+        for subscriber in self._subscribers.values():
+            subscriber.resume()
+
+    def _replaced(self) -> None:
+        for inbox in tuple(self._inboxes.values()):
+            inbox.lost()
+
+
+def _is_known_shard(shard: Any) -> bool:
+    if not is_untouched(shard, RedisSingleShardConnection, _SHARD_METHODS):
+        return False
+    shard._ensure_redis()
+    pool: Any = getattr(shard._redis, "connection_pool", None)
+    get = getattr(pool, "get_connection", None)
+    if get is None:
+        return False
+    # Some versions of redis-py want to know what for.
+    name = inspect.signature(get).parameters.get("command_name")
+    if name is not None and name.default is name.empty:
+        return False
+    return hasattr(pool.make_connection(), "_writer")
+
+
+class _Inbox:
+    """Where the messages of one broker go."""
+
+    def __init__(
+        self, layer: Any, take: Take, lost: Callable[[], None], drained: Callable[[], None]
+    ) -> None:
+        deserialize = layer.deserialize
+        self.lost = lost
+        # Each inbox decodes for itself, so that two of a process share nothing.
+        self.waiting = WaitingMessages(lambda data: take(deserialize(data)), drained)
+
+
+class _Client:
+    """One connection to one shard, opened again after its end.
+
+    Args:
+        shard: of the layer.
+    """
+
+    def __init__(self, shard: Any) -> None:
+        self._shard = shard
+        self._redis: Any = None
+        self._client: Any = None
+        self._connection: RedisConnection | None = None
+
+    async def _open(self) -> None:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            self._shard._ensure_redis()
+            redis = self._shard._redis
+            if self._redis is redis:
+                await self._client.disconnect(nowait=True)
+                await self._client.connect()
+            else:  # the first, or the layer was flushed, which closes its pool
+                self._client = await redis.connection_pool.get_connection()
+                self._redis = redis
+            connection = RedisConnection(self._received, self._lost)
+            connection.take_over(self._client)
+            self._connection = connection
+
+    def _received(self, answer: Any) -> None:
+        raise NotImplementedError
+
+    def _lost(self) -> None:
+        raise NotImplementedError
+
+
+class _Sending:
+    """One message on its way."""
+
+    __slots__ = ("answered", "command", "deadline")
+
+    def __init__(self, command: bytes, deadline: float, answered: asyncio.Future[None]) -> None:
+        self.command = command
+        self.deadline = deadline
+        self.answered = answered
+
+    def fail(self, error: Exception) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+
+class _Publisher(_Client):
+    """Publishes on one shard, in batches."""
+
+    def __init__(self, shard: Any) -> None:
+        super().__init__(shard)
+        self._loop = asyncio.get_running_loop()
+        self._waiting: collections.deque[_Sending] = collections.deque()
+        self._in_flight: collections.deque[_Sending] = collections.deque()
+        self._scheduled = False
+        self._opening: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def send(self, command: bytes, timeout: float) -> None:
+        """Send a command after those before it, and wait for its answer.
+
+        Raises:
+            TimeoutError: there was none in time.
+            ConnectionError: the connection could not be opened, or broke.
+            ResponseError: the server refused.
+        """
+        sending = _Sending(command, self._loop.time() + timeout, self._loop.create_future())
+        self._waiting.append(sending)
+        if not self._scheduled and not self._in_flight:
+            self._scheduled = True
+            self._loop.call_soon(self._write)
+        if self._timer is None or sending.deadline < self._timer.when():
+            self._watch(sending.deadline)
+        await sending.answered
+
+    def _write(self) -> None:
+        self._scheduled = False
+        if self._in_flight or not self._waiting:
+            return
+        if self._connection is None:
+            if self._opening is None:
+                # It outlives its caller, so it has a context of its own.
+                self._opening = self._loop.create_task(
+                    self._open_and_write(), context=contextvars.Context()
+                )
+            return
+        size = 0
+        while self._waiting and len(self._in_flight) < _BATCH and size < _BATCH_BYTES:
+            sending = self._waiting.popleft()
+            if not sending.answered.done():  # its sender may have given up
+                self._in_flight.append(sending)
+                size += len(sending.command)
+        if self._in_flight:
+            self._connection.write([sending.command for sending in self._in_flight])
+
+    async def _open_and_write(self) -> None:
+        try:
+            await self._open()
+        except Exception as error:
+            failed, self._waiting = self._waiting, collections.deque()
+            for sending in failed:
+                # Each its own, by the name that errors and logs know.
+                kind = TimeoutError if isinstance(error, TimeoutError) else ConnectionError
+                sending.fail(kind(str(error)))
+        finally:
+            self._opening = None
+        self._write()
+
+    def _received(self, answer: Any) -> None:
+        if isinstance(answer, tuple) or not self._in_flight:  # a push
+            return
+        sending = self._in_flight.popleft()
+        if isinstance(answer, ResponseError):
+            sending.fail(answer)
+        elif not sending.answered.done():
+            sending.answered.set_result(None)
+        if not self._in_flight:
+            self._write()
+
+    def _lost(self) -> None:
+        self._connection = None
+        failed, self._in_flight = self._in_flight, collections.deque()
+        for sending in failed:
+            sending.fail(ConnectionError("the connection was lost"))
+        self._write()
+
+    def _watch(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        """Fail what has waited long enough; one timer for all."""
+        self._timer = None
+        now = self._loop.time()
+        for sending in (*self._in_flight, *self._waiting):
+            if sending.deadline <= now:
+                sending.fail(TimeoutError())
+        hangs = bool(self._in_flight) and all(one.answered.done() for one in self._in_flight)
+        if hangs and self._connection is not None:
+            self._connection.abort()
+        self._waiting = collections.deque(one for one in self._waiting if not one.answered.done())
+        queued = (*self._in_flight, *self._waiting)
+        left = [one.deadline for one in queued if not one.answered.done()]
+        if left:
+            self._watch(min(left))
+
+
+class _Subscriber(_Client):
+    """Is subscribed to channels of one shard, whatever becomes of its connection.
+
+    Args:
+        take: gets the channel and the data of each message.
+        replaced: is called when the connection was replaced and all is subscribed again.
+    """
+
+    def __init__(
+        self, shard: Any, take: Callable[[bytes, bytes], None], replaced: Callable[[], None]
+    ) -> None:
+        super().__init__(shard)
+        self._loop = asyncio.get_running_loop()
+        self._take = take
+        self._replaced = replaced
+        self._wanted: dict[bytes, asyncio.Future[None]] = {}  # by channel: its confirmation
+        self._to_ask: list[bytes] = []
+        self._restoring: set[bytes] = set()
+        self._unanswered: collections.Counter[bytes] = collections.Counter()
+        self._broke = False
+        self._down = ""  # why it cannot be opened
+        self._opening: asyncio.Task[None] | None = None
+
+    async def subscribe(self, channel: bytes) -> None:
+        """Be subscribed to a channel; returns when the server has confirmed it.
+
+        Raises:
+            ConnectionError: the connection cannot be opened.
+            ResponseError: the server refused.
+        """
+        if self._down:
+            raise ConnectionError(self._down)
+        confirmed = self._wanted.get(channel)
+        if confirmed is None:
+            confirmed = self._wanted[channel] = self._loop.create_future()
+            self._ask(channel)
+        if confirmed.done():
+            return
+        began = self._loop.time()
+        try:
+            await asyncio.shield(confirmed)
+        except asyncio.CancelledError:
+            if self._connection is not None and self._loop.time() - began >= _CONFIRM_S:
+                self._connection.abort()  # it hangs, and nothing else would notice
+            raise
+
+    def unsubscribe(self, channel: bytes) -> None:
+        """Be subscribed to it no more."""
+        if channel not in self._wanted:
+            return
+        self._refuse(channel, ConnectionError("unsubscribed"))
+        if channel in self._to_ask:
+            self._to_ask.remove(channel)
+        elif self._connection is not None:
+            self._connection.write(pack(b"UNSUBSCRIBE", channel))
+
+    def pause(self) -> None:
+        """Read nothing more from the server for now."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def _ask(self, channel: bytes) -> None:
+        self._to_ask.append(channel)
+        if len(self._to_ask) == 1:
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        if self._connection is None:
+            if self._opening is None and self._wanted:
+                self._opening = self._loop.create_task(
+                    self._reopen(), name="realtime-subscriber", context=contextvars.Context()
+                )
+            return
+        asked, self._to_ask = self._to_ask, []
+        self._unanswered.update(asked)
+        for start in range(0, len(asked), _BATCH):
+            self._connection.write(pack(b"SUBSCRIBE", *asked[start : start + _BATCH]))
+
+    async def _reopen(self) -> None:
+        """Open the connection, as often as it takes, and subscribe to what is wanted."""
+        failures = 0
+        while self._wanted:
+            try:
+                await self._open()
+                break
+            except Exception as error:
+                failures += 1
+                log = logger.warning if failures == 1 else logger.debug
+                log("Reading from the channel layer failed: %s: %s", type(error).__name__, error)
+                self._down = str(error) or type(error).__name__
+                asked, self._to_ask = self._to_ask, []
+                for channel in asked:  # those before are wanted until it is open again
+                    self._refuse(channel, ConnectionError(self._down))
+            await asyncio.sleep(min(_MAX_PAUSE_S, 0.1 * 2 ** min(failures, 6)))
+        self._opening = None
+        self._down = ""
+        self._to_ask = list(self._wanted)
+        self._restoring = set(self._wanted) if self._broke else set()
+        self._broke = False
+        self._write()
+
+    def _refuse(self, channel: bytes, error: Exception) -> None:
+        confirmed = self._wanted.pop(channel, None)
+        if confirmed is not None and not confirmed.done():
+            confirmed.set_exception(error)
+            confirmed.exception()  # retrieved, though all who waited for it may have gone
+        self._confirm_restored(channel)
+
+    def _confirm_restored(self, channel: bytes) -> None:
+        if channel in self._restoring:
+            self._restoring.discard(channel)
+            if not self._restoring:
+                self._replaced()
+
+    def _received(self, answer: Any) -> None:
+        if isinstance(answer, ResponseError):
+            self._unanswered.clear()  # which of them it refused is not said
+            for channel in [name for name, one in self._wanted.items() if not one.done()]:
+                self._refuse(channel, answer)
+            return
+        if not isinstance(answer, list | tuple) or len(answer) != 3:
+            return
+        kind, channel, data = answer
+        if kind == b"message":
+            self._take(channel, data)
+        elif kind == b"subscribe":
+            self._unanswered[channel] -= 1
+            if self._unanswered[channel] > 0:
+                return  # of an earlier one, which was taken back
+            del self._unanswered[channel]
+            confirmed = self._wanted.get(channel)
+            if confirmed is not None and not confirmed.done():
+                confirmed.set_result(None)
+            self._confirm_restored(channel)
+
+    def _lost(self) -> None:
+        self._connection = None
+        self._to_ask = []
+        self._unanswered.clear()
+        if not self._wanted:
+            return
+        self._broke = True
+        logger.warning("The connection to the channel layer was lost; it is opened again")
+        for channel, confirmed in self._wanted.items():
+            if confirmed.done():
+                self._wanted[channel] = self._loop.create_future()
+        # Not at once: where the loop is about to close, the layer has just closed its pool.
+        self._loop.call_later(_REOPEN_S, self._write)
