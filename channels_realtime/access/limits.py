@@ -57,6 +57,7 @@ class AccessLimits(Service):
             "ADDRESS_MESSAGES": Rate.of(config.address_messages),
             "ADDRESS_FAILURES": Rate.of(config.address_failures),
         }
+        self._limits_messages = bool(config.user_messages or config.address_messages)
         self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._told_of_proxy = False
@@ -127,13 +128,13 @@ class AccessLimits(Service):
         self, user_id: str | None, address: str | None, count: int
     ) -> LimitExceeded | None:
         """So many messages came from a user's connection."""
-        if self._rates["USER_MESSAGES"] is not None and user_id is not None:
+        if not self._limits_messages:
+            return None
+        if user_id is not None:
             over = self._take("USER_MESSAGES", user_id, count)
             if over is not None:
                 return over
-        if self._rates["ADDRESS_MESSAGES"] is not None and address is not None:
-            return self._take("ADDRESS_MESSAGES", address, count)
-        return None
+        return None if address is None else self._take("ADDRESS_MESSAGES", address, count)
 
     def failure(self, address: str | None) -> None:
         """A handshake or a credential of this address was refused."""

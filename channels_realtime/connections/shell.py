@@ -408,10 +408,10 @@ class Shell:
     # -- effects -----------------------------------------------------------------------------------
 
     def _perform(self, effects: list[Effect]) -> None:
-        if effects and not self.closed and _ends_credentials(effects[-1]):
+        if effects and _ends_credentials(effects[-1]) and not self.closed:
             self._writer.clear()  # the client may no longer have what waits
         for effect in effects:
-            if isinstance(effect, Send):
+            if type(effect) is Send:
                 self._say(effect.push)
             elif isinstance(effect, Run):
                 self._run(effect)
@@ -431,7 +431,7 @@ class Shell:
         if self.closed:
             return
         self._node.timers.set(self, self._conversation.deadline)
-        if not self._conversation.saturated:
+        if self._readable is not None and not self._conversation.saturated:
             self._wake_reader()
 
     def _run(self, run: Run) -> None:
@@ -458,7 +458,8 @@ class Shell:
     def _say(self, push: m.Push) -> bool:
         if self.closed:
             return False
-        if isinstance(push, m.Error):
+        kind = type(push)
+        if kind is m.Error:
             self.errors += 1
         if self._transport.tell(push):
             self._show(push, 0)
@@ -468,15 +469,15 @@ class Shell:
             return False
         frame = self.encoding.frame(data)
         self._show(push, frame.size)
-        last = isinstance(push, m.Closing)
+        last = kind is m.Closing
         if last or self._transport.is_open:
             self._writer.write(frame, last=last)
         else:
             self._writer.deliver(frame)
-        if isinstance(push, m.Subscribed):
+        if type(push) is m.Subscribed:
             for publication in push.missed:
                 self.hand(publication)
-        elif isinstance(push, m.Resumed):
+        elif type(push) is m.Resumed:
             for subscribed in push.channels:
                 for publication in subscribed.missed:
                     self.hand(publication, first=True)
@@ -545,7 +546,7 @@ class Shell:
 
 
 def _ends_credentials(effect: Effect) -> bool:
-    return isinstance(effect, Close) and effect.code in _ENDS_CREDENTIALS
+    return type(effect) is Close and effect.code in _ENDS_CREDENTIALS
 
 
 _ENDS_CREDENTIALS = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.BLOCKED})

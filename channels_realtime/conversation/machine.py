@@ -32,6 +32,11 @@ _NO_VERDICT = frozenset({ErrorCode.INTERNAL, ErrorCode.TIMEOUT, ErrorCode.UNAVAI
 """Errors that say nothing about a token, because the server failed to verify it."""
 
 
+_PING = Send(m.PingPush())
+_PONG = Send(m.PongReply())
+_TEXT_PONG = Send(m.PongReply(as_text=True))
+
+
 class Phase(enum.Enum):
     """The phase of a conversation."""
 
@@ -107,16 +112,20 @@ class Conversation:
     @property
     def saturated(self) -> bool:
         """Whether the caller must stop reading: too many commands run, or one waits for its turn."""
-        return bool(self._backlog) or self._in_flight >= self._limits.max_in_flight
+        if self._backlog:
+            return True
+        return bool(self._running) and self._in_flight >= self._limits.max_in_flight
 
     @property
     def deadline(self) -> float | None:
         """When to call ``tick`` next, in monotonic seconds, or None."""
         if self.phase is Phase.CLOSED:
             return None
-        beat = None if self._paused_at is not None else self.heartbeat.deadline
-        deadlines = (beat, self._auth_deadline, self.expiry.deadline)
-        return min((at for at in deadlines if at is not None), default=None)
+        earliest = None if self._paused_at is not None else self.heartbeat.deadline
+        for at in (self._auth_deadline, self.expiry.deadline):
+            if at is not None and (earliest is None or at < earliest):
+                earliest = at
+        return earliest
 
     @property
     def _may_refresh(self) -> bool:
@@ -211,7 +220,7 @@ class Conversation:
         share = size / len(commands) if commands else 0.0
         for command in commands:
             exceeded = over or self._throttle.message(share, now)
-            if exceeded is None and isinstance(command, m.Publish):
+            if exceeded is None and type(command) is m.Publish:
                 exceeded = self._throttle.publish(now)
             if exceeded is not None:
                 effects += self._refuse_excess(command, exceeded, now)
@@ -220,8 +229,9 @@ class Conversation:
             if self._is_closed():
                 return effects
         self.heartbeat.seen(now)  # after a pong was handled, which measures the time since its ping
-        effects += self._admit(now)
-        if self.saturated and self._paused_at is None:
+        if self._backlog:
+            effects += self._admit(now)
+        if self._paused_at is None and self.saturated:
             self._paused_at = now
         return effects
 
@@ -329,7 +339,7 @@ class Conversation:
     def _tick_heartbeat(self, now: float) -> list[Effect]:
         beat = self.heartbeat.tick(now)
         if beat is Beat.PING:
-            return [Send(m.PingPush())]
+            return [_PING]
         if beat is Beat.DEAD:
             return self.close(CloseCode.HEARTBEAT, "no answer to a ping")
         return []
@@ -340,17 +350,15 @@ class Conversation:
         """Handle at once what never waits; put the rest in the backlog."""
         if isinstance(command, m.Malformed):
             return self._refuse_malformed(command, now)
-        if isinstance(command, m.Pong):
+        if type(command) is m.Pong:
             self.heartbeat.enabled = True
             self.heartbeat.answered(now)
             return []
         if command.id is not None and command.id in self._unanswered:
             reason = f"'id' {command.id!r} is of a request that is still unanswered"
             return [_error(command, ErrorCode.BAD_MESSAGE, reason)]
-        if isinstance(command, m.Ping):
-            if not command.as_text:  # that client answers no ping of ours
-                self.heartbeat.enabled = True
-            return [Send(m.PongReply(id=command.id, as_text=command.as_text))]
+        if type(command) is m.Ping:
+            return [self._pong(command)]
         if self.phase is Phase.AWAITING_AUTH and not self._auth_running:
             if not isinstance(command, m.Authenticate):
                 return [_error(command, ErrorCode.UNAUTHENTICATED, "authenticate first")]
@@ -363,6 +371,12 @@ class Conversation:
             self._unanswered.add(command.id)
         self._backlog.append(command)
         return []
+
+    def _pong(self, ping: m.Ping) -> Effect:
+        if ping.as_text:  # that client answers no ping of ours
+            return _TEXT_PONG
+        self.heartbeat.enabled = True
+        return _PONG if ping.id is None else Send(m.PongReply(id=ping.id))
 
     def _refuse_malformed(self, command: m.Malformed, now: float) -> list[Effect]:
         if command.code in _UNREADABLE:

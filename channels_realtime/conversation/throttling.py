@@ -41,14 +41,14 @@ class TokenBucket:
             None if the tokens were taken. Otherwise the seconds until they are there; none is taken.
             An amount over ``burst`` needs only a full bucket, because it would wait for ever.
         """
-        self._refill(now)
+        tokens = self._refill(now)
         needed = min(amount, self.rate.burst)
-        if self._tokens >= needed:
-            self._tokens -= needed
+        if tokens >= needed:
+            self._tokens = tokens - needed
             return None
         if self.rate.rate <= 0:
             return 3_600.0
-        return (needed - self._tokens) / self.rate.rate
+        return (needed - tokens) / self.rate.rate
 
     def drain(self, amount: float, now: float) -> None:
         """Take the tokens that other processes have used, even below zero.
@@ -62,13 +62,17 @@ class TokenBucket:
 
     def is_empty(self, now: float) -> bool:
         """Whether there is less than one token."""
-        self._refill(now)
-        return self._tokens < 1.0
+        return self._refill(now) < 1.0
 
-    def _refill(self, now: float) -> None:
-        gained = max(0.0, now - self._at) * self.rate.rate
-        self._tokens = min(self.rate.burst, self._tokens + gained)
+    def _refill(self, now: float) -> float:
+        tokens, rate = self._tokens, self.rate
+        if now > self._at:
+            tokens += (now - self._at) * rate.rate
+        if tokens > rate.burst:
+            tokens = rate.burst
         self._at = now
+        self._tokens = tokens
+        return tokens
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,26 +104,50 @@ _PATIENCE_S = 10.0
 class Throttle:
     """The buckets of one connection, made at their first use because most connections need none."""
 
-    __slots__ = ("_buckets", "_patience", "_rates")
+    __slots__ = ("_bytes", "_failures", "_messages", "_patience", "_publishes", "_rates")
 
     def __init__(self, rates: Rates) -> None:
         self._rates = rates
-        self._buckets: dict[str, TokenBucket] = {}
+        self._messages: TokenBucket | None = None
+        self._bytes: TokenBucket | None = None
+        self._publishes: TokenBucket | None = None
+        self._failures: TokenBucket | None = None
         self._patience: TokenBucket | None = None
 
     def message(self, size: float, now: float) -> LimitExceeded | None:
         """One message came that took ``size`` bytes on the wire."""
-        return self._take("CONNECTION_MESSAGES", self._rates.messages, 1.0, now) or self._take(
-            "CONNECTION_BYTES", self._rates.bytes, size, now
-        )
+        rates = self._rates
+        if rates.messages is not None:
+            if self._messages is None:
+                self._messages = TokenBucket(rates.messages, now)
+            wait = self._messages.take(1.0, now)
+            if wait is not None:
+                return _exceeded("CONNECTION_MESSAGES", wait)
+        if rates.bytes is not None:
+            if self._bytes is None:
+                self._bytes = TokenBucket(rates.bytes, now)
+            wait = self._bytes.take(size, now)
+            if wait is not None:
+                return _exceeded("CONNECTION_BYTES", wait)
+        return None
 
     def publish(self, now: float) -> LimitExceeded | None:
         """One publish is asked for."""
-        return self._take("CONNECTION_PUBLISHES", self._rates.publishes, 1.0, now)
+        if self._rates.publishes is None:
+            return None
+        if self._publishes is None:
+            self._publishes = TokenBucket(self._rates.publishes, now)
+        wait = self._publishes.take(1.0, now)
+        return None if wait is None else _exceeded("CONNECTION_PUBLISHES", wait)
 
     def failure(self, now: float) -> LimitExceeded | None:
         """One request failed; what exceeds this limit ends the connection."""
-        return self._take("CONNECTION_FAILURES", self._rates.failures, 1.0, now)
+        if self._rates.failures is None:
+            return None
+        if self._failures is None:
+            self._failures = TokenBucket(self._rates.failures, now)
+        wait = self._failures.take(1.0, now)
+        return None if wait is None else _exceeded("CONNECTION_FAILURES", wait)
 
     def refused(self, now: float) -> bool:
         """Count one refusal; returns True if there were too many."""
@@ -128,13 +156,6 @@ class Throttle:
             self._patience = TokenBucket(Rate(burst / _PATIENCE_S, burst), now)
         return self._patience.take(1.0, now) is not None
 
-    def _take(
-        self, limit: str, rate: Rate | None, amount: float, now: float
-    ) -> LimitExceeded | None:
-        if rate is None:
-            return None
-        bucket = self._buckets.get(limit)
-        if bucket is None:
-            bucket = self._buckets[limit] = TokenBucket(rate, now)
-        retry_after = bucket.take(amount, now)
-        return None if retry_after is None else LimitExceeded(limit, round(retry_after, 3))
+
+def _exceeded(limit: str, wait: float) -> LimitExceeded:
+    return LimitExceeded(limit, round(wait, 3))

@@ -34,12 +34,14 @@ _MISSING: Any = object()
 class RealtimeEncoding(Encoding):
     """Publications as ``message`` objects in one codec."""
 
-    __slots__ = ("codec", "name")
+    __slots__ = ("codec", "name", "ping", "pong")
 
     def __init__(self, codec: Codec, wrap: Wrap) -> None:
         super().__init__(wrap)
         self.codec = codec
         self.name = f"realtime.{codec.name}"
+        self.ping = codec.encode(push_object(m.PingPush()))
+        self.pong = codec.encode(push_object(m.PongReply()))
 
     def encode_publication(self, publication: m.Publication) -> str | bytes:
         """The frame of a ``message``, the same for every subscriber of this codec."""
@@ -114,6 +116,9 @@ class RealtimeDialect:
                 request_id = _request_id(value)
             finally:  # an error names the type even where the id is wrong, and the other way round
                 about = _type(value)
+            signal = _SIGNALS.get(about)
+            if signal is not None:
+                return signal(id=request_id)
             read = _READERS.get(about)
             if read is None:
                 raise BadMessage(f"unknown type {about!r}", code=ErrorCode.UNKNOWN_TYPE)
@@ -140,8 +145,13 @@ class RealtimeDialect:
 
     def encode(self, push: m.Push) -> str | bytes | None:
         """The frame of a push."""
-        if isinstance(push, m.PongReply) and push.as_text:
-            return TEXT_PONG
+        if type(push) is m.PongReply:
+            if push.as_text:
+                return TEXT_PONG
+            if push.id is None:
+                return self.encoding.pong
+        elif type(push) is m.PingPush:
+            return self.encoding.ping
         return self._codec.encode(push_object(push))
 
 
@@ -371,9 +381,10 @@ _READERS: dict[str, Callable[[Mapping[str, Any], m.RequestId, _PayloadReader], m
     "resume": _read_resume,
     "ack": _read_ack,
     "flow": _read_flow,
-    "ping": lambda value, rid, read: m.Ping(id=rid),
-    "pong": lambda value, rid, read: m.Pong(id=rid),
 }
+
+_SIGNALS: dict[str, type[m.Ping | m.Pong]] = {"ping": m.Ping, "pong": m.Pong}
+"""Messages that say nothing but their type."""
 
 
 def realtime_encodings(wrap: Wrap) -> dict[str, RealtimeEncoding]:
