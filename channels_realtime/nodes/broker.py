@@ -7,8 +7,9 @@ whatever the number of subscribers; a connection costs the layer nothing.
 The layer is reached through its adapter: by its public API (``new_channel``, ``receive``, ``group_add``,
 ``group_discard``, ``group_send``), or in a faster way where its exact type is known. No layer promises
 delivery, and some lose memberships silently (a Redis that was flushed, a membership that expired). So
-the broker sends probes to itself: one before a group counts as joined, and others at intervals. Where a
-probe does not come back, it joins the group again.
+the broker sends probes to itself: one before groups count as joined, and others at intervals. Where a
+probe does not come back, it joins the group again. What is joined while a join is under way is one burst,
+with one probe for as many groups as the layer lets one prove.
 
 Nor does a layer promise to deliver once: ``RedisChannelLayer`` puts what it handed out into its
 queue again where the connection that was to take it off breaks, and a client of Redis sends again
@@ -50,6 +51,12 @@ _CHECK_TIMEOUT_S = 3.0
 _PROBE_TIMEOUT_S = sum(_PROBE_DELAYS_S) + _CHECK_TIMEOUT_S
 """How long a probe waits in all."""
 
+_JOINED_AT_ONCE = 50
+"""Groups that are joined in one burst; each may need a probe, and an inbox may hold 100 messages."""
+
+_JOIN_PATIENCE_S = 0.02
+"""How long the next burst of joins waits for the one before: a round trip, but not for a lost probe."""
+
 _CHECKED_GROUPS = 25
 """Groups that a check probes, of however many there are; a probe is a message to each process."""
 
@@ -81,10 +88,10 @@ class Receiver(Protocol):
         ...
 
 
-def _retrieve(task: asyncio.Task[None]) -> None:
+def _retrieve(joining: asyncio.Future[None]) -> None:
     """Retrieve the exception, which was logged, so that asyncio does not warn about it."""
-    if not task.cancelled():
-        task.exception()
+    if not joining.cancelled():
+        joining.exception()
 
 
 class _Membership:
@@ -96,9 +103,48 @@ class _Membership:
         self.group = group
         self.references = 0
         self.joined = False
-        self.joining: asyncio.Task[None] | None = None
+        self.joining: _Join | None = None
         self.idle_since: float | None = None
         self.lock = asyncio.Lock()
+
+
+class _Join:
+    """One attempt to join a group, and those that wait for it."""
+
+    __slots__ = ("done", "locked", "membership")
+
+    def __init__(self, membership: _Membership) -> None:
+        self.membership = membership
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done.add_done_callback(_retrieve)
+        self.locked = False
+
+    async def lock(self) -> None:
+        await self.membership.lock.acquire()
+        self.locked = True
+
+    def succeed(self) -> None:
+        self.membership.joined = True
+        if not self.done.done():
+            self.done.set_result(None)
+        self._end()
+
+    def fail(self, error: Exception | None) -> None:
+        """Does nothing where it is over. Without an error: the layer took all, and nothing came back."""
+        if not self.done.done():
+            failure = Unavailable("the channel layer does not deliver")
+            if error is not None:
+                failure = Unavailable(f"the channel layer did not answer: {type(error).__name__}")
+                failure.__cause__ = error
+            self.done.set_exception(failure)
+        self._end()
+
+    def _end(self) -> None:
+        if self.locked:
+            self.locked = False
+            self.membership.lock.release()
+        if self.membership.joining is self:
+            self.membership.joining = None
 
 
 class Broker:
@@ -138,6 +184,9 @@ class Broker:
         self._own = _Membership(node_group(prefix, node_id))
         self._all = _Membership(control_group(prefix))
         self._memberships: dict[str, _Membership] = {}
+        self._to_join: list[_Join] = []
+        self._next_join: asyncio.Handle | None = None
+        self._joins: set[asyncio.Task[None]] = set()
         self._probes: dict[str, asyncio.Future[None]] = {}
         self._probe_numbers = itertools.count()
         self._probe_secret = secrets.token_hex(8)
@@ -215,8 +264,18 @@ class Broker:
         """Leave every group and close the inbox."""
         if self._inbox is None:
             return
-        await end_tasks(self._tender, self._layer.stop_listening(self._inbox))
-        joined = [m for m in (self._own, self._all, *self._memberships.values()) if m.joined]
+        joined = [
+            membership
+            for membership in (self._own, self._all, *self._memberships.values())
+            if membership.joined or membership.joining is not None
+        ]
+        if self._next_join is not None:
+            self._next_join.cancel()
+            self._next_join = None
+        for join in self._to_join:
+            join.fail(ConnectionError("the broker stops"))
+        self._to_join = []
+        await end_tasks(self._tender, *self._joins, self._layer.stop_listening(self._inbox))
         self._memberships.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._subscribe_timeout):
@@ -235,7 +294,8 @@ class Broker:
         Raises:
             Unavailable: that did not happen in time.
         """
-        await self.start()
+        if self._inbox is None:
+            await self.start()
         group = group_name(self._prefix, channel)
         membership = self._memberships.get(group)
         if membership is None:
@@ -246,18 +306,15 @@ class Broker:
             return
         try:
             if membership.joining is None:
-                # As in `start`: the layer may open a connection, with a task that stays.
-                membership.joining = asyncio.create_task(
-                    self._join(membership), context=contextvars.Context()
-                )
-                membership.joining.add_done_callback(_retrieve)
+                membership.joining = _Join(membership)
+                self._to_join.append(membership.joining)
+                if self._next_join is None:
+                    self._next_join = asyncio.get_running_loop().call_soon(self._begin_joins)
             # Several may wait for one join; a caller that is cancelled must not end it for the others.
-            await asyncio.shield(membership.joining)
-        except BaseException as error:
+            await asyncio.shield(membership.joining.done)
+        except BaseException:
             self._release(membership)
-            if isinstance(error, Unavailable) or not isinstance(error, Exception):
-                raise
-            raise Unavailable(f"could not join: {type(error).__name__}") from error
+            raise
 
     def leave(self, channel: str) -> None:
         """Take one ``join`` back. The last one leaves the group a little later."""
@@ -270,22 +327,68 @@ class Broker:
         if membership.references <= 0:
             membership.idle_since = asyncio.get_running_loop().time()
 
-    async def _join(self, membership: _Membership) -> None:
+    def _begin_joins(self) -> None:
+        """Join what waits, in one burst; what comes meanwhile is the next one."""
+        self._next_join = None
+        if not self._to_join:
+            return
+        batch, self._to_join = self._to_join[:_JOINED_AT_ONCE], self._to_join[_JOINED_AT_ONCE:]
+        loop = asyncio.get_running_loop()
+        self._next_join = loop.call_later(_JOIN_PATIENCE_S, self._begin_joins)
+        # One that is being left waits for that by itself.
+        bursts = [[join] for join in batch if join.membership.lock.locked()]
+        bursts.append([join for join in batch if not join.membership.lock.locked()])
+        for burst in filter(None, bursts):
+            # As in `start`: the layer may open a connection, with a task that stays.
+            joining = loop.create_task(
+                self._join(burst), name="realtime-join", context=contextvars.Context()
+            )
+            self._joins.add(joining)
+            joining.add_done_callback(self._end_join)
+
+    def _end_join(self, joining: asyncio.Task[None]) -> None:
+        self._joins.discard(joining)
+        if not self._joins and self._next_join is not None:
+            self._next_join.cancel()
+            self._begin_joins()
+
+    async def _join(self, burst: list[_Join]) -> None:
+        """Join groups, and tell those that wait for each as soon as it is proven."""
+        failure: Exception | None = None
         try:
-            async with asyncio.timeout(self._subscribe_timeout), membership.lock:
-                await self._layer.group_add(membership.group, self._inbox)
-                if not await self._probe(membership.group):
-                    raise Unavailable("the channel layer does not deliver")
-            membership.joined = True
-        except Unavailable:
-            raise
+            async with asyncio.timeout(self._subscribe_timeout):
+                for join in burst:
+                    await join.lock()
+                groups = [join.membership.group for join in burst]
+                errors = await self._layer.group_add_all(groups, self._inbox)
+                proofs: dict[Any, list[_Join]] = {}
+                for join, error in zip(burst, errors, strict=True):
+                    if error is None:
+                        key = self._layer.probe_key(join.membership.group)
+                        proofs.setdefault(key, []).append(join)
+                    else:
+                        failure = error
+                        join.fail(error)
+                if len(proofs) == 1:
+                    await self._prove(*proofs.values())
+                else:
+                    await asyncio.gather(*map(self._prove, proofs.values()))
         except Exception as error:
-            logger.warning("Cannot join a group of the channel layer: %r", error)
-            raise Unavailable(
-                f"the channel layer did not answer: {type(error).__name__}"
-            ) from error
+            failure = error
         finally:
-            membership.joining = None
+            for join in burst:
+                join.fail(failure or ConnectionError("the broker stops"))
+        if failure is not None:
+            logger.warning("Cannot join a group of the channel layer: %r", failure)
+
+    async def _prove(self, joins: list[_Join]) -> None:
+        """Probe the last of the groups that prove each other; all of them are joined then, or none."""
+        proven = await self._probe(joins[-1].membership.group)
+        for join in joins:
+            if proven:
+                join.succeed()
+            else:
+                join.fail(None)
 
     async def _part(self, membership: _Membership) -> bool:
         """Leave a group that has been idle, unless it has a subscriber again; False if that failed."""

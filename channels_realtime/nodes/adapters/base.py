@@ -11,7 +11,7 @@ import asyncio
 import base64
 import collections
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,21 @@ class LayerAdapter:
     async def group_add(self, group: str, inbox: str) -> None:
         """Add an inbox to a group."""
         await self._layer.group_add(group, inbox)
+
+    async def group_add_all(self, groups: Sequence[str], inbox: str) -> Sequence[Exception | None]:
+        """Add an inbox to several groups.
+
+        Returns:
+            for each group why the inbox is not in it, or None.
+        """
+        added = (_error_of(self.group_add(group, inbox)) for group in groups)
+        if len(groups) == 1:
+            return [await next(added)]
+        return await asyncio.gather(*added)
+
+    def probe_key(self, group: str) -> Hashable:
+        """Groups with equal keys that were added together are proven by one probe, through the last."""
+        return group
 
     async def group_discard(self, group: str, inbox: str) -> None:
         """Take an inbox out of a group; it may be another process's."""
@@ -121,6 +136,14 @@ class LayerAdapter:
             if burst >= RECEIVE_BURST:
                 burst = 0
                 await asyncio.sleep(0)
+
+
+async def _error_of(adding: Awaitable[None]) -> Exception | None:
+    try:
+        await adding
+    except Exception as error:
+        return error
+    return None
 
 
 def as_text(message: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from channels.exceptions import ChannelFull
@@ -64,6 +64,10 @@ class MemoryAdapter(LayerAdapter):
         if behind:
             async with asyncio.timeout(timeout):
                 await self._room()
+
+    def probe_key(self, group: str) -> Hashable:
+        """All are in the layer's own dict once ``group_add`` has returned."""
+        return None
 
     async def _room(self) -> None:
         room = asyncio.get_running_loop().create_future()

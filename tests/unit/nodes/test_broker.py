@@ -10,6 +10,7 @@ from channels_redis.serializers import JSONSerializer
 from django.test import override_settings
 
 from channels_realtime.errors import Unavailable
+from channels_realtime.nodes.adapters.base import LayerAdapter
 from channels_realtime.nodes.broker import Broker
 from channels_realtime.nodes.envelope import send, send_control, wrap
 from channels_realtime.nodes.groups import group_name
@@ -253,6 +254,158 @@ async def test_joiner_that_goes_away_does_not_end_the_join_of_another():
         await asyncio.sleep(60)
         await running.publish("x")
         assert running.receiver.payloads == ["x"]
+
+
+def record_bursts(monkeypatch) -> list[int]:
+    """The sizes of the bursts of joins from now on."""
+    bursts: list[int] = []
+    join = Broker._join
+
+    async def recording(self, burst):
+        bursts.append(len(burst))
+        await join(self, burst)
+
+    monkeypatch.setattr(Broker, "_join", recording)
+    return bursts
+
+
+def test_joins_of_one_turn_are_one_burst_with_one_probe_where_one_proves_all(monkeypatch):
+    monkeypatch.setattr(LayerAdapter, "probe_key", lambda self, group: len(group) % 2)
+
+    @in_virtual_time
+    async def scenario():
+        async with Running() as running:
+            await running.broker.start()
+            bursts = record_bursts(monkeypatch)
+            before = running.layer.calls["group_send"]
+            await asyncio.gather(*[running.broker.join(f"c/{n}") for n in range(20)])
+            assert bursts == [20]
+            assert running.layer.calls["group_send"] == before + 2  # c/0 to c/9, and the others
+            await running.publish("x", channel="c/0")
+            assert running.receiver.payloads == ["x"]
+
+    scenario()
+
+
+def test_probe_is_sent_through_the_last_group_of_those_that_it_proves(monkeypatch):
+    monkeypatch.setattr(LayerAdapter, "probe_key", lambda self, group: None)
+
+    @in_virtual_time
+    async def scenario():
+        async with Running() as running:
+            await running.broker.start()
+            running.layer.deaf_groups.add(GROUP_B)
+            joins = [asyncio.create_task(running.broker.join(channel)) for channel in "ab"]
+            await asyncio.sleep(0.3)
+            assert [join.done() for join in joins] == [False, False]
+            running.layer.deaf_groups.clear()
+            await asyncio.gather(*joins)
+
+    scenario()
+
+
+@in_virtual_time
+async def test_joins_of_one_turn_have_a_probe_each_on_any_other_layer():
+    async with Running() as running:
+        await running.broker.start()
+        before = running.layer.calls["group_send"]
+        await asyncio.gather(*[running.broker.join(f"c/{n}") for n in range(20)])
+        assert running.layer.calls["group_send"] == before + 20
+
+
+def test_many_joins_of_one_turn_are_bursts_of_a_bounded_size(monkeypatch):
+    @in_virtual_time
+    async def scenario():
+        async with Running() as running:
+            await running.broker.start()
+            bursts = record_bursts(monkeypatch)
+            await asyncio.gather(*[running.broker.join(f"c/{n}") for n in range(120)])
+            assert bursts == [50, 50, 20]
+
+    scenario()
+
+
+def test_joins_that_come_during_a_burst_are_the_next_one(monkeypatch):
+    @in_virtual_time
+    async def scenario():
+        async with Running() as running:
+            await running.broker.start()
+            bursts = record_bursts(monkeypatch)
+            running.layer.deaf_groups.add(GROUP_A)
+            joins = [asyncio.create_task(running.broker.join("a"))]
+            await settle()
+            joins += [asyncio.create_task(running.broker.join(f"c/{n}")) for n in range(10)]
+            await settle()
+            assert bursts == [1]
+            running.layer.deaf_groups.clear()
+            await asyncio.gather(*joins)
+            assert bursts == [1, 10]
+
+    scenario()
+
+
+@in_virtual_time
+async def test_group_that_delivers_nothing_holds_up_no_other_join():
+    async with Running() as running:
+        await running.broker.start()
+        running.layer.deaf_groups.add(GROUP_A)
+        deaf = asyncio.create_task(running.broker.join("a"))
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await running.broker.join("b")  # of the same burst
+        await running.broker.join("c")  # of the next
+        assert loop.time() - start <= 0.02
+        assert not deaf.done()
+        with pytest.raises(Unavailable):
+            await deaf
+
+
+@in_virtual_time
+async def test_group_that_the_layer_refuses_fails_alone():
+    async with Running() as running:
+        await running.broker.start()
+        running.layer.fail("group_add", ConnectionError("away"))
+        refused, *others = await asyncio.gather(
+            *[running.broker.join(channel) for channel in "abc"], return_exceptions=True
+        )
+        assert str(refused) == "the channel layer did not answer: ConnectionError"
+        assert others == [None, None]
+        await running.publish("x", channel="c")
+        assert running.receiver.payloads == ["x"]
+
+
+@in_virtual_time
+async def test_group_that_was_refused_may_be_joined_while_its_burst_goes_on():
+    async with Running() as running:
+        await running.broker.start()
+        running.layer.fail("group_add", ConnectionError("away"))
+        running.layer.deaf_groups.add(GROUP_B)
+        refused = asyncio.create_task(running.broker.join("a"))
+        deaf = asyncio.create_task(running.broker.join("b"))
+        with pytest.raises(Unavailable, match="ConnectionError"):
+            await refused
+        await running.broker.join("a")
+        await running.publish("x")
+        assert running.receiver.payloads == ["x"]
+        assert not deaf.done()
+        running.layer.deaf_groups.clear()
+        await deaf
+
+
+@in_virtual_time
+async def test_stop_ends_the_joins_that_wait():
+    running = Running()
+    await running.broker.start()
+    running.layer.deaf_groups.add(GROUP_A)
+    joins = [asyncio.create_task(running.broker.join("a"))]
+    await settle()
+    joins.append(asyncio.create_task(running.broker.join("b")))  # waits for the next burst
+    await settle()
+    await running.broker.stop()
+    assert running.layer.groups == {}
+    for join in joins:
+        with pytest.raises(Unavailable, match="ConnectionError"):
+            await join
 
 
 # -- what the layer may do wrong -------------------------------------------------------------------
