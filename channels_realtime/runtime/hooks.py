@@ -1,9 +1,9 @@
 """Runs a channel's hooks, sync and async, so that a slow hook does not delay the others.
 
 Sync hooks run in a bounded thread pool: in asgiref's one shared thread, a slow hook would stall
-every connection. Async hooks run on the event loop, each in its own thread-sensitive context, so
-that their ORM calls do not share one thread either. Database connections are closed as Django
-closes them at the end of a request.
+every connection. Those that wait at one moment share the way to a thread and back. Async hooks run on
+the event loop, each in its own thread-sensitive context, so that their ORM calls do not share one
+thread either. Database connections are closed as Django closes them at the end of a request.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import close_old_connections, connections
+from django.db.backends.signals import connection_created
 from django.http import Http404
 
 from ..errors import (
@@ -61,9 +64,7 @@ class HookRunner:
     ) -> None:
         self._timeout = timeout
         self._async_hooks = asyncio.Semaphore(max_concurrent)
-        self._pool = (
-            ThreadPoolExecutor(threads, thread_name_prefix=f"realtime-{name}") if threads else None
-        )
+        self._threads = HookThreads(threads, name) if threads else None
 
     async def run(self, hook: Callable[..., Any], *args: Any) -> Any:
         """Call ``hook`` and return what it returns.
@@ -72,19 +73,36 @@ class HookRunner:
             RequestTimeout: the hook took longer than the timeout. A sync hook continues in its
                 thread; its result is ignored.
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        if self._threads is not None and not inspect.iscoroutinefunction(hook):
+            returned = self._threads.submit(hook, args)
+            overdue = loop.call_at(deadline, _give_up, returned)
+            try:
+                result = await returned
+            except _Overdue:
+                raise self._took_too_long() from None
+            finally:
+                overdue.cancel()
+            if not inspect.iscoroutine(result):
+                return result
+            # An async hook in a sync wrapper: a coroutine left here would count as a true result.
+            hook, args = _returning(result), ()
         try:
-            async with asyncio.timeout(self._timeout) as deadline:
+            async with asyncio.timeout_at(deadline) as limit:
                 if inspect.iscoroutinefunction(hook):
                     return await self._run_async(hook, args)
                 result = await self._run_sync(hook, args)
                 if inspect.iscoroutine(result):
-                    # An async hook in a sync wrapper: a coroutine left here would count as a true result.
-                    return await self._run_async(lambda: result, ())
+                    return await self._run_async(_returning(result), ())
                 return result
         except TimeoutError:
-            if not deadline.expired():  # raised by the hook itself
+            if not limit.expired():  # raised by the hook itself
                 raise
-            raise RequestTimeout(f"not done within {self._timeout:g} seconds") from None
+            raise self._took_too_long() from None
+
+    def _took_too_long(self) -> RequestTimeout:
+        return RequestTimeout(f"not done within {self._timeout:g} seconds")
 
     async def _run_async(self, hook: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         async with self._async_hooks, ThreadSensitiveContext() as context:
@@ -102,21 +120,170 @@ class HookRunner:
                     await asyncio.wait([asyncio.wrap_future(closed)])
 
     async def _run_sync(self, hook: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        if self._pool is None:
-            return await sync_to_async(hook)(*args)
-        context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, context.run, _call, hook, args)
+        """Run a sync hook where there are no threads of our own."""
+        return await sync_to_async(hook)(*args)
 
     def close(self) -> None:
         """Let the threads end after their current hooks, without waiting for them."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.close()
+
+
+def _returning(coroutine: Any) -> Callable[[], Any]:
+    async def hook() -> Any:
+        return await coroutine
+
+    return hook
+
+
+class _Overdue(Exception):
+    """A hook has not returned by its deadline."""
+
+
+class _Call:
+    """A hook that is to be called, and the future of what it returns."""
+
+    __slots__ = ("args", "context", "error", "hook", "result", "returned")
+
+    def __init__(
+        self, hook: Callable[..., Any], args: tuple[Any, ...], returned: asyncio.Future[Any]
+    ) -> None:
+        self.hook = hook
+        self.args = args
+        self.context = contextvars.copy_context()
+        self.returned = returned
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class HookThreads:
+    """The threads of sync hooks, for one event loop.
+
+    To wake a thread, and the loop afterwards, costs several times what a quick hook does. So a thread
+    that is awake takes one hook after the other. Before each it has the next thread woken if more wait,
+    so that hooks that block run beside each other; and what it has done before the loop has looked is
+    handed over together.
+
+    Args:
+        threads: how many hooks may run at once.
+        name: of the threads, as stack traces show it.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"realtime-{name}")
+        self._free = threads
+        self._lock = threading.Lock()
+        self._waiting: deque[_Call] = deque()
+        self._waking = False  # a thread that has not taken its first hook yet
+        self._done: deque[_Call] = deque()
+        self._told = False  # the loop is about to look at what is done
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def submit(self, hook: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Have a hook called, after those that were submitted before it, and return what it will return.
+
+        A hook that has not begun when its future is done, as by a cancellation, is not called.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._told = loop, False
+        returned: asyncio.Future[Any] = loop.create_future()
+        with self._lock:
+            self._waiting.append(_Call(hook, args, returned))
+            wakes = self._is_to_wake()
+        if wakes:
+            self._pool.submit(self._work)
+        return returned
+
+    def close(self) -> None:
+        """Call no more hooks. The threads end after their current ones."""
+        with self._lock:
+            self._waiting.clear()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _is_to_wake(self) -> bool:
+        """Whether another thread is to be woken; under the lock."""
+        if self._waking or not self._free or not self._waiting:
+            return False
+        self._waking = True
+        self._free -= 1
+        return True
+
+    def _work(self) -> None:
+        """Call hooks until none waits; in a thread."""
+        with self._lock:
+            self._waking = False
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._free += 1
+                    return
+                call = self._waiting.popleft()
+                wakes = self._is_to_wake()
+            if wakes:
+                try:
+                    self._pool.submit(self._work)
+                except RuntimeError:  # it was closed
+                    return
+            if call.returned.done():  # given up
+                continue
+            try:
+                call.result = call.context.run(_call, call.hook, call.args)
+            except StopIteration as error:  # which no future can raise
+                call.error = RuntimeError("a hook raised StopIteration")
+                call.error.__cause__ = error
+            except BaseException as error:
+                call.error = error
+            self._done.append(call)
+            del call
+            if not self._told:
+                self._told = True
+                self._tell()
+
+    def _tell(self) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(self._hand_over)
+        except RuntimeError:  # the loop is closed: nobody waits
+            self._done.clear()
+
+    def _hand_over(self) -> None:
+        self._told = False  # first: what is done from now on is told again
+        while self._done:
+            call = self._done.popleft()
+            if call.returned.done():
+                continue
+            if call.error is None:
+                call.returned.set_result(call.result)
+            else:
+                call.returned.set_exception(call.error)
+
+
+def _give_up(returned: asyncio.Future[Any]) -> None:
+    if not returned.done():
+        returned.set_exception(_Overdue())
+
+
+class _Thread(threading.local):
+    has_connections = False
+    """Whether the thread has ever opened a database connection."""
+
+
+_thread = _Thread()
+
+
+def _remember_connection(**kwargs: Any) -> None:
+    _thread.has_connections = True
+
+
+connection_created.connect(_remember_connection, dispatch_uid="channels_realtime.hooks")
 
 
 def _call(hook: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    close_old_connections()
+    if _thread.has_connections:
+        close_old_connections()
     try:
         return hook(*args)
     finally:
-        close_old_connections()
+        if _thread.has_connections:
+            close_old_connections()

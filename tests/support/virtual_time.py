@@ -8,6 +8,8 @@ import selectors
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from channels_realtime.runtime.hooks import HookThreads
+
 
 class BusySelector(selectors.DefaultSelector):
     """Asks the system now and then while the loop has something else to do, and not in each turn."""
@@ -34,7 +36,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual_now
 
     def run_in_executor(self, *call: Any) -> asyncio.Future[Any]:
-        future = super().run_in_executor(*call)
+        return self.works(super().run_in_executor(*call))
+
+    def works(self, future: asyncio.Future[Any]) -> asyncio.Future[Any]:
+        """A thread works until the future is done."""
         self._threads += 1
         future.add_done_callback(self._thread_ended)
         return future
@@ -53,6 +58,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 earliest = min(handle.when() for handle in waiting)
                 self._virtual_now = max(self._virtual_now, earliest)
         super()._run_once()  # type: ignore[misc]
+
+
+_submit = HookThreads.submit
+
+
+def _submit_and_count(self: HookThreads, *call: Any) -> asyncio.Future[Any]:
+    returned, loop = _submit(self, *call), asyncio.get_running_loop()
+    return loop.works(returned) if isinstance(loop, VirtualLoop) else returned
+
+
+HookThreads.submit = _submit_and_count  # type: ignore[method-assign]
 
 
 class VirtualClock:

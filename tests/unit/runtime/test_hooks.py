@@ -112,6 +112,101 @@ async def test_sync_hooks_own_timeout_error_is_its_own(make_runner):
         await make_runner().run(hook)
 
 
+async def test_hooks_that_wait_together_are_called_in_order_and_each_has_its_own_result(
+    make_runner,
+):
+    runner, called = make_runner(threads=1), []
+
+    def hook(number):
+        called.append(number)
+        if number % 7 == 0:
+            raise ZeroDivisionError(number)
+        return number
+
+    found = await asyncio.gather(*(runner.run(hook, n) for n in range(100)), return_exceptions=True)
+    assert called == list(range(100))
+    assert [n for n, one in enumerate(found) if isinstance(one, ZeroDivisionError)] == [
+        n for n in range(100) if n % 7 == 0
+    ]
+    assert all(one == n for n, one in enumerate(found) if n % 7)
+
+
+async def test_quick_hook_runs_beside_slow_ones_that_were_submitted_before_it(make_runner):
+    runner, release = make_runner(threads=4), threading.Event()
+    slow = [asyncio.create_task(runner.run(release.wait, 20)) for _ in range(3)]
+    await asyncio.sleep(0)
+    try:
+        assert await asyncio.wait_for(runner.run(lambda: "quick"), 10) == "quick"
+    finally:
+        release.set()
+    assert await asyncio.gather(*slow) == [True] * 3
+
+
+async def test_more_than_one_batch_after_idle_threads_and_from_done_callbacks(make_runner):
+    runner = make_runner(threads=3)
+
+    async def one_after_the_other(number):
+        return [await runner.run(lambda a, b: (a, b), number, step) for step in range(50)]
+
+    found = await asyncio.gather(*map(one_after_the_other, range(20)))
+    assert found == [[(n, step) for step in range(50)] for n in range(20)]
+
+
+async def test_hook_that_was_given_up_before_its_turn_is_not_called(make_runner):
+    runner, release, called = make_runner(threads=1), threading.Event(), []
+    first = asyncio.create_task(runner.run(release.wait, 20))
+    given_up = asyncio.create_task(runner.run(called.append, "given up"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    release.set()
+    await first
+    assert await runner.run(lambda: "next") == "next"
+    assert called == []
+
+
+async def test_hook_over_its_time_before_its_turn_is_not_called(make_runner):
+    runner, release, called = make_runner(threads=1, timeout=0.2), threading.Event(), []
+    found = await asyncio.gather(
+        runner.run(release.wait, 20), runner.run(called.append, 1), return_exceptions=True
+    )
+    assert [type(one) for one in found] == [RequestTimeout] * 2
+    release.set()
+    assert await runner.run(lambda: "next") == "next"
+    assert called == []
+
+
+async def test_stop_iteration_of_a_hook_is_an_error_and_ends_no_other(make_runner):
+    runner = make_runner(threads=1)
+    failed, fine = await asyncio.gather(
+        runner.run(next, iter(())), runner.run(lambda: "fine"), return_exceptions=True
+    )
+    assert isinstance(failed, RuntimeError)
+    assert fine == "fine"
+
+
+async def test_result_after_the_loops_end_is_passed_over():
+    runner, release, ended = (
+        HookRunner(threads=1, timeout=20, max_concurrent=1),
+        threading.Event(),
+        threading.Event(),
+    )
+
+    def hook():
+        release.wait(20)
+        ended.set()
+
+    async def begin():
+        asyncio.ensure_future(runner.run(hook))  # noqa: RUF006 - the loop ends before it
+        await asyncio.sleep(0)
+
+    await asyncio.to_thread(lambda: asyncio.run(begin()))
+    release.set()
+    assert await asyncio.to_thread(ended.wait, 20)
+    runner.close()
+
+
 class Callable:
     async def __call__(self, value):
         return value
@@ -220,6 +315,27 @@ async def test_database_connection_of_a_sync_hook_is_looked_after(make_runner, s
 
     assert await make_runner(threads=1).run(hook) is True
     assert closed == [True]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_database_connection_that_has_become_too_old_is_closed_before_the_next_hook(
+    make_runner,
+):
+    runner, closed = make_runner(threads=1), []
+
+    def hook():
+        connection.ensure_connection()
+        connection.close_at = None  # a persistent one
+        wrapped_close = connection.close
+        connection.close = lambda: (closed.append(True), wrapped_close())[1]
+
+    def age():
+        connection.close_at = 0
+
+    await runner.run(hook)
+    assert closed == []
+    await asyncio.get_running_loop().run_in_executor(runner._threads._pool, age)
+    assert await runner.run(lambda: list(closed)) == [True]
 
 
 # -- what hooks raise ------------------------------------------------------------------------------
