@@ -1,0 +1,1 @@
+"""The site of the benchmarks: as out of the box, with one channel class for each thing measured."""
