@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import redis
+from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from channels_realtime.errors import Unavailable
 from channels_realtime.nodes.adapters.base import LayerAdapter
 from channels_realtime.nodes.adapters.choice import adapter_of
+from channels_realtime.nodes.adapters.redis_core import CoreAdapter
 from channels_realtime.nodes.adapters.redis_pubsub import PubSubAdapter
 from channels_realtime.nodes.broker import Broker
 from channels_realtime.nodes.envelope import wrap
@@ -34,8 +36,37 @@ class General(RedisPubSubChannelLayer):
         return data
 
 
-LAYERS = {"adapter": RedisPubSubChannelLayer, "general": General}
-ADAPTERS = {"adapter": PubSubAdapter, "general": LayerAdapter}
+class Core(RedisChannelLayer):
+    """Has room for what a test sends at once, and no time-out while it waits for a message."""
+
+    def __init__(self, hosts: list[Any], **options: Any) -> None:
+        hosts = [{"address": host, "socket_timeout": None} for host in hosts]
+        super().__init__(hosts, capacity=5_000, **options)
+
+
+class GeneralCore(Core):
+    """The same layer, through its public API."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await super().group_send(group, message)
+
+
+LAYERS = {
+    "pubsub": RedisPubSubChannelLayer,
+    "pubsub-general": General,
+    "core": Core,
+    "core-general": GeneralCore,
+}
+ADAPTERS = {
+    "pubsub": PubSubAdapter,
+    "pubsub-general": LayerAdapter,
+    "core": CoreAdapter,
+    "core-general": LayerAdapter,
+}
+PAIRS = {
+    "pubsub": (RedisPubSubChannelLayer, General),
+    "core": (Core, GeneralCore),
+}
 
 
 class Receiver:
@@ -118,6 +149,12 @@ def layer(way: str, own_redis: str) -> Any:
     return LAYERS[way](hosts=[own_redis])
 
 
+@pytest.fixture(params=[name for name in LAYERS if name != "core-general"])
+def ordered_layer(request: pytest.FixtureRequest, own_redis: str) -> Any:
+    """Not the core layer by itself: it sends what comes at once over as many connections."""
+    return LAYERS[request.param](hosts=[own_redis])
+
+
 @pytest.fixture
 def server(own_redis: str) -> Iterator["redis.Redis"]:
     with redis.Redis.from_url(own_redis) as client:
@@ -156,8 +193,8 @@ async def test_publications_of_many_tasks_arrive_once_and_in_the_order_of_their_
             assert got == list(range(50))
 
 
-async def test_order_of_one_turn_of_the_loop_is_kept(layer: Any) -> None:
-    async with running(layer) as one:
+async def test_order_of_one_turn_of_the_loop_is_kept(ordered_layer: Any) -> None:
+    async with running(ordered_layer) as one:
         await one.broker.join("a")
         tasks = [asyncio.create_task(one.publish(n)) for n in range(1_200)]
         await asyncio.gather(*tasks)
@@ -165,9 +202,9 @@ async def test_order_of_one_turn_of_the_loop_is_kept(layer: Any) -> None:
         assert one.receiver.payloads() == list(range(1_200))
 
 
-async def test_large_publications_arrive_whole_among_small_ones(layer: Any) -> None:
+async def test_large_publications_arrive_whole_among_small_ones(ordered_layer: Any) -> None:
     sizes = [1, 400_000, 2, 700_000, 3]
-    async with running(layer) as one:
+    async with running(ordered_layer) as one:
         await one.broker.join("a")
         await asyncio.gather(*[one.publish("x" * size) for size in sizes])
         await until(lambda: len(one.receiver.publications) == len(sizes))
@@ -183,15 +220,18 @@ async def test_large_publications_arrive_whole_among_small_ones(layer: Any) -> N
     ],
     ids=lambda options: next(iter(options)),
 )
-async def test_both_ways_hear_each_other(own_redis: str, options: dict[str, Any]) -> None:
-    first, second = (kind(hosts=[own_redis], **options) for kind in LAYERS.values())
+@pytest.mark.parametrize("pair", PAIRS)
+async def test_both_ways_hear_each_other(
+    own_redis: str, pair: str, options: dict[str, Any]
+) -> None:
+    first, second = (kind(hosts=[own_redis], **options) for kind in PAIRS[pair])
     async with running(first) as one, running(second) as two:
         for each in (one, two):
             await each.broker.join("a")
         await one.publish({"raw": b"\xff"})
         await until(lambda: two.receiver.publications and one.receiver.publications)
         await two.publish("back")
-        await until(lambda: len(one.receiver.publications) == 2)
+        await until(lambda: len(one.receiver.publications) == len(two.receiver.publications) == 2)
         for each in (one, two):
             assert each.receiver.payloads() == [{"raw": b"\xff"}, "back"]
 
@@ -205,10 +245,13 @@ async def test_both_versions_of_the_protocol_are_read(own_redis: str, protocol: 
         await until(lambda: one.receiver.payloads() == ["x"])
 
 
-async def test_channels_are_spread_over_the_hosts_as_the_layer_does(own_redis: str) -> None:
+@pytest.mark.parametrize("pair", PAIRS)
+async def test_channels_are_spread_over_the_hosts_as_the_layer_does(
+    own_redis: str, pair: str
+) -> None:
     channels = [f"c{n}" for n in range(20)]
     with private_redis_server() as other:
-        first, second = (kind(hosts=[own_redis, other]) for kind in LAYERS.values())
+        first, second = (kind(hosts=[own_redis, other]) for kind in PAIRS[pair])
         async with running(first) as one, running(second) as two:
             for each in (one, two):
                 await asyncio.gather(*map(each.broker.join, channels))
@@ -217,7 +260,8 @@ async def test_channels_are_spread_over_the_hosts_as_the_layer_does(own_redis: s
             for each in (one, two):
                 await until(lambda each=each: len(each.receiver.publications) == len(channels))
         with redis.Redis.from_url(other) as server:
-            assert server.info("commandstats")["cmdstat_publish"]["calls"] > 0
+            used = {"pubsub": "cmdstat_publish", "core": "cmdstat_zadd"}[pair]
+            assert server.info("commandstats")[used]["calls"] > 0
 
 
 async def test_message_by_the_layer_itself_arrives(layer: Any) -> None:
@@ -381,3 +425,59 @@ async def test_left_group_is_unsubscribed_and_joined_again(
         await until(lambda: len(one.receiver.publications) == 50)
         await one.broker.stop()
         await until(lambda: server.pubsub_channels("left*") == [])
+
+
+# -- the core layer --------------------------------------------------------------------------------
+
+
+async def test_what_was_taken_off_before_a_connection_broke_is_handed_out_again(
+    own_redis: str, server: "redis.Redis"
+) -> None:
+    layer = Core(hosts=[own_redis], prefix="backup")
+    async with running(layer) as one:
+        await one.broker.join("a")
+        assert one.broker.inbox is not None
+        local = layer.non_local_name(one.broker.inbox)
+        message = {**wrap(Publication("a", "kept")), "__asgi_channel__": [one.broker.inbox]}
+        server.zadd(f"backup{local}$inflight", {layer.serialize(message): 1.0})
+        kill(server, subscribed=False)
+        await until(lambda: one.receiver.payloads() == ["kept"])
+        assert one.receiver.losses > 0
+
+
+async def test_code_that_receives_by_the_layer_itself_is_left_alone(own_redis: str) -> None:
+    layer = Core(hosts=[own_redis], prefix="shared")
+    async with running(layer) as one:
+        await one.broker.join("a")
+        other = await layer.new_channel()
+        await layer.group_add(group_name("test", "a"), other)
+        receiving = asyncio.create_task(layer.receive(other))
+        for n in range(3):
+            await one.publish(n)
+        await until(lambda: one.receiver.payloads() == [0, 1, 2])
+        found = [await receiving, await layer.receive(other), await layer.receive(other)]
+        assert [message["type"] for message in found] == ["realtime.publication"] * 3
+
+
+async def test_queue_that_is_full_takes_nothing_as_with_the_layer_itself(
+    own_redis: str, server: "redis.Redis"
+) -> None:
+    layer = RedisChannelLayer(hosts=[own_redis], prefix="full", capacity=10)
+    async with running(layer) as one:
+        await one.broker.start()
+        idle = await layer.new_channel()
+        await layer.group_add(group_name("test", "idle"), idle)
+        await asyncio.gather(*[one.publish(n, channel="idle") for n in range(40)])
+        assert server.zcard("full" + layer.non_local_name(idle)) == 10
+        first = await layer.receive(idle)
+        assert first["type"] == "realtime.publication"
+
+
+async def test_core_layer_that_looks_different_is_used_through_its_public_api(
+    own_redis: str,
+) -> None:
+    patched, older = Core(hosts=[own_redis]), Core(hosts=[own_redis])
+    patched.connection = patched.connection
+    del older.ring_size
+    for layer in (patched, older):
+        assert type(adapter_of(layer)) is LayerAdapter

@@ -12,7 +12,7 @@ import base64
 import collections
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,11 @@ RECEIVE_BURST = 64
 
 _SEND_BURST = 32
 """Messages sent before the inbox is read: an in-process layer drops beyond 100 waiting ones."""
+
+SEND_TIMEOUT_S = 5.0
+"""How long a message waits for its answer where its sender does not say."""
+
+_Serialized = TypeVar("_Serialized")
 
 Take = Callable[[dict[str, Any]], None]
 """Takes a message; never waits, never raises."""
@@ -94,8 +99,21 @@ class LayerAdapter:
                 return
             except TypeError:  # of a serializer; another one comes again
                 pass
-        await self._layer.group_send(group, as_text(message))
+        await self._layer.group_send(group, _as_text(message))
         self._text_only = True
+
+    def _portably(
+        self, serialize: Callable[[dict[str, Any]], _Serialized], message: dict[str, Any]
+    ) -> _Serialized:
+        """A message serialized with its bytes, or as text where the serializer cannot carry them."""
+        if not self._text_only:
+            try:
+                return serialize(message)
+            except TypeError:
+                pass
+        serialized = serialize(_as_text(message))
+        self._text_only = True
+        return serialized
 
     def listen(self, inbox: str, take: Take, lost: Callable[[], None]) -> None:
         """Hand over what comes to an inbox, until ``stop_listening``.
@@ -146,10 +164,10 @@ async def _error_of(adding: Awaitable[None]) -> Exception | None:
     return None
 
 
-def as_text(message: dict[str, Any]) -> dict[str, Any]:
+def _as_text(message: dict[str, Any]) -> dict[str, Any]:
     """The message without bytes, for serializers that cannot carry them."""
     if "control" in message:
-        return {**message, "control": as_text(message["control"])}
+        return {**message, "control": _as_text(message["control"])}
     body = message.get("body")
     return message if body is None else {**message, "body": base64.b64encode(body).decode()}
 

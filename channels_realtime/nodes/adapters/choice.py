@@ -7,6 +7,7 @@ from typing import Any
 
 from .base import LayerAdapter
 from .memory import MemoryAdapter
+from .redis_core import CoreAdapter
 from .redis_pubsub import PubSubAdapter
 
 _adapters: dict[asyncio.AbstractEventLoop, dict[Any, LayerAdapter]] = {}
@@ -27,7 +28,8 @@ def adapter_of(layer: Any) -> LayerAdapter:
 
 
 def _made(layer: Any) -> LayerAdapter:
-    kinds: tuple[type[MemoryAdapter | PubSubAdapter], ...] = (MemoryAdapter, PubSubAdapter)
+    kinds: tuple[type[MemoryAdapter | PubSubAdapter | CoreAdapter], ...]
+    kinds = (MemoryAdapter, PubSubAdapter, CoreAdapter)
     for kind in kinds:
         if kind.suits(layer):
             return kind(layer)

@@ -8,7 +8,7 @@ of a subscription, for retries, time-outs, locks and log lines of each; this cos
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 OPEN_TIMEOUT_S = 5.0
@@ -92,10 +92,10 @@ class RedisConnection(asyncio.Protocol):
         if transport.is_closing():
             raise ConnectionError("the connection was closed")
 
-    def write(self, data: bytes | Iterable[bytes]) -> None:
+    def write(self, data: bytes) -> None:
         """Send commands."""
-        assert self._transport is not None
-        self._transport.write(data if isinstance(data, bytes) else b"".join(data))
+        if self._transport is not None:
+            self._transport.write(data)
 
     def abort(self) -> None:
         """End it at once; ``lost`` is called a little later."""

@@ -24,7 +24,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from .base import LayerAdapter, Take, WaitingMessages, as_text, is_untouched
+from .base import SEND_TIMEOUT_S, LayerAdapter, Take, WaitingMessages, is_untouched
+from .batches import BatchSender
 from .redis_connection import OPEN_TIMEOUT_S, RedisConnection, ResponseError, pack
 
 try:  # optional: a site without Redis does not install it
@@ -41,9 +42,6 @@ logger = logging.getLogger(__name__)
 _METHODS = ("__getattr__", "serialize", "deserialize", "_get_layer")
 _LOOP_METHODS = ("group_add", "group_send", "receive", "_get_shard", "_get_group_channel_name")
 _SHARD_METHODS = ("publish", "subscribe", "_ensure_redis")
-
-SEND_TIMEOUT_S = 5.0
-"""How long a message waits for its answer where its sender does not say."""
 
 _BATCH = 500
 _BATCH_BYTES = 512 * 1024
@@ -112,8 +110,8 @@ class PubSubAdapter(LayerAdapter):
         publisher = self._publishers.get(shard)
         if publisher is None:
             publisher = self._publishers[shard] = _Publisher(shard)
-        command = pack(b"PUBLISH", channel, self._serialized(message))
-        await publisher.send(command, SEND_TIMEOUT_S if timeout is None else timeout)
+        command = pack(b"PUBLISH", channel, self._portably(self._layer.serialize, message))
+        await publisher.send(command, timeout or SEND_TIMEOUT_S)
 
     def listen(self, inbox: str, take: Take, lost: Callable[[], None]) -> None:
         self._inboxes[inbox] = _Inbox(self._layer, take, lost, self._drained)
@@ -130,17 +128,6 @@ class PubSubAdapter(LayerAdapter):
     def _name(self, group: str) -> bytes:
         name: str = self._loop_layer._get_group_channel_name(group)
         return name.encode()
-
-    def _serialized(self, message: dict[str, Any]) -> bytes:
-        serialize: Callable[[dict[str, Any]], bytes] = self._layer.serialize
-        if not self._text_only:
-            try:
-                return serialize(message)
-            except TypeError:  # it can carry no bytes
-                pass
-        data = serialize(as_text(message))
-        self._text_only = True
-        return data
 
     def _subscriber(self, channel: bytes) -> _Subscriber:
         shard = self._loop_layer._get_shard(channel.decode())
@@ -240,71 +227,23 @@ class _Client:
         raise NotImplementedError
 
 
-class _Sending:
-    """One message on its way."""
-
-    __slots__ = ("answered", "command", "deadline")
-
-    def __init__(self, command: bytes, deadline: float, answered: asyncio.Future[None]) -> None:
-        self.command = command
-        self.deadline = deadline
-        self.answered = answered
-
-    def fail(self, error: Exception) -> None:
-        if not self.answered.done():
-            self.answered.set_exception(error)
-
-
-class _Publisher(_Client):
+class _Publisher(_Client, BatchSender):
     """Publishes on one shard, in batches."""
 
     def __init__(self, shard: Any) -> None:
-        super().__init__(shard)
-        self._loop = asyncio.get_running_loop()
-        self._waiting: collections.deque[_Sending] = collections.deque()
-        self._in_flight: collections.deque[_Sending] = collections.deque()
-        self._scheduled = False
+        _Client.__init__(self, shard)
+        BatchSender.__init__(self, _BATCH, _BATCH_BYTES)
         self._opening: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
-    async def send(self, command: bytes, timeout: float) -> None:
-        """Send a command after those before it, and wait for its answer.
+    def _is_ready(self) -> bool:
+        if self._connection is None and self._opening is None:
+            # It outlives its caller, so it has a context of its own.
+            self._opening = self._loop.create_task(
+                self._open_and_go_on(), context=contextvars.Context()
+            )
+        return self._connection is not None
 
-        Raises:
-            TimeoutError: there was none in time.
-            ConnectionError: the connection could not be opened, or broke.
-            ResponseError: the server refused.
-        """
-        sending = _Sending(command, self._loop.time() + timeout, self._loop.create_future())
-        self._waiting.append(sending)
-        if not self._scheduled and not self._in_flight:
-            self._scheduled = True
-            self._loop.call_soon(self._write)
-        if self._timer is None or sending.deadline < self._timer.when():
-            self._watch(sending.deadline)
-        await sending.answered
-
-    def _write(self) -> None:
-        self._scheduled = False
-        if self._in_flight or not self._waiting:
-            return
-        if self._connection is None:
-            if self._opening is None:
-                # It outlives its caller, so it has a context of its own.
-                self._opening = self._loop.create_task(
-                    self._open_and_write(), context=contextvars.Context()
-                )
-            return
-        size = 0
-        while self._waiting and len(self._in_flight) < _BATCH and size < _BATCH_BYTES:
-            sending = self._waiting.popleft()
-            if not sending.answered.done():  # its sender may have given up
-                self._in_flight.append(sending)
-                size += len(sending.command)
-        if self._in_flight:
-            self._connection.write([sending.command for sending in self._in_flight])
-
-    async def _open_and_write(self) -> None:
+    async def _open_and_go_on(self) -> None:
         try:
             await self._open()
         except Exception as error:
@@ -315,7 +254,15 @@ class _Publisher(_Client):
                 sending.fail(kind(str(error)))
         finally:
             self._opening = None
-        self._write()
+        self._go_on()
+
+    def _transmit(self) -> None:
+        assert self._connection is not None
+        self._connection.write(b"".join([sending.message for sending in self._in_flight]))
+
+    def _hangs(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
 
     def _received(self, answer: Any) -> None:
         if isinstance(answer, tuple) or not self._in_flight:  # a push
@@ -323,38 +270,17 @@ class _Publisher(_Client):
         sending = self._in_flight.popleft()
         if isinstance(answer, ResponseError):
             sending.fail(answer)
-        elif not sending.answered.done():
-            sending.answered.set_result(None)
+        else:
+            sending.done()
         if not self._in_flight:
-            self._write()
+            self._go_on()
 
     def _lost(self) -> None:
         self._connection = None
         failed, self._in_flight = self._in_flight, collections.deque()
         for sending in failed:
             sending.fail(ConnectionError("the connection was lost"))
-        self._write()
-
-    def _watch(self, deadline: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._expire)
-
-    def _expire(self) -> None:
-        """Fail what has waited long enough; one timer for all."""
-        self._timer = None
-        now = self._loop.time()
-        for sending in (*self._in_flight, *self._waiting):
-            if sending.deadline <= now:
-                sending.fail(TimeoutError())
-        hangs = bool(self._in_flight) and all(one.answered.done() for one in self._in_flight)
-        if hangs and self._connection is not None:
-            self._connection.abort()
-        self._waiting = collections.deque(one for one in self._waiting if not one.answered.done())
-        queued = (*self._in_flight, *self._waiting)
-        left = [one.deadline for one in queued if not one.answered.done()]
-        if left:
-            self._watch(min(left))
+        self._go_on()
 
 
 class _Subscriber(_Client):
