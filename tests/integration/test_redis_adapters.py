@@ -427,6 +427,30 @@ async def test_left_group_is_unsubscribed_and_joined_again(
         await until(lambda: server.pubsub_channels("left*") == [])
 
 
+@pytest.mark.parametrize("kind", [RedisPubSubChannelLayer, Core], ids=["pubsub", "core"])
+async def test_refused_group_fails_alone_among_those_that_are_joined_together(
+    own_redis: str, server: "redis.Redis", kind: Any
+) -> None:
+    names = {each: group_name("test", each) for each in ("a", "b")}
+    server.execute_command(
+        *("ACL", "SETUSER", "some", "on", ">pass", "allcommands", "resetchannels", "resetkeys"),
+        *(f"&asgi__group__{names['a']}", f"~asgi:group:{names['a']}", "&asgispecific*"),
+    )
+    adapter = adapter_of(kind(hosts=[own_redis.replace("redis://", "redis://some:pass@")]))
+    inbox = await adapter.new_channel()
+    allowed, refused = [
+        (await adapter.group_add_all([names[each]], inbox))[0] for each in ("a", "b")
+    ]
+    assert allowed is None
+    assert "NoPermission" in type(refused).__name__ or "NOPERM" in str(refused)
+    both = await adapter.group_add_all([names["a"], names["a"]], inbox)
+    assert list(both) == [None, None]
+    if kind is RedisPubSubChannelLayer:
+        await adapter._layer.flush()
+    else:
+        await adapter._layer.close_pools()
+
+
 # -- the core layer --------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ import contextvars
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from .base import RECEIVE_BURST, SEND_TIMEOUT_S, LayerAdapter, Take, is_untouched
@@ -133,6 +133,28 @@ class CoreAdapter(LayerAdapter):
     async def new_channel(self) -> str:
         return f"specific.{uuid.uuid4().hex}!{uuid.uuid4().hex}"
 
+    async def group_add_all(self, groups: Sequence[str], inbox: str) -> Sequence[Exception | None]:
+        layer = self._layer
+        errors: dict[str, Exception | None] = {}
+        for index, own in _by_server(layer, groups).items():
+            pipe = layer.connection(index).pipeline(transaction=False)
+            for group in own:
+                pipe.zadd(layer._group_key(group), {inbox: time.time()})
+                pipe.expire(layer._group_key(group), layer.group_expiry)
+            try:
+                answers: list[Any] = await pipe.execute(raise_on_error=False)
+            except Exception as error:
+                answers = [error] * (2 * len(own))
+            for number, group in enumerate(own):
+                pair = answers[2 * number : 2 * number + 2]
+                errors[group] = next((each for each in pair if isinstance(each, Exception)), None)
+        return [errors[group] for group in groups]
+
+    def probe_key(self, group: str) -> Hashable:
+        """Its server, which has answered for each of them."""
+        index: int = self._layer.consistent_hash(group)
+        return index
+
     async def group_send(
         self, group: str, message: dict[str, Any], timeout: float | None = None
     ) -> None:
@@ -229,9 +251,7 @@ class _Sender(BatchSender):
     async def _members(self, batch: Sequence[Sending]) -> dict[str, list[str]]:
         """The channels in each group of a batch."""
         layer = self._layer
-        by_server: dict[int, list[str]] = {}
-        for group in dict.fromkeys(sending.message[0] for sending in batch):
-            by_server.setdefault(layer.consistent_hash(group), []).append(group)
+        by_server = _by_server(layer, dict.fromkeys(sending.message[0] for sending in batch))
         expired = int(time.time()) - layer.group_expiry
         members = {}
         for index, groups in by_server.items():
@@ -262,3 +282,10 @@ class _Sender(BatchSender):
             full = await run(queues, [*bodies, *capacities, *times, int(layer.expiry), expired])
             if full:
                 logger.info("%d of %d messages over capacity", full, len(queues))
+
+
+def _by_server(layer: Any, groups: Iterable[str]) -> dict[int, list[str]]:
+    by_server: dict[int, list[str]] = {}
+    for group in groups:
+        by_server.setdefault(layer.consistent_hash(group), []).append(group)
+    return by_server

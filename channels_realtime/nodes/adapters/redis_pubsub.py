@@ -21,8 +21,8 @@ import contextvars
 import inspect
 import logging
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, cast
 
 from .base import SEND_TIMEOUT_S, LayerAdapter, Take, WaitingMessages, is_untouched
 from .batches import BatchSender
@@ -90,14 +90,27 @@ class PubSubAdapter(LayerAdapter):
     async def new_channel(self) -> str:
         inbox = f"{self._loop_layer.prefix}specific.{uuid.uuid4().hex}"
         try:
-            await self._subscribe(inbox.encode(), inbox)
+            confirmed = self._subscribe(inbox.encode(), inbox)
+            await self._confirmed([confirmed])
+            confirmed.result()
         except BaseException:
             self._unsubscribe(inbox.encode(), inbox)
             raise
         return inbox
 
     async def group_add(self, group: str, inbox: str) -> None:
-        await self._subscribe(self._name(group), inbox)
+        confirmed = self._subscribe(self._name(group), inbox)
+        await self._confirmed([confirmed])
+        confirmed.result()
+
+    async def group_add_all(self, groups: Sequence[str], inbox: str) -> Sequence[Exception | None]:
+        asked = [self._subscribe(self._name(group), inbox) for group in groups]
+        await self._confirmed(asked)
+        return [cast("Exception | None", confirmed.exception()) for confirmed in asked]
+
+    def probe_key(self, group: str) -> Hashable:
+        """The server of the group: it has confirmed each of them, and reads a connection in order."""
+        return cast("Hashable", self._loop_layer._get_shard(self._name(group).decode()))
 
     async def group_discard(self, group: str, inbox: str) -> None:
         self._unsubscribe(self._name(group), inbox)
@@ -136,10 +149,25 @@ class PubSubAdapter(LayerAdapter):
             subscriber = self._subscribers[shard] = _Subscriber(shard, self._take, self._replaced)
         return subscriber
 
-    async def _subscribe(self, channel: bytes, inbox: str) -> None:
-        inboxes = self._groups.setdefault(channel, set())
-        inboxes.add(inbox)
-        await self._subscriber(channel).subscribe(channel)
+    def _subscribe(self, channel: bytes, inbox: str) -> asyncio.Future[None]:
+        """Have the channel's messages come to an inbox; what is done when that is confirmed."""
+        self._groups.setdefault(channel, set()).add(inbox)
+        return self._subscriber(channel).subscribe(channel)
+
+    async def _confirmed(self, asked: Sequence[asyncio.Future[None]]) -> None:
+        """Wait until all are confirmed or refused."""
+        waiting = [confirmed for confirmed in asked if not confirmed.done()]
+        if not waiting:
+            return
+        now = asyncio.get_running_loop().time
+        began = now()
+        try:
+            await asyncio.wait(waiting)
+        except asyncio.CancelledError:
+            if now() - began >= _CONFIRM_S:  # nothing else would notice
+                for subscriber in self._subscribers.values():
+                    subscriber.replace_if_it_hangs()
+            raise
 
     def _unsubscribe(self, channel: bytes, inbox: str) -> None:
         inboxes = self._groups.get(channel)
@@ -306,28 +334,27 @@ class _Subscriber(_Client):
         self._down = ""  # why it cannot be opened
         self._opening: asyncio.Task[None] | None = None
 
-    async def subscribe(self, channel: bytes) -> None:
-        """Be subscribed to a channel; returns when the server has confirmed it.
+    def subscribe(self, channel: bytes) -> asyncio.Future[None]:
+        """Be subscribed to a channel; done when the server has confirmed it.
 
-        Raises:
-            ConnectionError: the connection cannot be opened.
-            ResponseError: the server refused.
+        It fails with ConnectionError where the connection cannot be opened, and with ResponseError where the
+        server refuses.
         """
-        if self._down:
-            raise ConnectionError(self._down)
         confirmed = self._wanted.get(channel)
         if confirmed is None:
-            confirmed = self._wanted[channel] = self._loop.create_future()
+            confirmed = self._loop.create_future()
+            if self._down:
+                _fail(confirmed, ConnectionError(self._down))
+                return confirmed
+            self._wanted[channel] = confirmed
             self._ask(channel)
-        if confirmed.done():
-            return
-        began = self._loop.time()
-        try:
-            await asyncio.shield(confirmed)
-        except asyncio.CancelledError:
-            if self._connection is not None and self._loop.time() - began >= _CONFIRM_S:
-                self._connection.abort()  # it hangs, and nothing else would notice
-            raise
+        return confirmed
+
+    def replace_if_it_hangs(self) -> None:
+        """Replace the connection where something is not confirmed, although it had its time."""
+        hangs = any(not confirmed.done() for confirmed in self._wanted.values())
+        if hangs and self._connection is not None:
+            self._connection.abort()
 
     def unsubscribe(self, channel: bytes) -> None:
         """Be subscribed to it no more."""
@@ -392,8 +419,7 @@ class _Subscriber(_Client):
     def _refuse(self, channel: bytes, error: Exception) -> None:
         confirmed = self._wanted.pop(channel, None)
         if confirmed is not None and not confirmed.done():
-            confirmed.set_exception(error)
-            confirmed.exception()  # retrieved, though all who waited for it may have gone
+            _fail(confirmed, error)
         self._confirm_restored(channel)
 
     def _confirm_restored(self, channel: bytes) -> None:
@@ -436,3 +462,8 @@ class _Subscriber(_Client):
                 self._wanted[channel] = self._loop.create_future()
         # Not at once: where the loop is about to close, the layer has just closed its pool.
         self._loop.call_later(_REOPEN_S, self._write)
+
+
+def _fail(confirmed: asyncio.Future[None], error: Exception) -> None:
+    confirmed.set_exception(error)
+    confirmed.exception()  # retrieved, though all who waited for it may have gone
