@@ -177,6 +177,9 @@ class Shell:
 
     # -- state -------------------------------------------------------------------------------------
 
+    early = True
+    """The timers may call it together with others; see ``timers.Timed``."""
+
     @property
     def transport(self) -> str:
         """The name of its transport, such as ``"websocket"``."""

@@ -450,6 +450,8 @@ _SHARED_S = 1.0
 class _Recheck:
     """Checks a subscription's right again at the interval that its channel class sets."""
 
+    early = False
+
     def __init__(self, node: Node, connection: Connection, channel: Channel) -> None:
         self._node = node
         self._connection = connection

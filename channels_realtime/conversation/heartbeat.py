@@ -12,6 +12,10 @@ import enum
 REMEMBERED_ROUND_TRIPS = 30
 """How many round trips are kept, for the admin."""
 
+EARLY = 0.01
+"""The share of the interval by which a ping may be early, so that those of many idle connections are
+written together and their answers read together."""
+
 
 class Beat(enum.Enum):
     """What is to be done at a tick."""
@@ -25,7 +29,7 @@ class Heartbeat:
     """The heartbeat of one connection.
 
     Args:
-        interval: seconds without a message before a ping.
+        interval: seconds without a message before a ping; a hundredth less at a tick that comes early.
         timeout: seconds without a message after a ping before the client counts as lost.
         now: monotonic seconds.
         jitter: 0.0 to 1.0. Sends the first ping earlier by up to half an interval, so that
@@ -88,9 +92,11 @@ class Heartbeat:
     def tick(self, now: float) -> Beat:
         """Return what is due at ``now`` (monotonic seconds)."""
         deadline = self.deadline
-        if deadline is None or now < deadline:
+        if deadline is None:
             return Beat.NOTHING
         if self._pinged_at is not None:
-            return Beat.DEAD
+            return Beat.NOTHING if now < deadline else Beat.DEAD
+        if now < deadline - self._interval * EARLY:
+            return Beat.NOTHING
         self._pinged_at = now
         return Beat.PING

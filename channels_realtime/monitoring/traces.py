@@ -145,6 +145,8 @@ class Trace:
         "_viewers",
     )
 
+    early = False
+
     def __init__(self, traces: Traces, connection: Connection) -> None:
         self._traces = traces
         self._node = traces.node

@@ -14,8 +14,20 @@ from .clock import Clock
 logger = logging.getLogger(__name__)
 
 
+EARLY_S = 0.25
+"""How much earlier than its deadline something may be called that allows it."""
+
+
 class Timed(Protocol):
     """Something with a deadline."""
+
+    @property
+    def early(self) -> bool:
+        """Whether it may be called up to ``EARLY_S`` before its deadline, together with others.
+
+        Where that is too early for it, it returns the same deadline.
+        """
+        ...
 
     def due(self, now: float) -> float | None:
         """Act on the deadline; returns the next one in monotonic seconds, or None."""
@@ -26,7 +38,9 @@ class Timers:
     """Calls ``due`` when a deadline has passed.
 
     A deadline that moves to a later time is only noticed when the old one passes. So a busy
-    connection, which moves its deadline with each message, costs nothing.
+    connection, which moves its deadline with each message, costs nothing. Those that are due at about
+    the same time are called together: to wake the process for each of thousands of idle connections
+    would cost more than what is then done.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -89,10 +103,9 @@ class Timers:
     def _fire(self) -> None:
         self._handle = None
         now = self._clock.monotonic()
-        while self._heap and self._heap[0][0] <= now:
-            deadline, _, timed = heapq.heappop(self._heap)
+        for deadline, timed in self._take(now):
             if self._deadlines.get(timed) != deadline:
-                continue  # removed, or set again
+                continue  # removed by one before it
             del self._deadlines[timed]
             try:
                 following = timed.due(now)
@@ -103,3 +116,20 @@ class Timers:
                 # Not at once: a deadline in the past would never let this loop end.
                 self._push(timed, max(following, now + 0.001))
         self._arm()
+
+    def _take(self, now: float) -> list[tuple[float, Timed]]:
+        """Take what is called now from the heap, in the order of the deadlines."""
+        taken: list[tuple[float, Timed]] = []
+        too_early: list[tuple[float, int, Timed]] = []
+        while self._heap and self._heap[0][0] <= now + EARLY_S:
+            entry = heapq.heappop(self._heap)
+            deadline, _, timed = entry
+            if self._deadlines.get(timed) != deadline:
+                continue  # removed, or set again
+            if deadline <= now or timed.early:
+                taken.append((deadline, timed))
+            else:
+                too_early.append(entry)
+        for entry in too_early:
+            heapq.heappush(self._heap, entry)
+        return taken

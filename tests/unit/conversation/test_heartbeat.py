@@ -24,9 +24,21 @@ def test_heartbeat_has_no_deadline_while_it_is_disabled():
 def test_heartbeat_pings_after_an_interval_of_silence():
     heartbeat = make_heartbeat()
     assert heartbeat.deadline == START + 25
-    assert heartbeat.tick(START + 24.999) is Beat.NOTHING
+    assert heartbeat.tick(START + 24.7) is Beat.NOTHING
     assert heartbeat.tick(START + 25) is Beat.PING
     assert heartbeat.deadline == START + 35
+
+
+def test_heartbeat_pings_a_hundredth_of_the_interval_early_at_a_tick_that_comes_then():
+    assert make_heartbeat().tick(START + 24.74) is Beat.NOTHING
+    assert make_heartbeat().tick(START + 24.76) is Beat.PING
+
+
+def test_heartbeat_is_never_early_to_find_a_client_dead():
+    heartbeat = make_heartbeat()
+    heartbeat.tick(START + 24.76)
+    assert heartbeat.tick(START + 34.75) is Beat.NOTHING
+    assert heartbeat.tick(START + 34.76) is Beat.DEAD
 
 
 def test_heartbeat_is_dead_when_no_word_follows_a_ping():

@@ -54,6 +54,8 @@ async def test_timers_do_not_inherit_the_context_of_the_connection_that_set_them
     seen = []
 
     class Alarm:
+        early = False
+
         def due(self, now):
             seen.append(tenant.get())
 

@@ -13,6 +13,8 @@ from tests.support.virtual_time import VirtualClock, in_virtual_time
 class Alarm:
     """Notes when it was due; ``following`` are its next deadlines, counted from each call."""
 
+    early = False
+
     def __init__(self, *following: float | None) -> None:
         self.calls: list[float] = []
         self.following = list(following)
@@ -53,6 +55,8 @@ async def test_timer_calls_everybody_in_the_order_of_their_deadlines():
     timers, order, start = Timers(VirtualClock()), [], now()
 
     class Named:
+        early = False
+
         def __init__(self, name):
             self.name = name
 
@@ -120,6 +124,8 @@ async def test_timer_calls_who_comes_back_after_being_removed():
 @in_virtual_time
 async def test_timer_calls_the_others_when_one_fails(caplog):
     class Broken:
+        early = False
+
         def due(self, now):
             raise ZeroDivisionError
 
@@ -161,6 +167,8 @@ async def test_timer_may_be_set_and_removed_while_it_calls():
     timers, other, start = Timers(VirtualClock()), Alarm(), now()
 
     class Setter:
+        early = False
+
         def due(self, now):
             timers.set(other, now + 1)
             timers.set(self, now + 5)
@@ -225,3 +233,56 @@ def test_heartbeats_of_a_day_are_called_on_time(hours):
         timers.close()
 
     day()
+
+
+class Idle(Alarm):
+    """May be called together with others."""
+
+    early = True
+
+
+@in_virtual_time
+async def test_timer_calls_those_that_allow_it_together_with_the_first():
+    timers, start = Timers(VirtualClock()), now()
+    first, second, third = Idle(), Idle(), Idle()
+    for alarm, at in [(third, 10.3), (second, 10.2), (first, 10.0)]:
+        timers.set(alarm, start + at)
+    await asyncio.sleep(60)
+    assert first.calls == second.calls == [start + 10.0]
+    assert third.calls == [start + 10.3]
+
+
+@in_virtual_time
+async def test_timer_calls_at_its_deadline_what_may_not_be_early():
+    timers, start = Timers(VirtualClock()), now()
+    idle, exact = Idle(), Alarm()
+    timers.set(idle, start + 10.0)
+    timers.set(exact, start + 10.1)
+    await asyncio.sleep(60)
+    assert (idle.calls, exact.calls) == ([start + 10.0], [start + 10.1])
+
+
+@in_virtual_time
+async def test_timer_calls_again_at_the_deadline_what_found_it_too_early():
+    timers, start = Timers(VirtualClock()), now()
+    idle = Idle(0.2, None)
+    timers.set(Idle(), start + 10.0)
+    timers.set(idle, start + 10.2)
+    await asyncio.sleep(60)
+    assert idle.calls == [start + 10.0, start + 10.2]
+
+
+@in_virtual_time
+async def test_timer_does_not_call_what_one_before_it_in_the_same_call_has_removed():
+    timers, start = Timers(VirtualClock()), now()
+    second = Idle()
+
+    class Remover(Idle):
+        def due(self, now):
+            timers.remove(second)
+            return super().due(now)
+
+    timers.set(Remover(), start + 10.0)
+    timers.set(second, start + 10.1)
+    await asyncio.sleep(60)
+    assert second.calls == []
