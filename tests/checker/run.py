@@ -42,7 +42,7 @@ class Options:
         rate: publications a second, over all publishers.
         channels: how many there are.
         publishers: processes that publish.
-        servers: ``uvicorn`` or ``daphne``, each a process.
+        servers: of ``tests.support.site.COMMANDS``, each a process.
         subscribers: clients of each server; half of them resume.
         follows: how many channels each client subscribes to.
         size: how many publications a channel keeps.

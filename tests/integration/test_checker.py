@@ -3,25 +3,27 @@
 ``python -m tests.checker`` runs it for five minutes; ``docs/topics/what-you-can-rely-on.md``.
 """
 
+import dataclasses
+
 from tests.checker.rounds import run as run_rounds
 from tests.checker.run import Options, run
 
+SMALL = Options(
+    seconds=10.0,
+    rate=100.0,
+    channels=10,
+    publishers=2,
+    subscribers=4,
+    follows=5,
+    size=20,
+    cut_every=0.15,
+    kill_every=2.0,
+    away=0.1,
+)
+
 
 def test_subscribers_miss_nothing_on_a_layer_that_loses_repeats_and_reorders() -> None:
-    result = run(
-        Options(
-            seconds=10.0,
-            rate=100.0,
-            channels=10,
-            publishers=2,
-            subscribers=4,
-            follows=5,
-            size=20,
-            cut_every=0.15,
-            kill_every=2.0,
-            away=0.1,
-        )
-    )
+    result = run(SMALL)
     print(result.table())
     assert result.verdict.faults == []
     # It has seen what it is for.
@@ -34,6 +36,20 @@ def test_subscribers_miss_nothing_on_a_layer_that_loses_repeats_and_reorders() -
     assert result.disturbances["connections cut"] > 10
     assert result.disturbances["clients of Redis killed (normal)"] > 0
     assert result.disturbances["clients of Redis killed (pubsub)"] > 0
+
+
+def test_subscribers_miss_nothing_with_the_adapter_and_frames_that_are_made_once() -> None:
+    """As the figures are measured: over the layer itself, whose connections Redis ends all the time."""
+    servers = ("uvicorn-frames", "daphne-frames")
+    result = run(dataclasses.replace(SMALL, layer="pubsub", servers=servers, kill_every=0.5))
+    print(result.table())
+    assert result.verdict.faults == []
+    counts = result.verdict.counts
+    assert result.truth.count > 200
+    assert counts["recovered"] > 20
+    assert result.clients["resumed"] > 5
+    assert result.disturbances["connections cut"] > 10
+    assert result.disturbances["clients of Redis killed (pubsub)"] > 5
 
 
 def test_page_and_subscription_leave_no_gap_between_them() -> None:

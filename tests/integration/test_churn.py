@@ -16,7 +16,7 @@ from tests.support.many_clients import (
     visit_and_stop_answering,
 )
 from tests.support.servers import Server
-from tests.support.site import Site, insides, login
+from tests.support.site import COMMANDS, Site, insides, login
 
 EACH = 250
 AT_ONCE = 20
@@ -36,7 +36,7 @@ COUNTED = (
 CONFIG = {"HEARTBEAT_INTERVAL": 2.0, "HEARTBEAT_TIMEOUT": 1.0, "MAX_CONNECTIONS_PER_USER": 10_000}
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+@pytest.fixture(scope="module", params=list(COMMANDS))
 def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
     with site.having(realtime=CONFIG).serve(request.param) as server:
         yield server

@@ -16,13 +16,14 @@ import pytest
 
 from tests.support.many_clients import RawClient, join, until
 from tests.support.servers import Server, together
-from tests.support.site import Site, get, insides
+from tests.support.site import COMMANDS, Site, get, insides
 
 CLIENTS = 200
 GRACE_S = 10.0
 SHORT_GRACE_S = 3.0
 CONFIG = {"DRAIN_GRACE": GRACE_S, "DRAIN_RETRY_WINDOW": 1.0, "DRAIN_BATCH": 50}
 CHANNEL = "public/drained"
+EVERY_SERVER = pytest.mark.parametrize("kind", list(COMMANDS), indirect=True)
 
 
 @pytest.fixture(params=["daphne", "uvicorn"])
@@ -108,6 +109,7 @@ async def living(pages: list[Page]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@EVERY_SERVER
 async def test_every_client_is_told_and_comes_back_to_the_other_process(pair, kind):
     first, second = pair
     publisher = await join(second.port)
@@ -194,6 +196,7 @@ async def test_draining_node_is_not_ready_and_refuses_connections(site, kind):
         await asyncio.to_thread(server.process.wait, 15)
 
 
+@EVERY_SERVER
 async def test_clients_that_never_answer_do_not_hold_the_process(server):
     """One client is silent; another does not read either, and its buffers are full."""
     silent = await join(server.port, answers=False)

@@ -88,8 +88,12 @@ def redis_site(site: Site, own_redis: Redis, layer: str) -> Site:
 
 
 @pytest.fixture(scope="module")
-def pair(redis_site: Site) -> Iterator[Pair]:
-    with together(redis_site.serve("daphne"), redis_site.serve("uvicorn")) as (first, second):
+def pair(redis_site: Site, layer: str) -> Iterator[Pair]:
+    way = "-frames" if layer == "pubsub" else ""
+    with together(redis_site.serve(f"daphne{way}"), redis_site.serve(f"uvicorn{way}")) as (
+        first,
+        second,
+    ):
         yield first, second
 
 

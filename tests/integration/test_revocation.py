@@ -70,7 +70,8 @@ def serving(kind: str, redis_url: str, directory: Path) -> Iterator[Servers]:
         made_site(url, redis_url, REVOCATION_POLL_INTERVAL=NEVER_S, SWEEP_INTERVAL=NEVER_S) as made,
     ):
         members = made.having(SITE_LAYER=layer)
-        with together(members.serve("daphne"), members.serve("uvicorn")) as (a, b):
+        way = "-frames" if database_kind == "sqlite" else ""
+        with together(members.serve(f"daphne{way}"), members.serve(f"uvicorn{way}")) as (a, b):
             servers = Servers(kind, members, a, b)
             yield servers
             assert_nothing_failed(a, b)

@@ -27,7 +27,11 @@ def redis_site(request: pytest.FixtureRequest, site: Site, redis_url: str) -> It
 
 @pytest.fixture(scope="module")
 def pair(redis_site: Site) -> Iterator[Pair]:
-    with together(redis_site.serve("daphne"), redis_site.serve("uvicorn")) as (first, second):
+    way = "-frames" if redis_site.environment["SITE_LAYER"] == "pubsub" else ""
+    with together(redis_site.serve(f"daphne{way}"), redis_site.serve(f"uvicorn{way}")) as (
+        first,
+        second,
+    ):
         yield first, second
 
 
