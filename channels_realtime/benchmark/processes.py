@@ -46,24 +46,38 @@ def installed_servers() -> list[str]:
     return [name for name in SERVERS if find_spec(name) is not None]
 
 
-def server_command(kind: str, application: str, port: int) -> list[str]:
-    """The command that starts a server, with the options of a deployment: no access log, room for arrivals."""
+def server_command(kind: str, application: str, port: int, *, frames: bool = False) -> list[str]:
+    """The command that starts a server, with the options of a deployment: no access log, room for arrivals.
+
+    Args:
+        kind: of ``SERVERS``.
+        application: as the server's command line names it.
+        port: of 127.0.0.1.
+        frames: whether this package starts it, so that a frame is made once.
+    """
     start = [sys.executable, "-m", kind]
     if kind == "daphne":
+        if frames:
+            start[-1] = "channels_realtime.servers.daphne"
         endpoint = f"tcp:port={port}:interface={HOST}:backlog=4096"
         return [*start, "--verbosity", "0", "-e", endpoint, application]
     options = ["--no-access-log", "--log-level", "warning", "--ws-max-size", "1048576"]
+    if frames:
+        options += ["--ws", "channels_realtime.servers.uvicorn.frames:FrameProtocol"]
     return [*start, *options, "--host", HOST, "--port", str(port), application]
 
 
 @contextlib.contextmanager
-def serve(kind: str, application: str, environment: dict[str, str]) -> Iterator[Server]:
+def serve(
+    kind: str, application: str, environment: dict[str, str], *, frames: bool = False
+) -> Iterator[Server]:
     """Run a server until the block ends.
 
     Args:
         kind: of ``SERVERS``.
         application: as the server's command line names it.
         environment: variables beside this process's own.
+        frames: see ``server_command``.
 
     Raises:
         BenchmarkError: it ended, or accepts no connection; with what it wrote.
@@ -73,7 +87,7 @@ def serve(kind: str, application: str, environment: dict[str, str]) -> Iterator[
         log_path = Path(directory) / "server.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 # this Python, and names from the lists above
-                server_command(kind, application, port),
+                server_command(kind, application, port, frames=frames),
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

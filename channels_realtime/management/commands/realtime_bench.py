@@ -96,6 +96,11 @@ class Command(BaseCommand):
             "--server", help="daphne or uvicorn; by default the first that is installed"
         )
         parser.add_argument(
+            "--frames",
+            action="store_true",
+            help="start the site's server through this package, which makes a frame once",
+        )
+        parser.add_argument(
             "--alone",
             action="store_true",
             help="measure the site, without what it is compared with",
@@ -125,13 +130,15 @@ class Command(BaseCommand):
             layer = type(configured_layer(config.channel_layer))
         except (ImproperlyConfigured, Unavailable) as error:
             raise CommandError(str(error)) from error
-        where = f"{layer.__name__}, {kind} {version(kind)}"
+        through = " through this package" if options["frames"] else ""
+        where = f"{layer.__name__}, {kind} {version(kind)}{through}"
         self._confirm(where, options["interactive"])
         bench = _Bench(
             kind,
             config.channel_layer,
             config.websocket_path,
             plan,
+            frames=options["frames"],
             progress=self.stderr.write if options["verbosity"] > 0 else lambda text: None,
         )
         targets = TARGETS[:1] if options["alone"] else TARGETS
@@ -145,6 +152,7 @@ class Command(BaseCommand):
             sys.exit(INTERRUPTED)
         about = {
             "server": f"{kind} {version(kind)}",
+            "frames": options["frames"],
             "layer": f"{layer.__module__}.{layer.__qualname__}",
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
@@ -184,11 +192,12 @@ class _Bench:
     """The rounds of one run, which have a prefix of their own for all groups and keys."""
 
     def __init__(
-        self, kind: str, layer: str, websocket_path: str, plan: Plan, *, progress: Any
+        self, kind: str, layer: str, websocket_path: str, plan: Plan, *, frames: bool, progress: Any
     ) -> None:
         self._kind = kind
         self._path = "/" + websocket_path
         self._plan = plan
+        self._frames = frames
         self._progress = progress
         self._environment = {
             "DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"],
@@ -212,7 +221,8 @@ class _Bench:
         node: str | None = None
         done = []
         try:
-            with serve(self._kind, application, self._environment) as server:
+            frames = self._frames and name == "site"
+            with serve(self._kind, application, self._environment, frames=frames) as server:
                 target = Target(
                     port=server.port,
                     path=self._path,

@@ -32,6 +32,7 @@ def test_module_has_no_other_applications() -> None:
         applications.nothing  # noqa: B018
 
 
+@pytest.mark.django_db  # Channels looks after the connections of its thread
 @pytest.mark.parametrize("name", ["bare", "plain_channels"])
 async def test_reference_delivers_to_subscribers_and_answers_pings(name: str) -> None:
     application = getattr(references, name)

@@ -112,7 +112,9 @@ def test_server_that_ends_is_told_with_what_it_wrote() -> None:
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
-def test_servers_listen_on_the_machine_alone(kind: str) -> None:
-    command = " ".join(server_command(kind, "module:application", 8123))
+@pytest.mark.parametrize("frames", [False, True])
+def test_servers_listen_on_the_machine_alone(kind: str, frames: bool) -> None:
+    command = " ".join(server_command(kind, "module:application", 8123, frames=frames))
+    assert ("channels_realtime.servers" in command) is frames
     assert "127.0.0.1" in command
     assert "8123" in command
