@@ -166,7 +166,14 @@ def outgoing_of(
         Unsupported: the channel's class does not have what is asked for.
     """
     history = None if transient else channel.kept()
-    _check_options(channel, publication, key=key, condition=condition, transient=transient)
+    if (
+        key is not None
+        or condition is not None
+        or publication.version is not None
+        or publication.state_key is not None
+        or publication.removed
+    ):
+        _check_options(channel, publication, key=key, condition=condition, transient=transient)
     expectation = None
     if history is not None and channel.looks_after_inboxes():
         now = time.time()
@@ -198,6 +205,7 @@ def _check_options(
     condition: Condition | None,
     transient: bool,
 ) -> None:
+    """Refuse options that do not go together, or with the channel's class; at least one is given."""
     asked = {
         "key": key is not None,
         "version": publication.version is not None,
@@ -205,16 +213,12 @@ def _check_options(
         "removed": publication.removed,
         "only_if": condition is not None,
     }
-    if not any(asked.values()):
-        return
     name = channel.name
     if transient:
-        kept = [option for option, given in asked.items() if given]
-        if kept:
-            raise BadPayload(
-                f"{kept[0]!r} with 'transient': a transient message is not kept; expected one of them"
-            )
-        return
+        kept = next(option for option, given in asked.items() if given)
+        raise BadPayload(
+            f"{kept!r} with 'transient': a transient message is not kept; expected one of them"
+        )
     if asked["key"] and channel.kept() is None:
         raise Unsupported(
             f"{name!r} keeps no history, so it cannot know a 'key' again; expected no key, or"

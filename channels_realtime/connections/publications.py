@@ -24,15 +24,20 @@ if TYPE_CHECKING:
 async def publish(node: Node, connection: Connection, command: m.Publish) -> m.Push | None:
     channel = resolve(node, connection, command.channel)
     event = command.event
-    if not await may_publish(node, channel, connection):
+    if not (
+        connection.publish_rights.holds(channel.name, node.clock.monotonic())
+        or await may_publish(node, channel, connection)
+    ):
         raise Forbidden(f"not allowed to publish to {channel.name!r}")
     _check_event(channel, command)
     _limit_publish(node, connection, channel, command)
     value = _value_of(channel, command)
+    names_sender = channel.overrides("sender")
     given = m.Publication(
         channel=channel.name,
         payload=command.payload,
         event=event,
+        sender=None if names_sender else channel.sender(connection),
         namespace=channel.namespace,
         version=command.version,
         state_key=command.state_key,
@@ -52,11 +57,12 @@ async def publish(node: Node, connection: Connection, command: m.Publish) -> m.P
         if value is None and command.payload is not None:
             warn_once(channel, "on_publish", "the payload to publish; null is published")
     payload = _payload_of(node, channel, command, value)
-    if channel.overrides("sender"):
+    if names_sender:
         sender = encodable(await run_hook(node, connection, channel.sender))
-    else:
-        sender = channel.sender(connection)
-    outcome = await node.publish(outgoing.with_content(payload, sender))
+        outgoing = outgoing.with_content(payload, sender)
+    elif payload is not command.payload:
+        outgoing = outgoing.with_content(payload, given.sender)
+    outcome = await node.publish(outgoing)
     if command.id is None:
         return None
     return m.Published(

@@ -100,14 +100,12 @@ MAX_PUBLISH_RIGHTS = 1_024
 
 
 async def may_publish(node: Node, channel: Channel, connection: Connection) -> bool:
-    """Whether the connection may publish to the channel: as it was answered lately, or asked now."""
+    """Ask whether the connection may publish to the channel; a yes is kept for as long as the class says."""
     lifetime = channel.permission_lifetime
     if not lifetime or not channel.overrides("can_publish"):
         return await allowed(node, channel, "can_publish", connection)
     rights = connection.publish_rights
     now = node.clock.monotonic()
-    if rights.holds(channel.name, now):
-        return True
     changes = rights.changes
     verdict = await allowed(node, channel, "can_publish", connection)
     if verdict and rights.changes == changes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 
@@ -11,6 +12,7 @@ _GROUP_LIMIT = 99
 """Channel layers take group names of fewer than 100 characters (``BaseChannelLayer``)."""
 
 
+@functools.lru_cache(maxsize=4096)
 def group_name(prefix: str, channel: str) -> str:
     """The layer group that carries ``channel``.
 

@@ -46,7 +46,7 @@ from .drain import Drain
 from .hub import Hub
 from .member import Member
 from .metrics import Metrics
-from .outgoing import Outcome, Outgoing, send
+from .outgoing import SENT, Outcome, Outgoing, send
 from .requests import Requests
 from .stores import stores_of
 from .streams import Streams
@@ -374,7 +374,12 @@ class Node:
             Conflict: its key or condition.
             Unavailable: the layer or the store failed, or did not take it in time.
         """
-        store = None if outgoing.history is None else self.history
+        limit = self.config.publish_timeout if timeout is None else timeout
+        if outgoing.history is None:
+            await self.broker.publish(outgoing.publication, limit)
+            self.metrics.published += 1
+            return SENT
+        store = self.history
         try:
             outcome = await send(
                 outgoing,
@@ -382,10 +387,10 @@ class Node:
                 config=self.config,
                 forward=self.broker.publish,
                 inboxes=None if outgoing.expectation is None else self.inboxes,
-                timeout=self.config.publish_timeout if timeout is None else timeout,
+                timeout=limit,
             )
         except Unavailable:
-            if store is not None and is_failing(store):
+            if is_failing(store):
                 self.metrics.store_errors += 1
             raise
         if not outcome.duplicate:

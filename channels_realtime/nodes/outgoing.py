@@ -8,7 +8,6 @@ find in the store.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -47,8 +46,7 @@ class Expectation(NamedTuple):
     due_at: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """A publication, and how it is kept.
 
     Args:
@@ -80,11 +78,10 @@ class Outgoing:
     def with_content(self, payload: Any, sender: Any) -> Outgoing:
         """The same, with what the channel's hooks have made of it."""
         publication = msgspec.structs.replace(self.publication, payload=payload, sender=sender)
-        return dataclasses.replace(self, publication=publication)
+        return msgspec.structs.replace(self, publication=publication)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a publication.
 
     Args:
@@ -94,6 +91,10 @@ class Outcome:
 
     position: Position | None = None
     duplicate: bool = False
+
+
+SENT = Outcome()
+"""Of a publication that is not kept."""
 
 
 def decode_entry(epoch: str, entry: Entry, *, state: bool = False) -> Publication | None:
@@ -155,7 +156,7 @@ async def send(
     history = outgoing.history
     if store is None or history is None:
         await forward(outgoing.publication, timeout)
-        return Outcome()
+        return SENT
     if outgoing.kept:
         return await _tell(outgoing.publication, store, config, forward, timeout)
     now = asyncio.get_running_loop().time
@@ -171,7 +172,7 @@ async def send(
             raise
         logger.debug("A publication is not kept: %s", error.reason)
         await forward(publication, max(0.0, deadline - now()))
-        return Outcome()
+        return SENT
     if appended.duplicate or appended.position is None or store.wakes_nodes:
         return Outcome(position=appended.position, duplicate=appended.duplicate)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from channels_realtime import History
+from channels_realtime import Channel, History
 from channels_realtime.auth.base import Identity
 from tests.support.kept_channels import Kept, register_kinds
 from tests.support.nodes import FakeClient, NodeHarness, publish, subscribe
@@ -309,3 +309,38 @@ async def test_refused_publication_runs_no_hook():
         client = await site.open()
         assert (await ask(client, 1, "logged", version=1))["code"] == "unsupported"
         assert log == []
+
+
+# -- what is delivered -----------------------------------------------------------------------------
+
+
+class Shouted(Channel):
+    """Publishes in capitals."""
+
+    public = True
+
+    async def can_publish(self, connection):
+        return True
+
+    async def on_publish(self, connection, payload, event):
+        return payload.upper()
+
+
+class Signed(Shouted):
+    async def sender(self, connection):
+        return {"name": "a friend"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sender"), [(Shouted, {"user": "7"}), (Signed, {"name": "a friend"})]
+)
+@in_virtual_time
+async def test_what_a_hook_made_of_it_is_delivered_with_its_sender(kind, sender):
+    async with harness() as made:
+        made.node.routes.register("shouted/<str:x>", kind)
+        client = await made.open()
+        sign_in(client, "7")
+        await client.ask(subscribe("shouted/1"))
+        [message] = await client.ask(publish("hello", "shouted/1"))
+        assert message["payload"] == "HELLO"
+        assert message["sender"] == sender

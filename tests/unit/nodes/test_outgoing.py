@@ -1,9 +1,9 @@
 """A publication is kept first and sent then; what happens where the store or the layer is away."""
 
 import asyncio
-import dataclasses
 import logging
 
+import msgspec
 import pytest
 
 from channels_realtime.config import Config
@@ -79,7 +79,7 @@ async def test_publication_is_sent_with_its_position_and_its_uid():
 @in_virtual_time
 async def test_publication_without_history_asks_no_store():
     sent = Sent()
-    outgoing = dataclasses.replace(OUTGOING, history=None)
+    outgoing = msgspec.structs.replace(OUTGOING, history=None)
     assert await send_to(ScriptedStore(), sent, outgoing) == Outcome()
     assert sent == [(None, {"n": 1})]
 
@@ -87,7 +87,7 @@ async def test_publication_without_history_asks_no_store():
 @in_virtual_time
 async def test_duplicate_key_sends_nothing():
     store, sent = ScriptedStore(), Sent()
-    outgoing = dataclasses.replace(OUTGOING, key="k")
+    outgoing = msgspec.structs.replace(OUTGOING, key="k")
     await send_to(store, sent, outgoing)
     again = await send_to(store, sent, outgoing)
     assert again == Outcome(position=Position("e", 1), duplicate=True)
@@ -150,7 +150,7 @@ async def test_retry_waits_for_the_store_within_the_time_out():
 async def test_retry_publishes_once_where_only_the_answer_was_lost(key):
     store, sent = ScriptedStore(), Sent()
     store.after = [OSError("reset")]
-    outgoing = dataclasses.replace(OUTGOING, key=key)
+    outgoing = msgspec.structs.replace(OUTGOING, key=key)
     outcome = await send_to(store, sent, outgoing, store_failures="retry")
     assert outcome == Outcome(position=Position("e", 1))
     assert sent == [(Position("e", 1), {"n": 1})]
@@ -160,7 +160,7 @@ async def test_retry_publishes_once_where_only_the_answer_was_lost(key):
 @in_virtual_time
 async def test_retry_of_a_key_that_was_used_before_is_a_duplicate():
     store, sent = ScriptedStore(), Sent()
-    outgoing = dataclasses.replace(OUTGOING, key="k")
+    outgoing = msgspec.structs.replace(OUTGOING, key="k")
     await send_to(store, sent, outgoing)
     store.before = [OSError("refused")]
     outcome = await send_to(store, sent, outgoing, store_failures="retry")
