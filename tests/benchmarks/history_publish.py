@@ -1,13 +1,11 @@
-"""What a history costs its publisher and its subscribers.
+"""What a history costs its publisher.
 
-    python -m tests.benchmarks.history_publish [--seconds 3] [--clients 1000] [--rounds 3]
-        [--server uvicorn] [--part rates] [--part round-trips] [--part fan-out]
+    python -m tests.benchmarks.history_publish [--seconds 3] [--rounds 3] [--part rates] [--part round-trips]
 
 ``rates``: publications a second of one process, to a channel with a history and to one without, in memory
 and on Redis; by ``publish()`` one after another, and by 32 tasks that ``await apublish()``. Rounds
 alternate; medians. ``round-trips``: what a publication sends to Redis, as its MONITOR shows it; expect at
-most 2 with a history, and 1 without. ``fan-out``: processor time of the server a delivery, with a history
-and without; expect the ratio of off to on to be at least 0.9.
+most 2 with a history, and 1 without. ``performance history`` measures what it costs the subscribers.
 
 Redis is one of the benchmark's own: Valkey from a wheel.
 """
@@ -26,12 +24,9 @@ import django
 import redis
 from django.test import override_settings
 
-from tests.benchmarks.fan_out import measure
-from tests.benchmarks.serving import SERVERS, serve, site
 from tests.support.redis_server import private_redis_server
-from tests.support.site import Site
 
-PARTS = ("rates", "round-trips", "fan-out")
+PARTS = ("rates", "round-trips")
 CHANNELS = {"off": "public/b", "on": "kept/b"}
 PAYLOAD = {"text": "x" * 180}
 TASKS = 32
@@ -154,33 +149,10 @@ def round_trips(url: str) -> None:
                 )
 
 
-def fan_out(url: str, found: Site, kind: str, clients: int, rounds: int) -> None:
-    found = found.having(SITE_LAYER="pubsub", SITE_REDIS_URL=url, SITE_REDIS_PREFIX="fan-out")
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in CHANNELS}
-    for _ in range(rounds):
-        for name, channel in CHANNELS.items():
-            with serve(kind, found, {}) as server:
-                done = asyncio.run(measure(server, clients, ours=True, channel=channel))
-            results[name].append(done)
-            print(f"  {kind} {name}: {done[0]:,.0f} a second, {done[1]:.2f} us", flush=True)
-    (off_rate, off_us), (on_rate, on_us) = (
-        [statistics.median(column) for column in zip(*results[name], strict=True)]
-        for name in CHANNELS
-    )
-    print(
-        f"{kind}: {on_rate:,.0f} deliveries a second with history against {off_rate:,.0f}"
-        f" ({on_rate / off_rate:.2f}); {off_us:.2f} us without against {on_us:.2f} us with"
-        f" ({off_us / on_us:.2f}), {clients} clients, median of {rounds}",
-        flush=True,
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--clients", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--server", choices=SERVERS, action="append")
     parser.add_argument("--part", choices=PARTS, action="append")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
@@ -191,10 +163,6 @@ def main() -> None:
             rates(url, options.seconds, options.rounds)
         if "round-trips" in parts:
             round_trips(url)
-        if "fan-out" in parts:
-            with site() as found:
-                for kind in options.server or SERVERS:
-                    fan_out(url, found, kind, options.clients, options.rounds)
 
 
 if __name__ == "__main__":

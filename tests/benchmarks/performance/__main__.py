@@ -3,6 +3,9 @@
     python -m tests.benchmarks.performance ROW… [--rounds 3] [--only ours,hub] [--short]
     python -m tests.benchmarks.performance all
 
+``--write-docs`` puts what was measured, with what was measured before, into the page "Performance" of the
+documentation: the figures, the tables and the plot.
+
 A row is a name, or the beginning of one: ``fan-out``, ``fan-out-1000-uvicorn``; ``--list`` shows them.
 Each round measures each candidate once, each on a new server process: A B C A B C. The tables have the
 median, and the least and the greatest in brackets; ``times`` compares the first candidate with each other
@@ -13,7 +16,6 @@ Needs a C compiler, for the load generator; and Linux. The Redis is one of its o
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -21,10 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.benchmarks.performance.measure import Bench, Figures, NotAvailable, bench
-from tests.benchmarks.performance.report import goals, table
+from tests.benchmarks.performance.plot import plot
+from tests.benchmarks.performance.report import goals, measured_rows, page_part, table, with_part
+from tests.benchmarks.performance.results import Results, Runs, environment
 from tests.benchmarks.performance.rows import ROWS, Row
+from tests.support.servers import ROOT
 
 SHORT_SECONDS = 1.5
+PAGE = ROOT / "docs/topics/performance.md"
+STATIC = ROOT / "docs/_static"
 
 
 def chosen(names: Sequence[str]) -> list[Row]:
@@ -58,7 +65,10 @@ def measure_row(
     for _ in range(min(rounds, row.most_rounds)):
         for candidate in [one for one in candidates if one.name in runs]:
             try:
-                found = on.measure(candidate, row.server, load, ask=row.ask, login=row.login)
+                if row.run is not None:
+                    found = row.run(on, candidate, load)
+                else:
+                    found = on.measure(candidate, row.server, load, ask=row.ask, login=row.login)
             except NotAvailable as error:
                 print(f"  without {candidate.name}: {error}", flush=True)
                 del runs[candidate.name]
@@ -67,6 +77,25 @@ def measure_row(
             shown = (f"{each.heading} {found[each.key]:,.{each.digits}f}" for each in row.figures)
             print(f"  {candidate.name}: {', '.join(shown)}", flush=True)
     return runs
+
+
+def update(path: Path, measured: Sequence[tuple[Row, Runs]]) -> Results:
+    """Put these runs into a file, beside those of other rows."""
+    results = Results.read(path)
+    here = environment()
+    for row, runs in measured:
+        results.add(row.name, runs, here)
+    results.write(path)
+    return results
+
+
+def write_docs(measured: Sequence[tuple[Row, Runs]]) -> None:
+    """Write the results, the plot, and the generated part of the page."""
+    results = update(STATIC / "performance.json", measured)
+    plotted = [(row, runs) for row, runs in measured_rows(results) if row.plotted]
+    if plotted:
+        (STATIC / "performance.svg").write_text(plot(plotted))
+    PAGE.write_text(with_part(PAGE.read_text(), page_part(results)))
 
 
 def main() -> None:
@@ -78,10 +107,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="candidates, separated by commas")
     parser.add_argument("--short", action="store_true", help="measure for half the time")
     parser.add_argument("--smoke", action="store_true", help="two clients: whether it works at all")
-    parser.add_argument("--json", type=Path, help="write the runs to this file too")
+    parser.add_argument("--json", type=Path, help="put the runs into this file too")
+    parser.add_argument("--write-docs", action="store_true", help="and into the documentation")
     parser.add_argument("--list", action="store_true", help="show the rows and end")
     options = parser.parse_args()
-    if options.list or not options.rows:
+    if options.list or not (options.rows or options.write_docs):
         for row in ROWS:
             print(f"{row.name:24} {row.title} ({', '.join(c.name for c in row.candidates)})")
         return
@@ -104,7 +134,9 @@ def main() -> None:
     except NotAvailable as error:
         sys.exit(f"{error}")
     if options.json:
-        options.json.write_text(json.dumps({row.name: runs for row, runs in measured}, indent=1))
+        update(options.json, measured)
+    if options.write_docs:
+        write_docs(measured)
     if found := goals(measured):
         print(f"\n{found}")
     load = os.getloadavg()[0]

@@ -5,7 +5,6 @@ second. On a machine with one processor nothing is pinned.
 """
 
 import functools
-import importlib.util
 import json
 import os
 import shutil
@@ -87,7 +86,7 @@ class Candidate:
         label: its name in a table.
         kind: ``ours``, ``plain``, ``raw`` or ``node``; also its colour in the plot.
         layer: of Channels; ``memory`` means without Redis for the others too.
-        lane: whether it is started by the package's own entry point for the server.
+        lane: whether the package makes frames once, see ``docs/howto/deploy/servers.md``.
     """
 
     name: str
@@ -105,19 +104,6 @@ class Candidate:
         }[self.kind]
 
 
-def lane_module(server: str) -> str:
-    """The package's own entry point for a server.
-
-    Raises:
-        NotAvailable: this version of the package has none.
-    """
-    name = f"channels_realtime.servers.{server}"
-    source = importlib.util.find_spec(name)
-    if source is None or source.origin is None or "__main__" not in Path(source.origin).read_text():
-        raise NotAvailable(f"python -m {name} is not in this version")
-    return name
-
-
 def server_command(candidate: Candidate, server: str, port: int, redis_url: str) -> list[str]:
     """What starts a candidate on a port.
 
@@ -127,14 +113,16 @@ def server_command(candidate: Candidate, server: str, port: int, redis_url: str)
     if candidate.kind == "node":
         url = [] if candidate.layer == "memory" else [redis_url]
         return [node(), str(installed_peer()), str(port), *url]
-    module = lane_module(server) if candidate.lane else server
-    command = [sys.executable, "-m", module]
+    command = [sys.executable, "-m"]
     if server == "daphne":
+        command += ["channels_realtime.servers.daphne" if candidate.lane else "daphne"]
         endpoint = f"tcp:port={port}:interface={HOST}:backlog={BACKLOG}"
         command += ["-e", endpoint, "--websocket_timeout", "-1", "-v", "0"]
     else:
-        command += ["--host", HOST, "--port", str(port), "--backlog", str(BACKLOG)]
+        command += ["uvicorn", "--host", HOST, "--port", str(port), "--backlog", str(BACKLOG)]
         command += ["--ws-max-size", "1048576"]
+        if candidate.lane:
+            command += ["--ws", "channels_realtime.servers.uvicorn.frames:FrameProtocol"]
         command += ["--lifespan", "off", "--no-access-log", "--log-level", "warning"]
     return [*command, candidate.application()]
 

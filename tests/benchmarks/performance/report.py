@@ -1,13 +1,22 @@
 """Medians, spreads and ratios of what was measured, as Markdown."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from tests.benchmarks.performance.measure import Figures
-from tests.benchmarks.performance.rows import Figure, Goal, Row
+from tests.benchmarks.performance.results import Results, Runs
+from tests.benchmarks.performance.rows import ROWS, Figure, Goal, Row
 
-Runs = Mapping[str, Sequence[Figures]]
-"""The runs of each candidate of a row, by its name; the runs of one round have the same index."""
+BEGIN = "<!-- Written by python -m tests.benchmarks.performance --write-docs: begin -->"
+END = "<!-- end -->"
+PAGE_WITHOUT_RESULTS = "No figures are kept here at the moment; the command measures them."
+SUMMARY = {
+    "ours": "channels-realtime",
+    "lane": "frames made once",
+    "plain": "plain Channels",
+    "hub": "bare ASGI hub",
+    "node": "Node socket.io",
+}
+"""The columns of the summary: candidates by name."""
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -85,3 +94,88 @@ def goals(rows: Sequence[tuple[Row, Runs]]) -> str:
     if not lines:
         return ""
     return "\n".join(["| row | goal | measured | |", "| --- | --- | ---: | --- |", *lines])
+
+
+# -- the page of the documentation -----------------------------------------------------------------
+
+
+def summary(rows: Sequence[tuple[Row, Runs]]) -> str:
+    """A Markdown table with a line for each row: the medians of its first figure, and how they compare."""
+    columns = ["", *SUMMARY.values(), "against plain Channels", "against the hub"]
+    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    for row, runs in rows:
+        first = row.figures[0]
+        us = next((each for each in row.figures if each.heading.startswith("µs")), None)
+        cells = [f"{row.title}: {first.heading}" + (" (µs of server time)" if us else "")]
+        for name in SUMMARY:
+            if name not in runs:
+                cells.append("")
+                continue
+            median = statistics.median(run[first.key] for run in runs[name])
+            cell = f"{median:,.{first.digits}f}"
+            if us:
+                cell += f" ({statistics.median(run[us.key] for run in runs[name]):,.{us.digits}f})"
+            cells.append(cell)
+        for reference in ("plain", "hub"):
+            found = times_better(runs, "ours", reference, first) if reference in runs else []
+            cells.append(spread(found, 1 if reference == "plain" else 2) if found else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def measured_rows(results: Results) -> list[tuple[Row, Runs]]:
+    """The rows that have results, in the order of ``ROWS``."""
+    return [(row, runs) for row in ROWS if (runs := results.runs(row.name)) is not None]
+
+
+def page_part(results: Results) -> str:
+    """What is generated of the page: where it was measured, the summary, and a table for each row."""
+    rows = measured_rows(results)
+    if not rows:
+        return PAGE_WITHOUT_RESULTS
+    parts = [
+        "```{image} ../_static/performance.svg",
+        ":alt: the first figures of the table below, as bars",
+        "```",
+        "",
+    ]
+    parts += [summary(rows), "", "## Machine and versions", ""]
+    for environment in results.environments():
+        measured = [
+            row.name for row, _ in rows if results.rows[row.name]["environment"] == environment
+        ]
+        which = (
+            ""
+            if len(measured) == len(rows)
+            else f" ({', '.join(f'`{name}`' for name in measured)})"
+        )
+        parts += [
+            f"Measured on {environment['date']}{which}: {environment['machine']}, {environment['system']},"
+            f" {environment['python']}; {environment['versions']}.",
+            "",
+        ]
+    parts += ["## All figures, with their spread", ""]
+    for row, runs in rows:
+        rounds = max(len(each) for each in runs.values())
+        parts += [
+            f"### {row.title}",
+            "",
+            table(row, runs),
+            "",
+            f"`{row.name}`, rounds: {rounds}",
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def with_part(page: str, part: str) -> str:
+    """A page with another generated part.
+
+    Raises:
+        ValueError: the page does not have both marks.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN!r} or no {END!r}")
+    return f"{head}{BEGIN}\n\n{part.strip()}\n\n{END}{tail}"
