@@ -521,6 +521,7 @@ class ChannelRegistry:
         self._user_route = Route(USER_CHANNEL_PREFIX + "<str:user_id>", _converters())
         self.user_class: type[UserChannel] = UserChannel
         """The class of ``users/<id>``."""
+        self._automatic: tuple[type[Channel], ...] | None = None  # until they are asked for
 
     def register(self, pattern: str, channel_class: type[Channel]) -> None:
         """Add a route.
@@ -532,6 +533,7 @@ class ChannelRegistry:
         if not (isinstance(channel_class, type) and issubclass(channel_class, Channel)):
             got = getattr(channel_class, "__qualname__", repr(channel_class))
             raise ImproperUse(f"@register({pattern!r}) is for subclasses of Channel; got {got}")
+        self._automatic = None
         if pattern.startswith(USER_CHANNEL_PREFIX):
             self._register_user_class(pattern, channel_class)
             return
@@ -562,6 +564,7 @@ class ChannelRegistry:
         Raises:
             KeyError: there is no such route.
         """
+        self._automatic = None
         if pattern == USER_PATTERN:
             self.user_class = UserChannel
             return
@@ -576,6 +579,12 @@ class ChannelRegistry:
         """The routes, with that of users' own channels, which is there without being registered."""
         yield self._user_route, self.user_class
         yield from self._routes.values()
+
+    def automatic_classes(self) -> tuple[type[Channel], ...]:
+        """The classes that put connections on channels from the start, each once."""
+        if self._automatic is None:
+            self._automatic = tuple(dict.fromkeys(kind for _, kind in self if kind.is_automatic()))
+        return self._automatic
 
     def resolve(self, name: str, parameters: Any = None) -> Channel:
         """Return the channel with this name.

@@ -6,6 +6,7 @@ A field's name is its setting's key in lower case. Times are in seconds, sizes i
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -121,7 +122,7 @@ class Config:
     drain_batch: int = 100
     drain_batch_interval: float = 0.05
 
-    @property
+    @functools.cached_property
     def rates(self) -> Rates:
         """The rate limits of one connection."""
         return Rates(
@@ -132,7 +133,7 @@ class Config:
             patience=float(self.throttle_patience),
         )
 
-    @property
+    @functools.cached_property
     def limits(self) -> Limits:
         """The limits on what one connection may send."""
         return Limits(

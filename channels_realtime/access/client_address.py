@@ -43,7 +43,7 @@ def client_address(scope: Mapping[str, Any], config: Config) -> str | None:
 def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
     """The client's address, or that of the proxy that does not say it."""
     client = scope.get("client") or ()
-    peer = _parse(str(client[0])) if client else None
+    peer, peer_text, is_inside = _peer(str(client[0])) if client else _NO_PEER
     header = config.client_address_header
     networks = _networks(tuple(config.trusted_proxies))
     found = None
@@ -60,11 +60,21 @@ def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
     if peer is None:
         return FoundAddress(None)
     if networks:
-        return FoundAddress(str(peer), of_proxy=_is_trusted(peer, networks))
-    shown_by = _forwarding_header(scope) if _is_trusted(peer, _INSIDE) else None
+        return FoundAddress(peer_text, of_proxy=_is_trusted(peer, networks))
+    shown_by = _forwarding_header(scope) if is_inside else None
     if shown_by is not None and list(client[1:]) == [0] and peer == _first_hop(scope):
         shown_by = None  # uvicorn's --proxy-headers put the client there, which has no port
-    return FoundAddress(str(peer), of_proxy=shown_by is not None, shown_by=shown_by)
+    return FoundAddress(peer_text, of_proxy=shown_by is not None, shown_by=shown_by)
+
+
+@lru_cache(maxsize=1_024)
+def _peer(text: str) -> tuple[_Address | None, str, bool]:
+    """What the server says of a client: its address, that as text, and whether it is inside."""
+    peer = _parse(text)
+    return _NO_PEER if peer is None else (peer, str(peer), _is_trusted(peer, _INSIDE))
+
+
+_NO_PEER: tuple[_Address | None, str, bool] = (None, "", False)
 
 
 _INSIDE = tuple(

@@ -18,6 +18,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.conf import settings as django_settings
@@ -61,6 +62,11 @@ def parse_origin(text: str) -> Origin | None:
     ``wss`` and ``ws`` become ``https`` and ``http``: no browser writes them, but the WebSocket libraries
     of apps take the origin from the socket's own address.
     """
+    return _parse_origin(text) if len(text) <= _MAX_ORIGIN_LENGTH else None
+
+
+@lru_cache(maxsize=1_024)
+def _parse_origin(text: str) -> Origin | None:
     match = _ORIGIN.fullmatch(text)
     if match is None:
         return None

@@ -40,6 +40,20 @@ async def serve(node: Node, connection: Connection, command: m.Command) -> m.Pus
     return await _HANDLERS[type(command)](node, connection, command)
 
 
+def serve_at_once(node: Node, connection: Connection, command: m.Command) -> m.Push | None:
+    """Serve a command that needs no task, because nothing has to be waited for.
+
+    Returns:
+        the reply; None where ``serve`` has to, and nothing was done.
+
+    Raises:
+        RealtimeError: it is refused.
+    """
+    if type(command) is m.Subscribe:
+        return resume.subscribe_at_once(node, connection, command)
+    return None
+
+
 # -- publications and calls ------------------------------------------------------------------------
 
 

@@ -440,6 +440,13 @@ class Connection(CredentialHolder):
         if self._transport.serve(run.command):
             self._perform(self._conversation.complete(run.ticket, None, self._now()))
             return
+        try:
+            reply = commands.serve_at_once(self._node, self, run.command)
+        except Exception as error:
+            reply = self._refusal(run.command, error)
+        if reply is not None:
+            self._perform(self._conversation.complete(run.ticket, reply, self._now()))
+            return
         task = asyncio.create_task(self._serve(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -153,6 +153,17 @@ async def subscribe(node: Node, connection: Connection, command: m.Subscribe) ->
     return reply
 
 
+def subscribe_at_once(
+    node: Node, connection: Connection, command: m.Subscribe
+) -> m.Subscribed | None:
+    """As ``subscribe``, where nothing has to be waited for; else None, and nothing was done."""
+    connection.receipts.fresh = False
+    reply = subscriptions.subscribe_at_once(node, connection, command)
+    if reply is not None:
+        _keep(node, connection, command)
+    return reply
+
+
 def _keep(node: Node, connection: Connection, command: m.Subscribe) -> None:
     channel = connection.subscriptions.get(command.channel)
     if channel is not None and channel.select is not None:

@@ -74,7 +74,7 @@ async def subscribe_at_start(
         joined = await make(node, connection, own, hooks=False, since=since)
         if joined is not None:
             made[own.name] = joined
-    classes = _automatic_classes(node)
+    classes = node.routes.automatic_classes()
     if not classes:
         return made
     rechecks = node.service(Revocations).rechecks
@@ -91,14 +91,7 @@ async def subscribe_at_start(
 
 def may_deliver_at_start(node: Node) -> bool:
     """Whether something may be delivered while a connection is put on the channels of its start."""
-    if node.routes.user_class.kept() is not None:
-        return True
-    return any(kind.is_automatic() for _, kind in node.routes)
-
-
-def _automatic_classes(node: Node) -> list[type[Channel]]:
-    found = (kind for _, kind in node.routes if kind.is_automatic())
-    return list(dict.fromkeys(found))
+    return bool(node.routes.automatic_classes()) or node.routes.user_class.kept() is not None
 
 
 async def _ask(node: Node, connection: Connection, kind: type[Channel]) -> list[Channel]:
@@ -249,9 +242,9 @@ async def recheck(
         channel = connection.subscriptions.get(name)
         if channel is None or channel.granted_by != AUTOMATIC:
             return
-        classes = [type(channel)]
+        classes: tuple[type[Channel], ...] = (type(channel),)
     else:
-        classes = _automatic_classes(node)
+        classes = node.routes.automatic_classes()
     if not classes:
         return
     if since is None:

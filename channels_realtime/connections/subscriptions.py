@@ -81,6 +81,49 @@ async def subscribe(
         return await _subscribe(node, connection, command, authorise)
 
 
+def subscribe_at_once(
+    node: Node, connection: Connection, command: m.Subscribe
+) -> m.Subscribed | None:
+    """Subscribe a connection where nothing has to be waited for: no hook, no store, no layer.
+
+    Returns:
+        the reply; None where that is not so, and nothing was done.
+
+    Raises:
+        RealtimeError: as ``subscribe``.
+    """
+    if command.since is not None or command.presence or command.channel in connection.turns:
+        return None
+    channel = resolve_subscriber(node, connection, command.channel, command.parameters)
+    if (
+        channel.name in connection.subscriptions
+        or channel.kept() is not None
+        or _asks_hooks(channel)
+    ):
+        return None
+    if not channel.can_subscribe(connection):
+        raise _refused(node, connection, channel)
+    _require_room(node, connection)
+    if not node.broker.join_at_once(channel.qualified_name):
+        return None
+    selection = channel.subscriber_selection()
+    node.delivers(channel.qualified_name, type(channel))
+    node.hub.add(channel.qualified_name, connection, selection)
+    _subscribed(node, connection, channel)
+    return m.Subscribed(id=command.id, channel=channel.name)
+
+
+def _subscribed(node: Node, connection: Connection, channel: Channel) -> None:
+    """A connection is on a channel that it was not on before."""
+    connection.subscriptions[channel.name] = channel
+    presence.arrive(node, connection, channel)
+    node.connection_changed(connection.id)
+    node.announce(signals.subscribed, connection=connection, channel=channel.name)
+    if channel.recheck_interval is not None:
+        at = node.clock.monotonic() + channel.recheck_interval
+        node.timers.set(_Recheck(node, connection, channel), at)
+
+
 async def _subscribe(
     node: Node, connection: Connection, command: m.Subscribe, authorise: bool
 ) -> m.Subscribed:
@@ -143,8 +186,18 @@ def _count_recovery(node: Node, recovered: bool) -> None:
 
 async def _require_subscribe(node: Node, connection: Connection, channel: Channel) -> None:
     if not await allowed(node, channel, "can_subscribe", connection):
-        inboxes.refused(node, connection, channel)
-        raise Forbidden(f"not allowed to subscribe to {channel.name!r}")
+        raise _refused(node, connection, channel)
+
+
+def _refused(node: Node, connection: Connection, channel: Channel) -> Forbidden:
+    inboxes.refused(node, connection, channel)
+    return Forbidden(f"not allowed to subscribe to {channel.name!r}")
+
+
+def _require_room(node: Node, connection: Connection) -> None:
+    limit = node.config.max_subscriptions
+    if connection.selected + connection.reserved >= limit:
+        raise TooManySubscriptions(f"this connection holds all the {limit} subscriptions it may")
 
 
 async def join(
@@ -183,10 +236,9 @@ async def join(
         Exception: what ``on_subscribe`` raises.
     """
     name = channel.name
-    limit = node.config.max_subscriptions
     # Whoever signs in on a full connection still gets the channel that is the user's own.
-    if hooks and connection.selected + connection.reserved >= limit:
-        raise TooManySubscriptions(f"this connection holds all the {limit} subscriptions it may")
+    if hooks:
+        _require_room(node, connection)
     selection = channel.subscriber_selection()
     held = connection.subscriptions.get(name)
     first = held is None
@@ -254,13 +306,7 @@ async def join(
     if since is not None:
         _count_recovery(node, recovered)
     if first:
-        connection.subscriptions[name] = channel
-        presence.arrive(node, connection, channel)
-        node.connection_changed(connection.id)
-        node.announce(signals.subscribed, connection=connection, channel=name)
-        if channel.recheck_interval is not None:
-            at = node.clock.monotonic() + channel.recheck_interval
-            node.timers.set(_Recheck(node, connection, channel), at)
+        _subscribed(node, connection, channel)
     if first and position is not None:
         connection.receipts.of(name).position = known
     if inbox is not None and inbox.is_new:

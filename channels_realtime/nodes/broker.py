@@ -285,6 +285,15 @@ class Broker:
 
     # -- groups ------------------------------------------------------------------------------------
 
+    def join_at_once(self, channel: str) -> bool:
+        """As ``join`` where this process is in the channel's group; elsewhere False, and nothing is done."""
+        membership = self._memberships.get(group_name(self._prefix, channel))
+        if membership is None or not membership.joined:
+            return False
+        membership.references += 1
+        membership.idle_since = None
+        return True
+
     async def join(self, channel: str) -> None:
         """Be in the channel's group; each ``join`` needs its ``leave``.
 

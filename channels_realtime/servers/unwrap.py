@@ -45,6 +45,8 @@ def servers_send(send: SendEvent) -> Any | None:
     Searches what the wrapper holds and can call, the nearest first. Where two are equally near, one
     belongs to another connection, and neither is returned.
     """
+    if is_uvicorn(send) or is_daphne(send):
+        return send
     level: list[Any] = [send]
     seen: dict[int, Any] = {id(send): send}  # kept alive, so that no id is used twice
     while level:

@@ -154,6 +154,21 @@ def test_users_own_channels_may_have_a_class_of_the_site(routes):
     assert type(routes.resolve("users/5")) is UserChannel
 
 
+def test_automatic_classes_follow_the_routes(routes):
+    class Greeting(Orders):
+        @classmethod
+        def automatic(cls, connection):
+            return ["greetings/1"]
+
+    assert routes.automatic_classes() == ()
+    routes.register("greetings/<int:x>", Greeting)
+    routes.register("hellos/<int:x>", Greeting)
+    assert routes.automatic_classes() == (Greeting,)
+    routes.unregister("greetings/<int:x>")
+    routes.unregister("hellos/<int:x>")
+    assert routes.automatic_classes() == ()
+
+
 def test_automatic_is_refused_when_it_is_no_classmethod():
     with pytest.raises(ImproperUse, match=r"Wrong\.automatic is no classmethod"):
         type("Wrong", (Channel,), {"automatic": lambda self, connection: ()})
