@@ -18,6 +18,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import ImproperUse, Unavailable
+from .redis_connection import CommandSender, ResponseError, can_be_taken_over, pack
 
 MAX_CONNECTIONS = 32
 """How many connections one client opens to its server; commands beyond them wait their turn."""
@@ -85,10 +86,11 @@ class Script:
 class _Client:
     """The client of one server on one event loop."""
 
-    __slots__ = ("keeper", "redis", "room")
+    __slots__ = ("keeper", "redis", "room", "sender")
 
     def __init__(self, host: Host) -> None:
-        self.redis = connect(host)
+        self.redis = redis = connect(host)
+        self.sender = CommandSender(lambda: redis) if can_be_taken_over(redis) else None
         self.room = asyncio.Semaphore(MAX_CONNECTIONS)
         self.keeper = self._close_with_loop()
 
@@ -203,6 +205,33 @@ class RedisClients:
                 return await redis.evalsha(script.digest, len(keys), *keys, *args)
             except NoScriptError:  # new, restarted or flushed; EVAL leaves it there as well
                 return await redis.eval(script.text, len(keys), *keys, *args)
+
+    async def run_in_batch(
+        self, index: int, script: Script, keys: Sequence[str], args: Sequence[Any]
+    ) -> Any:
+        """As ``run``, for scripts with a short answer: with those of the same turn of the loop, in their order.
+
+        They share one connection, and each batch waits for the answers to the one before. On a cluster, and
+        where redis-py looks different inside, it is ``run``.
+        """
+        client = await self._servers.client(index)
+        sender = client.sender
+        if sender is None:
+            return await self.run(index, script, keys, args)
+        number = len(keys)
+        try:
+            try:
+                command = pack(b"EVALSHA", script.digest, number, *keys, *args)
+                return await sender.send(command, self._timeout)
+            except ResponseError as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
+                command = pack(b"EVAL", script.text, number, *keys, *args)
+                return await sender.send(command, self._timeout)
+        except TimeoutError as error:  # before OSError, which it is
+            raise self._unavailable(f"did not respond within {self._timeout:g} s") from error
+        except (ResponseError, OSError) as error:
+            raise self._unavailable(f"failed with {type(error).__name__}") from error
 
     async def pipeline(self, index: int, fill: Callable[[Any], object]) -> list[Any]:
         """Send the commands that ``fill`` puts into a pipeline, in one round trip a server.

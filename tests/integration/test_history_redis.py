@@ -14,6 +14,7 @@ from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
 from channels_realtime.nodes.stores import Stores
 from channels_realtime.protocol.messages import Position
+from channels_realtime.runtime import redis_clients
 from channels_realtime.stores.history import redis as redis_store
 from channels_realtime.stores.history import scripts
 from channels_realtime.stores.history.base import Append, Condition, History, bucket_of
@@ -287,6 +288,38 @@ async def test_a_store_that_hangs_is_unavailable_in_time(make, admin):
     await store.close()
 
 
+async def test_appends_of_one_turn_go_over_one_connection_in_their_order(make, admin):
+    store = make()
+    uids = [f"{n:032x}" for n in range(600)]
+    appended = await asyncio.gather(*[store.append(request(uid=uid, size=600)) for uid in uids])
+    assert [one.position.offset for one in appended] == list(range(1, 601))
+    page = await store.read("rooms/1", limit=600)
+    assert [entry.uid for entry in page.entries] == uids
+    assert len(admin.client_list()) == 3
+    await store.close()
+
+
+async def test_an_append_that_is_refused_fails_alone(make, admin):
+    store = make()
+    await store.append(request(key="k", digest="1"))
+    outcomes = await asyncio.gather(
+        store.append(request()),
+        store.append(request(key="k", digest="2")),
+        store.append(request()),
+        return_exceptions=True,
+    )
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Appended", "Conflict", "Appended"]
+    await store.close()
+
+
+async def test_a_redis_py_that_looks_different_inside_is_used_as_it_is(make, admin, monkeypatch):
+    monkeypatch.setattr(redis_clients, "can_be_taken_over", lambda redis: False)
+    store = make()
+    assert (await store.append(request())).position.offset == 1
+    assert len(admin.client_list()) == 2
+    await store.close()
+
+
 async def test_an_append_is_sent_once_though_its_connection_breaks(make, admin, server):
     origin = redis.connection.parse_url(server)
     answers = True
@@ -335,7 +368,7 @@ async def test_the_stores_of_a_layer_share_their_connections(server, admin):
         await stores.presence.members("rooms/1", 10)
         await stores.sessions.forget([("0" * 32, "owner")])
         await stores.inboxes.acknowledged("rooms/1", "1")
-    assert len(admin.client_list()) == 2  # and the admin's own
+    assert len(admin.client_list()) == 3  # one appends, and the admin has its own
     await stores.history.close()
 
 

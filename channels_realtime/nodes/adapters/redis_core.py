@@ -23,8 +23,8 @@ import uuid
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
+from ...runtime.batches import BatchSender, Sending
 from .base import RECEIVE_BURST, SEND_TIMEOUT_S, LayerAdapter, Take, is_untouched
-from .batches import BatchSender, Sending
 
 try:  # optional: a site without Redis does not install it
     from channels_redis.core import RedisChannelLayer

@@ -18,15 +18,20 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextvars
-import inspect
 import logging
 import uuid
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, cast
 
+from ...runtime.redis_connection import (
+    BATCH,
+    CommandSender,
+    PooledConnection,
+    ResponseError,
+    can_be_taken_over,
+    pack,
+)
 from .base import SEND_TIMEOUT_S, LayerAdapter, Take, WaitingMessages, is_untouched
-from .batches import BatchSender
-from .redis_connection import OPEN_TIMEOUT_S, RedisConnection, ResponseError, pack
 
 try:  # optional: a site without Redis does not install it
     from channels_redis.pubsub import (
@@ -42,10 +47,6 @@ logger = logging.getLogger(__name__)
 _METHODS = ("__getattr__", "serialize", "deserialize", "_get_layer")
 _LOOP_METHODS = ("group_add", "group_send", "receive", "_get_shard", "_get_group_channel_name")
 _SHARD_METHODS = ("publish", "subscribe", "_ensure_redis")
-
-_BATCH = 500
-_BATCH_BYTES = 512 * 1024
-"""What is written at once."""
 
 _WAITING = 1_000
 """Messages of an inbox that may wait; beyond, nothing more is read from the server."""
@@ -66,7 +67,7 @@ class PubSubAdapter(LayerAdapter):
     def __init__(self, layer: Any) -> None:
         super().__init__(layer)
         self._loop_layer = layer._get_layer()
-        self._publishers: dict[Any, _Publisher] = {}
+        self._publishers: dict[Any, CommandSender] = {}
         self._subscribers: dict[Any, _Subscriber] = {}
         self._groups: dict[bytes, set[str]] = {}
         self._inboxes: dict[str, _Inbox] = {}
@@ -122,7 +123,7 @@ class PubSubAdapter(LayerAdapter):
         shard = self._loop_layer._get_shard(channel.decode())
         publisher = self._publishers.get(shard)
         if publisher is None:
-            publisher = self._publishers[shard] = _Publisher(shard)
+            publisher = self._publishers[shard] = CommandSender(lambda: _client_of(shard))
         command = pack(b"PUBLISH", channel, self._portably(self._layer.serialize, message))
         await publisher.send(command, timeout or SEND_TIMEOUT_S)
 
@@ -197,16 +198,13 @@ class PubSubAdapter(LayerAdapter):
 def _is_known_shard(shard: Any) -> bool:
     if not is_untouched(shard, RedisSingleShardConnection, _SHARD_METHODS):
         return False
+    return can_be_taken_over(_client_of(shard))
+
+
+def _client_of(shard: Any) -> Any:
+    """The shard's client of redis-py; another one after the layer was flushed."""
     shard._ensure_redis()
-    pool: Any = getattr(shard._redis, "connection_pool", None)
-    get = getattr(pool, "get_connection", None)
-    if get is None:
-        return False
-    # Some versions of redis-py want to know what for.
-    name = inspect.signature(get).parameters.get("command_name")
-    if name is not None and name.default is name.empty:
-        return False
-    return hasattr(pool.make_connection(), "_writer")
+    return shard._redis
 
 
 class _Inbox:
@@ -221,97 +219,7 @@ class _Inbox:
         self.waiting = WaitingMessages(lambda data: take(deserialize(data)), drained)
 
 
-class _Client:
-    """One connection to one shard, opened again after its end.
-
-    Args:
-        shard: of the layer.
-    """
-
-    def __init__(self, shard: Any) -> None:
-        self._shard = shard
-        self._redis: Any = None
-        self._client: Any = None
-        self._connection: RedisConnection | None = None
-
-    async def _open(self) -> None:
-        async with asyncio.timeout(OPEN_TIMEOUT_S):
-            self._shard._ensure_redis()
-            redis = self._shard._redis
-            if self._redis is redis:
-                await self._client.disconnect(nowait=True)
-                await self._client.connect()
-            else:  # the first, or the layer was flushed, which closes its pool
-                self._client = await redis.connection_pool.get_connection()
-                self._redis = redis
-            connection = RedisConnection(self._received, self._lost)
-            connection.take_over(self._client)
-            self._connection = connection
-
-    def _received(self, answer: Any) -> None:
-        raise NotImplementedError
-
-    def _lost(self) -> None:
-        raise NotImplementedError
-
-
-class _Publisher(_Client, BatchSender):
-    """Publishes on one shard, in batches."""
-
-    def __init__(self, shard: Any) -> None:
-        _Client.__init__(self, shard)
-        BatchSender.__init__(self, _BATCH, _BATCH_BYTES)
-        self._opening: asyncio.Task[None] | None = None
-
-    def _is_ready(self) -> bool:
-        if self._connection is None and self._opening is None:
-            # It outlives its caller, so it has a context of its own.
-            self._opening = self._loop.create_task(
-                self._open_and_go_on(), context=contextvars.Context()
-            )
-        return self._connection is not None
-
-    async def _open_and_go_on(self) -> None:
-        try:
-            await self._open()
-        except Exception as error:
-            failed, self._waiting = self._waiting, collections.deque()
-            for sending in failed:
-                # Each its own, by the name that errors and logs know.
-                kind = TimeoutError if isinstance(error, TimeoutError) else ConnectionError
-                sending.fail(kind(str(error)))
-        finally:
-            self._opening = None
-        self._go_on()
-
-    def _transmit(self) -> None:
-        assert self._connection is not None
-        self._connection.write(b"".join([sending.message for sending in self._in_flight]))
-
-    def _hangs(self) -> None:
-        if self._connection is not None:
-            self._connection.abort()
-
-    def _received(self, answer: Any) -> None:
-        if isinstance(answer, tuple) or not self._in_flight:  # a push
-            return
-        sending = self._in_flight.popleft()
-        if isinstance(answer, ResponseError):
-            sending.fail(answer)
-        else:
-            sending.done()
-        if not self._in_flight:
-            self._go_on()
-
-    def _lost(self) -> None:
-        self._connection = None
-        failed, self._in_flight = self._in_flight, collections.deque()
-        for sending in failed:
-            sending.fail(ConnectionError("the connection was lost"))
-        self._go_on()
-
-
-class _Subscriber(_Client):
+class _Subscriber(PooledConnection):
     """Is subscribed to channels of one shard, whatever becomes of its connection.
 
     Args:
@@ -322,7 +230,7 @@ class _Subscriber(_Client):
     def __init__(
         self, shard: Any, take: Callable[[bytes, bytes], None], replaced: Callable[[], None]
     ) -> None:
-        super().__init__(shard)
+        super().__init__(lambda: _client_of(shard))
         self._loop = asyncio.get_running_loop()
         self._take = take
         self._replaced = replaced
@@ -390,8 +298,8 @@ class _Subscriber(_Client):
             return
         asked, self._to_ask = self._to_ask, []
         self._unanswered.update(asked)
-        for start in range(0, len(asked), _BATCH):
-            self._connection.write(pack(b"SUBSCRIBE", *asked[start : start + _BATCH]))
+        for start in range(0, len(asked), BATCH):
+            self._connection.write(pack(b"SUBSCRIBE", *asked[start : start + BATCH]))
 
     async def _reopen(self) -> None:
         """Open the connection, as often as it takes, and subscribe to what is wanted."""

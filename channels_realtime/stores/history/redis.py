@@ -56,7 +56,7 @@ class RedisHistory(HistoryStore):
         if request.key is not None:
             # No name of a stream contains a space, so no two pairs give the same key.
             keys.append(f"{self._prefix}:{{{bucket}}}:hk:{request.stream} {request.key}")
-        outcome, *found = await self._clients.run(
+        outcome, *found = await self._clients.run_in_batch(
             self._clients.index_of(bucket), APPEND, keys, _arguments(request)
         )
         match outcome:

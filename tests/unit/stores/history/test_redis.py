@@ -24,6 +24,9 @@ class FakeClients:
     def index_of(self, bucket: int) -> int:
         return 0
 
+    async def run_in_batch(self, *call: Any) -> Any:
+        return await self.run(*call)
+
     async def run(self, index: int, script: Any, keys: list[str], args: Any) -> Any:
         self.calls.append((script, list(keys)))
         return {

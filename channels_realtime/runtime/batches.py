@@ -16,15 +16,15 @@ class Sending:
 
     __slots__ = ("answered", "deadline", "message")
 
-    def __init__(self, message: Any, deadline: float, answered: asyncio.Future[None]) -> None:
+    def __init__(self, message: Any, deadline: float, answered: asyncio.Future[Any]) -> None:
         self.message = message
         self.deadline = deadline
         self.answered = answered
 
-    def done(self) -> None:
+    def done(self, answer: Any = None) -> None:
         """It was taken."""
         if not self.answered.done():
-            self.answered.set_result(None)
+            self.answered.set_result(answer)
 
     def fail(self, error: Exception) -> None:
         """It was not taken."""
@@ -52,8 +52,8 @@ class BatchSender:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def send(self, message: Any, timeout: float) -> None:
-        """Send a message after those before it, and wait for its answer.
+    async def send(self, message: Any, timeout: float) -> Any:
+        """Send a message after those before it, and return its answer.
 
         Raises:
             TimeoutError: there was none within ``timeout`` seconds.
@@ -66,7 +66,7 @@ class BatchSender:
             self._loop.call_soon(self._go_on)
         if self._timer is None or sending.deadline < self._timer.when():
             self._watch(sending.deadline)
-        await sending.answered
+        return await sending.answered
 
     def _size(self, message: Any) -> int:
         return len(message)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from channels_realtime.nodes.adapters.redis_connection import RedisConnection, ResponseError, pack
+from channels_realtime.runtime.redis_connection import RedisConnection, ResponseError, pack
 
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$4\r\n\r\n\x00\xff\r\n"
 

@@ -8,11 +8,21 @@ of a subscription, for retries, time-outs, locks and log lines of each; this cos
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextvars
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+from .batches import BatchSender
+
 OPEN_TIMEOUT_S = 5.0
 """How long opening a connection may take, whatever the layer's own time-outs."""
+
+
+BATCH = 500
+_BATCH_BYTES = 512 * 1024
+"""Commands and bytes that are written at once."""
 
 
 class ResponseError(Exception):
@@ -23,9 +33,12 @@ class _Incomplete(Exception):
     """The rest of an answer has not arrived yet."""
 
 
-def pack(*arguments: bytes) -> bytes:
+def pack(*arguments: bytes | str | int | float) -> bytes:
     """A command as a server reads it."""
-    packed = [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
+    packed = []
+    for argument in arguments:
+        data = argument if isinstance(argument, bytes) else str(argument).encode()
+        packed.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"*%d\r\n%b" % (len(arguments), b"".join(packed))
 
 
@@ -143,3 +156,111 @@ class RedisConnection(asyncio.Protocol):
         self._transport = None
         self._streams.connection_lost(error)  # redis-py may wait for the end
         self._lost()
+
+
+def can_be_taken_over(redis: Any) -> bool:
+    """Whether the connections of a client of redis-py look as they are known here."""
+    pool: Any = getattr(redis, "connection_pool", None)  # a cluster has none
+    get = getattr(pool, "get_connection", None)
+    if get is None:
+        return False
+    # Some versions of redis-py want to know what for.
+    name = inspect.signature(get).parameters.get("command_name")
+    if name is not None and name.default is name.empty:
+        return False
+    return hasattr(pool.make_connection(), "_writer")
+
+
+class PooledConnection:
+    """One connection out of the pool of a client, opened again after its end.
+
+    Args:
+        redis: gives the client, which may be another one later: its old pool is closed then.
+    """
+
+    def __init__(self, redis: Callable[[], Any]) -> None:
+        self._redis = redis
+        self._used: Any = None
+        self._client: Any = None
+        self._connection: RedisConnection | None = None
+
+    async def _open(self) -> None:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            redis = self._redis()
+            if self._used is redis:
+                await self._client.disconnect(nowait=True)
+                await self._client.connect()
+            else:
+                self._client = await redis.connection_pool.get_connection()
+                self._used = redis
+            connection = RedisConnection(self._received, self._lost)
+            connection.take_over(self._client)
+            self._connection = connection
+
+    def _received(self, answer: Any) -> None:
+        raise NotImplementedError
+
+    def _lost(self) -> None:
+        raise NotImplementedError
+
+
+class CommandSender(PooledConnection, BatchSender):
+    """Sends packed commands over one connection, in batches.
+
+    ``send`` raises ConnectionError where the connection could not be opened or broke, in which case the command
+    may have been done, and ResponseError where the server refused.
+    """
+
+    def __init__(self, redis: Callable[[], Any]) -> None:
+        PooledConnection.__init__(self, redis)
+        BatchSender.__init__(self, BATCH, _BATCH_BYTES)
+        self._opening: asyncio.Task[None] | None = None
+
+    def _is_ready(self) -> bool:
+        if self._connection is None and self._opening is None:
+            # It outlives its caller, so it has a context of its own.
+            self._opening = self._loop.create_task(
+                self._open_and_go_on(), context=contextvars.Context()
+            )
+        return self._connection is not None
+
+    async def _open_and_go_on(self) -> None:
+        try:
+            await self._open()
+        except Exception as error:
+            failed, self._waiting = self._waiting, collections.deque()
+            for sending in failed:
+                # Each its own, by the name that errors and logs know.
+                kind = TimeoutError if isinstance(error, TimeoutError) else ConnectionError
+                sending.fail(kind(str(error)))
+        finally:
+            self._opening = None
+        self._go_on()
+
+    def _transmit(self) -> None:
+        assert self._connection is not None
+        self._connection.write(b"".join([sending.message for sending in self._in_flight]))
+
+    def _hangs(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+
+    def _received(self, answer: Any) -> None:
+        if isinstance(answer, tuple) or not self._in_flight:  # a push
+            return
+        sending = self._in_flight.popleft()
+        if isinstance(answer, ResponseError):
+            sending.fail(answer)
+            if "READONLY" in str(answer):  # a master that became a replica: ask who is the master
+                self._hangs()
+        else:
+            sending.done(answer)
+        if not self._in_flight:
+            self._go_on()
+
+    def _lost(self) -> None:
+        self._connection = None
+        failed, self._in_flight = self._in_flight, collections.deque()
+        for sending in failed:
+            sending.fail(ConnectionError("the connection was lost"))
+        self._go_on()
