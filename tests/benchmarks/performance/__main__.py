@@ -17,9 +17,11 @@ Needs a C compiler, for the load generator; and Linux. The Redis is one of its o
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.benchmarks.performance.measure import Bench, Figures, NotAvailable, bench
@@ -58,7 +60,7 @@ def smoke(row: Row) -> dict[str, object]:
 def measure_row(
     on: Bench, row: Row, rounds: int, *, only: Sequence[str] = (), changed: dict[str, object]
 ) -> dict[str, list[Figures]]:
-    """The runs of each candidate that is available."""
+    """The runs of each candidate that is available and did not fail."""
     candidates = [one for one in row.candidates if not only or one.name in only]
     runs: dict[str, list[Figures]] = {candidate.name: [] for candidate in candidates}
     load = {**row.load, **changed}
@@ -69,7 +71,7 @@ def measure_row(
                     found = row.run(on, candidate, load)
                 else:
                     found = on.measure(candidate, row.server, load, ask=row.ask, login=row.login)
-            except NotAvailable as error:
+            except (NotAvailable, RuntimeError, subprocess.TimeoutExpired) as error:
                 print(f"  without {candidate.name}: {error}", flush=True)
                 del runs[candidate.name]
                 continue
@@ -108,19 +110,25 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="measure for half the time")
     parser.add_argument("--smoke", action="store_true", help="two clients: whether it works at all")
     parser.add_argument("--json", type=Path, help="put the runs into this file too")
-    parser.add_argument("--write-docs", action="store_true", help="and into the documentation")
+    parser.add_argument(
+        "--write-docs",
+        action="store_true",
+        help="and into the documentation; without rows, write its page anew",
+    )
     parser.add_argument("--list", action="store_true", help="show the rows and end")
     options = parser.parse_args()
+    if options.smoke and options.write_docs:
+        parser.error("what --smoke finds is nothing for the documentation")
     if options.list or not (options.rows or options.write_docs):
         for row in ROWS:
             print(f"{row.name:24} {row.title} ({', '.join(c.name for c in row.candidates)})")
         return
     rows = chosen(options.rows)
     only = [name for name in options.only.split(",") if name]
-    measured = []
+    measured: list[tuple[Row, Runs]] = []
     begun = time.monotonic()
     try:
-        with bench() as on:
+        with bench() if rows else nullcontext() as on:
             for row in rows:
                 print(f"\n{row.title} [{row.name}]", flush=True)
                 changed: dict[str, object] = {}
@@ -129,13 +137,17 @@ def main() -> None:
                 elif options.short and "rate" not in row.load:
                     changed = {"seconds": SHORT_SECONDS}
                 runs = measure_row(on, row, options.rounds, only=only, changed=changed)
+                if not runs:
+                    continue
                 measured.append((row, runs))
                 print(f"\n{table(row, runs)}", flush=True)
+                if options.json:
+                    update(options.json, measured[-1:])
+                if options.write_docs:
+                    write_docs(measured[-1:])
     except NotAvailable as error:
         sys.exit(f"{error}")
-    if options.json:
-        update(options.json, measured)
-    if options.write_docs:
+    if options.write_docs and not rows:
         write_docs(measured)
     if found := goals(measured):
         print(f"\n{found}")

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
+
 from tests.support.redis_server import private_redis_server
 from tests.support.servers import HOST, ROOT, Server, free_port, run_server
 
@@ -210,14 +212,23 @@ class Bench:
                 log = started.log()[-2000:]
                 raise RuntimeError(f"{candidate.name}: {done.stderr or done.stdout}\n{log}")
         found: dict[str, float] = json.loads(done.stdout)
-        if found["connected"] != load["connections"]:
-            raise RuntimeError(f"{candidate.name}: only {found['connected']} connected")
+        if found["connected"] != load["connections"] or found["closed"]:
+            raise RuntimeError(
+                f"{candidate.name}: of {load['connections']} connections {found['connected']} came,"
+                f" and the server closed {found['closed']}"
+            )
         return found
 
     @contextmanager
-    def serve(self, candidate: Candidate, server: str) -> Iterator[Server]:
-        """A server with a database of its own."""
+    def serve(self, candidate: Candidate, server: str, *options: str) -> Iterator[Server]:
+        """A server with a database of its own, and an empty Redis.
+
+        Args:
+            options: more of the server's.
+        """
         port = free_port()
+        with redis.Redis.from_url(self.redis_url) as client:
+            client.flushall()  # the core layer's groups still have what an earlier server left
         command = server_command(candidate, server, port, self.redis_url)
         with tempfile.TemporaryDirectory(prefix="channels-realtime-benchmark-") as directory:
             database = Path(directory) / "site.sqlite3"
@@ -226,7 +237,7 @@ class Bench:
                 candidate.kind, candidate.layer, database, self.redis_url
             )
             with run_server(
-                [*self.server_prefix, *command], port, environment=environment
+                [*self.server_prefix, *command, *options], port, environment=environment
             ) as started:
                 yield started
 

@@ -177,7 +177,7 @@ def connect(server: str, channels: int, *goals: Goal, login: bool = False) -> Ro
         name=f"connect-{'one' if channels == 1 else 'own'}{'-login' if login else ''}-{server}",
         title=f"Connect{' with a login session' if login else ''} and subscribe, {where}, {NAMES[server]}",
         server=server,
-        candidates=(OURS, PLAIN, HUB),
+        candidates=(OURS, PLAIN, HUB, *((NODE,) if server == "uvicorn" and not login else ())),
         load={"connections": 2_000, "channels": channels},
         figures=CONNECTS,
         goals=goals,
