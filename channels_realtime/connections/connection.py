@@ -219,7 +219,7 @@ class Connection(CredentialHolder):
 
     def finish(self) -> None:
         """Free everything the connection holds, whatever ended it."""
-        self.closed = True
+        self._close()
         for follower in tuple(self.followers.values()):
             follower.stop()
         self._conversation.gone()

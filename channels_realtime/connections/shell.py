@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import signals
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .catch_up import Follower
 
 logger = logging.getLogger(__name__)
+
+Deliver = Callable[[Frame, m.Publication], None]
 
 CLOSE_GRACE_S = 10.0
 """How long a client may take to answer a close before its connection is dropped."""
@@ -91,6 +93,7 @@ class Shell:
         "close_code",
         "closed",
         "connected_at",
+        "deliver",
         "encoding",
         "end",
         "end_detail",
@@ -140,6 +143,8 @@ class Shell:
             try_write=transport.try_write,
         )
         self._deliveries: Deliveries = transport.deliveries(self._writer)
+        self.deliver: Deliver = self._deliveries.deliver
+        """Write a publication's frame; never waits, never raises. What it is depends on the state."""
         self._held_for: frozenset[str] = frozenset()
         self._paused_channels: set[str] = set()
         self._silent_channels: set[str] = set()  # paused, or catching up
@@ -233,6 +238,7 @@ class Shell:
     def tap(self, tap: Tap | None) -> None:
         """Show a tap what it sends and receives from now on; None ends that."""
         self._tap = tap
+        self._choose_delivery()
 
     @property
     def heartbeat(self) -> Heartbeat:
@@ -310,13 +316,22 @@ class Shell:
 
     # -- out ---------------------------------------------------------------------------------------
 
-    def deliver(self, frame: Frame, publication: m.Publication) -> None:
-        """Write a publication's frame; never waits, never raises."""
-        if self.closed or (self._silent_channels and frame.channel in self._silent_channels):
+    def _choose_delivery(self) -> None:
+        # Not asked at each delivery: a thousand connections' states are not in the processor's cache.
+        if self.closed:
+            self.deliver = _deliver_nothing
+        elif self._silent_channels or self._tap is not None:
+            self.deliver = self._deliver_with_care
+        else:
+            self.deliver = self._deliveries.deliver
+
+    def _deliver_with_care(self, frame: Frame, publication: m.Publication) -> None:
+        if frame.channel in self._silent_channels:
             return
         if self._tap is not None:
             self._tap.delivered(publication, frame.size)
-        self._deliveries.deliver(frame)
+        if not self.closed:  # the tap may have ended it
+            self._deliveries.deliver(frame, publication)
 
     def started_anew(self, channel: str, position: m.Position) -> None:
         """Tell the client that it has missed something of a channel; never waits, never raises."""
@@ -331,7 +346,7 @@ class Shell:
             size = frame_size(data)
             self._show(push, size)
             # Among the channel's publications, whose order it is part of.
-            self._deliveries.deliver(Frame(self.encoding.wrap(data), size, channel))
+            self._deliveries.deliver(Frame(self.encoding.wrap(data), size, channel), None)
 
     def notify(self, push: m.Push) -> bool:
         """Write anything that is not a reply; False where the client's dialect has no form for it."""
@@ -357,6 +372,7 @@ class Shell:
             self._silent_channels.add(channel)
         else:
             self._silent_channels.discard(channel)
+        self._choose_delivery()
 
     def hand(self, publication: m.Publication, *, first: bool = False) -> None:
         """Write a publication that is this client's alone: one that it has missed, or of a state.
@@ -375,7 +391,7 @@ class Shell:
         if first:
             self._writer.write(frame)
         else:
-            self._deliveries.deliver(frame)
+            self._deliveries.deliver(frame, publication)
 
     def overflowed(self) -> None:
         """The outbox is full: a slow consumer ends, and comes back with its positions.
@@ -476,7 +492,7 @@ class Shell:
         if last or self._transport.is_open:
             self._writer.write(frame, last=last)
         else:
-            self._writer.deliver(frame)
+            self._writer.deliver(frame, None)
         if type(push) is m.Subscribed:
             for publication in push.missed:
                 self.hand(publication)
@@ -510,8 +526,12 @@ class Shell:
         self._writer.write(Frame(content, 0), last=True)
         self._end()
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         self.closed = True
+        self._choose_delivery()
+
+    def _end(self) -> None:
+        self._close()
         for follower in tuple(self.followers.values()):
             follower.stop()
         self._wake_reader()
@@ -546,6 +566,10 @@ class Shell:
 
     def _now(self) -> float:
         return self._node.clock.monotonic()
+
+
+def _deliver_nothing(frame: Frame, publication: m.Publication) -> None:
+    """The delivery of a closed connection."""
 
 
 def _ends_credentials(effect: Effect) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from ..conversation.throttling import LimitExceeded
 from ..protocol.codes import CloseCode
 from ..protocol.frames import Frame
-from ..protocol.messages import Command, Push, Subscribed
+from ..protocol.messages import Command, Publication, Push, Subscribed
 from .writer import Writer
 
 SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
@@ -18,8 +18,8 @@ SendEvent = Callable[[dict[str, Any]], Awaitable[None]]
 class Deliveries(Protocol):
     """Takes the publications of a connection; its writer, unless the transport says otherwise."""
 
-    def deliver(self, frame: Frame) -> None:
-        """Take a frame; never waits, never raises."""
+    def deliver(self, frame: Frame, publication: Publication | None, /) -> None:
+        """Take a frame, and the publication that it is of, if any; never waits, never raises."""
         ...
 
 

@@ -114,7 +114,7 @@ class Writer:
         """Their bytes."""
         return sum(box.size for box in (self._outbox, self._held) if box is not None)
 
-    def deliver(self, frame: Frame) -> None:
+    def deliver(self, frame: Frame, publication: object = None) -> None:
         """Write a publication's frame, or keep it while deliveries are held."""
         if self._held is not None:
             self._queue(self._held, frame)
@@ -139,10 +139,11 @@ class Writer:
     def _write_now(self, frame: Frame) -> bool:
         self.sent += 1
         self.sent_bytes += frame.size
+        send, try_write = self._send, self._try_write  # calls of attributes that are slots are slow
         try:
-            if self._try_write is not None and self._try_write(frame.content):
+            if try_write is not None and try_write(frame.content):
                 return True
-            step = self._send(frame.content).__await__()
+            step = send(frame.content).__await__()
             pending = next(
                 step, _DONE
             )  # an exception for each delivery would cost more than the rest

@@ -468,7 +468,7 @@ class ConsumerTransport(WebSocketTransport):
         """The consumer's own queue, where it takes publications itself."""
         return self if self._options.own_messages else writer
 
-    def deliver(self, frame: Frame) -> None:
+    def deliver(self, frame: Frame, publication: m.Publication | None = None) -> None:
         """Keep a publication's frame for the consumer; never waits, never raises."""
         self._put(frame)
 

@@ -87,7 +87,8 @@ def direct_write(scope: Mapping[str, Any], send: SendEvent) -> TryWrite | None:
         protocol = send.__self__  # type: ignore[attr-defined]
     else:
         return None
-    return protocol.write_now if getattr(protocol, "writes_at_once", False) else None
+    found = getattr(protocol, "direct_write", None)
+    return None if found is None else found()
 
 
 def known(server: str, ranges: Mapping[str, tuple[str, str]], missing: Iterable[str] = ()) -> bool:

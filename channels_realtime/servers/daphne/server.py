@@ -1,18 +1,19 @@
 """Daphne with frames that are made once, close codes and reasons, and a longer backlog.
 
-The only module that reaches into what Twisted and autobahn do not publish: whether a connection's
-buffer is empty, its socket, and whether it compresses. ``usable`` looks at the versions at start.
+The only module that reaches into what Twisted and autobahn do not publish: whether a connection has
+something to write, its socket, and whether it compresses. ``usable`` looks at the versions at start.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from daphne.server import Server as DaphneServer  # first: it installs Twisted's reactor
 from daphne.ws_protocol import WebSocketProtocol
-from twisted.internet import tcp, unix
+from twisted.internet import reactor, tcp, unix
 
-from ..frames import EXTENSION, LAST, known
+from ..frames import EXTENSION, LAST, TryWrite, known
 
 VERSIONS = {
     "daphne": ("4.2", "5"),
@@ -27,6 +28,9 @@ BACKLOG = 2048
 MAX_REASON_BYTES = 123
 """Of a close frame (RFC 6455, section 5.5.1): 125, of which the code takes 2."""
 
+WRITERS: Any = getattr(reactor, "_writers", None)
+"""The transports of the process that wait to write."""
+
 _SOCKETS = (tcp.Server, unix.Server)
 """Transports that write to a socket; TLS has others."""
 
@@ -36,66 +40,115 @@ def usable() -> bool:
     missing = [
         f"{owner.__name__}.{name}"
         for owner, names in (
-            (tcp.Server, ("TLS", "connected", "dataBuffer", "disconnecting")),
-            (WebSocketProtocol, ("STATE_OPEN", "sendCloseFrame", "sendData")),
+            (tcp.Server, ("TLS", "startWriting")),
+            (WebSocketProtocol, ("dropConnection", "sendCloseFrame", "sendData")),
         )
         for name in names
         if not hasattr(owner, name)
     ]
+    if WRITERS is None:
+        missing.append("the reactor's writers")
     return known("Daphne", VERSIONS, missing)
 
 
-class FrameProtocol(WebSocketProtocol):  # type: ignore[misc]  # Daphne has no types
-    """A connection whose frames are made once, and which may be closed with any code and reason."""
+class DirectSocket:
+    """Writes to one connection's socket, as long as it is open and nothing waits in its transport.
 
-    writes_at_once = False
-    """Whether ``write_now`` may write: open, without TLS and without compression."""
+    Of all that a connection consists of, this alone is touched by a delivery to it: with a thousand
+    connections nothing else is in the processor's cache, and each look at it would be a wait.
+    """
 
-    def onOpen(self) -> None:
-        """The handshake is done: from now on frames may be written."""
-        transport = self.transport
-        self.writes_at_once = (
-            self.server.writes_frames
-            and type(transport) in _SOCKETS
-            and not transport.TLS
-            and self._perMessageCompress is None
-            and not self.autoFragmentSize
-        )
-        super().onOpen()
+    __slots__ = ("limit", "socket", "transport")
 
-    def write_now(self, event: dict[str, Any]) -> bool:
-        """Write a message to the socket, if nothing waits before it; False if it was not written."""
-        if not self.writes_at_once:
+    def __init__(self, transport: Any, limit: int) -> None:
+        self.socket: Any = transport.socket  # None from the connection's end on
+        self.transport: Any = transport
+        self.limit = limit
+
+    def write(self, event: dict[str, Any]) -> bool:
+        """Write a message's frame; False if it was not written."""
+        socket = self.socket
+        if socket is None:
             return False
         data = event.get("text")
         if data is None:
             data = event.get("bytes")
         if data is not LAST.data and not LAST.take(data):
             return False
-        frame, transport = LAST.frame, self.transport
-        if (
-            self.state != self.STATE_OPEN
-            or transport._tempDataBuffer
-            or transport.dataBuffer
-            or transport.disconnecting
-            or not transport.connected
-            or self.send_queue
-            or len(frame) > self.maxMessagePayloadSize > 0
-        ):
+        frame = LAST.frame
+        # A transport that has something to write, or is to be closed, is one of the reactor's writers.
+        if self.transport in WRITERS or len(frame) > self.limit:
             return False
         try:
-            written = transport.socket.send(frame)
+            written = socket.send(frame)
         except OSError:
             return False  # full, or lost: the transport waits for room, or meets the error itself
         if written < len(frame):
-            transport.write(frame[written:])
+            self.transport.write(frame[written:])
         return True
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self.socket = self.transport = None
+
+
+class FrameProtocol(WebSocketProtocol):  # type: ignore[misc]  # Daphne has no types
+    """A connection whose frames are made once, and which may be closed with any code and reason."""
+
+    _direct: DirectSocket | None = None
+
+    def onOpen(self) -> None:
+        """The handshake is done: from now on frames may be written."""
+        if self._may_write():
+            limit = self.maxMessagePayloadSize or sys.maxsize
+            self._direct = DirectSocket(self.transport, limit)
+        super().onOpen()
+
+    def _may_write(self) -> bool:
+        transport = self.transport
+        return (
+            self.server.writes_frames
+            and type(transport) in _SOCKETS
+            and not transport.TLS
+            and self._perMessageCompress is None
+            and not self.autoFragmentSize
+        )
+
+    def direct_write(self) -> TryWrite | None:
+        """What writes to the socket; None on a connection where nothing may."""
+        return None if self._direct is None else self._direct.write
+
+    def _end_direct(self) -> None:
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.close()
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """autobahn's; what it queues itself is overtaken by nothing."""
+        if sync or chopsize:
+            self._end_direct()
+        super().sendData(data, sync, chopsize)
+
+    def sendCloseFrame(self, *args: Any, **options: Any) -> None:
+        """autobahn's; no message follows a close."""
+        self._end_direct()
+        super().sendCloseFrame(*args, **options)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """autobahn's; no message follows."""
+        self._end_direct()
+        super().dropConnection(abort)
+
+    def connectionLost(self, *args: Any) -> None:
+        """Twisted's."""
+        self._end_direct()
+        super().connectionLost(*args)
 
     def handle_reply(self, message: dict[str, Any]) -> None:
         """Daphne's, for one event; frames, headers, close codes and reasons are this class's."""
         kind = message.get("type")
         if kind == "websocket.send":
-            if self.write_now(message):
+            if self._direct is not None and self._direct.write(message):
                 return
         elif kind == "websocket.close":
             if self.state == self.STATE_OPEN and _may_be_sent(message.get("code")):

@@ -100,10 +100,6 @@ class Transport(daphne.tcp.Server):
 
     def __init__(self) -> None:
         self.socket = Socket()
-        self._tempDataBuffer: list[bytes] = []
-        self.dataBuffer = b""
-        self.connected = 1
-        self.disconnecting = 0
         self.waits: list[bytes] = []
 
     def write(self, data: bytes) -> None:
@@ -111,36 +107,58 @@ class Transport(daphne.tcp.Server):
 
 
 @pytest.fixture
-def connection(monkeypatch):
-    """An open connection of Daphne's, and the close frames that it sends."""
+def writers(monkeypatch):
+    """The transports that wait to write."""
+    found: dict[Transport, int] = {}
+    monkeypatch.setattr(daphne, "WRITERS", found)
     monkeypatch.setattr(daphne, "_SOCKETS", (Transport,))
+    return found
+
+
+@pytest.fixture
+def connection(writers):
+    """An open connection of Daphne's."""
     return open_connection()
 
 
-def open_connection(*, usable: bool = True, compress: Any = None, tls: bool = False):
+def open_connection(*, usable: bool = True, compress: Any = None, tls: bool = False, limit=1_000):
     protocol = daphne.FrameProtocol()
     protocol.transport = Transport()
     protocol.transport.TLS = tls
     protocol.state = protocol.STATE_OPEN
-    protocol.send_queue = ()
     protocol._perMessageCompress = compress
     protocol.autoFragmentSize = 0
-    protocol.maxMessagePayloadSize = 1_000_000
+    protocol.maxMessagePayloadSize = limit
     protocol.client_addr, protocol.request = None, SimpleNamespace(path="/")
     protocol.server = SimpleNamespace(writes_frames=usable, log_action=lambda *_: None)
-    protocol.closes = []
-    protocol.sendCloseFrame = lambda code, reasonUtf8: protocol.closes.append((code, reasonUtf8))
     protocol.onOpen()
     return protocol
+
+
+@pytest.fixture
+def closes(monkeypatch):
+    """The close frames that autobahn is told to send."""
+    found: list[tuple[int, bytes]] = []
+
+    def close(self, code, reasonUtf8, **_: Any):
+        found.append((code, reasonUtf8))
+
+    monkeypatch.setattr(daphne.WebSocketProtocol, "sendCloseFrame", close)
+    return found
 
 
 def message(text: str) -> dict[str, Any]:
     return {"type": "websocket.send", "text": text}
 
 
+def write(connection, text: str = "hello") -> bool:
+    found = connection.direct_write()
+    return found is not None and found(message(text))
+
+
 def test_daphne_writes_a_frame_to_the_socket(connection):
-    assert connection.write_now(message("hello"))
-    assert connection.write_now({"type": "websocket.send", "bytes": b"hello"})
+    assert write(connection)
+    assert connection.direct_write()({"type": "websocket.send", "bytes": b"hello"})
     transport = connection.transport
     assert (transport.socket.sent, transport.waits) == (frame_of("hello") + frame_of(b"hello"), [])
 
@@ -148,25 +166,13 @@ def test_daphne_writes_a_frame_to_the_socket(connection):
 def test_daphne_gives_the_transport_what_the_socket_did_not_take(connection):
     transport = connection.transport
     transport.socket.room = 3
-    assert connection.write_now(message("hello"))
+    assert write(connection)
     assert transport.socket.sent + transport.waits[0] == frame_of("hello")
     assert len(transport.waits) == 1
 
 
-def some(**attributes):
-    def change(connection):
-        for name, value in attributes.items():
-            setattr(connection.transport, name, value)
-
-    return change
-
-
-def closing(connection):
-    connection.state = connection.STATE_CLOSING
-
-
-def queued_by_autobahn(connection):
-    connection.send_queue = (b"frame",)
+def something_waits(connection):
+    daphne.WRITERS[connection.transport] = 1
 
 
 def full(connection):
@@ -177,55 +183,62 @@ def gone(connection):
     connection.transport.socket.error = ConnectionResetError(errno.ECONNRESET, "gone")
 
 
-def limited(connection):
-    connection.maxMessagePayloadSize = 4
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        some(_tempDataBuffer=[b"earlier"]),
-        some(dataBuffer=b"earlier"),
-        some(disconnecting=1),
-        some(connected=0),
-        closing,
-        queued_by_autobahn,
-        full,
-        gone,
-        limited,
-    ],
-)
+@pytest.mark.parametrize("change", [something_waits, full, gone])
 def test_daphne_leaves_to_the_plain_way_what_may_not_be_written_now(connection, change):
     change(connection)
-    assert not connection.write_now(message("hello"))
+    assert not write(connection)
     transport = connection.transport
     assert (transport.socket.sent, transport.waits) == (b"", [])
 
 
-@pytest.mark.usefixtures("connection")
+@pytest.mark.usefixtures("closes")
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("sendCloseFrame", {"code": 1000, "reasonUtf8": b""}),
+        ("dropConnection", {"abort": True}),
+        ("connectionLost", {}),
+        ("sendData", {"data": b"", "sync": True}),
+    ],
+)
+def test_daphne_writes_nothing_itself_from_there_on(connection, monkeypatch, method, arguments):
+    """Also by what the application has kept."""
+    kept = connection.direct_write()
+    if method != "sendCloseFrame":
+        monkeypatch.setattr(daphne.WebSocketProtocol, method, lambda *_: None)
+    getattr(connection, method)(**arguments)
+    assert connection.direct_write() is None
+    assert not kept(message("hello"))
+    assert connection.transport.socket.sent == b""
+
+
+@pytest.mark.usefixtures("writers")
 @pytest.mark.parametrize("why", [{"usable": False}, {"compress": object()}, {"tls": True}])
 def test_daphne_writes_nothing_itself_on_other_connections(why):
-    other = open_connection(**why)
-    assert not other.writes_at_once
-    assert not other.write_now(message("hello"))
-    assert other.transport.socket.sent == b""
+    assert open_connection(**why).direct_write() is None
+
+
+@pytest.mark.usefixtures("writers")
+@pytest.mark.parametrize(("limit", "written"), [(6, False), (7, True), (0, True)])
+def test_message_over_daphnes_limit_is_left_to_it(limit, written):
+    assert write(open_connection(limit=limit)) is written
 
 
 def test_close_is_no_message(connection):
-    connection.write_now(message("hello"))
-    assert not connection.write_now({"type": "websocket.close", "code": 1000})
+    write(connection)
+    assert not connection.direct_write()({"type": "websocket.close", "code": 1000})
     assert connection.transport.socket.sent == frame_of("hello")
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1012, 1014, 3000, 4430])
-def test_daphne_closes_with_code_and_reason(connection, code):
+def test_daphne_closes_with_code_and_reason(connection, closes, code):
     connection.handle_reply({"type": "websocket.close", "code": code, "reason": "because"})
-    assert connection.closes == [(code, b"because")]
+    assert closes == [(code, b"because")]
 
 
-def test_reason_fits_into_a_close_frame(connection):
+def test_reason_fits_into_a_close_frame(connection, closes):
     connection.handle_reply({"type": "websocket.close", "code": 4000, "reason": "x" + "ä" * 100})
-    ((_, reason),) = connection.closes
+    ((_, reason),) = closes
     assert reason == ("x" + "ä" * 61).encode()
 
 
@@ -278,7 +291,8 @@ ANNOUNCED = {"extensions": {EXTENSION: {}}}
 
 def test_own_send_of_an_announcing_server_is_written_to_directly(connection, monkeypatch):
     send = daphne_send(connection, monkeypatch)
-    assert direct_write(ANNOUNCED, send) == connection.write_now
+    assert direct_write(ANNOUNCED, send) == connection.direct_write()
+    assert direct_write(ANNOUNCED, send) is not None
 
 
 def test_send_is_used_where_anything_is_in_between_or_missing(connection, monkeypatch):
@@ -290,7 +304,7 @@ def test_send_is_used_where_anything_is_in_between_or_missing(connection, monkey
     assert direct_write(ANNOUNCED, wrapped) is None
     assert direct_write({"extensions": {}}, send) is None
     assert direct_write({}, send) is None
-    connection.writes_at_once = False
+    connection._end_direct()
     assert direct_write(ANNOUNCED, send) is None
 
 
@@ -306,38 +320,76 @@ class Asyncio:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
 
 @pytest.fixture
 async def socket():
     """A connection of uvicorn's that was accepted."""
-    config = Config(lambda: None, ws=uvicorn.FrameProtocol)
+    config = Config(lambda: None, ws=uvicorn.FrameProtocol, log_level="critical")
     found = uvicorn.FrameProtocol(config, ServerState(), {})
     found.transport = Asyncio()
-    found.handshake_complete = found.writes_at_once = True
+    found.connections.add(found)
+    found.handshake_complete = True
     found.conn.state = uvicorn.State.OPEN
+    found._direct = uvicorn.DirectTransport()
+    found._look()
     return found
 
 
 async def test_uvicorn_writes_a_frame_to_the_transport(socket):
-    assert socket.write_now(message("hello"))
+    assert write(socket)
     assert socket.transport.written == [frame_of("hello")]
-    assert direct_write(ANNOUNCED, socket.send) == socket.write_now
+    assert direct_write(ANNOUNCED, socket.send) == socket.direct_write()
+
+
+async def close_by_application(found):
+    await found.send({"type": "websocket.close", "code": 1000})
+
+
+async def close_by_client(found):
+    found.conn.receive_data = lambda data: setattr(found.conn, "state", uvicorn.State.CLOSING)
+    found.data_received(b"a close frame")
+
+
+async def full_buffer(found):
+    found.pause_writing()
+
+
+async def missing_pong(found):
+    found.keepalive_timeout()
+
+
+async def server_stops(found):
+    found.shutdown()
+
+
+async def lost(found):
+    found.connection_lost(OSError())
 
 
 @pytest.mark.parametrize(
     "change",
-    [
-        lambda found: setattr(found, "writes_at_once", False),
-        lambda found: setattr(found, "close_sent", True),
-        lambda found: setattr(found, "disconnected", True),
-        lambda found: setattr(found.conn, "state", uvicorn.State.CLOSING),
-        lambda found: found.writable.clear(),
-    ],
+    [close_by_application, close_by_client, full_buffer, missing_pong, server_stops, lost],
 )
 async def test_uvicorn_leaves_to_the_plain_way_what_may_not_be_written_now(socket, change):
-    change(socket)
-    assert not socket.write_now(message("hello"))
-    assert socket.transport.written == []
+    kept = socket.direct_write()
+    await change(socket)
+    before = list(socket.transport.written)
+    assert not kept(message("hello"))
+    assert socket.transport.written == before
+    if socket.close_timer is not None:
+        socket.close_timer.cancel()
+
+
+async def test_uvicorn_writes_again_when_the_transport_has_room(socket):
+    socket.pause_writing()
+    socket.resume_writing()
+    assert write(socket)
 
 
 async def test_uvicorn_of_another_version_is_not_used(socket, monkeypatch, caplog):
