@@ -45,8 +45,11 @@ except ImportError:
 logger = logging.getLogger(__name__)
 
 _METHODS = ("__getattr__", "serialize", "deserialize", "_get_layer")
-_LOOP_METHODS = ("group_add", "group_send", "receive", "_get_shard", "_get_group_channel_name")
-_SHARD_METHODS = ("publish", "subscribe", "_ensure_redis")
+_FORWARDED = ("new_channel", "send", "receive", "group_add", "group_discard", "group_send", "flush")
+"""What the layer leaves to its part for the running loop; a subclass may define it all the same."""
+
+_LOOP_METHODS = (*_FORWARDED, "_get_shard", "_get_group_channel_name")
+_SHARD_METHODS = ("publish", "subscribe", "unsubscribe", "_receive_message", "_ensure_redis")
 
 _WAITING = 1_000
 """Messages of an inbox that may wait; beyond, nothing more is read from the server."""
@@ -75,8 +78,10 @@ class PubSubAdapter(LayerAdapter):
     @staticmethod
     def suits(layer: Any) -> bool:
         """Whether the layer, its part for the running loop and its shards are as they are known here."""
-        if RedisPubSubChannelLayer is None or not is_untouched(
-            layer, RedisPubSubChannelLayer, _METHODS
+        if (
+            RedisPubSubChannelLayer is None
+            or not is_untouched(layer, RedisPubSubChannelLayer, _METHODS)
+            or any(name in vars(layer) or hasattr(type(layer), name) for name in _FORWARDED)
         ):
             return False
         own = layer._get_layer()

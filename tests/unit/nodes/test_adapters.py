@@ -145,6 +145,18 @@ async def test_subclass_of_the_pubsub_layer_keeps_the_adapter_unless_it_override
     assert type(adapter_of(Sealed(hosts=hosts))) is LayerAdapter
 
 
+@pytest.mark.parametrize("method", ["new_channel", "receive", "group_add", "group_send"])
+async def test_pubsub_layer_that_does_what_it_forwards_by_itself_keeps_doing_it(method):
+    async def own(self, *arguments):
+        raise AssertionError
+
+    kind = type("Own", (RedisPubSubChannelLayer,), {method: own})
+    assert type(adapter_of(kind(hosts=["redis://127.0.0.1:1"]))) is LayerAdapter
+    patched = RedisPubSubChannelLayer(hosts=["redis://127.0.0.1:1"])
+    setattr(patched, method, own)
+    assert type(adapter_of(patched)) is LayerAdapter
+
+
 async def test_redis_that_cannot_be_reached_is_unavailable_at_once():
     async with Broker(RedisPubSubChannelLayer(hosts=[("127.0.0.1", 1)])) as running:
         with pytest.raises(Unavailable, match=r"did not open an inbox: ConnectionError$"):
