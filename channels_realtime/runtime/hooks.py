@@ -196,9 +196,13 @@ class HookThreads:
         return returned
 
     def close(self) -> None:
-        """Call no more hooks. The threads end after their current ones."""
+        """Call no more hooks: those that wait are cancelled. The threads end after their current ones."""
         with self._lock:
+            given_up = list(self._waiting)
             self._waiting.clear()
+        if self._loop is not None and not self._loop.is_closed():
+            for call in given_up:
+                call.returned.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _is_to_wake(self) -> bool:
@@ -223,8 +227,10 @@ class HookThreads:
             if wakes:
                 try:
                     self._pool.submit(self._work)
-                except RuntimeError:  # it was closed
-                    return
+                except RuntimeError:  # it was closed: this thread does what is left
+                    with self._lock:
+                        self._waking = False
+                        self._free += 1
             if call.returned.done():  # given up
                 continue
             try:

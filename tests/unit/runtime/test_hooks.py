@@ -177,6 +177,19 @@ async def test_hook_over_its_time_before_its_turn_is_not_called(make_runner):
     assert called == []
 
 
+async def test_hooks_that_wait_when_the_runner_is_closed_are_cancelled(make_runner):
+    runner, release, called = make_runner(threads=1), threading.Event(), []
+    first = asyncio.create_task(runner.run(release.wait, 20))
+    waiting = asyncio.create_task(runner.run(called.append, 1))
+    await asyncio.sleep(0)
+    runner.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    release.set()
+    assert await first is True
+    assert called == []
+
+
 async def test_stop_iteration_of_a_hook_is_an_error_and_ends_no_other(make_runner):
     runner = make_runner(threads=1)
     failed, fine = await asyncio.gather(
