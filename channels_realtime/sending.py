@@ -22,7 +22,7 @@ from django.db import DEFAULT_DB_ALIAS
 from .capture import CapturedPublication, captures
 from .config import Config
 from .errors import Conflict, ImproperUse, Unavailable
-from .nodes import deliveries, envelope, light
+from .nodes import deliveries, direct, envelope, light
 from .nodes import outgoing as outgoing_path
 from .nodes.alive import alive_nodes
 from .nodes.layers import configured_layer
@@ -119,7 +119,7 @@ def send_all(
             require_threads()  # in the caller, not after the commit
             return _keep_and_wait(outgoing, using, databases)
         timeout = get_config().publish_timeout
-        outcomes = loops.run(_send_here(outgoing, timeout), timeout)
+        outcomes = _send(outgoing, timeout)
     except Unavailable as error:
         if raises:
             raise
@@ -229,8 +229,7 @@ def _send_after_commit(outgoing: list[Outgoing], commit: _Commit) -> None:
         future.add_done_callback(functools.partial(_log_failure, outgoing))
         return
     try:
-        left = commit.deadline - now
-        loops.run(_send_here(outgoing, left), left)
+        _send(outgoing, commit.deadline - now)
     except Conflict as error:  # there is no caller any more that it could be raised in
         _log_loss(outgoing, error, when=_AFTER_COMMIT, level=logging.WARNING)
     except Unavailable as error:
@@ -263,6 +262,24 @@ def _log_loss(
 # -- over the layer --------------------------------------------------------------------------------
 
 
+def _send(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:
+    """Send from sync code: on this thread where that can be done, else on the loop that sends."""
+    config = get_config()
+    # A node, where there is one, sends everything; and a store needs the event loop anyway.
+    if loops.serving_loop() is not None or light.is_running() or any(o.history for o in outgoing):
+        return loops.run(_send_here(outgoing, timeout), timeout)
+    layer = configured_layer(config.channel_layer)
+    if not direct.serves(layer, config):
+        return loops.run(_send_here(outgoing, timeout), timeout)
+    deadline = time.monotonic() + timeout
+    for one in outgoing:
+        left = deadline - time.monotonic()
+        if left <= 0.0:
+            raise _too_late(config)
+        direct.send(layer, one.publication, left)
+    return [Outcome() for _ in outgoing]
+
+
 async def _send_here(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:
     """Send from the loop that this runs on, within one time-out: by its node, where it has one."""
     node = running_node()
@@ -278,15 +295,19 @@ async def _send_here(outgoing: list[Outgoing], timeout: float) -> list[Outcome]:
     for one in outgoing:
         left = deadline - now()
         if left <= 0.0:
-            raise Unavailable(
-                f"the channel layer did not take it within {config.publish_timeout:g} seconds"
-                " (PUBLISH_TIMEOUT)"
-            )
+            raise _too_late(config)
         if node is not None:
             outcomes.append(await node.publish(one, timeout=left))
         else:
             outcomes.append(await _send_without_node(layer, config, one, left))
     return outcomes
+
+
+def _too_late(config: Config) -> Unavailable:
+    return Unavailable(
+        f"the channel layer did not take it within {config.publish_timeout:g} seconds"
+        " (PUBLISH_TIMEOUT)"
+    )
 
 
 async def _send_without_node(layer: Any, config: Config, one: Outgoing, timeout: float) -> Outcome:

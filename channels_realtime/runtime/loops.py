@@ -65,7 +65,7 @@ class BackgroundLoop:
     def _run(started: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
         loop = asyncio.new_event_loop()  # here, because gevent's sockets belong to their thread
         asyncio.set_event_loop(loop)
-        if _is_gevent():
+        if is_gevent():
             loop.set_default_executor(_RealThreads())
         started.set_result(loop)
         try:
@@ -129,7 +129,7 @@ def start_thread(target: Callable[[], Any]) -> Callable[[], Any]:
         ImproperUse: eventlet has replaced the threads. Its locks do not work between real ones.
     """
     require_threads()
-    if _is_gevent():
+    if is_gevent():
         join: Callable[[], Any] = import_module("gevent.threadpool").ThreadPool(1).spawn(target).get
         return join
     thread = threading.Thread(target=target, name="realtime-publisher", daemon=True)
@@ -137,7 +137,8 @@ def start_thread(target: Callable[[], Any]) -> Callable[[], Any]:
     return thread.join
 
 
-def _is_gevent() -> bool:
+def is_gevent() -> bool:
+    """Whether gevent has replaced this process's threads."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and monkey.is_module_patched("threading")
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import redis
 
+from channels_realtime.config import Config
 from channels_realtime.nodes.groups import group_name
 from tests.support.redis_server import private_redis_server
 from tests.support.servers import ROOT
@@ -145,7 +146,7 @@ def compare(layer: str, url: str, seconds: float, threads: int, rounds: int) -> 
 @contextmanager
 def listener(url: str) -> Iterator[None]:
     """One process is in the groups of both ways, on both layers; this one takes what comes."""
-    groups = [GROUP, group_name("", CHANNEL)]
+    groups = [GROUP, group_name(Config().group_prefix, CHANNEL)]
     last = (os.cpu_count() or 1) - 1
     pin(0, last)
     with redis.Redis.from_url(url) as admin, admin.pubsub() as pubsub:

@@ -61,7 +61,7 @@ _WAIT_S = 2
 _TICK_S = 1e-6
 """Between the times of two messages: a queue is in the order of times, which the layer counts in seconds."""
 
-_MEMBERS = """
+MEMBERS = """
 local found = {}
 for i, group in ipairs(KEYS) do
   redis.call('ZREMRANGEBYSCORE', group, 0, ARGV[1])
@@ -70,7 +70,7 @@ end
 return found
 """
 
-_PUT = """
+PUT = """
 local full, number = 0, #KEYS
 local expiry, expired = ARGV[3 * number + 1], ARGV[3 * number + 2]
 local cleared = {}
@@ -255,7 +255,7 @@ class _Sender(BatchSender):
         expired = int(time.time()) - layer.group_expiry
         members = {}
         for index, groups in by_server.items():
-            run = layer.connection(index).register_script(_MEMBERS)
+            run = layer.connection(index).register_script(MEMBERS)
             found = await run([layer._group_key(group) for group in groups], [expired])
             for group, names in zip(groups, found, strict=True):
                 members[group] = [name.decode() for name in names]
@@ -277,7 +277,7 @@ class _Sender(BatchSender):
                     put[2].append(capacities[queue])
                     put[3].append(f"{self._newest:.7f}")
         for index, (queues, bodies, capacities, times) in by_server.items():
-            run = layer.connection(index).register_script(_PUT)
+            run = layer.connection(index).register_script(PUT)
             expired = int(time.time()) - int(layer.expiry)
             full = await run(queues, [*bodies, *capacities, *times, int(layer.expiry), expired])
             if full:
