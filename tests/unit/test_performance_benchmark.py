@@ -4,18 +4,19 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.benchmarks.performance.__main__ import PAGE
 from tests.benchmarks.performance.plot import WIDTH, plot
 from tests.benchmarks.performance.report import (
     BEGIN,
     END,
     PAGE_WITHOUT_RESULTS,
     goals,
-    page_part,
+    page_parts,
     spread,
     summary,
     table,
     times_better,
-    with_part,
+    with_parts,
 )
 from tests.benchmarks.performance.results import Results
 from tests.benchmarks.performance.rows import HUB, OURS, PLAIN, ROWS, Figure, Goal, Row
@@ -24,7 +25,8 @@ RATE = Figure(key="per_s", heading="deliveries/s")
 TIME = Figure(key="us", heading="µs each", digits=1, more_is_better=False)
 ROW = Row(
     name="row",
-    title="A row",
+    title="A row of this test",
+    short="A row",
     candidates=(OURS, PLAIN, HUB),
     load={},
     figures=(RATE, TIME),
@@ -85,8 +87,7 @@ def test_goals_are_empty_if_nothing_of_them_was_measured():
 
 def test_summary_has_medians_and_the_ratio_to_the_references():
     assert summary([(ROW, RUNS)]).splitlines()[2] == (
-        "| A row: deliveries/s (µs of server time) | 2,000 (5.0) |  | 200 (30.0) |  |  |"
-        " 10.0 (5.0–15.0) |  |"
+        "| A row: deliveries/s | 2,000 (5.0) |  | 200 (30.0) |  |  | 10.0 |  |"
     )
 
 
@@ -95,7 +96,7 @@ def test_plot_is_well_formed_and_inside_its_frame(value):
     rows = [
         (row, {one.name: [{row.figures[0].key: value}] for one in row.candidates})
         for row in ROWS
-        if row.plotted
+        if row.in_plot
     ]
     root = ElementTree.fromstring(plot(rows))
     height = float(root.get("height"))
@@ -119,31 +120,38 @@ def test_results_keep_other_rows_and_replace_a_row_that_is_measured_again(tmp_pa
     assert found.environments() == [{"date": "two"}, {"date": "one"}]
 
 
-def test_page_part_without_results_says_so():
-    assert page_part(Results()) == PAGE_WITHOUT_RESULTS
+def test_page_parts_without_results_say_so():
+    assert page_parts(Results()) == dict.fromkeys(("summary", "figures"), PAGE_WITHOUT_RESULTS)
 
 
-def test_page_part_has_a_table_for_each_row_that_was_measured():
-    row = ROWS[0]
+def test_page_parts_have_a_table_for_each_row_that_was_measured():
     results = Results()
-    keys = [figure.key for figure in row.figures]
-    where = dict.fromkeys(("date", "machine", "system", "python", "versions"), "x")
-    results.add(row.name, {"ours": [dict.fromkeys(keys, 1.0)]}, where)
-    part = page_part(results)
-    assert [line for line in part.splitlines() if line.startswith("### ")] == [f"### {row.title}"]
-    assert f"`{row.name}`, rounds: 1" in part
+    for row, date in ((ROWS[0], "1"), (ROWS[1], "2")):
+        run = dict.fromkeys((figure.key for figure in row.figures), 1.0)
+        where = dict.fromkeys(("machine", "system", "python", "versions"), "x") | {"date": date}
+        results.add(row.name, {"ours": [run]}, where)
+    parts = page_parts(results)
+    titles = [line for line in parts["figures"].splitlines() if line.startswith("#")]
+    assert titles == [f"### {row.title}" for row in ROWS[:2]]
+    assert f"`{ROWS[0].name}`, rounds: 1" in parts["figures"]
+    assert f"Measured on 2 (`{ROWS[1].name}`): x, x, x; x." in parts["summary"].splitlines()
 
 
-def test_with_part_replaces_what_is_between_the_marks():
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    once = with_part(page, "new\n")
-    assert once == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
-    assert with_part(once, "new") == once
+def test_with_parts_replaces_what_is_between_the_marks():
+    begin, end = BEGIN.format("summary"), END.format("summary")
+    once = with_parts(f"before\n{begin}\nold\n{end}\nafter\n", {"summary": "new\n"})
+    assert once == f"before\n{begin}\n\nnew\n\n{end}\nafter\n"
+    assert with_parts(once, {"summary": "new"}) == once
 
 
-def test_with_part_refuses_a_page_without_marks():
-    with pytest.raises(ValueError, match="the page has no"):
-        with_part("nothing", "new")
+def test_with_parts_refuses_a_page_without_marks():
+    with pytest.raises(ValueError, match="the page has no marks of its part 'summary'"):
+        with_parts("nothing", {"summary": "new"})
+
+
+def test_the_page_of_the_documentation_has_the_marks():
+    parts = page_parts(Results())
+    assert with_parts(PAGE.read_text(), parts).count(PAGE_WITHOUT_RESULTS) == len(parts)
 
 
 def test_rows_have_names_of_their_own_and_goals_about_what_they_measure():

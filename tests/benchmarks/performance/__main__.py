@@ -21,12 +21,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from tests.benchmarks.performance.measure import Bench, Figures, NotAvailable, bench
 from tests.benchmarks.performance.plot import plot
-from tests.benchmarks.performance.report import goals, measured_rows, page_part, table, with_part
+from tests.benchmarks.performance.report import goals, measured_rows, page_parts, table, with_parts
 from tests.benchmarks.performance.results import Results, Runs, environment
 from tests.benchmarks.performance.rows import ROWS, Row
 from tests.support.servers import ROOT
@@ -93,11 +92,12 @@ def update(path: Path, measured: Sequence[tuple[Row, Runs]]) -> Results:
 
 def write_docs(measured: Sequence[tuple[Row, Runs]]) -> None:
     """Write the results, the plot, and the generated part of the page."""
-    results = update(STATIC / "performance.json", measured)
-    plotted = [(row, runs) for row, runs in measured_rows(results) if row.plotted]
+    path = STATIC / "performance.json"
+    results = update(path, measured) if measured else Results.read(path)
+    plotted = [(row, runs) for row, runs in measured_rows(results) if row.in_plot]
     if plotted:
         (STATIC / "performance.svg").write_text(plot(plotted))
-    PAGE.write_text(with_part(PAGE.read_text(), page_part(results)))
+    PAGE.write_text(with_parts(PAGE.read_text(), page_parts(results)))
 
 
 def main() -> None:
@@ -123,12 +123,15 @@ def main() -> None:
         for row in ROWS:
             print(f"{row.name:24} {row.title} ({', '.join(c.name for c in row.candidates)})")
         return
+    if not options.rows:
+        write_docs([])
+        return
     rows = chosen(options.rows)
     only = [name for name in options.only.split(",") if name]
     measured: list[tuple[Row, Runs]] = []
     begun = time.monotonic()
     try:
-        with bench() if rows else nullcontext() as on:
+        with bench() as on:
             for row in rows:
                 print(f"\n{row.title} [{row.name}]", flush=True)
                 changed: dict[str, object] = {}
@@ -147,8 +150,6 @@ def main() -> None:
                     write_docs(measured[-1:])
     except NotAvailable as error:
         sys.exit(f"{error}")
-    if options.write_docs and not rows:
-        write_docs(measured)
     if found := goals(measured):
         print(f"\n{found}")
     load = os.getloadavg()[0]

@@ -82,7 +82,7 @@ def _group(row: Row, runs: Runs, x: int, y: int) -> list[str]:
     figure = row.figures[0]
     bars = _bars(row, runs)
     longest = max(value for *_, value in bars) or 1.0
-    title = escape(f"{row.plotted}: {figure.heading}")
+    title = escape(f"{row.short}: {figure.heading}")
     parts = [f'<text class="title" x="{x}" y="{y + 11}">{title}</text>']
     y += TITLE
     for colour, name, value in bars:

@@ -1,13 +1,14 @@
 """Medians, spreads and ratios of what was measured, as Markdown."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tests.benchmarks.performance.measure import Figures
 from tests.benchmarks.performance.results import Results, Runs
 from tests.benchmarks.performance.rows import ROWS, Figure, Goal, Row
 
-BEGIN = "<!-- Written by python -m tests.benchmarks.performance --write-docs: begin -->"
-END = "<!-- end -->"
+BEGIN = "<!-- {}: written by python -m tests.benchmarks.performance --write-docs -->"
+END = "<!-- end of {} -->"
 PAGE_WITHOUT_RESULTS = "No figures are kept here at the moment; the command measures them."
 SUMMARY = {
     "ours": "channels-realtime",
@@ -48,7 +49,7 @@ def table(row: Row, runs: Runs) -> str:
         "| | " + " | ".join(figure.heading for figure in figures) + " | times | times by µs |",
         "| --- |" + " ---: |" * (len(figures) + 2),
     ]
-    by_time = next((figure for figure in figures if figure.heading.startswith("µs")), None)
+    by_time = row.server_time()
     for candidate in present:
         cells = [
             spread([run[figure.key] for run in runs[candidate.name]], figure.digits)
@@ -101,26 +102,27 @@ def goals(rows: Sequence[tuple[Row, Runs]]) -> str:
 
 def summary(rows: Sequence[tuple[Row, Runs]]) -> str:
     """A Markdown table with a line for each row: the medians of its first figure, and how they compare."""
-    columns = ["", *SUMMARY.values(), "against plain Channels", "against the hub"]
+    columns = ["", *SUMMARY.values(), "times plain Channels", "times the hub"]
     lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
     for row, runs in rows:
-        first = row.figures[0]
-        us = next((each for each in row.figures if each.heading.startswith("µs")), None)
-        cells = [f"{row.title}: {first.heading}" + (" (µs of server time)" if us else "")]
+        first, us = row.figures[0], row.server_time()
+        cells = [f"{row.short}: {first.heading}"]
         for name in SUMMARY:
             if name not in runs:
                 cells.append("")
                 continue
-            median = statistics.median(run[first.key] for run in runs[name])
-            cell = f"{median:,.{first.digits}f}"
+            cells.append(median_of(runs[name], first))
             if us:
-                cell += f" ({statistics.median(run[us.key] for run in runs[name]):,.{us.digits}f})"
-            cells.append(cell)
-        for reference in ("plain", "hub"):
+                cells[-1] += f" ({median_of(runs[name], us)})"
+        for reference, digits in (("plain", 1), ("hub", 2)):
             found = times_better(runs, "ours", reference, first) if reference in runs else []
-            cells.append(spread(found, 1 if reference == "plain" else 2) if found else "")
+            cells.append(f"{statistics.median(found):,.{digits}f}" if found else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def median_of(runs: Sequence[Figures], figure: Figure) -> str:
+    return f"{statistics.median(run[figure.key] for run in runs):,.{figure.digits}f}"
 
 
 def measured_rows(results: Results) -> list[tuple[Row, Runs]]:
@@ -128,54 +130,47 @@ def measured_rows(results: Results) -> list[tuple[Row, Runs]]:
     return [(row, runs) for row in ROWS if (runs := results.runs(row.name)) is not None]
 
 
-def page_part(results: Results) -> str:
-    """What is generated of the page: where it was measured, the summary, and a table for each row."""
+def page_parts(results: Results) -> dict[str, str]:
+    """What is generated of the page: the summary with where it was measured, and a table for each row."""
     rows = measured_rows(results)
     if not rows:
-        return PAGE_WITHOUT_RESULTS
-    parts = [
-        "```{image} ../_static/performance.svg",
-        ":alt: the first figures of the table below, as bars",
-        "```",
-        "",
-    ]
-    parts += [summary(rows), "", "## Machine and versions", ""]
-    for environment in results.environments():
-        measured = [
-            row.name for row, _ in rows if results.rows[row.name]["environment"] == environment
-        ]
-        which = (
-            ""
-            if len(measured) == len(rows)
-            else f" ({', '.join(f'`{name}`' for name in measured)})"
-        )
-        parts += [
-            f"Measured on {environment['date']}{which}: {environment['machine']}, {environment['system']},"
-            f" {environment['python']}; {environment['versions']}.",
-            "",
-        ]
-    parts += ["## All figures, with their spread", ""]
+        return {"summary": PAGE_WITHOUT_RESULTS, "figures": PAGE_WITHOUT_RESULTS}
+    image = (
+        "```{image} ../_static/performance.svg\n:alt: the rates of the table below, as bars\n```"
+    )
+    head = [image, summary(rows), *measured_on(results, rows)]
+    figures = []
     for row, runs in rows:
         rounds = max(len(each) for each in runs.values())
-        parts += [
-            f"### {row.title}",
-            "",
-            table(row, runs),
-            "",
-            f"`{row.name}`, rounds: {rounds}",
-            "",
-        ]
-    return "\n".join(parts)
+        figures += [f"### {row.title}", table(row, runs), f"`{row.name}`, rounds: {rounds}"]
+    return {"summary": "\n\n".join(head), "figures": "\n\n".join(figures)}
 
 
-def with_part(page: str, part: str) -> str:
-    """A page with another generated part.
+def measured_on(results: Results, rows: Sequence[tuple[Row, Runs]]) -> list[str]:
+    """A paragraph for each machine and set of versions, with the rows if there are several."""
+    found = []
+    several = len(results.environments()) > 1
+    for environment in results.environments():
+        here = [row for row, _ in rows if results.rows[row.name]["environment"] == environment]
+        names = ", ".join(f"`{row.name}`" for row in here)
+        found.append(
+            f"Measured on {environment['date']}{f' ({names})' if several else ''}:"
+            f" {environment['machine']}, {environment['system']}, {environment['python']};"
+            f" {environment['versions']}."
+        )
+    return found
+
+
+def with_parts(page: str, parts: Mapping[str, str]) -> str:
+    """A page with other generated parts.
 
     Raises:
-        ValueError: the page does not have both marks.
+        ValueError: the page does not have both marks of each.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN!r} or no {END!r}")
-    return f"{head}{BEGIN}\n\n{part.strip()}\n\n{END}{tail}"
+    for name, part in parts.items():
+        head, begin, rest = page.partition(BEGIN.format(name))
+        _, end, tail = rest.partition(END.format(name))
+        if not begin or not end:
+            raise ValueError(f"the page has no marks of its part {name!r}")
+        page = f"{head}{begin}\n\n{part.strip()}\n\n{end}{tail}"
+    return page

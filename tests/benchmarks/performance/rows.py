@@ -58,7 +58,8 @@ class Row:
         ask: whether clients send pings in place of publications.
         login: whether connections carry a session's cookie.
         most_rounds: a limit for rows that take minutes.
-        plotted: its title in the plot of the documentation, if it is there.
+        short: its title in the plot and the summary.
+        in_plot: whether the plot has it.
         run: measures a candidate in another way than with the load generator.
     """
 
@@ -73,8 +74,13 @@ class Row:
     ask: bool = False
     login: bool = False
     most_rounds: int = 100
-    plotted: str = ""
+    short: str = ""
+    in_plot: bool = False
     run: Callable[[Bench, Candidate, Mapping[str, object]], Figures] | None = None
+
+    def server_time(self) -> Figure | None:
+        """Its figure of the server's processor time, if it has one."""
+        return next((each for each in self.figures if each.heading.startswith("µs")), None)
 
 
 OURS = Candidate(name="ours", label="channels-realtime", kind="ours", wire=realtime_wire("bench"))
@@ -133,7 +139,8 @@ def fan_out(server: str, subscribers: int, *goals: Goal) -> Row:
         title=f"Fan-out to {subscribers:,} subscribers, {NAMES[server]}",
         server=server,
         candidates=(OURS, LANE, PLAIN, HUB, *peers),
-        plotted=f"Fan-out to {subscribers:,}, {NAMES[server]}",
+        short=f"Fan-out to {subscribers:,}, {NAMES[server]}",
+        in_plot=True,
         load={
             "connections": subscribers,
             "publications": 100_000,
@@ -164,7 +171,8 @@ def publish(server: str, candidates: Sequence[Candidate], *goals: Goal, suffix: 
             "settle": SETTLE_S,
         },
         quick={"publishers": 1, "warm_up": 2},
-        plotted="" if suffix else f"Publish, 1,000 channels, {NAMES[server]}",
+        short=f"Publish, 1,000 channels, {NAMES[server]}{layer}",
+        in_plot=not suffix,
         figures=MESSAGES,
         goals=goals,
     )
@@ -173,6 +181,7 @@ def publish(server: str, candidates: Sequence[Candidate], *goals: Goal, suffix: 
 def connect(server: str, channels: int, *goals: Goal, login: bool = False) -> Row:
     where = "to one channel" if channels == 1 else "each to a channel of its own"
     short = "one channel" if channels == 1 else "a channel each"
+    short += ", login session" if login else ""
     return Row(
         name=f"connect-{'one' if channels == 1 else 'own'}{'-login' if login else ''}-{server}",
         title=f"Connect{' with a login session' if login else ''} and subscribe, {where}, {NAMES[server]}",
@@ -182,7 +191,8 @@ def connect(server: str, channels: int, *goals: Goal, login: bool = False) -> Ro
         figures=CONNECTS,
         goals=goals,
         login=login,
-        plotted="" if login else f"Connect, {short}, {NAMES[server]}",
+        short=f"Connect, {short}, {NAMES[server]}",
+        in_plot=not login,
     )
 
 
@@ -196,7 +206,8 @@ def echo(server: str, *goals: Goal) -> Row:
         figures=PINGS,
         goals=goals,
         ask=True,
-        plotted=f"Ping to pong, {NAMES[server]}",
+        short=f"Ping to pong, {NAMES[server]}",
+        in_plot=True,
     )
 
 
@@ -272,6 +283,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="history-uvicorn",
         title="Fan-out to 1,000 subscribers with a history, uvicorn",
+        short="Fan-out to 1,000 with a history, uvicorn",
         server="uvicorn",
         candidates=(
             replace(OURS, wire=realtime_wire("kept")),
@@ -289,6 +301,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="burst-uvicorn",
         title="1,000 publications a second to 100 subscribers, Redis core layer, uvicorn",
+        short="Burst of 1,000/s to 100, Redis core layer, uvicorn",
         server="uvicorn",
         candidates=(*on("core", OURS, PLAIN), HUB),
         load={
@@ -304,6 +317,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="idle-uvicorn",
         title="10,000 idle connections, a minute after they came, uvicorn",
+        short="10,000 idle connections, uvicorn",
         server="uvicorn",
         candidates=(OURS, HUB),
         load={"connections": 10_000, "settle": 60, "idle": 30},
@@ -315,6 +329,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="sync-publish",
         title="publish() from a thread of a process that serves nothing",
+        short="publish() from a thread",
         candidates=(
             OURS,
             replace(PLAIN, label="async_to_sync(channel_layer.group_send)"),
