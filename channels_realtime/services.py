@@ -16,6 +16,7 @@ from .access import blocks, revocation
 from .access.blocks import Blocks
 from .access.limits import AccessLimits
 from .access.revocation import Revocations
+from .auth.lookups import LookUps
 from .auth.sweep import CredentialSweep
 from .channels import ChannelRegistry
 from .config import Config
@@ -45,6 +46,7 @@ SERVICES: tuple[type[Service], ...] = (
     Revocations,
     Blocks,
     AccessLimits,
+    LookUps,
     CredentialSweep,
     UserReader,
     Presences,

@@ -28,8 +28,9 @@ from ..access.limits import AccessLimits
 from ..access.origins import OriginPolicy, check_origin
 from ..access.revocation import Revocations
 from ..auth.base import Authenticated, Handshake
-from ..auth.handshake import authenticate_handshake, check_unread
+from ..auth.handshake import check_unread, credentials_of
 from ..auth.login_session import LoginSession, has_login_sessions, session_store
+from ..auth.lookups import LookUps
 from ..config import Config
 from ..connections.connection import UNAVAILABLE_RETRY_S, Connection
 from ..errors import (
@@ -190,15 +191,19 @@ async def identify(
 
     Raises:
         TokenInvalid, TokenExpired, Unauthenticated: credentials are present and bad.
-        RequestTimeout: checking them took longer than ``HOOK_TIMEOUT``.
+        RequestTimeout: checking them took longer than ``HOOK_TIMEOUT``, or none moved
+            on for so long.
     """
     state = state_of(scope, node.config)
     if state.identified is None:
         await enter_namespace(node, scope)
         read_at = node.clock.time()
         handshake = Handshake(scope, node.config, token)
-        around = functools.partial(node.context.around, scope)
-        found = await authenticate_handshake(handshake, node.authentication, around)
+        present = credentials_of(handshake)
+        found = None
+        if present:
+            around = functools.partial(node.context.around, scope)
+            found, read_at = await node.service(LookUps).find(present, handshake, around)
         if found is None:
             found = user_from_scope(scope)
         check_unread(handshake, found)
