@@ -142,7 +142,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def processor_seconds(pid: int) -> float | None:
+def processor_seconds(pid: int | None) -> float | None:
     """The processor time that all threads of a process have used, or None where the system does not tell."""
     total = 0
     try:
@@ -154,7 +154,7 @@ def processor_seconds(pid: int) -> float | None:
     return total / 1e9
 
 
-def resident(pid: int) -> int | None:
+def resident(pid: int | None) -> int | None:
     """Bytes of memory that a process holds, or None where the system does not tell."""
     try:
         with open(f"/proc/{pid}/statm") as file:

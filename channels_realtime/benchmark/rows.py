@@ -11,11 +11,12 @@ import contextlib
 import gc
 import itertools
 import json
+import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .connection import TEXT, RawConnection, frame, handshake
 from .processes import HOST, BenchmarkError, processor_seconds, resident
@@ -60,18 +61,31 @@ class Target:
     """One server.
 
     Args:
-        port: on 127.0.0.1.
-        path: of its WebSocket.
+        port: of ``host``.
+        path: of its WebSocket, with the query.
         greets: whether a ``welcome`` comes first.
         channel: begins the names of the channels.
-        pid: of its process.
+        pid: of its process, or None where that is not known.
+        host: its name or address.
+        tls: for ``wss``.
+        headers: more lines of the handshake.
     """
 
     port: int
     path: str
     greets: bool
     channel: str
-    pid: int
+    pid: int | None
+    host: str = HOST
+    tls: ssl.SSLContext | None = None
+    headers: tuple[str, ...] = ()
+
+    @property
+    def authority(self) -> str:
+        """The ``Host`` header: without a port that goes without saying."""
+        if self.port == (443 if self.tls else 80):
+            return self.host
+        return f"{self.host}:{self.port}"
 
 
 class Figure(NamedTuple):
@@ -149,15 +163,16 @@ class _Client(RawConnection):
 async def _connect(target: Target, number: int) -> _Client:
     loop = asyncio.get_running_loop()
     # On Linux all of 127.0.0.0/8 is the machine's own.
-    source = f"127.0.0.{1 + number // _PER_ADDRESS}"
+    block = number // _PER_ADDRESS if target.host == HOST else 0
+    source = (f"127.0.0.{1 + block}", 0) if block else None
     try:
         _, client = await loop.create_connection(
-            _Client, HOST, target.port, local_addr=None if source == HOST else (source, 0)
+            _Client, target.host, target.port, local_addr=source, ssl=target.tls
         )
     except OSError as error:
         raise BenchmarkError(f"The server accepts no more connections: {error}") from error
     welcome = client.expect(b'"welcome"') if target.greets else None
-    client.transport.write(handshake(f"{HOST}:{target.port}", target.path, _SUBPROTOCOL))
+    client.transport.write(handshake(target.authority, target.path, _SUBPROTOCOL, target.headers))
     status = await client.status
     if status != 101:
         client.transport.abort()
@@ -498,7 +513,7 @@ class Row(NamedTuple):
     """
 
     title: str
-    measure: Callable[[Target, Plan], Awaitable[dict[str, float]]]
+    measure: Callable[[Target, Plan], Coroutine[Any, Any, dict[str, float]]]
     figures: tuple[Figure, ...]
 
 
@@ -523,6 +538,16 @@ ROWS: dict[str, Row] = {
 only seen in a new process."""
 
 NOT_BY_DEFAULT = ("idle",)
+
+
+async def check(target: Target) -> None:
+    """Connect and subscribe once.
+
+    Raises:
+        BenchmarkError: the server lets no client in, or has no such channel.
+    """
+    async with _connected(target, 1, f"{target.channel}any"):
+        pass
 
 
 async def node_of(target: Target) -> str:

@@ -97,12 +97,37 @@ def test_bench_prints_a_table(site: Site) -> None:
     lines = result.stdout.splitlines()
     assert lines[0].split("  ")[-1] == "× bare server"
     assert lines[1].startswith("ping to pong  a second")
-    assert lines[-1].startswith("6 clients, payloads of 200 bytes; InMemoryChannelLayer, uvicorn ")
+    assert lines[-1].startswith(
+        "6 clients, payloads of 200 bytes; channels.layers.InMemoryChannelLayer, uvicorn "
+    )
     assert result.stderr.splitlines() == [
         "Round 1/1, site: ping",
         "Round 1/1, plain_channels: ping",
         "Round 1/1, bare: ping",
     ]
+
+
+def test_bench_measures_a_server_that_runs_already(site: Site) -> None:
+    """The site has the channel in ``tests.site.benchmarked``."""
+    with site.having(SITE_BENCHMARKED="1").serve("uvicorn") as server:
+        command = start(site, *SMALL, "publish", "ping", "--json", "--url", server.websocket_url())
+        out, err = command.communicate(timeout=TIMEOUT_S)
+    assert command.returncode == 0, err
+    found = json.loads(out)
+    assert found["url"] == server.websocket_url()
+    assert list(found["rows"]) == ["publish", "ping"]
+    for figures in found["rows"].values():
+        assert list(figures["per_second"]) == ["site"]
+        assert figures["cpu_us"] == {}
+
+
+def test_bench_says_what_a_server_without_its_channel_answers(site: Site) -> None:
+    with site.serve("uvicorn") as server:
+        command = start(site, *SMALL, "ping", "--url", server.websocket_url())
+        _, err = command.communicate(timeout=TIMEOUT_S)
+    assert command.returncode == 1
+    assert "The server answered" in err
+    assert "unknown_channel" in err
 
 
 def test_bench_ends_its_server_and_deletes_its_rows_on_ctrl_c(tmp_path: Path) -> None:
@@ -119,7 +144,7 @@ def test_bench_ends_its_server_and_deletes_its_rows_on_ctrl_c(tmp_path: Path) ->
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=TIMEOUT_S)
     assert command.returncode == 130
-    assert err.splitlines()[-1] == "Stopped. The servers have ended."
+    assert err.splitlines()[-1] == "Stopped. No server of this command runs any more."
     assert rows_left(site) == {}
     assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
 

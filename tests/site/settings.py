@@ -10,6 +10,7 @@ SITE_REDIS_SENTINELS: JSON ``[[host, port], …]`` instead of SITE_REDIS_URL, wi
 SITE_REDIS_URL, SITE_REDIS_PREFIX: of the layers and the cache; without a URL the cache is in memory.
 SITE_REALTIME: JSON of ``CHANNELS_REALTIME``.
 SITE_LOG_LEVEL: of the package's loggers and asyncio's.
+SITE_BENCHMARKED: whether the site has the channel of ``realtime_bench``.
 SITE_TENANTS: a tenant for each host; see ``tests.site.tenants``.
 """
 
@@ -49,6 +50,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
+if "SITE_BENCHMARKED" in os.environ:
+    INSTALLED_APPS += ["tests.site.benchmarked"]
 if "SITE_TENANTS" in os.environ:
     ALLOWED_HOSTS += [".localhost"]
     INSTALLED_APPS += ["tests.site.tenants"]

@@ -8,10 +8,13 @@ import math
 import os
 import platform
 import secrets
+import ssl
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -30,10 +33,13 @@ from channels_realtime.benchmark.processes import (
 )
 from channels_realtime.benchmark.references import LAYER_VARIABLE, PREFIX_VARIABLE
 from channels_realtime.benchmark.rows import NOT_BY_DEFAULT, ROWS, Plan, Target
+from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
 from channels_realtime.monitoring.registry_rows import forget_nodes
 from channels_realtime.nodes.layers import configured_layer
 from channels_realtime.settings import get_config
+
+Progress = Callable[[str], Any]
 
 TARGETS = ("site", "plain_channels", "bare")
 MAX_CLIENTS = 1_000_000
@@ -96,6 +102,15 @@ class Command(BaseCommand):
             "--server", help="daphne or uvicorn; by default the first that is installed"
         )
         parser.add_argument(
+            "--url",
+            help="measure a server that runs already, alone; it needs the measurements' channel",
+        )
+        parser.add_argument(
+            "--token-env",
+            metavar="NAME",
+            help="with --url: the variable that has the clients' token",
+        )
+        parser.add_argument(
             "--frames",
             action="store_true",
             help="start the site's server through this package, which makes a frame once",
@@ -118,60 +133,62 @@ class Command(BaseCommand):
         """Measure, and print the table.
 
         Raises:
-            CommandError: an argument is wrong, a server does not run, or this is not to be measured.
+            CommandError: an argument is wrong, a server does not run, or the operator does not want it.
         """
         names = _checked_rows(options["rows"])
-        kind = _checked_server(options["server"])
-        if not getattr(settings, "ASGI_APPLICATION", None):
-            raise CommandError("ASGI_APPLICATION is not set: it names the application to measure.")
         plan = Plan(**{name: options[name] for name in Plan.__dataclass_fields__})
-        try:
-            config = get_config()
-            layer = type(configured_layer(config.channel_layer))
-        except (ImproperlyConfigured, Unavailable) as error:
-            raise CommandError(str(error)) from error
-        through = " through this package" if options["frames"] else ""
-        where = f"{layer.__name__}, {kind} {version(kind)}{through}"
-        self._confirm(where, options["interactive"])
-        bench = _Bench(
-            kind,
-            config.channel_layer,
-            config.websocket_path,
-            plan,
-            frames=options["frames"],
-            progress=self.stderr.write if options["verbosity"] > 0 else lambda text: None,
-        )
-        targets = TARGETS[:1] if options["alone"] else TARGETS
+        progress = self.stderr.write if options["verbosity"] > 0 else lambda text: None
         try:
             raise_open_files(plan.clients + _OWN_FILES)
-            results = bench.run(names, targets, options["rounds"])
+            if options["url"] is None:
+                about, results = self._measure_here(names, plan, progress, options)
+            else:
+                about, results = _measure_there(names, plan, progress, options)
         except BenchmarkError as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
-            self.stderr.write("Stopped. The servers have ended.")
+            self.stderr.write("Stopped. No server of this command runs any more.")
             sys.exit(INTERRUPTED)
-        about = {
-            "server": f"{kind} {version(kind)}",
-            "frames": options["frames"],
-            "layer": f"{layer.__module__}.{layer.__qualname__}",
+        about |= {
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-            "clients": plan.clients,
-            "size": plan.size,
-            "rounds": options["rounds"],
-            "seconds": plan.seconds,
         }
         if options["json"]:
-            self.stdout.write(json.dumps({**about, "rows": report.as_json(results)}, indent=2))
+            how = {name: options[name] for name in ("clients", "size", "rounds", "seconds")}
+            self.stdout.write(
+                json.dumps({**about, **how, "rows": report.as_json(results)}, indent=2)
+            )
             return
         for line in report.as_table(results):
             self.stdout.write(line)
         self.stdout.write("")
         self.stdout.write(
-            f"{plan.clients:,} clients, payloads of {plan.size} bytes; {where}, Python {about['python']},"
-            f" {about['machine']}. Medians of {options['rounds']} rounds with half of their range;"
-            " ×: how many times better this site is."
+            f"{plan.clients:,} clients, payloads of {plan.size} bytes; {', '.join(about.values())}."
+            f" Medians of {options['rounds']} rounds with half of their range; ×: how many times better"
+            " this site is."
         )
+
+    def _measure_here(
+        self, names: list[str], plan: Plan, progress: Progress, options: dict[str, Any]
+    ) -> tuple[dict[str, str], report.Results]:
+        """What was measured, and what came of it: servers that this command starts."""
+        kind = _checked_server(options["server"])
+        if not getattr(settings, "ASGI_APPLICATION", None):
+            raise CommandError("ASGI_APPLICATION is not set: it names the application to measure.")
+        try:
+            config = get_config()
+            layer = type(configured_layer(config.channel_layer))
+        except (ImproperlyConfigured, Unavailable) as error:
+            raise CommandError(str(error)) from error
+        through = ", through this package" if options["frames"] else ""
+        about = {
+            "layer": f"{layer.__module__}.{layer.__qualname__}",
+            "server": f"{kind} {version(kind)}{through}",
+        }
+        self._confirm(about["layer"], options["interactive"])
+        bench = _Bench(kind, config, plan, frames=options["frames"], progress=progress)
+        targets = TARGETS[:1] if options["alone"] else TARGETS
+        return about, bench.run(names, targets, options["rounds"])
 
     def _confirm(self, where: str, interactive: bool) -> None:
         """Ask before the databases of a site in production are measured with."""
@@ -188,20 +205,69 @@ class Command(BaseCommand):
             raise CommandError("Nothing was measured.")
 
 
+def _measure_there(
+    names: list[str], plan: Plan, progress: Progress, options: dict[str, Any]
+) -> tuple[dict[str, str], report.Results]:
+    """The same of a server that runs already."""
+    if "idle" in names:
+        raise CommandError("The row 'idle' needs a server that this command starts; omit --url.")
+    target = _target_of(options["url"], options["token_env"])
+    asyncio.run(rows.check(target))
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for number in range(1, options["rounds"] + 1):
+        for name in names:
+            progress(f"Round {number}/{options['rounds']}: {name}")
+            results[name].append(asyncio.run(ROWS[name].measure(target, plan)))
+    return {"url": options["url"]}, {name: {"site": found} for name, found in results.items()}
+
+
+def _target_of(url: str, token_variable: str | None) -> Target:
+    """The server at a URL.
+
+    Raises:
+        CommandError: the URL or the variable is wrong.
+    """
+    expected = "expected the URL of a WebSocket, such as wss://staging.example.com/ws/"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise CommandError(f"--url is {url!r}; {expected}") from None
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise CommandError(f"--url is {url!r}; {expected}")
+    secure = parts.scheme == "wss"
+    headers = [f"Origin: {'https' if secure else 'http'}://{parts.netloc}"]
+    if token_variable is not None:
+        token = os.environ.get(token_variable)
+        if not token:
+            raise CommandError(f"The environment variable {token_variable} is not set.")
+        headers.append(f"Authorization: Bearer {token}")
+    return Target(
+        host=parts.hostname,
+        port=port or (443 if secure else 80),
+        path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        tls=ssl.create_default_context() if secure else None,
+        headers=tuple(headers),
+        greets=True,
+        channel=CHANNEL,
+        pid=None,
+    )
+
+
 class _Bench:
     """The rounds of one run, which have a prefix of their own for all groups and keys."""
 
     def __init__(
-        self, kind: str, layer: str, websocket_path: str, plan: Plan, *, frames: bool, progress: Any
+        self, kind: str, config: Config, plan: Plan, *, frames: bool, progress: Progress
     ) -> None:
         self._kind = kind
-        self._path = "/" + websocket_path
+        self._path = "/" + config.websocket_path
         self._plan = plan
         self._frames = frames
         self._progress = progress
         self._environment = {
             "DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"],
-            LAYER_VARIABLE: layer,
+            LAYER_VARIABLE: config.channel_layer,
             PREFIX_VARIABLE: f"realtime-bench-{secrets.token_hex(6)}",
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+import socket
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from channels_realtime.benchmark.processes import (
     serve,
     server_command,
 )
+from channels_realtime.management.commands import realtime_bench
 
 
 def run(*arguments: str) -> str:
@@ -45,6 +47,52 @@ def application(settings: Any) -> None:
 def test_command_says_what_is_wrong_with_an_argument(arguments: list[str], error: str) -> None:
     with pytest.raises(CommandError, match=error.replace("(", r"\(")):
         run(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (
+            ["--url", "https://example.com/ws/"],
+            "--url is 'https://example.com/ws/'; expected the URL",
+        ),
+        (["--url", "ws://"], "--url is 'ws://'; expected the URL of a WebSocket, such as wss://"),
+        (["--url", "ws://a:port/"], "--url is 'ws://a:port/'; expected the URL of a WebSocket"),
+        (["--url", "ws://a/", "--token-env", "NO_SUCH"], "environment variable NO_SUCH is not set"),
+        (["idle", "--url", "ws://a/"], "The row 'idle' needs a server that this command starts"),
+    ],
+)
+def test_command_says_what_is_wrong_with_a_server_elsewhere(
+    arguments: list[str], error: str
+) -> None:
+    with pytest.raises(CommandError, match=error):
+        run("ping", *arguments)
+
+
+def test_command_needs_a_server_that_accepts_connections() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"ws://127.0.0.1:{taken.getsockname()[1]}/ws/"
+        with pytest.raises(CommandError, match="The server accepts no more connections"):
+            run("ping", "--url", url)
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("wss://example.com/ws/", "example.com"),
+        ("wss://example.com:8443/ws/", "example.com:8443"),
+        ("ws://example.com:443/ws/", "example.com:443"),
+        ("ws://example.com", "example.com"),
+    ],
+)
+def test_server_elsewhere_is_named_as_browsers_name_it(url: str, authority: str) -> None:
+    target = realtime_bench._target_of(url, None)
+    assert target.authority == authority
+    scheme = "https" if url.startswith("wss") else "http"
+    assert target.headers == (f"Origin: {scheme}://{authority}",)
+    assert (target.tls is not None) is (scheme == "https")
+    assert target.path in ("/ws/", "/")
 
 
 def test_command_needs_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
