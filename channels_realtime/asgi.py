@@ -62,7 +62,7 @@ class RealtimeApplication:
         self._http = http
         self._websocket = websocket
         self._channel = channel
-        self._realtime = RealtimeConsumer.as_asgi()
+        self._realtime = RealtimeConsumer()
         self._started = False
 
     async def __call__(
@@ -72,7 +72,8 @@ class RealtimeApplication:
         kind = scope["type"]
         if kind == "websocket":
             self._start()
-            await self._serve_websocket(scope, receive, send)
+            # No coroutine of ours between the server's and the consumer's: each lives as long.
+            await self._application_at(scope)(scope, receive, send)
         elif kind == "lifespan":
             await _serve_lifespan(self._inner(), self._start, scope, receive, send)
         elif kind == "http":
@@ -122,24 +123,22 @@ class RealtimeApplication:
             " runworker expected channel=ChannelNameRouter({…})"
         )
 
-    async def _serve_websocket(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
-    ) -> None:
+    def _application_at(self, scope: MutableMapping[str, Any]) -> Application:
+        """What serves a WebSocket's path."""
         root = get_config().websocket_path.strip("/")
         bare_root = f"{root}/bare/"
         for path in _paths_within_site(scope):
             if path.rstrip("/") == root:
-                await self._realtime(scope, receive, send)
-                return
+                return self._realtime
             channel = path.removeprefix(bare_root)
             if channel != path and is_name(channel):
-                await BareConsumer(channel=channel)(scope, receive, send)
-                return
-        if self._websocket is not None:
-            await self._websocket(scope, receive, send)
-        else:
-            _log_path(scope["path"], root)
-            await refuse(None, scope, receive, send, _NOTHING_HERE)
+                return BareConsumer(channel=channel)
+        return self._websocket or _refuse_path
+
+
+async def _refuse_path(scope: Any, receive: Receive, send: SendEvent) -> None:
+    _log_path(scope["path"], get_config().websocket_path.strip("/"))
+    await refuse(None, scope, receive, send, _NOTHING_HERE)
 
 
 _LASTING = ("/sse/", "/poll/")

@@ -69,23 +69,49 @@ class RealtimeConsumer:
         if scope["type"] != "websocket":
             raise ValueError(f"{type(self).__name__} serves websocket, got {scope['type']!r}")
         scope = dict(scope)
+        begun = await self._begin(scope, receive, send)
+        if begun is None:
+            return
+        connection, reader, opening = begun
+        last_moment = _close_before(lifetime_of(send), connection)
+        try:
+            await reader.open(opening)
+            del begun, opening
+            await reader.read(connection, receive)
+        except asyncio.CancelledError:
+            if not reader.dropped:
+                raise
+            reader.task.uncancel()
+        finally:
+            if last_moment is not None:
+                last_moment.cancel()
+            connection.finish()
+            reader.end()
+
+    async def _begin(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
+    ) -> tuple[Connection, Reader, Awaitable[None]] | None:
+        """Accept the handshake; returns the connection, its reader and what opens it, or None.
+
+        What is needed for this alone goes with this coroutine; the other lives as long as the connection.
+        """
         node = current_node()
         refused = origin_refusal(node, scope) or refusal(node, scope)
         if refused is not None:
             await refuse(node, scope, receive, send, refused)
-            return
+            return None
         activate_language(scope)
         offered = scope.get("subprotocols", ())
         negotiation = negotiate(offered, node.config.subprotocols)
         dialect = self.dialect(node, scope, negotiation)
         if dialect is None:
             await refuse(None, scope, receive, send, _NO_CHANNEL)
-            return
+            return None
         state = state_of(scope, node.config)
         state.is_served = True
         event = await receive()
         if event["type"] != "websocket.connect":
-            return
+            return None
         accept: dict[str, Any] = {"type": "websocket.accept"}
         if negotiation.answer is not None:
             accept["subprotocol"] = negotiation.answer
@@ -109,19 +135,7 @@ class RealtimeConsumer:
         )
         connection = Connection(node, scope, state.address, transport, dialect)
         connection.begin()
-        last_moment = _close_before(lifetime_of(send), connection)
-        try:
-            await reader.open(self.open(node, connection, negotiation))
-            await reader.read(connection, receive)
-        except asyncio.CancelledError:
-            if not reader.dropped:
-                raise
-            task.uncancel()
-        finally:
-            if last_moment is not None:
-                last_moment.cancel()
-            connection.finish()
-            reader.end()
+        return connection, reader, self.open(node, connection, negotiation)
 
     def is_plain(self, negotiation: Negotiation) -> bool:
         """Whether the client knows the RFC's close codes alone: it offered no protocol of ours."""

@@ -448,8 +448,13 @@ class Connection(CredentialHolder):
             self._perform(self._conversation.complete(run.ticket, reply, self._now()))
             return
         task = asyncio.create_task(self._serve(run))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        if not self._tasks:
+            self._tasks.clear()  # frees its table: an idle connection keeps none
 
     async def _serve(self, run: Run) -> None:
         command = run.command

@@ -41,6 +41,9 @@ REPORT_INTERVAL_S = 60.0
 SLOW_ROUND_TRIP_S = 1.0
 """A client with a longer last round trip counts as slow."""
 
+_NOTHING: frozenset[str] = frozenset()
+"""Shared by all connections, most of which never need another."""
+
 
 class Tap(Protocol):
     """Watches what a connection sends and receives, before it is encoded; see ``traces``."""
@@ -145,13 +148,13 @@ class Shell:
         self._deliveries: Deliveries = transport.deliveries(self._writer)
         self.deliver: Deliver = self._deliveries.deliver
         """Write a publication's frame; never waits, never raises. What it is depends on the state."""
-        self._held_for: frozenset[str] = frozenset()
-        self._paused_channels: set[str] = set()
-        self._silent_channels: set[str] = set()  # paused, or catching up
+        self._held_for = _NOTHING
+        self._paused_channels = _NOTHING
+        self._silent_channels = _NOTHING  # paused, or catching up
         self._readable: asyncio.Future[None] | None = None
         self._slow_at: float | None = None
         self._tap: Tap | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._throttled_at: float | None = None
 
     # -- the client --------------------------------------------------------------------------------
@@ -203,7 +206,7 @@ class Shell:
     @property
     def paused_channels(self) -> frozenset[str]:
         """Channels whose deliveries the client has paused."""
-        return frozenset(self._paused_channels)
+        return self._paused_channels
 
     @property
     def dialect_name(self) -> str:
@@ -360,18 +363,18 @@ class Shell:
     def set_flow(self, channel: str, *, paused: bool) -> None:
         """Pause or resume the deliveries of a channel; what is paused is dropped."""
         if paused:
-            self._paused_channels.add(channel)
+            self._paused_channels |= {channel}
         else:
-            self._paused_channels.discard(channel)
+            self._paused_channels -= {channel}
         # A client may let go on what goes on already, and is still catching up.
         self.silence(channel, silent=paused or channel in self.followers)
 
     def silence(self, channel: str, *, silent: bool) -> None:
         """Drop what is delivered live on a channel, or let it through again, unless it is paused."""
         if silent or channel in self._paused_channels:
-            self._silent_channels.add(channel)
-        else:
-            self._silent_channels.discard(channel)
+            self._silent_channels |= {channel}
+        elif self._silent_channels:
+            self._silent_channels -= {channel}
         self._choose_delivery()
 
     def hand(self, publication: m.Publication, *, first: bool = False) -> None:
@@ -472,6 +475,7 @@ class Shell:
         if reason in self._held_for:
             self._held_for -= {reason}
             if not self._held_for:
+                self._held_for = _NOTHING
                 self._transport.hold(self._writer, False)
 
     def _say(self, push: m.Push) -> bool:

@@ -11,7 +11,6 @@ served, and later commands wait for them. ``ping``, ``pong`` and a refreshing ``
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Sequence
 
 from ..protocol import messages as m
@@ -92,16 +91,16 @@ class Conversation:
         """Whether the identity is a user; a further ``auth`` then refreshes it."""
         self._auth_deadline: float | None = None
         self._auth_running = False
-        self._backlog: deque[m.Command] = deque()
+        self._backlog: list[m.Command] = []
         self._bad_messages = 0.0
         self._bad_messages_at = now
         self._barrier = False
-        self._lanes: dict[str, deque[m.Command]] = {}
+        self._lanes: dict[str, list[m.Command]] = {}
         self._next_ticket = 0
         self._paused_at: float | None = None
         self._refreshing = False
         self._running: dict[int, m.Command] = {}
-        self._unanswered: set[str | int] = set()
+        self._unanswered: dict[str | int, None] = {}  # smaller than a set, and most are empty
         self._throttle = Throttle(Rates() if rates is None else rates)
         self.expiry = Expiry()
         self.over: LimitExceeded | None = None
@@ -248,7 +247,10 @@ class Conversation:
         if command is None or self.phase is Phase.CLOSED:
             return []
         if command.id is not None:
-            self._unanswered.discard(command.id)
+            self._unanswered.pop(command.id, None)
+        for empty in (self._running, self._unanswered):
+            if not empty:
+                empty.clear()  # frees its table: an idle connection keeps none
         effects: list[Effect] = [] if reply is None else [Send(reply)]
         if isinstance(reply, m.Error):
             effects += self._count_failure(now)
@@ -368,7 +370,7 @@ class Conversation:
             self._refreshing = True
             return [self._run(command)]
         if command.id is not None:
-            self._unanswered.add(command.id)
+            self._unanswered[command.id] = None
         self._backlog.append(command)
         return []
 
@@ -439,27 +441,29 @@ class Conversation:
                 self._barrier = True
             elif self._in_flight >= self._limits.max_in_flight:
                 break
-            self._backlog.popleft()
+            del self._backlog[0]  # a frame's commands at most: nothing is read while any waits
             lane = command.lane
             if lane is not None:
                 waiting = self._lanes.get(lane)
                 if waiting is not None:
                     waiting.append(command)
                     continue
-                self._lanes[lane] = deque()
+                self._lanes[lane] = []
             effects.append(self._run(command))
         return effects
 
     def _next_of_lane(self, lane: str) -> list[Effect]:
         waiting = self._lanes.get(lane)
         if waiting:
-            return [self._run(waiting.popleft())]
+            return [self._run(waiting.pop(0))]
         self._lanes.pop(lane, None)
+        if not self._lanes:
+            self._lanes.clear()
         return []
 
     def _run(self, command: m.Command) -> Run:
         if command.id is not None:
-            self._unanswered.add(command.id)
+            self._unanswered[command.id] = None
         ticket = self._next_ticket = self._next_ticket + 1
         self._running[ticket] = command
         return Run(ticket, command)

@@ -127,16 +127,18 @@ HTML_BARE_ENCODING = HtmlBareEncoding(WebSocketTransport.wrap)
 class ServerTask:
     """The server's own task, in which a connection lives, and what may end it."""
 
+    __slots__ = ("_node", "_send", "dropped", "task")
+
     def __init__(self, node: Node, task: asyncio.Task[Any], send: SendEvent) -> None:
         self._node = node
-        self._task = task
+        self.task = task
         self._send = send
         self.dropped = False
 
     def drop(self) -> None:
         """Stop reading: the client did not answer a close."""
         self.dropped = True
-        self._task.cancel()
+        self.task.cancel()
 
     def end(self) -> None:
         """The application returns: have the server free the connection."""
@@ -152,11 +154,13 @@ class ServerTask:
         """
         if self.dropped or not self._node.drain.begun:
             raise
-        self._task.uncancel()
+        self.task.uncancel()
 
 
 class Reader(ServerTask):
     """Reads a connection's frames, until the client or the server ends it."""
+
+    __slots__ = ("_flow",)
 
     def __init__(
         self, node: Node, task: asyncio.Task[Any], send: SendEvent, flow: FlowControl | None

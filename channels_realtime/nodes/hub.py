@@ -44,6 +44,9 @@ class Subscriber(Protocol):
 RATE_WINDOW_S = 10.0
 """The time over which the rate of a channel's publications is measured."""
 
+_NOTHING: frozenset[Selection] = frozenset()
+_ALL: frozenset[Selection] = frozenset({ALL})
+
 
 class _Topic:
     """One channel's subscribers, by selection, then by encoding."""
@@ -55,7 +58,7 @@ class _Topic:
         self.recent = 0  # publications in it
         self.earlier = 0  # in the window before it
         self.selections: dict[Selection, dict[Encoding, dict[Subscriber, None]]] = {}
-        self.selections_of: dict[Subscriber, set[Selection]] = {}
+        self.selections_of: dict[Subscriber, frozenset[Selection]] = {}
 
     def turn(self, now: float) -> None:
         """Begin a new window where the running one is over."""
@@ -127,7 +130,7 @@ class Hub:
         topic = self._topics.get(channel)
         if topic is None:
             topic = self._topics[channel] = _Topic(self._clock())
-        held = topic.selections_of.setdefault(subscriber, set())
+        held = topic.selections_of.get(subscriber, _NOTHING)
         if selection in held:
             return False
         if selection is ALL:
@@ -136,19 +139,23 @@ class Hub:
             topic.index(subscriber, ALL)
         elif ALL not in held:
             topic.index(subscriber, selection)
-        held.add(selection)
+        # Most have all of a channel and nothing else: they share one set.
+        topic.selections_of[subscriber] = (
+            held | {selection} if held or selection is not ALL else _ALL
+        )
         return True
 
     def selections(self, channel: str, subscriber: Subscriber) -> frozenset[Selection]:
         """What the subscriber has selected of the channel; empty where it is not on it."""
         topic = self._topics.get(channel)
-        return frozenset() if topic is None else frozenset(topic.selections_of.get(subscriber, ()))
+        return _NOTHING if topic is None else topic.selections_of.get(subscriber, _NOTHING)
 
     def remove_selection(self, channel: str, subscriber: Subscriber, selection: Selection) -> bool:
         """Remove one selection; True if it was the subscriber's last on the channel."""
         topic = self._topics[channel]
         held = topic.selections_of[subscriber]
-        held.remove(selection)
+        held -= {selection}
+        topic.selections_of[subscriber] = held
         if selection is ALL:
             topic.unindex(subscriber, ALL)
             for uncovered in held:
