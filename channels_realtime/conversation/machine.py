@@ -70,6 +70,7 @@ class Conversation:
         "_limits",
         "_next_ticket",
         "_paused_at",
+        "_queued",
         "_refreshing",
         "_running",
         "_throttle",
@@ -96,6 +97,7 @@ class Conversation:
         self._bad_messages_at = now
         self._barrier = False
         self._lanes: dict[str, list[m.Command]] = {}
+        self._queued = 0  # in the lanes
         self._next_ticket = 0
         self._paused_at: float | None = None
         self._refreshing = False
@@ -136,7 +138,7 @@ class Conversation:
 
     @property
     def _in_flight(self) -> int:
-        return len(self._running) + sum(map(len, self._lanes.values()))
+        return len(self._running) + self._queued
 
     # -- phases ------------------------------------------------------------------------------------
 
@@ -193,6 +195,7 @@ class Conversation:
         self.phase = Phase.CLOSED
         self._backlog.clear()
         self._lanes.clear()
+        self._queued = 0
         self._unanswered.clear()
 
     # -- input -------------------------------------------------------------------------------------
@@ -447,6 +450,7 @@ class Conversation:
                 waiting = self._lanes.get(lane)
                 if waiting is not None:
                     waiting.append(command)
+                    self._queued += 1
                     continue
                 self._lanes[lane] = []
             effects.append(self._run(command))
@@ -455,6 +459,7 @@ class Conversation:
     def _next_of_lane(self, lane: str) -> list[Effect]:
         waiting = self._lanes.get(lane)
         if waiting:
+            self._queued -= 1
             return [self._run(waiting.pop(0))]
         self._lanes.pop(lane, None)
         if not self._lanes:
