@@ -6,9 +6,10 @@ route. It decides who may subscribe, publish and call.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any, ClassVar, TypeVar, overload
 
@@ -47,6 +48,9 @@ USER_PATTERN = USER_CHANNEL_PREFIX + "<user_id>"
 """The one pattern there, for a subclass of ``UserChannel``."""
 
 _HASHED = "=FF"
+
+_REMEMBERED_NAMES = 4_096
+"""Names whose routes are remembered, some 500 bytes each; those not asked for the longest go first."""
 
 OWN_CHANNELS_PREFIX = "realtime/"
 """Channels of the package itself, such as the one that updates the admin's list."""
@@ -518,6 +522,7 @@ class ChannelRegistry:
 
     def __init__(self) -> None:
         self._routes: dict[str, tuple[Route, type[Channel]]] = {}
+        self._candidates = functools.lru_cache(_REMEMBERED_NAMES)(self._match)
         self._user_route = Route(USER_CHANNEL_PREFIX + "<str:user_id>", _converters())
         self.user_class: type[UserChannel] = UserChannel
         """The class of ``users/<id>``."""
@@ -545,6 +550,7 @@ class ChannelRegistry:
         except ValueError as error:
             raise ImproperUse(str(error)) from None
         self._routes[pattern] = (route, channel_class)
+        self._candidates.cache_clear()
 
     def _register_user_class(self, pattern: str, channel_class: type[Channel]) -> None:
         if pattern != USER_PATTERN or not issubclass(channel_class, UserChannel):
@@ -569,6 +575,7 @@ class ChannelRegistry:
             self.user_class = UserChannel
             return
         del self._routes[pattern]
+        self._candidates.cache_clear()
 
     def __iter__(self) -> Iterator[tuple[str, type[Channel]]]:
         if self.user_class is not UserChannel:
@@ -593,19 +600,29 @@ class ChannelRegistry:
             BadChannel: the name is malformed.
             UnknownChannel: no route matches.
         """
-        check_name(name)
-        if name.startswith(USER_CHANNEL_PREFIX):
-            kwargs = self._user_route.match(name)
-            if kwargs is None:
-                raise UnknownChannel()  # reserved: the site's routes must not match it
-            return self.user_class(name, kwargs, parameters)
-        if name.startswith(SESSION_CHANNEL_PREFIX):
-            return SessionChannel(name, {}, parameters)
-        for route, channel_class in self._routes.values():
-            kwargs = route.match(name)
+        if not isinstance(name, str) or name.startswith(SESSION_CHANNEL_PREFIX):
+            return SessionChannel(check_name(name), {}, parameters)
+        for route, channel_class, texts in self._candidates(name):
+            kwargs = route.converted(texts)
             if kwargs is not None:
-                return channel_class(name, kwargs, parameters)
+                return (channel_class or self.user_class)(name, kwargs, parameters)
         raise UnknownChannel()
+
+    def _match(self, name: str) -> tuple[tuple[Route, type[Channel] | None, dict[str, str]], ...]:
+        """The routes whose patterns match, and the texts in them; their converters may refuse yet.
+
+        The class of a user's own channel is None. What is remembered is the same for ever, unlike what
+        converters make of it, which are the site's.
+
+        Raises:
+            BadChannel: the name is malformed.
+        """
+        check_name(name)
+        routes: Iterable[tuple[Route, type[Channel] | None]] = self._routes.values()
+        if name.startswith(USER_CHANNEL_PREFIX):
+            routes = [(self._user_route, None)]  # reserved: the site's routes must not match it
+        found = ((route, kind, route.texts(name)) for route, kind in routes)
+        return tuple((route, kind, texts) for route, kind, texts in found if texts is not None)
 
 
 def _path(channel_class: type[Channel]) -> str:

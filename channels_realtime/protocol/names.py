@@ -166,12 +166,18 @@ class Route:
 
     def match(self, name: str) -> dict[str, Any] | None:
         """Return the converted parameters if the whole ``name`` matches, else None."""
+        texts = self.texts(name)
+        return None if texts is None else self.converted(texts)
+
+    def texts(self, name: str) -> dict[str, str] | None:
+        """Return the texts of the parameters if the whole ``name`` matches, else None; always the same."""
         match = self._regex.fullmatch(name)
-        if match is None:
-            return None
-        found = match.groupdict()
+        return None if match is None else match.groupdict()
+
+    def converted(self, texts: Mapping[str, str]) -> dict[str, Any] | None:
+        """Return the converted parameters; None if a converter, which is the site's, refuses its text."""
         try:
-            return {key: self._converters[key].to_python(text) for key, text in found.items()}
+            return {key: self._converters[key].to_python(text) for key, text in texts.items()}
         except ValueError:  # by Django's rule, a converter raises it if the value does not match
             return None
 

@@ -12,7 +12,7 @@ from django.db.models import CharField, EmailField, UUIDField
 from django.utils.functional import SimpleLazyObject
 from rest_framework_simplejwt.models import TokenUser
 
-from channels_realtime import Channel, History, action, register, user_keys
+from channels_realtime import Channel, History, action, channels, register, user_keys
 from channels_realtime.channels import (
     HOOKS,
     ChannelRegistry,
@@ -42,6 +42,10 @@ class Client:
 
 
 class Orders(Channel):
+    pass
+
+
+class Anybody(Channel):
     pass
 
 
@@ -97,6 +101,38 @@ def test_route_can_be_taken_back(routes):
         routes.resolve("orders/42")
     with pytest.raises(KeyError):
         routes.unregister("orders/<int:order_id>")
+
+
+def test_name_that_was_asked_for_before_follows_the_routes(routes):
+    with pytest.raises(UnknownChannel):
+        routes.resolve("rooms/1")
+    routes.register("rooms/<int:room_id>", Orders)
+    assert type(routes.resolve("rooms/1")) is Orders
+    routes.unregister("rooms/<int:room_id>")
+    with pytest.raises(UnknownChannel):
+        routes.resolve("rooms/1")
+
+
+def test_converter_is_asked_each_time_and_may_change_its_mind(monkeypatch):
+    class Known:
+        regex = "[a-z]+"
+        names = {"ann"}
+
+        def to_python(self, value):
+            if value not in self.names:
+                raise ValueError
+            return [value]
+
+    converters = {**channels.get_converters(), "known": Known()}
+    monkeypatch.setattr(channels, "get_converters", lambda: converters)
+    routes = ChannelRegistry()
+    routes.register("of/<known:name>", Orders)
+    routes.register("of/<str:name>", Anybody)
+    first, second = routes.resolve("of/ann"), routes.resolve("of/ann")
+    assert first.kwargs == {"name": ["ann"]}
+    assert first.kwargs["name"] is not second.kwargs["name"]
+    Known.names = set()
+    assert type(routes.resolve("of/ann")) is Anybody
 
 
 def test_registry_lists_its_routes(routes):

@@ -7,6 +7,7 @@ the letter.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import sys
@@ -88,6 +89,7 @@ def site(settings, monkeypatch, caplog):
     """A site to make mistakes in, and to see what it says."""
     caplog.set_level(logging.INFO, logger="channels_realtime")
     monkeypatch.setattr(registry, "_routes", dict(registry._routes))
+    monkeypatch.setattr(registry, "_candidates", functools.lru_cache(registry._match))
     monkeypatch.setattr(asgi, "_logged_paths", set())
     monkeypatch.setattr(rights, "_warned", set())
     monkeypatch.setattr(database, "_told_of_migrations", False)

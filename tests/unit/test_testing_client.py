@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from contextlib import suppress
 
@@ -38,6 +39,7 @@ class GroupChannel(Channel):
 @pytest.fixture(autouse=True)
 def _routes(monkeypatch):
     monkeypatch.setattr(registry, "_routes", dict(registry._routes))
+    monkeypatch.setattr(registry, "_candidates", functools.lru_cache(registry._match))
     register("groups/<int:pk>")(GroupChannel)
 
 
