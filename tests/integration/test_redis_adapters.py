@@ -23,6 +23,7 @@ from channels_realtime.nodes.envelope import wrap
 from channels_realtime.nodes.groups import group_name
 from channels_realtime.nodes.metrics import Metrics
 from channels_realtime.protocol.messages import Publication
+from tests.support.redis_process import MASTER, watched_redis
 from tests.support.redis_server import private_redis_server
 
 TIMEOUT_S = 20.0
@@ -505,3 +506,26 @@ async def test_core_layer_that_looks_different_is_used_through_its_public_api(
     del older.ring_size
     for layer in (patched, older):
         assert type(adapter_of(layer)) is LayerAdapter
+
+
+# -- Sentinel --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [RedisPubSubChannelLayer, RedisChannelLayer])
+async def test_master_that_sentinel_replaces_is_left_for_the_new_one(kind: Any) -> None:
+    with watched_redis() as watched:
+        host = {"sentinels": [("127.0.0.1", watched.sentinel_port)], "master_name": MASTER}
+        layer = kind(hosts=[host])
+        async with running(layer, publish_timeout=1.0, subscribe_timeout=2.0) as one:
+            assert type(adapter_of(layer)) is not LayerAdapter
+            await one.broker.join("a")
+            await one.publish("before")
+            await until(lambda: one.receiver.payloads() == ["before"])
+            watched.wait_for_replica()
+            await asyncio.to_thread(watched.kill_master)
+            await until(lambda: one.receiver.losses > 0)
+            async with asyncio.timeout(TIMEOUT_S):
+                while "after" not in one.receiver.payloads():
+                    with contextlib.suppress(Unavailable):
+                        await one.publish("after")
+                    await asyncio.sleep(0.1)
