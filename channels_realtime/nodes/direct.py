@@ -13,7 +13,6 @@ receivers know a message that came twice. A forked process begins without connec
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import os
 import threading
@@ -203,15 +202,12 @@ class _PubSubSender(_Sender):
 
 
 class _CoreSender(_Sender):
-    _members = hashlib.sha1(redis_core.MEMBERS.encode(), usedforsecurity=False).hexdigest()
-    _put = hashlib.sha1(redis_core.PUT.encode(), usedforsecurity=False).hexdigest()
-
     def send(self, layer: Any, group: str, message: dict[str, Any]) -> bool:
         now = time.time()
         key, index = layer._group_key(group), layer.consistent_hash(group)
         try:
             expired = int(now) - layer.group_expiry
-            [found] = self.call(layer, index, "EVALSHA", self._members, 1, key, expired)
+            [found] = self.call(layer, index, "EVALSHA", redis_core.MEMBERS.digest, 1, key, expired)
             channels = [name.decode() for name in found]
             queues_of, bodies, capacities = layer._map_channel_keys_to_connection(channels, message)
             for index, queues in queues_of.items():
@@ -219,7 +215,7 @@ class _CoreSender(_Sender):
                 arguments += [capacities[queue] for queue in queues]
                 arguments += [f"{now:.7f}"] * len(queues)
                 arguments += [int(layer.expiry), int(now) - int(layer.expiry)]
-                command = ["EVALSHA", self._put, len(queues), *queues, *arguments]
+                command = ["EVALSHA", redis_core.PUT.digest, len(queues), *queues, *arguments]
                 if full := self.call(layer, index, *command):
                     logger.info("%d of %d messages over capacity", full, len(queues))
         except (_OverLoop, TypeError):

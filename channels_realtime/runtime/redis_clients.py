@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import ImproperUse, Unavailable
-from .redis_connection import CommandSender, ResponseError, can_be_taken_over, pack
+from .redis_connection import CommandSender, ResponseError, Script, can_be_taken_over
 
 MAX_CONNECTIONS = 32
 """How many connections one client opens to its server; commands beyond them wait their turn."""
@@ -73,16 +72,6 @@ def key_prefix(layer: Any, config: Config) -> str:
     return config.group_prefix
 
 
-class Script:
-    """A Lua script, run by its digest."""
-
-    __slots__ = ("digest", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
 class _Client:
     """The client of one server on one event loop."""
 
@@ -90,7 +79,8 @@ class _Client:
 
     def __init__(self, host: Host) -> None:
         self.redis = redis = connect(host)
-        self.sender = CommandSender(lambda: redis) if can_be_taken_over(redis) else None
+        pool = getattr(redis, "connection_pool", None)  # a cluster has none
+        self.sender = CommandSender(lambda: redis) if can_be_taken_over(pool) else None
         self.room = asyncio.Semaphore(MAX_CONNECTIONS)
         self.keeper = self._close_with_loop()
 
@@ -218,16 +208,8 @@ class RedisClients:
         sender = client.sender
         if sender is None:
             return await self.run(index, script, keys, args)
-        number = len(keys)
         try:
-            try:
-                command = pack(b"EVALSHA", script.digest, number, *keys, *args)
-                return await sender.send(command, self._timeout)
-            except ResponseError as error:
-                if not str(error).startswith("NOSCRIPT"):
-                    raise
-                command = pack(b"EVAL", script.text, number, *keys, *args)
-                return await sender.send(command, self._timeout)
+            return await sender.run(script, keys, args, self._timeout)
         except TimeoutError as error:  # before OSError, which it is
             raise self._unavailable(f"did not respond within {self._timeout:g} s") from error
         except (ResponseError, OSError) as error:

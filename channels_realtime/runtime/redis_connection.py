@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import contextvars
+import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .batches import BatchSender
@@ -27,6 +29,16 @@ _BATCH_BYTES = 512 * 1024
 
 class ResponseError(Exception):
     """What a server answered instead of doing it; called as redis-py calls it, for errors and logs."""
+
+
+class Script:
+    """A Lua script, run by its digest."""
+
+    __slots__ = ("digest", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class _Incomplete(Exception):
@@ -158,9 +170,8 @@ class RedisConnection(asyncio.Protocol):
         self._lost()
 
 
-def can_be_taken_over(redis: Any) -> bool:
-    """Whether the connections of a client of redis-py look as they are known here."""
-    pool: Any = getattr(redis, "connection_pool", None)  # a cluster has none
+def can_be_taken_over(pool: Any) -> bool:
+    """Whether the connections of a pool of redis-py look as they are known here."""
     get = getattr(pool, "get_connection", None)
     if get is None:
         return False
@@ -197,6 +208,16 @@ class PooledConnection:
             connection.take_over(self._client)
             self._connection = connection
 
+    async def close(self) -> None:
+        """End the connection and give it back to its pool."""
+        if self._connection is not None:
+            self._connection.abort()
+        client, used, self._client, self._used = self._client, self._used, None, None
+        if client is not None:
+            await client.disconnect(nowait=True)
+            with contextlib.suppress(KeyError):  # the pool was closed meanwhile
+                await used.connection_pool.release(client)
+
     def _received(self, answer: Any) -> None:
         raise NotImplementedError
 
@@ -215,6 +236,18 @@ class CommandSender(PooledConnection, BatchSender):
         PooledConnection.__init__(self, redis)
         BatchSender.__init__(self, BATCH, _BATCH_BYTES)
         self._opening: asyncio.Task[None] | None = None
+
+    async def run(
+        self, script: Script, keys: Sequence[bytes | str], args: Sequence[Any], timeout: float
+    ) -> Any:
+        """Run a script; one that the server does not know goes again, as it is."""
+        number = len(keys)
+        try:
+            return await self.send(pack(b"EVALSHA", script.digest, number, *keys, *args), timeout)
+        except ResponseError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        return await self.send(pack(b"EVAL", script.text, number, *keys, *args), timeout)
 
     def _is_ready(self) -> bool:
         if self._connection is None and self._opening is None:

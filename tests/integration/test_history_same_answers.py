@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from channels_realtime.config import Config
 from channels_realtime.errors import Conflict
 from channels_realtime.protocol.messages import Position
-from channels_realtime.runtime.redis_clients import Script
+from channels_realtime.runtime.redis_connection import Script
 from channels_realtime.stores.history import redis as redis_store
 from channels_realtime.stores.history import scripts
 from channels_realtime.stores.history.base import (

@@ -498,13 +498,28 @@ async def test_queue_that_is_full_takes_nothing_as_with_the_layer_itself(
         assert first["type"] == "realtime.publication"
 
 
+async def test_reader_that_ends_gives_its_connection_back(
+    own_redis: str, server: "redis.Redis"
+) -> None:
+    layer = Core(hosts=[own_redis], prefix="back")
+    async with running(layer) as one:
+        for _ in range(3):
+            await one.broker.join("a")
+            await one.publish("x")
+            await one.broker.stop()
+        pool = layer.connection(0).connection_pool
+        assert len(pool._in_use_connections) == 1  # the one that sends
+    await until(lambda: not any("bzpop" in client["cmd"] for client in server.client_list()))
+
+
 async def test_core_layer_that_looks_different_is_used_through_its_public_api(
     own_redis: str,
 ) -> None:
-    patched, older = Core(hosts=[own_redis]), Core(hosts=[own_redis])
+    patched, older, other = (Core(hosts=[own_redis]) for _ in range(3))
     patched.connection = patched.connection
     del older.ring_size
-    for layer in (patched, older):
+    other.create_pool = lambda index: object()
+    for layer in (patched, older, other):
         assert type(adapter_of(layer)) is LayerAdapter
 
 

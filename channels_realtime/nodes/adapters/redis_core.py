@@ -24,6 +24,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from ...runtime.batches import BatchSender, Sending
+from ...runtime.redis_connection import CommandSender, Script, can_be_taken_over, pack
 from .base import RECEIVE_BURST, SEND_TIMEOUT_S, LayerAdapter, Take, is_untouched
 
 try:  # optional: a site without Redis does not install it
@@ -55,13 +56,14 @@ _BATCH = 32
 _TAKEN = 256
 """Messages taken off a queue at once."""
 
-_WAIT_S = 2
-"""How long Redis waits for a message; less than redis-py waits for Redis, by default 5 seconds."""
+_WAIT_S = 5
+"""How long Redis waits for a message before it answers that there is none."""
 
 _TICK_S = 1e-6
 """Between the times of two messages: a queue is in the order of times, which the layer counts in seconds."""
 
-MEMBERS = """
+MEMBERS = Script(
+    """
 local found = {}
 for i, group in ipairs(KEYS) do
   redis.call('ZREMRANGEBYSCORE', group, 0, ARGV[1])
@@ -69,8 +71,10 @@ for i, group in ipairs(KEYS) do
 end
 return found
 """
+)
 
-PUT = """
+PUT = Script(
+    """
 local full, number = 0, #KEYS
 local expiry, expired = ARGV[3 * number + 1], ARGV[3 * number + 2]
 local cleared = {}
@@ -88,8 +92,10 @@ for i, queue in ipairs(KEYS) do
 end
 return full
 """
+)
 
-_TAKE = """
+_TAKE = Script(
+    """
 local queue, backup = KEYS[1], KEYS[2]
 if ARGV[1] == '1' then
   redis.call('DEL', backup)
@@ -107,6 +113,7 @@ end
 if #messages > 0 then redis.call('EXPIRE', backup, ARGV[3]) end
 return messages
 """
+)
 
 
 class CoreAdapter(LayerAdapter):
@@ -114,6 +121,7 @@ class CoreAdapter(LayerAdapter):
 
     def __init__(self, layer: Any) -> None:
         super().__init__(layer)
+        self._servers: dict[int, CommandSender] = {}
         self._sender = _Sender(self, layer)
 
     @staticmethod
@@ -128,7 +136,16 @@ class CoreAdapter(LayerAdapter):
                 isinstance(getattr(layer, name, None), int | float)
                 for name in ("expiry", "group_expiry")
             )
+            # Without a loop: whoever sends from sync code asks too.
+            and all(can_be_taken_over(layer.create_pool(n)) for n in range(layer.ring_size))
         )
+
+    def server(self, index: int) -> CommandSender:
+        """Sends to one of the layer's servers."""
+        sender = self._servers.get(index)
+        if sender is None:
+            sender = self._servers[index] = CommandSender(lambda: self._layer.connection(index))
+        return sender
 
     async def new_channel(self) -> str:
         return f"specific.{uuid.uuid4().hex}!{uuid.uuid4().hex}"
@@ -167,31 +184,37 @@ class CoreAdapter(LayerAdapter):
         index = layer.consistent_hash(local)
         queue = layer.prefix + local
         keys = [queue, f"{queue}$inflight"]
-        failures = 0
-        handled = False  # what was taken last
-        while True:
-            try:
-                connection = layer.connection(index)
-                run = connection.register_script(_TAKE)
-                expiry = max(1, int(layer.expiry))
-                taken: list[bytes] = await run(keys, ["1" if handled else "0", _TAKEN, expiry])
-                handled = True
-                if not taken:
-                    popped = await connection.bzpopmin(queue, timeout=_WAIT_S)
-                    taken = [] if popped is None else [popped[1]]
-            except Exception as error:
-                failures += 1
-                handled = False
-                log = logger.warning if failures == 1 else logger.debug
-                log("Reading from the channel layer failed: %s: %s", type(error).__name__, error)
-                await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)))
-                lost()
-                continue
+        server = CommandSender(lambda: layer.connection(index))  # one of its own: it waits
+        try:
             failures = 0
-            for number, data in enumerate(taken, 1):
-                self._hand_over(data, take)
-                if number % RECEIVE_BURST == 0:
-                    await asyncio.sleep(0)
+            handled = False  # what was taken last
+            while True:
+                try:
+                    expiry = max(1, int(layer.expiry))
+                    arguments = ("1" if handled else "0", _TAKEN, expiry)
+                    taken = await server.run(_TAKE, keys, arguments, SEND_TIMEOUT_S)
+                    handled = True
+                    if not taken:
+                        wait = pack(b"BZPOPMIN", queue, _WAIT_S)
+                        popped = await server.send(wait, _WAIT_S + SEND_TIMEOUT_S)
+                        taken = popped[1:2] if popped else []
+                except Exception as error:
+                    failures += 1
+                    handled = False
+                    log = logger.warning if failures == 1 else logger.debug
+                    log(
+                        "Reading from the channel layer failed: %s: %s", type(error).__name__, error
+                    )
+                    await asyncio.sleep(min(5.0, 0.1 * 2 ** min(failures, 6)))
+                    lost()
+                    continue
+                failures = 0
+                for number, data in enumerate(taken, 1):
+                    self._hand_over(data, take)
+                    if number % RECEIVE_BURST == 0:
+                        await asyncio.sleep(0)
+        finally:
+            await server.close()
 
     def _hand_over(self, data: bytes, take: Take) -> None:
         try:
@@ -255,8 +278,9 @@ class _Sender(BatchSender):
         expired = int(time.time()) - layer.group_expiry
         members = {}
         for index, groups in by_server.items():
-            run = layer.connection(index).register_script(MEMBERS)
-            found = await run([layer._group_key(group) for group in groups], [expired])
+            keys = [layer._group_key(group) for group in groups]
+            server = self._adapter.server(index)
+            found = await server.run(MEMBERS, keys, [expired], SEND_TIMEOUT_S)
             for group, names in zip(groups, found, strict=True):
                 members[group] = [name.decode() for name in names]
         return members
@@ -277,9 +301,10 @@ class _Sender(BatchSender):
                     put[2].append(capacities[queue])
                     put[3].append(f"{self._newest:.7f}")
         for index, (queues, bodies, capacities, times) in by_server.items():
-            run = layer.connection(index).register_script(PUT)
             expired = int(time.time()) - int(layer.expiry)
-            full = await run(queues, [*bodies, *capacities, *times, int(layer.expiry), expired])
+            arguments = [*bodies, *capacities, *times, int(layer.expiry), expired]
+            server = self._adapter.server(index)
+            full = await server.run(PUT, queues, arguments, SEND_TIMEOUT_S)
             if full:
                 logger.info("%d of %d messages over capacity", full, len(queues))
 

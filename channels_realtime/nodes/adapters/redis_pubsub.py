@@ -203,7 +203,7 @@ class PubSubAdapter(LayerAdapter):
 def _is_known_shard(shard: Any) -> bool:
     if not is_untouched(shard, RedisSingleShardConnection, _SHARD_METHODS):
         return False
-    return can_be_taken_over(_client_of(shard))
+    return can_be_taken_over(getattr(_client_of(shard), "connection_pool", None))
 
 
 def _client_of(shard: Any) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 
 from ...config import Config
 from ...protocol.messages import Position
-from ...runtime.redis_clients import RedisClients, Script, key_prefix
+from ...runtime.redis_clients import RedisClients, key_prefix
+from ...runtime.redis_connection import Script
 from .base import BUCKETS, POSITION_TTL_S, bucket_of
 from .inboxes import MAX_USERS, Acknowledgement, Inbox, InboxStore, StreamInboxes
 

@@ -18,7 +18,7 @@ lost, or a replica that took over without its last changes, does not give the sa
 
 from __future__ import annotations
 
-from ...runtime.redis_clients import Script
+from ...runtime.redis_connection import Script
 from .base import MAX_STATE_KEYS, POSITION_TTL_S
 
 CHANGES_KEPT_S = 600.0

@@ -17,7 +17,8 @@ import msgspec
 
 from ...config import Config
 from ...protocol.messages import Member
-from ...runtime.redis_clients import RedisClients, Script, key_prefix
+from ...runtime.redis_clients import RedisClients, key_prefix
+from ...runtime.redis_connection import Script
 from .base import (
     BATCH,
     PARTITIONS,

@@ -16,7 +16,7 @@ ARGV[1] is the time in seconds, or empty for the server's. No name of a stream o
 
 from __future__ import annotations
 
-from ...runtime.redis_clients import Script
+from ...runtime.redis_connection import Script
 
 _COMMON = """
 local order, bodies, holds, sequences, due, leases, held =

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...config import Config
-from ...runtime.redis_clients import RedisClients, Script, key_prefix
+from ...runtime.redis_clients import RedisClients, key_prefix
+from ...runtime.redis_connection import Script
 from .base import Save, SessionStore, Taken
 
 PARTITIONS = 16
