@@ -1,7 +1,8 @@
-"""An authenticator that widens the gap between reading the credentials and registering the connection."""
+"""Authenticators that take their time: before the connection is registered, and before anything is read."""
 
 import random
 import time
+from pathlib import Path
 
 from django.contrib.sessions.models import Session
 
@@ -29,3 +30,16 @@ class OvertakenSession(LoginSession):
             time.sleep(0.005)
         time.sleep(random.uniform(0, LINGER_S))
         return found
+
+
+class GatedSession(LoginSession):
+    """With ``?gate=<path>``: reads the login session when that file is there."""
+
+    def authenticate(self, credential, handshake):
+        gate = handshake.query.get("gate")
+        deadline = time.monotonic() + COMMIT_TIMEOUT_S
+        while gate is not None and not Path(gate).exists():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the gate was not opened in time")
+            time.sleep(0.005)
+        return super().authenticate(credential, handshake)
