@@ -23,6 +23,8 @@ import contextlib
 import contextvars
 import itertools
 import logging
+import math
+import random
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -59,6 +61,9 @@ _JOIN_PATIENCE_S = 0.02
 
 _CHECKED_GROUPS = 25
 """Groups that a check probes, of however many there are; a probe is a message to each process."""
+
+_PROVEN_SHARE = 1 / 3
+"""Of the check interval: so long a process relies on a probe that has come through a group."""
 
 _REJOIN_INTERVAL_S = 3_600.0
 """``RedisChannelLayer`` drops members a day after they joined (``group_expiry``, 86,400 s)."""
@@ -97,7 +102,7 @@ def _retrieve(joining: asyncio.Future[None]) -> None:
 class _Membership:
     """One group that this process is in, or is joining or leaving."""
 
-    __slots__ = ("group", "idle_since", "joined", "joining", "lock", "references")
+    __slots__ = ("group", "idle_since", "joined", "joining", "lock", "proven_at", "references")
 
     def __init__(self, group: str) -> None:
         self.group = group
@@ -105,6 +110,7 @@ class _Membership:
         self.joined = False
         self.joining: _Join | None = None
         self.idle_since: float | None = None
+        self.proven_at = -math.inf  # when a probe, of any process, last came through it
         self.lock = asyncio.Lock()
 
 
@@ -431,7 +437,9 @@ class Broker:
         back = self._probes[nonce] = asyncio.get_running_loop().create_future()
         try:
             for delay in _PROBE_DELAYS_S:
-                await self._layer.group_send(group, {"type": "realtime.probe", "nonce": nonce})
+                await self._layer.group_send(
+                    group, {"type": "realtime.probe", "nonce": nonce, "group": group}
+                )
                 done, _ = await asyncio.wait([back], timeout=delay)
                 if done:
                     return True
@@ -443,21 +451,29 @@ class Broker:
     async def _tend(self) -> None:
         """Leave idle groups, check memberships, renew them; once a second, for ever."""
         loop = asyncio.get_running_loop()
-        next_check = loop.time() + self._check_interval
+        next_check = loop.time() + self._until_next_check()
         next_renewal = loop.time() + _REJOIN_INTERVAL_S
+        await asyncio.sleep(random.random())  # processes that start together do not check together
         while True:
             await asyncio.sleep(1.0)
             try:
                 now = loop.time()
                 await self._leave_idle(now)
                 if now >= next_check:
-                    next_check = now + self._check_interval
+                    next_check = now + self._until_next_check()
                     await self._check()
                 if now >= next_renewal:
                     next_renewal = now + _REJOIN_INTERVAL_S
                     await self._join_again(force=False)
             except Exception:
                 logger.exception("Tending the groups of the channel layer failed")
+
+    def _until_next_check(self) -> float:
+        """A part of the interval: a proof may be old already by ``_PROVEN_SHARE`` of it.
+
+        At random, so that one of the processes that share a group is before the others.
+        """
+        return random.uniform(_PROVEN_SHARE, 1.0 - _PROVEN_SHARE) * self._check_interval
 
     async def _leave_idle(self, now: float) -> None:
         for membership in tuple(self._memberships.values()):
@@ -467,15 +483,21 @@ class Broker:
                 return  # the layer is away, and the others would wait for it one by one
 
     async def _check(self) -> None:
-        """Probe this process's own groups and some of the others, in turn; join again where lost."""
+        """Probe this process's own groups and some of the others, in turn; join again where lost.
+
+        A probe goes to every process in the group, so one that came from another process just now is
+        as good: of all that share a group, one probes. Otherwise n processes would get n probes each.
+        """
         checked = [self._own, self._all]
         used = (m for m in self._memberships.values() if m.joined and m.references > 0)
         checked += itertools.islice(used, _CHECKED_GROUPS)
+        recently = asyncio.get_running_loop().time() - _PROVEN_SHARE * self._check_interval
+        unproven = [self._own, *(m for m in checked[1:] if m.proven_at < recently)]
         try:
             # Longer than a probe waits for its return: what runs out here is a layer that hangs,
             # and one that does not bring the probe back has lost the group.
             async with asyncio.timeout(_PROBE_TIMEOUT_S + self._publish_timeout):
-                alive = await asyncio.gather(*(self._probe(m.group) for m in checked))
+                alive = await asyncio.gather(*(self._probe(m.group) for m in unproven))
         except Exception as error:
             self._breaker.failing = True
             logger.warning("The channel layer does not answer: %s", error)
@@ -532,6 +554,7 @@ class Broker:
     def _take(self, message: dict[str, Any]) -> None:
         nonce = message.get("nonce")
         if nonce is not None:
+            self._note_proof(message.get("group"))
             back = self._probes.get(nonce) if isinstance(nonce, str) else None
             if back is not None and not back.done():
                 back.set_result(None)
@@ -561,6 +584,13 @@ class Broker:
             logger.exception(
                 "Delivering a publication failed", extra={"channel": publication.channel}
             )
+
+    def _note_proof(self, group: Any) -> None:
+        """A probe came through the group; other versions do not say which it was."""
+        if isinstance(group, str):
+            membership = self._all if group == self._all.group else self._memberships.get(group)
+            if membership is not None:
+                membership.proven_at = asyncio.get_running_loop().time()
 
     def _warn_once_of_another_site(self) -> None:
         if self._warned:

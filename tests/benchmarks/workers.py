@@ -136,14 +136,14 @@ async def measure(found: Bench, server: Server, ours: bool, clients: int) -> lis
     await crowd.wait()
     paced = [took * 1e3 for took in crowd.took]
     with redis.Redis.from_url(found.redis_url) as admin:
-        before = _redis_seconds(admin), sum(map(processor_seconds, pids))
+        before = redis_seconds(admin), sum(map(processor_seconds, pids))
         crowd.received, begun = 0, time.perf_counter()
         for _ in range(BURST):
             crowd.publish()
             await crowd.wait(WINDOW - 1)
         await crowd.wait()
         elapsed = time.perf_counter() - begun
-        after = _redis_seconds(admin), sum(map(processor_seconds, pids))
+        after = redis_seconds(admin), sum(map(processor_seconds, pids))
     lost = BURST * clients - crowd.received
     for member in (publisher, *members):
         member.abort()
@@ -158,7 +158,8 @@ async def measure(found: Bench, server: Server, ours: bool, clients: int) -> lis
     ]
 
 
-def _redis_seconds(admin: "redis.Redis") -> float:
+def redis_seconds(admin: "redis.Redis") -> float:
+    """Processor time that Redis has used."""
     info = admin.info("cpu")
     return float(info["used_cpu_user"] + info["used_cpu_sys"])
 

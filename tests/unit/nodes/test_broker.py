@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
 
 import pytest
 from channels.exceptions import ChannelFull
@@ -919,3 +921,56 @@ def test_envelope_is_bytes_so_that_every_layer_can_carry_it():
     assert isinstance(message["at"], float)
     assert len(message["name"]) == 16
     assert set(message) == {"type", "name", "body", "at"}
+
+
+# -- probes of many processes ----------------------------------------------------------------------
+
+
+class CountingLayer(ScriptedLayer):
+    """Counts what is sent to each group."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.sent = Counter()
+
+    async def group_send(self, group, message):
+        self.sent[group] += 1
+        await super().group_send(group, message)
+
+
+async def _probes_a_second(processes: int) -> float:
+    """Of the group of all nodes and of three channels, which all processes are in."""
+    layer = CountingLayer(capacity=1_000)
+    async with AsyncExitStack() as stack:
+        all_running = [
+            await stack.enter_async_context(Running(layer, node_id=f"n{number}"))
+            for number in range(processes)
+        ]
+        for running in all_running:
+            for channel in ("a", "b", "c"):
+                await running.broker.join(channel)
+        layer.sent.clear()
+        await asyncio.sleep(60)
+        own = "test.node."
+        return sum(n for group, n in layer.sent.items() if not group.startswith(own)) / 60
+
+
+@in_virtual_time
+async def test_of_the_processes_that_share_a_group_one_probes_it():
+    """Each probe goes to all of them, so that probes of all would grow with the square."""
+    groups = 4
+    most = groups / (10.0 / 3)  # a proof is relied on for a third of the interval
+    assert 0 < await _probes_a_second(5) <= 1.5 * most
+    assert 0 < await _probes_a_second(40) <= 1.5 * most
+
+
+@in_virtual_time
+async def test_process_that_lost_a_group_alone_notices_although_others_probe_it():
+    layer = ScriptedLayer()
+    async with Running(layer, node_id="n1") as first, Running(layer, node_id="n2") as second:
+        for running in (first, second):
+            await running.broker.join("a")
+        layer.groups[GROUP_A].pop(first.broker.inbox)
+        await asyncio.sleep(30)
+        await second.publish("x")
+        assert first.receiver.payloads == ["x"]
