@@ -121,7 +121,8 @@ def main() -> None:
         parser.error("what --smoke finds is nothing for the documentation")
     if options.list or not (options.rows or options.write_docs):
         for row in ROWS:
-            print(f"{row.name:24} {row.title} ({', '.join(c.name for c in row.candidates)})")
+            print(f"{row.name:26} {row.title} ({', '.join(c.name for c in row.candidates)})")
+        print("Several processes on one port: python -m tests.benchmarks.workers")
         return
     if not options.rows:
         write_docs([])
