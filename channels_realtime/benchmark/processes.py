@@ -88,11 +88,7 @@ def serve(
         with log_path.open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 # this Python, and names from the lists above
                 server_command(kind, application, port, frames=frames),
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                    **environment,
-                },
+                env=inherited() | environment,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -104,6 +100,11 @@ def serve(
             yield server
         finally:
             _stop(process)
+
+
+def inherited() -> dict[str, str]:
+    """The variables with which another Python finds what this one does, such as the site's modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def _free_port() -> int:

@@ -12,6 +12,7 @@ import gc
 import itertools
 import json
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .connection import TEXT, RawConnection, frame, handshake
-from .processes import HOST, BenchmarkError, processor_seconds, resident
+from .processes import HOST, BenchmarkError, inherited, processor_seconds, resident
 
 _SUBPROTOCOL = "realtime.v1.json"
 _HEARTBEAT, _ANSWER = b'{"type":"ping"}', b'{"type":"pong"}'
@@ -69,6 +70,8 @@ class Target:
         host: its name or address.
         tls: for ``wss``.
         headers: more lines of the handshake.
+        publisher: the variables of a process of ``publisher``, if there is one for this target.
+        name: of the target, as ``publisher`` takes it.
     """
 
     port: int
@@ -79,6 +82,8 @@ class Target:
     host: str = HOST
     tls: ssl.SSLContext | None = None
     headers: tuple[str, ...] = ()
+    publisher: dict[str, str] | None = None
+    name: str = "site"
 
     @property
     def authority(self) -> str:
@@ -497,6 +502,32 @@ async def idle(target: Target, plan: Plan) -> dict[str, float]:
         return {"core_percent": (after - before) / (time.monotonic() - at) * 100}
 
 
+async def sync_publish(target: Target, plan: Plan) -> dict[str, float]:
+    """``publish()`` in a thread of a process that serves nobody; nothing where the target has no such thing."""
+    if target.publisher is None:
+        return {}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "channels_realtime.benchmark.publisher"),
+        *(target.name, str(plan.seconds), str(plan.size)),
+        env=inherited() | target.publisher,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise BenchmarkError(
+            f"The publisher ended with status {process.returncode}:\n{err.decode(errors='replace')}"
+        )
+    found: dict[str, float] = json.loads(out)
+    return found
+
+
 _RATE = Figure("per_second", "a second", more_is_better=True)
 _CPU = Figure("cpu_us", "CPU µs each", more_is_better=False)
 _KIB = Figure("kib", "KiB each", more_is_better=False)
@@ -522,6 +553,7 @@ ROWS: dict[str, Row] = {
     "connect-own": Row("connect, a channel each", connect_own, (_RATE, _CPU)),
     "fan-out": Row("fan-out: deliveries", fan_out, (_RATE, _CPU, _LOST)),
     "publish": Row("publish to a channel each", publish, (_RATE, _CPU, _LOST)),
+    "sync-publish": Row("publish() in another process", sync_publish, (_RATE, _CPU)),
     "ping": Row("ping to pong", ping, (_RATE, _CPU)),
     "latency": Row(
         "publish to delivery",
@@ -538,6 +570,8 @@ ROWS: dict[str, Row] = {
 only seen in a new process."""
 
 NOT_BY_DEFAULT = ("idle",)
+NEEDS_A_SHARED_LAYER = ("sync-publish",)
+NEEDS_AN_OWN_SERVER = ("sync-publish", "idle")
 
 
 async def check(target: Target) -> None:

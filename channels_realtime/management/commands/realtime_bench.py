@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
+from channels.layers import InMemoryChannelLayer
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -32,7 +33,14 @@ from channels_realtime.benchmark.processes import (
     serve,
 )
 from channels_realtime.benchmark.references import LAYER_VARIABLE, PREFIX_VARIABLE
-from channels_realtime.benchmark.rows import NOT_BY_DEFAULT, ROWS, Plan, Target
+from channels_realtime.benchmark.rows import (
+    NEEDS_A_SHARED_LAYER,
+    NEEDS_AN_OWN_SERVER,
+    NOT_BY_DEFAULT,
+    ROWS,
+    Plan,
+    Target,
+)
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable
 from channels_realtime.monitoring.registry_rows import forget_nodes
@@ -135,7 +143,10 @@ class Command(BaseCommand):
         Raises:
             CommandError: an argument is wrong, a server does not run, or the operator does not want it.
         """
-        names = _checked_rows(options["rows"])
+        names = options["rows"]
+        for name in names:
+            if name not in ROWS:
+                raise CommandError(f"There is no row {name!r}; expected {', '.join(ROWS)}.")
         plan = Plan(**{name: options[name] for name in Plan.__dataclass_fields__})
         progress = self.stderr.write if options["verbosity"] > 0 else lambda text: None
         try:
@@ -185,6 +196,10 @@ class Command(BaseCommand):
             "layer": f"{layer.__module__}.{layer.__qualname__}",
             "server": f"{kind} {version(kind)}{through}",
         }
+        if layer is InMemoryChannelLayer:
+            names = _rows(names, NEEDS_A_SHARED_LAYER, "a channel layer that processes share")
+        else:
+            names = _rows(names)
         self._confirm(about["layer"], options["interactive"])
         bench = _Bench(kind, config, plan, frames=options["frames"], progress=progress)
         targets = TARGETS[:1] if options["alone"] else TARGETS
@@ -209,8 +224,7 @@ def _measure_there(
     names: list[str], plan: Plan, progress: Progress, options: dict[str, Any]
 ) -> tuple[dict[str, str], report.Results]:
     """The same of a server that runs already."""
-    if "idle" in names:
-        raise CommandError("The row 'idle' needs a server that this command starts; omit --url.")
+    names = _rows(names, NEEDS_AN_OWN_SERVER, "a server that this command starts; omit --url")
     target = _target_of(options["url"], options["token_env"])
     asyncio.run(rows.check(target))
     results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -295,6 +309,8 @@ class _Bench:
                     greets=name == "site",
                     channel=CHANNEL,
                     pid=server.process.pid,
+                    publisher=None if name == "bare" else self._environment,
+                    name=name,
                 )
                 if name == "site":
                     node = _on_server(server, rows.node_of(target))
@@ -326,11 +342,13 @@ def _on_server(server: Server, measuring: Any) -> Any:
         raise BenchmarkError(f"{error}\n{log}" if log else str(error)) from None
 
 
-def _checked_rows(found: list[str]) -> list[str]:
-    unknown = [name for name in found if name not in ROWS]
-    if unknown:
-        raise CommandError(f"There is no row {unknown[0]!r}; expected {', '.join(ROWS)}.")
-    return [name for name in ROWS if (name in found if found else name not in NOT_BY_DEFAULT)]
+def _rows(found: list[str], without: tuple[str, ...] = (), need: str = "") -> list[str]:
+    """The rows to measure, in their order; those of ``without`` lack what they need."""
+    for name in found:
+        if name in without:
+            raise CommandError(f"The row {name!r} needs {need}.")
+    without += NOT_BY_DEFAULT
+    return [name for name in ROWS if (name in found if found else name not in without)]
 
 
 def _checked_server(found: str | None) -> str:

@@ -60,6 +60,7 @@ def test_command_says_what_is_wrong_with_an_argument(arguments: list[str], error
         (["--url", "ws://a:port/"], "--url is 'ws://a:port/'; expected the URL of a WebSocket"),
         (["--url", "ws://a/", "--token-env", "NO_SUCH"], "environment variable NO_SUCH is not set"),
         (["idle", "--url", "ws://a/"], "The row 'idle' needs a server that this command starts"),
+        (["sync-publish", "--url", "ws://a/"], "The row 'sync-publish' needs a server that this"),
     ],
 )
 def test_command_says_what_is_wrong_with_a_server_elsewhere(
@@ -93,6 +94,12 @@ def test_server_elsewhere_is_named_as_browsers_name_it(url: str, authority: str)
     assert target.headers == (f"Origin: {scheme}://{authority}",)
     assert (target.tls is not None) is (scheme == "https")
     assert target.path in ("/ws/", "/")
+
+
+def test_command_knows_what_needs_a_layer_that_processes_share(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    with pytest.raises(CommandError, match="'sync-publish' needs a channel layer that processes"):
+        run("sync-publish", "--noinput")
 
 
 def test_command_needs_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
