@@ -512,6 +512,23 @@ async def test_reader_that_ends_gives_its_connection_back(
     await until(lambda: not any("bzpop" in client["cmd"] for client in server.client_list()))
 
 
+async def test_idle_reader_outlives_the_layers_socket_timeout(
+    own_redis: str, server: "redis.Redis"
+) -> None:
+    layer = RedisChannelLayer(hosts=[{"address": own_redis, "socket_timeout": 0.2}], prefix="idle")
+    async with running(layer) as one:
+        await one.broker.join("a")
+
+        def has_waited() -> bool:
+            clients = [client for client in server.client_list() if "bzpop" in client["cmd"]]
+            return any(int(client["idle"]) >= 1 for client in clients)
+
+        await until(has_waited)
+        await one.publish("x")
+        await until(lambda: one.receiver.payloads() == ["x"])
+        assert one.receiver.losses == 0
+
+
 async def test_core_layer_that_looks_different_is_used_through_its_public_api(
     own_redis: str,
 ) -> None:
