@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -255,11 +256,12 @@ def site_environment(kind: str, layer: str, database: Path, redis_url: str) -> d
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """Compile, prepare the database, start a Redis, and pin this process.
+    """Compile, prepare the database, start a Redis, and pin this process. Sets how it ends on SIGTERM.
 
     Raises:
         NotAvailable: there is no C compiler.
     """
+    signal.signal(signal.SIGTERM, _end)
     prefix = pin_to_second_processor()
     with tempfile.TemporaryDirectory(prefix="channels-realtime-benchmark-") as directory:
         program = compile_load_generator(Path(directory))
@@ -274,6 +276,11 @@ def bench() -> Iterator[Bench]:
         )
         with private_redis_server() as redis_url:
             yield Bench(program, redis_url, database, prepared.stdout.strip(), prefix)
+
+
+def _end(number: int, frame: object) -> None:
+    """End by an exception, so that the servers end too."""
+    raise SystemExit(128 + number)
 
 
 def pin_to_second_processor() -> list[str]:
