@@ -491,7 +491,8 @@ class Shell:
         if data is None:
             return False
         frame = self.encoding.frame(data)
-        self._show(push, frame.size)
+        if self._tap is not None:
+            self._tap.sent(push, frame.size)
         last = kind is m.Closing
         if last or self._transport.is_open:
             self._writer.write(frame, last=last)

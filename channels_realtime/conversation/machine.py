@@ -123,9 +123,12 @@ class Conversation:
         if self.phase is Phase.CLOSED:
             return None
         earliest = None if self._paused_at is not None else self.heartbeat.deadline
-        for at in (self._auth_deadline, self.expiry.deadline):
-            if at is not None and (earliest is None or at < earliest):
-                earliest = at
+        at = self.expiry.deadline
+        if at is not None and (earliest is None or at < earliest):
+            earliest = at
+        at = self._auth_deadline
+        if at is not None and (earliest is None or at < earliest):
+            earliest = at
         return earliest
 
     @property
