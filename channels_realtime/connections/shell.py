@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import signals
@@ -23,14 +23,13 @@ from ..protocol.codes import CloseCode
 from ..protocol.dialects.base import Dialect, Encoding
 from ..protocol.frames import Frame, Policy, frame_size
 from .transport import Deliveries, Transport
-from .writer import Writer
+from .writer import Deliver, Writer
 
 if TYPE_CHECKING:
     from .catch_up import Follower
 
 logger = logging.getLogger(__name__)
 
-Deliver = Callable[[Frame, m.Publication], None]
 
 CLOSE_GRACE_S = 10.0
 """How long a client may take to answer a close before its connection is dropped."""
@@ -146,8 +145,12 @@ class Shell:
             try_write=transport.try_write,
         )
         self._deliveries: Deliveries = transport.deliveries(self._writer)
-        self.deliver: Deliver = self._deliveries.deliver
-        """Write a publication's frame; never waits, never raises. What it is depends on the state."""
+        # The hub keeps it: a thousand connections are not in the processor's cache, and what has to be
+        # looked at for each delivery is the writer's.
+        self.deliver: Deliver = (
+            self._writer.deliver if self._deliveries is self._writer else self._deliver_with_care
+        )
+        """Take a publication's frame; never waits, never raises. The same for the connection's life."""
         self._held_for = _NOTHING
         self._paused_channels = _NOTHING
         self._silent_channels = _NOTHING  # paused, or catching up
@@ -320,21 +323,28 @@ class Shell:
     # -- out ---------------------------------------------------------------------------------------
 
     def _choose_delivery(self) -> None:
-        # Not asked at each delivery: a thousand connections' states are not in the processor's cache.
+        """Its state has changed, which is not looked at for each delivery."""
         if self.closed:
-            self.deliver = _deliver_nothing
+            self._writer.care = deliver_nothing
         elif self._silent_channels or self._tap is not None:
-            self.deliver = self._deliver_with_care
+            self._writer.care = self._deliver_with_care
         else:
-            self.deliver = self._deliveries.deliver
+            self._writer.care = None
 
-    def _deliver_with_care(self, frame: Frame, publication: m.Publication) -> None:
-        if frame.channel in self._silent_channels:
+    def _deliver_with_care(self, frame: Frame, publication: m.Publication | None) -> None:
+        if self.closed or frame.channel in self._silent_channels:
             return
-        if self._tap is not None:
+        if self._tap is not None and publication is not None:
             self._tap.delivered(publication, frame.size)
         if not self.closed:  # the tap may have ended it
-            self._deliveries.deliver(frame, publication)
+            self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        """Write a frame among the deliveries."""
+        if self._deliveries is self._writer:
+            self._writer.take(frame)
+        else:
+            self._deliveries.deliver(frame, None)
 
     def started_anew(self, channel: str, position: m.Position) -> None:
         """Tell the client that it has missed something of a channel; never waits, never raises."""
@@ -349,7 +359,7 @@ class Shell:
             size = frame_size(data)
             self._show(push, size)
             # Among the channel's publications, whose order it is part of.
-            self._deliveries.deliver(Frame(self.encoding.wrap(data), size, channel), None)
+            self._take(Frame(self.encoding.wrap(data), size, channel))
 
     def notify(self, push: m.Push) -> bool:
         """Write anything that is not a reply; False where the client's dialect has no form for it."""
@@ -394,7 +404,7 @@ class Shell:
         if first:
             self._writer.write(frame)
         else:
-            self._deliveries.deliver(frame, publication)
+            self._take(frame)
 
     def overflowed(self) -> None:
         """The outbox is full: a slow consumer ends, and comes back with its positions.
@@ -497,7 +507,7 @@ class Shell:
         if last or self._transport.is_open:
             self._writer.write(frame, last=last)
         else:
-            self._writer.deliver(frame, None)
+            self._writer.take(frame)
         if type(push) is m.Subscribed:
             for publication in push.missed:
                 self.hand(publication)
@@ -573,7 +583,7 @@ class Shell:
         return self._node.clock.monotonic()
 
 
-def _deliver_nothing(frame: Frame, publication: m.Publication) -> None:
+def deliver_nothing(frame: Frame, publication: m.Publication | None) -> None:
     """The delivery of a closed connection."""
 
 

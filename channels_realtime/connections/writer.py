@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 from ..conversation.outbox import Outbox
 from ..protocol.frames import Frame, Policy
+from ..protocol.messages import Publication
 
 Write = Callable[[Any], Awaitable[None]]
 TryWrite = Callable[[Any], bool]
+Deliver = Callable[[Frame, Publication | None], None]
 
 
 class Owner(Protocol):
@@ -76,6 +78,7 @@ class Writer:
         "_send",
         "_try_write",
         "_turn",
+        "care",
         "sent",
         "sent_bytes",
     )
@@ -100,6 +103,8 @@ class Writer:
         self._ended = False
         self._released: asyncio.Future[None] | None = None  # while something waits for it
         self._turn: asyncio.Future[None] | None = None  # there while ``send`` writes
+        self.care: Deliver | None = None
+        """Takes the deliveries in place of the writer, while there is one; see ``Shell``."""
         self.sent = 0
         """Frames that were given to the server."""
         self.sent_bytes = 0
@@ -114,8 +119,20 @@ class Writer:
         """Their bytes."""
         return sum(box.size for box in (self._outbox, self._held) if box is not None)
 
-    def deliver(self, frame: Frame, publication: object = None) -> None:
-        """Write a publication's frame, or keep it while deliveries are held."""
+    def deliver(self, frame: Frame, publication: Publication | None = None) -> None:
+        """Write a publication's frame, or keep it while deliveries are held.
+
+        Stays the same method for the connection's life, so the hub may keep it.
+        """
+        if self.care is not None:
+            self.care(frame, publication)
+        elif self._held is not None or self._drain is not None or self._turn is not None:
+            self.take(frame)
+        else:
+            self._write_now(frame)
+
+    def take(self, frame: Frame) -> None:
+        """As ``deliver``, whatever ``care`` says."""
         if self._held is not None:
             self._queue(self._held, frame)
         elif self._drain is not None or self._turn is not None:
@@ -144,9 +161,7 @@ class Writer:
             if try_write is not None and try_write(frame.content):
                 return True
             step = send(frame.content).__await__()
-            pending = next(
-                step, _DONE
-            )  # an exception for each delivery would cost more than the rest
+            pending = next(step, _DONE)  # an exception would cost more than all the rest
         except (Exception, asyncio.CancelledError) as error:
             # A server's own cancellation (its keepalive gave up), not that of the task that runs.
             self._owner.lost(error)

@@ -20,6 +20,8 @@ from ..protocol.messages import Position, Publication
 from ..protocol.selection import ALL, Selection
 from .metrics import Metrics
 
+Deliver = Callable[[Frame, Publication], None]
+
 
 class Subscriber(Protocol):
     """What the hub delivers to."""
@@ -29,8 +31,12 @@ class Subscriber(Protocol):
         """How it is written to; shared by all that get the same frame."""
         ...
 
-    def deliver(self, frame: Frame, publication: Publication) -> None:
-        """Take a publication's frame; never waits, never raises."""
+    @property
+    def deliver(self) -> Deliver:
+        """Takes a publication's frame; never waits, never raises.
+
+        Read once, when it subscribes: the hub keeps it as long as the subscription.
+        """
         ...
 
     def started_anew(self, channel: str, position: Position) -> None:
@@ -40,6 +46,9 @@ class Subscriber(Protocol):
         """
         ...
 
+
+_Subscribers = dict[Subscriber, Deliver]
+"""The subscribers of one encoding, with their ``deliver``: a delivery looks at nothing else of them."""
 
 RATE_WINDOW_S = 10.0
 """The time over which the rate of a channel's publications is measured."""
@@ -57,7 +66,7 @@ class _Topic:
         self.since = now  # when the running window began
         self.recent = 0  # publications in it
         self.earlier = 0  # in the window before it
-        self.selections: dict[Selection, dict[Encoding, dict[Subscriber, None]]] = {}
+        self.selections: dict[Selection, dict[Encoding, _Subscribers]] = {}
         self.selections_of: dict[Subscriber, frozenset[Selection]] = {}
 
     def turn(self, now: float) -> None:
@@ -70,7 +79,7 @@ class _Topic:
 
     def index(self, subscriber: Subscriber, selection: Selection) -> None:
         encodings = self.selections.setdefault(selection, {})
-        encodings.setdefault(subscriber.encoding, {})[subscriber] = None
+        encodings.setdefault(subscriber.encoding, {})[subscriber] = subscriber.deliver
 
     def unindex(self, subscriber: Subscriber, selection: Selection) -> None:
         encodings = self.selections[selection]
@@ -211,7 +220,7 @@ class Hub:
 
     def _hand_out(
         self,
-        encodings: dict[Encoding, dict[Subscriber, None]] | None,
+        encodings: dict[Encoding, _Subscribers] | None,
         publication: Publication,
         policy: Policy,
         frames: dict[Encoding, Frame],
@@ -227,27 +236,23 @@ class Hub:
                 if frame is None:
                     continue
                 frames[encoding] = frame
-            chosen = tuple(subscribers)
+            chosen = tuple(subscribers.values())
             if publication.exclude is not None:
-                chosen = _without_excluded(chosen, publication)
-            for subscriber in chosen:
-                deliver = (
-                    subscriber.deliver
-                )  # an attribute of connections, which Python calls slowly
+                chosen = _without_excluded(subscribers, publication)
+            for deliver in chosen:
                 deliver(frame, publication)
             handed += len(chosen)
         return handed
 
 
-def _without_excluded(
-    subscribers: tuple[Subscriber, ...], publication: Publication
-) -> tuple[Subscriber, ...]:
+def _without_excluded(subscribers: _Subscribers, publication: Publication) -> tuple[Deliver, ...]:
     # What is subscribed inside the process has no public id, and is nobody's connection.
     connection_id = publication.exclude
     assert connection_id is not None
+    chosen = tuple(subscribers.values())
     for index, one in enumerate(subscribers):
         if getattr(one, "id", None) == connection_id:
             if publication.excludes(connection_id, getattr(one, "user_id", None)):
-                return subscribers[:index] + subscribers[index + 1 :]
+                return chosen[:index] + chosen[index + 1 :]
             break
-    return subscribers
+    return chosen
