@@ -1,7 +1,7 @@
 """Several processes on one port, over Redis: until the last subscriber has it, and what a delivery costs.
 
     python -m tests.benchmarks.workers [--workers 2 4] [--layer pubsub] [--layer core]
-        [--clients 200] [--rounds 3]
+        [--clients 100] [--rounds 3]
 
 ``uvicorn --workers``; the clients are spread over the processes by the kernel, all on one channel, with a
 200-byte payload. One more client publishes: first paced, ten a second, for the time from the publication
@@ -43,8 +43,8 @@ from tests.support.servers import Server, free_port, run_server
 CHANNEL = "bench/1"
 PLAIN_CHANNEL = "bench.1"
 PAYLOAD = "x" * 180
-WARM, PACED, PACE_S, BURST, WINDOW = 5, 40, 0.1, 100, 4
-PATIENCE_S = 20.0
+WARM, PACED, PACE_S, BURST, WINDOW = 5, 40, 0.1, 60, 4
+PATIENCE_S = 10.0
 
 
 def children(pid: int) -> list[int]:
@@ -187,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--layer", choices=("pubsub", "core"), action="append")
-    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
