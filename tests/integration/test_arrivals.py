@@ -13,7 +13,7 @@ from tests.support.site import COMMANDS, Site, login
 
 STORM = 120
 THREADS = 2
-SLACK = 10
+SLACK = 15
 """Places that one may be early or late: as many as are looked up at once, and what one client reads at once."""
 
 CHANNEL = "public/served"

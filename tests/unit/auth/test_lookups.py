@@ -18,29 +18,45 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 
 class Threads:
-    """In place of the threads: a look-up ends when the test says so."""
+    """In place of the threads: a hop ends when the test says so."""
 
     def __init__(self) -> None:
-        self.running: list[tuple[str, asyncio.Future]] = []
+        self.hops: list[tuple[list[str], asyncio.Future]] = []
+        self.errors: dict[str, Exception] = {}
+        self._peeked: list[str] | None = None
 
-    async def run(self, judge, present, handshake):
+    def judge(self, present, handshake):
+        credential = present[0][1]
+        if self._peeked is not None:
+            self._peeked.append(credential)
+            return None
+        if credential in self.errors:
+            raise self.errors[credential]
+        identity = Identity(user_id=credential, method="session")
+        return Authenticated(identity=identity, user=SimpleNamespace(name=credential))
+
+    async def run(self, work):
+        self._peeked = names = []
+        for look_up in work.__self__.look_ups:
+            look_up.work()
+        self._peeked = None
         ended = asyncio.get_running_loop().create_future()
-        self.running.append((present[0][1], ended))
-        return await ended
+        self.hops.append((names, ended))
+        await ended
+        work()
 
     @property
     def begun(self) -> list[str]:
-        return [credential for credential, _ in self.running]
+        return [name for names, _ in self.hops for name in names]
 
     def end(self, credential: str, error: Exception | None = None) -> None:
-        for found, ended in self.running:
-            if found == credential and not ended.done():
-                if error is not None:
+        """End the hop with this credential; with an error, before anything was looked up."""
+        for names, ended in self.hops:
+            if credential in names and not ended.done():
+                if error is None:
+                    ended.set_result(None)
+                else:
                     ended.set_exception(error)
-                    return
-                user = SimpleNamespace(name=credential)
-                identity = Identity(user_id=credential, method="session")
-                ended.set_result(Authenticated(identity=identity, user=user))
                 return
         raise AssertionError(f"{credential} does not run")
 
@@ -51,8 +67,8 @@ class Threads:
 class Running:
     """A node's look-ups with two places."""
 
-    def __init__(self) -> None:
-        self.harness = NodeHarness(hook_threads=2, hook_timeout=5.0)
+    def __init__(self, threads: int = 2) -> None:
+        self.harness = NodeHarness(hook_threads=threads, hook_timeout=5.0)
         self.node = self.harness.node
         self.node.authentication.close()
         self.node.authentication = self.threads = Threads()
@@ -73,25 +89,73 @@ class Running:
             **changed,
         }
         handshake = Handshake(scope, self.node.config)
-        finding = self.look_ups.find([(by(), credential)], handshake, lambda function: function)
+        finding = self.look_ups.find(
+            [(by(), credential)], handshake, lambda function: self.threads.judge
+        )
         return asyncio.create_task(finding)
 
 
 @in_virtual_time
 async def test_look_ups_run_a_few_at_a_time_in_the_order_of_arrival():
     async with Running() as running:
-        finding = [running.find(f"s{n}") for n in range(6)]
+        finding = [running.find(f"s{n}") for n in range(11)]
         await settle()
-        assert running.threads.begun == ["s0", "s1"]
+        assert [names for names, _ in running.threads.hops] == [["s0"], ["s1"]]
         running.threads.end("s1")
         await settle()
-        assert running.threads.begun == ["s0", "s1", "s2"]
-        for n in (0, 2, 3, 4, 5):
-            running.threads.end(f"s{n}")
+        for credential in ("s0", "s2", "s6", "s10"):
+            running.threads.end(credential)
             await settle()
-        assert running.threads.begun == [f"s{n}" for n in range(6)]
+        # Several a hop where many wait.
+        assert [len(names) for names, _ in running.threads.hops] == [1, 1, 4, 4, 1]
+        assert running.threads.begun == [f"s{n}" for n in range(11)]
         found = [each.identity.user_id for each, _ in await asyncio.gather(*finding)]
-        assert found == [f"s{n}" for n in range(6)]
+        assert found == [f"s{n}" for n in range(11)]
+
+
+@in_virtual_time
+async def test_more_threads_look_up_only_where_there_is_no_progress():
+    async with Running(threads=4) as running:
+        finding = [running.find(f"s{n}") for n in range(6)]
+        await settle()
+        assert len(running.threads.hops) == 2
+        await asyncio.sleep(0.06)
+        assert len(running.threads.hops) == 3
+        await asyncio.sleep(0.2)
+        assert len(running.threads.hops) == 4
+        for n in range(6):
+            await settle()
+            running.threads.end(f"s{n}")
+        await asyncio.gather(*finding)
+        await settle()
+        finding = [running.find(f"t{n}") for n in range(3)]
+        await settle()
+        assert running.threads.begun[6:] == ["t0", "t1"]
+        for n in range(3):
+            running.threads.end(f"t{n}")
+            await settle()
+        await asyncio.gather(*finding)
+
+
+@in_virtual_time
+async def test_one_that_hangs_fails_alone_of_its_hop():
+    async with Running(threads=1) as running:
+        first = running.find("x")
+        await settle()
+        finding = [running.find(f"s{n}") for n in range(4)]
+        await settle()
+        running.threads.end("x")
+        await settle()
+        assert running.threads.begun == ["x", "s0", "s1", "s2", "s3"]
+        running.threads.end("s0", RequestTimeout())
+        await settle()
+        assert running.threads.begun[5:] == ["s1", "s2", "s3"]
+        running.threads.end("s1")
+        with pytest.raises(RequestTimeout):
+            await finding[0]
+        found = [each.identity.user_id for each, _ in await asyncio.gather(*finding[1:])]
+        assert found == ["s1", "s2", "s3"]
+        await first
 
 
 @in_virtual_time
@@ -211,7 +275,8 @@ async def test_bad_credentials_fail_for_all_that_share_them():
         await settle()
         running.threads.end("x")
         await settle()
-        running.threads.end("s", TokenInvalid())
+        running.threads.errors["s"] = TokenInvalid()
+        running.threads.end("s")
         for tab in tabs:
             with pytest.raises(TokenInvalid):
                 await tab
