@@ -75,6 +75,7 @@ class SlowlyHandledChannel(Channel):
     """A client's publications take their time here."""
 
     public = True
+    permission_lifetime = 0
 
     async def can_publish(self, connection):
         await asyncio.sleep(0.05)
