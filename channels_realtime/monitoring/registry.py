@@ -215,20 +215,23 @@ class Registry(Service):
         And have those written again that are no longer, or newly, in trouble.
         """
         since = self._node.clock.time() - _SEEN_INTERVAL_S
-        heard = [
-            connection.id
-            for connection in live_connections(self._node).values()
-            if connection.id in self._written and connection.seen_at >= since
-        ]
-        self._changed.update(
-            connection.id
-            for connection in live_connections(self._node).values()
-            if connection.id in self._written
-            and connection.troubled_by != self._troubled.get(connection.id, "")
-        )
+        heard: list[str] = []
+        silent: list[str] = []
+        for number, connection in enumerate(tuple(live_connections(self._node).values()), 1):
+            if not number % BATCH:
+                await asyncio.sleep(0)
+            if connection.id not in self._written:
+                continue
+            (heard if connection.seen_at >= since else silent).append(connection.id)
+            if connection.troubled_by != self._troubled.get(connection.id, ""):
+                self._changed.add(connection.id)
         at = moment_of(self._node.clock.time())
+        run, node_id = self._node.database.run, self._node.id
+        if heard and len(silent) <= BATCH:
+            await run(write_seen, node_id, at, None, silent)
+            return
         for start in range(0, len(heard), BATCH):
-            await self._node.database.run(write_seen, heard[start : start + BATCH], at)
+            await run(write_seen, node_id, at, heard[start : start + BATCH], [])
 
     async def _sweep(self) -> None:
         """Forget nodes that are gone: their rows, and their places in the layer's groups."""

@@ -206,10 +206,25 @@ def insert_rows(model: Any, using: str, rows: list[dict[str, Any]]) -> None:
             )
 
 
-def write_seen(ids: list[str], at: datetime.datetime) -> None:
+def write_seen(
+    node_id: str, at: datetime.datetime, only: list[str] | None, without: list[str]
+) -> None:
+    """Note when connections of a node were last seen.
+
+    With a heartbeat that is nearly all of them: naming the others is one statement, without Python for
+    each row.
+
+    Args:
+        only: the ids of these connections; None for all of the node's.
+        without: the ids of those to leave out.
+    """
     model = _model("ConnectionRecord")
-    with own_transaction(router.db_for_write(model)):
-        model._default_manager.filter(connection_id__in=ids).update(seen_at=at)
+    using = router.db_for_write(model)
+    rows = _where(model, using, node_id=node_id).exclude(connection_id__in=without)
+    if only is not None:
+        rows = rows.filter(connection_id__in=only)
+    with own_transaction(using):
+        rows.update(seen_at=at)
 
 
 def _bury(node_id: str, server: str, using: str) -> None:

@@ -507,6 +507,40 @@ async def test_last_seen_is_written_once_a_minute_for_those_who_were_heard():
         assert silent.seen_at == 1_700_000_000.0
 
 
+@in_virtual_time
+async def test_last_seen_is_written_where_more_are_silent_than_a_statement_names(monkeypatch):
+    monkeypatch.setattr(registry, "BATCH", 2)
+    async with RegistryHarness() as harness:
+        lively = harness.add("a", "b", "c")
+        harness.add("d", "e", "f")
+        await asyncio.sleep(1.1)
+        before = row("d").seen_at
+        for _ in range(61):
+            await asyncio.sleep(1)
+            for connection in lively:
+                connection.seen_at = harness.node.clock.time()
+        assert harness.database.calls["write_seen"] == 2
+        moved = ConnectionRecord.objects.filter(node_id=harness.node.id).exclude(seen_at=before)
+        assert {each.pk for each in moved} == {"a", "b", "c"}
+
+
+@in_virtual_time
+async def test_last_seen_of_all_but_the_silent_is_one_statement_about_this_nodes_rows(monkeypatch):
+    monkeypatch.setattr(registry, "BATCH", 2)
+    async with RegistryHarness() as harness:
+        *lively, _ = harness.add("a", "b", "c", "d", "silent")
+        other_node(lapsed=-3600)
+        other_connection("elsewhere")
+        before = row("elsewhere").seen_at
+        await asyncio.sleep(1.1)
+        for _ in range(61):
+            await asyncio.sleep(1)
+            for connection in lively:
+                connection.seen_at = harness.node.clock.time()
+        assert harness.database.calls["write_seen"] == 1
+        assert row("elsewhere").seen_at == before
+
+
 # -- the lease -------------------------------------------------------------------------------------
 
 
