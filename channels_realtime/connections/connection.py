@@ -33,6 +33,7 @@ from ..protocol.selection import Selection
 from ..runtime.hooks import translate
 from . import commands, server_subscriptions, subscriptions
 from .credentials import CredentialHolder
+from .headers import share_headers
 from .receipts import Receipts
 from .rights import allowed
 from .server_subscriptions import Since
@@ -115,6 +116,7 @@ class Connection(CredentialHolder):
             heartbeat.enabled = dialect.heartbeat
             conversation = Conversation(config.limits, heartbeat, now=now, rates=config.rates)
         super().__init__(node, scope, address, transport, dialect, conversation)
+        share_headers(scope)
         self.counted_address = node.service(AccessLimits).counted_address(scope, address)
         """The address that limits count; None for a proxy's, which all its clients share."""
         self._begin_anonymous()

@@ -1,0 +1,73 @@
+"""Headers that many connections have alike are kept once; those that may be secrets are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from channels_realtime.connections.headers import MAX_SHARED, MAX_VALUE_BYTES, _shared
+from tests.support.nodes import NodeHarness
+from tests.support.virtual_time import in_virtual_time
+
+
+def made(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A header as a server makes it: equal to others, and the same as none."""
+    return bytes(bytearray(name)), bytes(bytearray(value))
+
+
+async def headers_of(harness, *headers):
+    scope = {"extensions": {}, "headers": list(headers)}
+    client = await harness.open(scope=scope)
+    return client.connection.scope["headers"]
+
+
+@in_virtual_time
+async def test_headers_of_two_connections_are_the_same_where_they_are_equal():
+    async with NodeHarness() as harness:
+        first = await headers_of(
+            harness, made(b"host", b"a.example"), made(b"user-agent", b"Firefox")
+        )
+        second = await headers_of(
+            harness, made(b"user-agent", b"Firefox"), made(b"host", b"b.example")
+        )
+    assert first == [(b"host", b"a.example"), (b"user-agent", b"Firefox")]
+    assert second == [(b"user-agent", b"Firefox"), (b"host", b"b.example")]
+    assert first[1] is second[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"cookie", b"authorization", b"sec-websocket-protocol", b"sec-websocket-key", b"x-api-key"],
+)
+@in_virtual_time
+async def test_header_that_may_be_a_secret_is_not_kept_for_other_connections(name):
+    before = _shared.cache_info()
+    async with NodeHarness() as harness:
+        header = made(name, b"secret")
+        assert (await headers_of(harness, header))[0] is header
+    assert _shared.cache_info() == before
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(made(b"user-agent", b"x" * (MAX_VALUE_BYTES + 1)), id="long"),
+        pytest.param([b"host", b"a"], id="list"),
+        pytest.param((bytearray(b"host"), b"a"), id="bytearray"),
+    ],
+)
+@in_virtual_time
+async def test_header_that_cannot_be_shared_stays_as_it_is(header):
+    async with NodeHarness() as harness:
+        assert (await headers_of(harness, header))[0] is header
+
+
+@in_virtual_time
+async def test_headers_that_are_no_list_stay_as_they_are():
+    headers = (made(b"host", b"a.example"),)
+    async with NodeHarness() as harness:
+        client = await harness.open(scope={"extensions": {}, "headers": headers})
+        assert client.connection.scope["headers"] is headers
+
+
+def test_what_is_kept_is_bounded():
+    assert _shared.cache_info().maxsize == MAX_SHARED
