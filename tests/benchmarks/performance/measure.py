@@ -90,6 +90,7 @@ class Candidate:
         kind: ``ours``, ``plain``, ``raw`` or ``node``; also its colour in the plot.
         layer: of Channels; ``memory`` means without Redis for the others too.
         lane: whether the package makes frames once, see ``docs/howto/deploy/servers.md``.
+        ping: how often the raw reference sends a ping, in seconds; 0 for never.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Candidate:
     wire: Wire
     layer: str = "pubsub"
     lane: bool = False
+    ping: int = 0
 
     def application(self) -> str:
         return {
@@ -237,6 +239,7 @@ class Bench:
             environment = site_environment(
                 candidate.kind, candidate.layer, database, self.redis_url
             )
+            environment["BENCH_PING"] = str(candidate.ping)
             with run_server(
                 [*self.server_prefix, *command, *options], port, environment=environment
             ) as started:

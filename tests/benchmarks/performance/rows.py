@@ -90,6 +90,13 @@ ASYNC = replace(
 )
 PLAIN = Candidate(name="plain", label="plain Channels", kind="plain", wire=PLAIN_WIRE)
 HUB = Candidate(name="hub", label="bare ASGI hub", kind="raw", wire=PLAIN_WIRE)
+PINGING_HUB = replace(
+    HUB,
+    name="pinging",
+    label="bare ASGI hub, with the same heartbeat",
+    wire=replace(PLAIN_WIRE, answers=('{"type":"ping"}={"type":"pong"}',)),
+    ping=25,
+)
 NODE = Candidate(name="node", label="Node socket.io", kind="node", wire=SOCKET_IO_WIRE)
 
 
@@ -320,11 +327,14 @@ ROWS: tuple[Row, ...] = (
         title="10,000 idle connections, a minute after they came, uvicorn",
         short="10,000 idle connections, uvicorn",
         server="uvicorn",
-        candidates=(OURS, HUB),
-        load={"connections": 10_000, "settle": 60, "idle": 30},
+        candidates=(OURS, HUB, PINGING_HUB),
+        load={"connections": 10_000, "settle": 60, "idle": 60},
         quick={"settle": 0, "idle": 0.1},
         figures=IDLE,
-        goals=(Goal(candidate="ours", reference="hub", figure="idle_percent", at_most_more=1),),
+        goals=(
+            Goal(candidate="ours", reference="hub", figure="idle_percent", at_most_more=1),
+            Goal(candidate="ours", reference="pinging", figure="idle_percent", at_most_more=1),
+        ),
         most_rounds=1,
     ),
     Row(
