@@ -23,6 +23,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from . import sending
 from .consumers import BareConsumer, RealtimeConsumer
 from .endpoints.handshake import SEND, Receive, Refusal, SendEvent, refuse
+from .endpoints.websocket import WebSocketApplication
 from .errors import ImproperUse
 from .nodes.node import running_node
 from .protocol.names import is_name
@@ -44,7 +45,7 @@ _logged_paths: set[str] = set()
 Application = Callable[[Any, Receive, SendEvent], Awaitable[Any]]
 
 
-class RealtimeApplication:
+class RealtimeApplication(WebSocketApplication):
     """Serves ``WEBSOCKET_PATH`` and ``<WEBSOCKET_PATH>bare/<channel>``; passes the rest on.
 
     Args:
@@ -65,26 +66,26 @@ class RealtimeApplication:
         self._realtime = RealtimeConsumer()
         self._started = False
 
-    async def __call__(
+    def _begin(
         self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
-    ) -> None:
-        """The ASGI application."""
+    ) -> Awaitable[Any]:
         kind = scope["type"]
         if kind == "websocket":
             self._start()
-            # No coroutine of ours between the server's and the consumer's: each lives as long.
-            await self._application_at(scope)(scope, receive, send)
-        elif kind == "lifespan":
-            await _serve_lifespan(self._inner(), self._start, scope, receive, send)
-        elif kind == "http":
+            application = self._application_at(scope)
+            if isinstance(application, RealtimeConsumer) and application is not self._websocket:
+                return application._begin(scope, receive, send)
+            return application(scope, receive, send)
+        if kind == "lifespan":
+            return _serve_lifespan(self._inner(), self._start, scope, receive, send)
+        if kind == "http":
             # The views that stream need the server's own: see servers.daphne and servers.abort.
             http = self._http({**scope, SEND: send}, receive, send)
             if scope.get("path", "").endswith(_LASTING):
                 self._start()
                 http = _through_drain(http)
-            await http
-        else:
-            await self._application_for(kind)(scope, receive, send)
+            return http
+        return self._application_for(kind)(scope, receive, send)
 
     def _start(self) -> None:
         """The server runs and has imported everything: called at its start, or by the first connection."""

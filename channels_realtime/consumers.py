@@ -31,6 +31,7 @@ from .endpoints.websocket import (
     ENCODINGS,
     HTML_BARE_ENCODING,
     Reader,
+    WebSocketApplication,
     WebSocketTransport,
 )
 from .errors import RealtimeError, Unavailable
@@ -41,12 +42,12 @@ from .protocol.dialects.base import VERSION, Dialect
 from .protocol.dialects.realtime import RealtimeDialect
 from .protocol.names import is_name
 from .protocol.subprotocols import Negotiation, negotiate
-from .servers.daphne import flow_control, lifetime_of, offer_compression
+from .servers.daphne import flow_control, offer_compression
 from .servers.frames import direct_write
 from .services import current_node
 
 
-class RealtimeConsumer:
+class RealtimeConsumer(WebSocketApplication):
     """Serves the wire protocol over a WebSocket: an ASGI application.
 
     The origin is checked here unless an ``OriginMiddleware`` has done so.
@@ -62,39 +63,13 @@ class RealtimeConsumer:
         application.consumer_class = cls  # type: ignore[attr-defined]
         return application
 
-    async def __call__(
+    async def _begin(
         self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
-    ) -> None:
-        """Serve one WebSocket from its handshake to its end."""
+    ) -> Reader | None:
+        """Accept the handshake; None where it was refused."""
         if scope["type"] != "websocket":
             raise ValueError(f"{type(self).__name__} serves websocket, got {scope['type']!r}")
         scope = dict(scope)
-        begun = await self._begin(scope, receive, send)
-        if begun is None:
-            return
-        connection, reader, opening = begun
-        last_moment = _close_before(lifetime_of(send), connection)
-        try:
-            await reader.open(opening)
-            del begun, opening
-            await reader.read(connection, receive)
-        except asyncio.CancelledError:
-            if not reader.dropped:
-                raise
-            reader.task.uncancel()
-        finally:
-            if last_moment is not None:
-                last_moment.cancel()
-            connection.finish()
-            reader.end()
-
-    async def _begin(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
-    ) -> tuple[Connection, Reader, Awaitable[None]] | None:
-        """Accept the handshake; returns the connection, its reader and what opens it, or None.
-
-        What is needed for this alone goes with this coroutine; the other lives as long as the connection.
-        """
         node = current_node()
         refused = origin_refusal(node, scope) or refusal(node, scope)
         if refused is not None:
@@ -134,8 +109,8 @@ class RealtimeConsumer:
             try_write=direct_write(scope, send),
         )
         connection = Connection(node, scope, state.address, transport, dialect)
-        connection.begin()
-        return connection, reader, self.open(node, connection, negotiation)
+        reader.begin(connection, self.open(node, connection, negotiation))
+        return reader
 
     def is_plain(self, negotiation: Negotiation) -> bool:
         """Whether the client knows the RFC's close codes alone: it offered no protocol of ours."""
@@ -229,25 +204,5 @@ class BareConsumer(RealtimeConsumer):
             code = CloseCode.INTERNAL if internal else CloseCode.BLOCKED
             connection.close(code, error.reason)
 
-
-def _close_before(lifetime: float | None, connection: Connection) -> asyncio.TimerHandle | None:
-    """Close a connection shortly before its server would, with a code after which clients come back.
-
-    Args:
-        lifetime: after how many seconds the server closes it; None for never.
-        connection: the connection, which has just begun.
-    """
-    if lifetime is None:
-        return None
-    return asyncio.get_running_loop().call_later(
-        max(lifetime - _MARGIN_S, lifetime / 2),
-        connection.close,
-        CloseCode.GOING_AWAY,
-        "the connection reached the server's age limit",
-    )
-
-
-_MARGIN_S = 30.0
-"""Enough for Daphne's own check, every 2 s, and for a client that is slow to answer the close."""
 
 _NO_CHANNEL = Refusal(404, "", "There is no such channel.\n")

@@ -8,7 +8,7 @@ for every message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, MutableMapping
 from typing import Any, ClassVar
 
 from ..connections.connection import Connection
@@ -19,7 +19,7 @@ from ..protocol.codes import CloseCode
 from ..protocol.dialects.bare import BareEncoding, HtmlBareEncoding
 from ..protocol.dialects.realtime import realtime_encodings
 from ..servers.abort import abort, abort_unless_taken
-from ..servers.daphne import LOSE_CONNECTION, FlowControl, may_lose_connection
+from ..servers.daphne import LOSE_CONNECTION, FlowControl, lifetime_of, may_lose_connection
 from ..servers.frames import TryWrite
 from .handshake import Receive
 
@@ -160,41 +160,59 @@ class ServerTask:
 class Reader(ServerTask):
     """Reads a connection's frames, until the client or the server ends it."""
 
-    __slots__ = ("_flow",)
+    __slots__ = ("_flow", "_last_moment", "_opening", "connection")
+
+    connection: Connection
 
     def __init__(
         self, node: Node, task: asyncio.Task[Any], send: SendEvent, flow: FlowControl | None
     ) -> None:
         super().__init__(node, task, send)
         self._flow = flow
+        self._last_moment: asyncio.TimerHandle | None = None
+        self._opening: Awaitable[None] | None = None
 
-    async def open(self, opening: Awaitable[None]) -> None:
+    def begin(self, connection: Connection, opening: Awaitable[None]) -> None:
+        """The connection was accepted; ``opening`` identifies and greets it."""
+        self.connection = connection
+        self._opening = opening
+        self._last_moment = _close_before(lifetime_of(self._send), connection)
+        connection.begin()
+
+    async def open(self) -> None:
         """Identify the connection; what the client sends meanwhile waits on its side."""
+        opening, self._opening = self._opening, None
+        assert opening is not None
         try:
             await self._unread(opening)
         except asyncio.CancelledError:
             self.resume_if_draining()
 
-    async def read(self, connection: Connection, receive: Receive) -> None:
-        while True:
-            try:
-                if connection.saturated:  # let the handlers catch up
-                    await self._unread(connection.readable())
-                event = await receive()
-            except asyncio.CancelledError:
-                self.resume_if_draining()
-                continue
-            kind = event["type"]
-            if kind == "websocket.receive":
-                if not connection.closed:
-                    text = event.get("text")
-                    connection.receive(event["bytes"] if text is None else text)
-            elif kind == "websocket.disconnect":
-                # A close of ours has its echo here, so that it is not the client's.
-                connection.receipts.ended_by_client = (
-                    not connection.closed and event.get("code") == _NORMAL
-                )
-                return
+    async def catch_up(self) -> None:
+        """Let the connection's handlers catch up."""
+        await self._unread(self.connection.readable())
+
+    def take(self, event: dict[str, Any]) -> bool:
+        """Take an event of the server's; returns whether it was the last."""
+        kind, connection = event["type"], self.connection
+        if kind == "websocket.receive":
+            if not connection.closed:
+                text = event.get("text")
+                connection.receive(event["bytes"] if text is None else text)
+        elif kind == "websocket.disconnect":
+            # A close of ours has its echo here, so that it is not the client's.
+            connection.receipts.ended_by_client = (
+                not connection.closed and event.get("code") == _NORMAL
+            )
+            return True
+        return False
+
+    def end(self) -> None:
+        """The application returns: free the connection, and have the server do so."""
+        if self._last_moment is not None:
+            self._last_moment.cancel()
+        self.connection.finish()
+        super().end()
 
     async def _unread(self, waiting: Awaitable[None]) -> None:
         """Wait without reading: the client's own writes come to a stop."""
@@ -206,3 +224,64 @@ class Reader(ServerTask):
             await waiting
         finally:
             self._flow.resume_reading()
+
+
+class WebSocketApplication:
+    """An ASGI application that serves connections in one coroutine each, which lives as long."""
+
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
+    ) -> None:
+        """The ASGI application."""
+        reader = await self._begin(scope, receive, send)
+        if not isinstance(reader, Reader):
+            return
+        try:
+            await reader.open()
+            while True:
+                try:
+                    if reader.connection.saturated:
+                        await reader.catch_up()
+                    if reader.take(await receive()):  # in no variable, which would keep it
+                        return
+                except asyncio.CancelledError:
+                    reader.resume_if_draining()
+        except asyncio.CancelledError:
+            if not reader.dropped:
+                raise
+            reader.task.uncancel()
+        finally:
+            reader.end()
+
+    def _begin(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: SendEvent
+    ) -> Awaitable[Any]:
+        """Accept a handshake, or serve it in another way.
+
+        What is needed for this alone goes with its coroutine; the other lives as long as the connection.
+
+        Returns:
+            the connection's ``Reader``; anything else where there is nothing more to serve.
+        """
+        raise NotImplementedError
+
+
+def _close_before(lifetime: float | None, connection: Connection) -> asyncio.TimerHandle | None:
+    """Close a connection shortly before its server would, with a code after which clients come back.
+
+    Args:
+        lifetime: after how many seconds the server closes it; None for never.
+        connection: the connection, which has just begun.
+    """
+    if lifetime is None:
+        return None
+    return asyncio.get_running_loop().call_later(
+        max(lifetime - _MARGIN_S, lifetime / 2),
+        connection.close,
+        CloseCode.GOING_AWAY,
+        "the connection reached the server's age limit",
+    )
+
+
+_MARGIN_S = 30.0
+"""Enough for Daphne's own check, every 2 s, and for a client that is slow to answer the close."""
