@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from ..channels import Channel
+from ..conversation.nothing import NOTHING
 from ..errors import Forbidden, NotRecoverable, Unavailable
 from ..nodes.node import Node
 from ..nodes.outgoing import decode_entry
@@ -396,6 +397,8 @@ class Follower:
         """Begin, after what is being written now."""
         name = self._channel.name
         self._catch_up.open()
+        if not self._connection.followers:
+            self._connection.followers = {}
         self._connection.followers[name] = self
         self._connection.silence(name, silent=True)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="realtime-catch-up")
@@ -428,6 +431,8 @@ class Follower:
         name = self._channel.name
         if self._connection.followers.get(name) is self:
             del self._connection.followers[name]
+            if not self._connection.followers:
+                self._connection.followers = NOTHING
             self._connection.silence(name, silent=False)
 
     async def _run(self) -> None:

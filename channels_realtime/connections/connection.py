@@ -21,6 +21,7 @@ from ..channels import SESSION_CHANNEL_PREFIX, Channel, user_channel_name
 from ..conversation.effects import Run
 from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation, Phase
+from ..conversation.nothing import NOTHING
 from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
 from ..errors import AlreadySubscribed, ConnectionClosed, RealtimeError, Unavailable, Unsupported
 from ..nodes.node import Node
@@ -127,16 +128,16 @@ class Connection(CredentialHolder):
         self.welcomed = False
         self.receipts = Receipts()
         self.subscriptions: dict[str, Channel] = {}
-        self.live_from: dict[tuple[str, Selection], m.Position] = {}
+        self.live_from: dict[tuple[str, Selection], m.Position] = NOTHING
         """From where it is live on channels with history, by name and selection."""
-        self.paused: dict[str, CatchUp] = {}
+        self.paused: dict[str, CatchUp] = NOTHING
         """What it has not been written of the channels with history that its client has paused."""
         self.reserved = 0
         """Subscriptions being made, which count towards the limit."""
-        self.turns: dict[str, asyncio.Future[None]] = {}
+        self.turns: dict[str, asyncio.Future[None]] = NOTHING
         """Channels that are being subscribed to; see ``subscriptions.turn``."""
         self._limits: SharedLimits = node.service(AccessLimits) if limits is None else limits
-        self._publish_buckets: dict[tuple[str, bool], TokenBucket] = {}
+        self._publish_buckets: dict[tuple[str, bool], TokenBucket] = NOTHING
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -416,7 +417,9 @@ class Connection(CredentialHolder):
         key = (channel.name, transient)
         bucket = self._publish_buckets.get(key)
         if bucket is None:
-            if len(self._publish_buckets) >= MAX_PUBLISH_BUCKETS:
+            if not self._publish_buckets:
+                self._publish_buckets = {}
+            elif len(self._publish_buckets) >= MAX_PUBLISH_BUCKETS:
                 self._publish_buckets.pop(next(iter(self._publish_buckets)))
             bucket = self._publish_buckets[key] = TokenBucket(rate, self._now())
         return bucket
@@ -437,6 +440,21 @@ class Connection(CredentialHolder):
             for name in self.subscriptions
         )
 
+    def keep_paused(self, channel: str, catch_up: CatchUp) -> None:
+        """Keep what is not written of a channel until its client lets it go on."""
+        if not self.paused:
+            self.paused = {}
+        self.paused[channel] = catch_up
+
+    def take_paused(self, channel: str) -> CatchUp | None:
+        """Take what was not written of a channel; None where it was not paused."""
+        if channel not in self.paused:
+            return None
+        taken = self.paused.pop(channel)
+        if not self.paused:
+            self.paused = NOTHING
+        return taken
+
     # -- serving -----------------------------------------------------------------------------------
 
     def _run(self, run: Run) -> None:
@@ -451,13 +469,15 @@ class Connection(CredentialHolder):
             self._perform(self._conversation.complete(run.ticket, reply, self._now()))
             return
         task = asyncio.create_task(self._serve(run))
+        if not self._tasks:
+            self._tasks = {}
         self._tasks[task] = None
         task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
+        del self._tasks[task]
         if not self._tasks:
-            self._tasks.clear()  # frees its table: an idle connection keeps none
+            self._tasks = NOTHING
 
     async def _serve(self, run: Run) -> None:
         command = run.command

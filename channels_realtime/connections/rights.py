@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..channels import Channel, UserChannel
+from ..conversation.nothing import NOTHING
 from ..errors import Forbidden
 from ..hook_client import Client
 from ..nodes.node import Node
@@ -63,7 +64,7 @@ class PublishRights:
     __slots__ = ("_until", "changes")
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}  # in the order in which they were asked about
+        self._until: dict[str, float] = NOTHING  # in the order in which they were asked about
         self.changes = 0
         """Times that something was forgotten."""
 
@@ -74,6 +75,8 @@ class PublishRights:
 
     def keep(self, channel: str, until: float, now: float) -> None:
         """Keep that it may until then, in monotonic seconds."""
+        if not self._until:
+            self._until = {}
         rights = self._until
         rights.pop(channel, None)
         while rights:
@@ -86,10 +89,10 @@ class PublishRights:
     def forget(self, channel: str | None = None) -> None:
         """Ask again about a channel, or about all."""
         self.changes += 1
-        if channel is None:
-            self._until.clear()
-        else:
-            self._until.pop(channel, None)
+        if channel in self._until:
+            del self._until[channel]
+        if channel is None or not self._until:
+            self._until = NOTHING
 
     def __len__(self) -> int:
         return len(self._until)

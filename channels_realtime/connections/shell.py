@@ -16,6 +16,7 @@ from .. import signals
 from ..conversation.effects import Close, Effect, Hold, Reread, Run, Send
 from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation
+from ..conversation.nothing import NOTHING
 from ..conversation.throttling import LimitExceeded
 from ..nodes.node import Node
 from ..protocol import messages as m
@@ -130,7 +131,7 @@ class Shell:
         """Errors that the client was told."""
         self.throttled = 0
         """Times that the client was over a limit."""
-        self.followers: dict[str, Follower] = {}
+        self.followers: dict[str, Follower] = NOTHING
         """What writes what it has missed, by channel."""
         self.encoding: Encoding = dialect.encoding
         self._node = node
@@ -157,7 +158,7 @@ class Shell:
         self._readable: asyncio.Future[None] | None = None
         self._slow_at: float | None = None
         self._tap: Tap | None = None
-        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tasks: dict[asyncio.Task[None], None] = NOTHING
         self._throttled_at: float | None = None
 
     # -- the client --------------------------------------------------------------------------------

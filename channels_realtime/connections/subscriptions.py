@@ -16,6 +16,7 @@ import msgspec
 from .. import signals
 from ..access.revocation import Revocations
 from ..channels import Channel
+from ..conversation.nothing import NOTHING
 from ..errors import (
     AlreadySubscribed,
     ConnectionClosed,
@@ -45,11 +46,15 @@ async def turn(connection: Connection, name: str) -> AsyncIterator[None]:
     """
     while (ahead := connection.turns.get(name)) is not None:
         await asyncio.wait([ahead])
+    if not connection.turns:
+        connection.turns = {}
     mine = connection.turns[name] = asyncio.get_running_loop().create_future()
     try:
         yield
     finally:
         del connection.turns[name]
+        if not connection.turns:
+            connection.turns = NOTHING
         mine.set_result(None)
 
 
@@ -289,6 +294,8 @@ async def join(
     node.hub.add(channel.qualified_name, connection, selection)
     position = node.streams.position(channel.qualified_name)
     if position is not None:
+        if not connection.live_from:
+            connection.live_from = {}
         connection.live_from[name, selection] = position
     recovered = covered
     known = told = position
@@ -378,7 +385,8 @@ async def unsubscribe(node: Node, connection: Connection, command: m.Unsubscribe
         if selection not in node.hub.selections(channel.qualified_name, connection):
             raise NotSubscribed(f"not subscribed to {name!r} with these parameters")
         last = node.hub.remove_selection(channel.qualified_name, connection, selection)
-        connection.live_from.pop((name, selection), None)
+        if (name, selection) in connection.live_from:
+            del connection.live_from[name, selection]
         connection.receipts.of(name).selections.pop(selection, None)
         node.connection_changed(connection.id)
     else:
@@ -480,7 +488,7 @@ def _forget_subscription(node: Node, connection: Connection, channel: Channel) -
         follower.stop()
     for kept in [kept for kept in connection.live_from if kept[0] == channel.name]:
         del connection.live_from[kept]
-    connection.paused.pop(channel.name, None)
+    connection.take_paused(channel.name)
     connection.set_flow(channel.name, paused=False)
     connection.discard_queued(channel.name)
     node.left(channel.qualified_name)
@@ -525,14 +533,14 @@ async def set_flow(node: Node, connection: Connection, command: m.Flow) -> m.Pus
     follower = connection.followers.get(name)
     if command.paused:
         if follower is not None:
-            connection.paused[name] = follower.stop()
+            connection.keep_paused(name, follower.stop())
         elif position is not None and name not in connection.paused:
             missing = catch_up.CatchUp(node, connection, channel, position)
             missing.close()
-            connection.paused[name] = missing
+            connection.keep_paused(name, missing)
         connection.set_flow(name, paused=True)
     else:
-        waiting = connection.paused.pop(name, None)
+        waiting = connection.take_paused(name)
         connection.set_flow(name, paused=False)
         if waiting is not None and (len(waiting) or waiting.cursor != position):
             catch_up.Follower(node, connection, waiting, promised=False).start()

@@ -19,6 +19,7 @@ from ..protocol.limits import Limits
 from .effects import Close, Effect, Hold, Reread, Run, Send
 from .expiry import Due, Expiry
 from .heartbeat import Beat, Heartbeat
+from .nothing import NOTHING
 from .throttling import LimitExceeded, Rates, Throttle
 
 _BAD_MESSAGE_REFILL_S = 2.0
@@ -92,17 +93,17 @@ class Conversation:
         """Whether the identity is a user; a further ``auth`` then refreshes it."""
         self._auth_deadline: float | None = None
         self._auth_running = False
-        self._backlog: list[m.Command] = []
+        self._backlog: Sequence[m.Command] = ()
         self._bad_messages = 0.0
         self._bad_messages_at = now
         self._barrier = False
-        self._lanes: dict[str, list[m.Command]] = {}
+        self._lanes: dict[str, list[m.Command]] = NOTHING
         self._queued = 0  # in the lanes
         self._next_ticket = 0
         self._paused_at: float | None = None
         self._refreshing = False
-        self._running: dict[int, m.Command] = {}
-        self._unanswered: dict[str | int, None] = {}  # smaller than a set, and most are empty
+        self._running: dict[int, m.Command] = NOTHING
+        self._unanswered: dict[str | int, None] = NOTHING
         self._throttle = Throttle(Rates() if rates is None else rates)
         self.expiry = Expiry()
         self.over: LimitExceeded | None = None
@@ -196,10 +197,9 @@ class Conversation:
     def gone(self) -> None:
         """Note that the connection ends: waiting commands are not served."""
         self.phase = Phase.CLOSED
-        self._backlog.clear()
-        self._lanes.clear()
+        self._backlog = ()
+        self._lanes = self._unanswered = NOTHING
         self._queued = 0
-        self._unanswered.clear()
 
     # -- input -------------------------------------------------------------------------------------
 
@@ -249,14 +249,13 @@ class Conversation:
 
     def complete(self, ticket: int, reply: m.Push | None, now: float) -> list[Effect]:
         """Take the reply to a command that ``Run`` started; None if it needs no reply."""
-        command = self._running.pop(ticket, None)
+        command = self._end_run(ticket)
         if command is None or self.phase is Phase.CLOSED:
             return []
-        if command.id is not None:
-            self._unanswered.pop(command.id, None)
-        for empty in (self._running, self._unanswered):
-            if not empty:
-                empty.clear()  # frees its table: an idle connection keeps none
+        if command.id in self._unanswered:
+            del self._unanswered[command.id]
+            if not self._unanswered:
+                self._unanswered = NOTHING
         effects: list[Effect] = [] if reply is None else [Send(reply)]
         if isinstance(reply, m.Error):
             effects += self._count_failure(now)
@@ -313,7 +312,7 @@ class Conversation:
         """
         if self.phase is Phase.CLOSED:
             return []
-        self._running.pop(ticket, None)
+        self._end_run(ticket)
         unjudged = error.code in _NO_VERDICT
         code = CloseCode.INTERNAL if unjudged else CloseCode.UNAUTHENTICATED
         return [Send(error), *self.close(code, error.reason)]
@@ -375,9 +374,8 @@ class Conversation:
         if self._may_refresh and isinstance(command, m.Authenticate):
             self._refreshing = True
             return [self._run(command)]
-        if command.id is not None:
-            self._unanswered[command.id] = None
-        self._backlog.append(command)
+        self._note_unanswered(command)
+        self._backlog = (*self._backlog, command)
         return []
 
     def _pong(self, ping: m.Ping) -> Effect:
@@ -447,7 +445,8 @@ class Conversation:
                 self._barrier = True
             elif self._in_flight >= self._limits.max_in_flight:
                 break
-            del self._backlog[0]  # a frame's commands at most: nothing is read while any waits
+            # A frame's commands at most: nothing is read while any waits.
+            self._backlog = self._backlog[1:]
             lane = command.lane
             if lane is not None:
                 waiting = self._lanes.get(lane)
@@ -455,6 +454,8 @@ class Conversation:
                     waiting.append(command)
                     self._queued += 1
                     continue
+                if self._lanes is NOTHING:
+                    self._lanes = {}
                 self._lanes[lane] = []
             effects.append(self._run(command))
         return effects
@@ -464,17 +465,33 @@ class Conversation:
         if waiting:
             self._queued -= 1
             return [self._run(waiting.pop(0))]
-        self._lanes.pop(lane, None)
-        if not self._lanes:
-            self._lanes.clear()
+        if waiting is not None:
+            del self._lanes[lane]
+            if not self._lanes:
+                self._lanes = NOTHING
         return []
 
     def _run(self, command: m.Command) -> Run:
-        if command.id is not None:
-            self._unanswered[command.id] = None
+        self._note_unanswered(command)
         ticket = self._next_ticket = self._next_ticket + 1
+        if self._running is NOTHING:
+            self._running = {}
         self._running[ticket] = command
         return Run(ticket, command)
+
+    def _end_run(self, ticket: int) -> m.Command | None:
+        if ticket not in self._running:
+            return None
+        command = self._running.pop(ticket)
+        if not self._running:
+            self._running = NOTHING
+        return command
+
+    def _note_unanswered(self, command: m.Command) -> None:
+        if command.id is not None:
+            if self._unanswered is NOTHING:
+                self._unanswered = {}
+            self._unanswered[command.id] = None
 
 
 def _error(command: m.Command, code: ErrorCode, reason: str) -> Send:
