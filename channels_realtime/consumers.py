@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -40,6 +41,7 @@ from .protocol.codes import CloseCode, ErrorCode
 from .protocol.dialects.bare import BareDialect
 from .protocol.dialects.base import VERSION, Dialect
 from .protocol.dialects.realtime import RealtimeDialect
+from .protocol.limits import Limits
 from .protocol.names import is_name
 from .protocol.subprotocols import Negotiation, negotiate
 from .servers.daphne import flow_control, offer_compression
@@ -69,7 +71,7 @@ class RealtimeConsumer(WebSocketApplication):
         """Accept the handshake; None where it was refused."""
         if scope["type"] != "websocket":
             raise ValueError(f"{type(self).__name__} serves websocket, got {scope['type']!r}")
-        scope = dict(scope)
+        given, scope = scope, dict(scope)
         node = current_node()
         refused = origin_refusal(node, scope) or refusal(node, scope)
         if refused is not None:
@@ -101,7 +103,7 @@ class RealtimeConsumer(WebSocketApplication):
         reader = Reader(node, task, send, flow)
         plain, limits = self.is_plain(negotiation), node.config.limits
         transport = WebSocketTransport(
-            scope,
+            given,
             send if flow is None else flow.send,
             reader,
             max_frame_bytes=limits.max_plain_frame if plain else limits.max_frame,
@@ -120,8 +122,8 @@ class RealtimeConsumer(WebSocketApplication):
         self, node: Node, scope: Mapping[str, Any], negotiation: Negotiation
     ) -> Dialect | None:
         """How this connection writes and reads; None refuses it."""
-        return RealtimeDialect(
-            ENCODINGS[negotiation.codec.name],
+        return _dialect(
+            negotiation.codec.name,
             node.config.limits,
             batches=negotiation.negotiated,
             heartbeat=negotiation.heartbeat,
@@ -156,6 +158,12 @@ class RealtimeConsumer(WebSocketApplication):
     async def greet(self, node: Node, connection: Connection) -> None:
         """The connection has its identity."""
         await connection.welcome()
+
+
+@functools.cache
+def _dialect(codec: str, limits: Limits, *, batches: bool, heartbeat: bool) -> RealtimeDialect:
+    """One for all clients that speak alike: it has no state."""
+    return RealtimeDialect(ENCODINGS[codec], limits, batches=batches, heartbeat=heartbeat)
 
 
 class BareConsumer(RealtimeConsumer):

@@ -20,7 +20,8 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from operator import is_
+from typing import Any, NamedTuple, cast
 
 from ..access.blocks import Blocks
 from ..access.client_address import client_address
@@ -351,6 +352,21 @@ def close_if_blocked(node: Node, connection: Connection) -> bool:
         node.denied(connection.scope, "blocked")
         connection.close(CloseCode.BLOCKED, "blocked")
     return connection.closed
+
+
+def forget_handshake(connection: Connection, given: Mapping[str, Any]) -> None:
+    """Let go of the state of a handshake that is over, and of the copy of its scope that was made for it.
+
+    The copy stays where something else was put into it, such as a namespace.
+
+    Args:
+        given: the scope as it came.
+    """
+    scope = connection.scope
+    if STATE not in given:
+        scope.pop(STATE, None)
+    if scope.keys() == given.keys() and all(map(is_, scope.values(), given.values())):
+        connection.scope = cast("Scope", given)
 
 
 def start_behind(node: Node) -> None:

@@ -21,7 +21,7 @@ from ..protocol.dialects.realtime import realtime_encodings
 from ..servers.abort import abort, abort_unless_taken
 from ..servers.daphne import LOSE_CONNECTION, FlowControl, lifetime_of, may_lose_connection
 from ..servers.frames import TryWrite
-from .handshake import Receive
+from .handshake import Receive, forget_handshake
 
 
 class WebSocketTransport(Transport):
@@ -179,14 +179,19 @@ class Reader(ServerTask):
         self._last_moment = _close_before(lifetime_of(self._send), connection)
         connection.begin()
 
-    async def open(self) -> None:
-        """Identify the connection; what the client sends meanwhile waits on its side."""
+    async def open(self, scope: Mapping[str, Any]) -> None:
+        """Identify the connection; what the client sends meanwhile waits on its side.
+
+        Args:
+            scope: as the server gave it.
+        """
         opening, self._opening = self._opening, None
         assert opening is not None
         try:
             await self._unread(opening)
         except asyncio.CancelledError:
             self.resume_if_draining()
+        forget_handshake(self.connection, scope)
 
     async def catch_up(self) -> None:
         """Let the connection's handlers catch up."""
@@ -237,7 +242,7 @@ class WebSocketApplication:
         if not isinstance(reader, Reader):
             return
         try:
-            await reader.open()
+            await reader.open(scope)
             while True:
                 try:
                     if reader.connection.saturated:
