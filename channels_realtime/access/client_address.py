@@ -11,7 +11,7 @@ limits by address do not count it: two tabs with bad tokens would lock everybody
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -111,12 +111,7 @@ _FORWARDING_HEADERS = frozenset(
 
 
 def _forwarding_header(scope: Mapping[str, Any]) -> str | None:
-    for name, _ in scope.get("headers", ()):
-        name = name.lower()
-        if name in _FORWARDING_HEADERS or name.startswith(b"x-forwarded-"):
-            text: str = name.decode("latin-1").title()
-            return text
-    return None
+    return _places(scope.get("headers", ())).forwarding
 
 
 def _first_hop(scope: Mapping[str, Any]) -> _Address | None:
@@ -127,11 +122,44 @@ def _first_hop(scope: Mapping[str, Any]) -> _Address | None:
 
 def header_values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:
     """All values of a header, which is named in lower case."""
-    return [
-        value.decode("latin-1")
-        for name, value in scope.get("headers", ())
-        if name.lower() == wanted
-    ]
+    headers = scope.get("headers", ())
+    places = _places(headers).by_name.get(wanted, ())
+    return [headers[place][1].decode("latin-1") for place in places]
+
+
+class _Places(NamedTuple):
+    """Where the headers of a handshake are.
+
+    Args:
+        by_name: their places in the list, by the name in lower case.
+        forwarding: the first that a proxy has added, as people write it.
+    """
+
+    by_name: Mapping[bytes, Sequence[int]]
+    forwarding: str | None
+
+
+_MAX_NAMES_BYTES = 2_000
+"""Of the names of headers that are remembered; a browser's have some 250 behind a proxy."""
+
+
+def _places(headers: Sequence[Sequence[bytes]]) -> _Places:
+    names: tuple[bytes, ...] = next(zip(*headers, strict=True), ())
+    if sum(map(len, names)) > _MAX_NAMES_BYTES:
+        return _places_of.__wrapped__(names)
+    return _places_of(names)
+
+
+@lru_cache(maxsize=256)
+def _places_of(names: tuple[bytes, ...]) -> _Places:
+    """The same for all clients of a kind, which send the same headers in the same order."""
+    by_name: dict[bytes, list[int]] = {}
+    for place, name in enumerate(names):
+        by_name.setdefault(name.lower(), []).append(place)
+    for name in by_name:
+        if name in _FORWARDING_HEADERS or name.startswith(b"x-forwarded-"):
+            return _Places(by_name, name.decode("latin-1").title())
+    return _Places(by_name, None)
 
 
 def _hops(header: str, values: Iterable[str]) -> list[str]:

@@ -270,31 +270,32 @@ def is_own_host(host: str) -> bool:
 
 def _requested_origin(scope: Mapping[str, Any]) -> Origin | None:
     """The origin that the request is for, whether or not the site has this host."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in scope.get("headers", ()):
-        name = name.lower()
-        if name in headers and name in (b"host", b"x-forwarded-host"):
-            return None  # two of them: ambiguous
-        headers.setdefault(name, value)
-    host = headers.get(b"host", b"")
-    if django_settings.USE_X_FORWARDED_HOST and b"x-forwarded-host" in headers:
-        host = headers[b"x-forwarded-host"]
-    parsed = parse_origin("http://" + host.decode("latin-1"))
+    hosts, forwarded = header_values(scope, b"host"), header_values(scope, b"x-forwarded-host")
+    if len(hosts) > 1 or len(forwarded) > 1:
+        return None  # ambiguous
+    if forwarded and django_settings.USE_X_FORWARDED_HOST:
+        hosts = forwarded
+    host = hosts[0] if hosts else ""
+    return _origin_of_host(_own_scheme(scope), host) if len(host) <= _MAX_ORIGIN_LENGTH else None
+
+
+@lru_cache(maxsize=1_024)
+def _origin_of_host(scheme: str, host: str) -> Origin | None:
+    parsed = parse_origin("http://" + host)
     if parsed is None:
         return None
-    scheme = _own_scheme(scope, headers)
-    match = re.search(r":([0-9]+)$", host.decode("latin-1"))
+    match = re.search(r":([0-9]+)$", host)
     port = int(match[1]) if match else 0
     return Origin(scheme, parsed.host, 0 if port == _DEFAULT_PORTS[scheme] else port)
 
 
-def _own_scheme(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
+def _own_scheme(scope: Mapping[str, Any]) -> str:
     secure = django_settings.SECURE_PROXY_SSL_HEADER
     if secure:
         name, expected = secure
-        value = headers.get(_wire_name(name).lower().encode("latin-1"))
-        if value is not None:
-            first = value.decode("latin-1").split(",", 1)[0].strip()
+        values = header_values(scope, _wire_name(name).lower().encode("latin-1"))
+        if values:
+            first = values[0].split(",", 1)[0].strip()
             # A proxy may write the scheme of the upgrade: Traefik writes "wss" (its wsHeaders).
             return "https" if expected in (first, _HTTP_OF.get(first)) else "http"
     scheme = str(scope.get("scheme", "ws"))
@@ -308,7 +309,7 @@ def _wire_name(name: str) -> str:
 
 def _allowed_hosts() -> Sequence[str]:
     hosts: Sequence[str] = django_settings.ALLOWED_HOSTS
-    if django_settings.DEBUG and not hosts:
+    if not hosts and django_settings.DEBUG:
         return (".localhost", "127.0.0.1", "[::1]")  # as HttpRequest.get_host
     return hosts
 

@@ -6,6 +6,7 @@ a handshake.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 
 from ..config import Config
 from ..conversation.throttling import Rate, TokenBucket
@@ -35,10 +37,19 @@ _log_bucket = TokenBucket(Rate(0.2, 20.0), time.monotonic())
 """How often headers are logged, so that clients cannot fill the log."""
 
 
+@functools.cache
 def token_header() -> str:
     """The header that carries tokens, in lower case: simplejwt's ``AUTH_HEADER_NAME``."""
     name: str = _simplejwt_setting("AUTH_HEADER_NAME", "HTTP_AUTHORIZATION")
     return name.removeprefix("HTTP_").replace("_", "-").lower()
+
+
+def _forget_header(*, setting: str, **kwargs: Any) -> None:
+    if setting == "SIMPLE_JWT":
+        token_header.cache_clear()
+
+
+setting_changed.connect(_forget_header, dispatch_uid="channels_realtime.token_header")
 
 
 def token_schemes(config: Config) -> tuple[str, ...]:
@@ -92,7 +103,7 @@ def foreign_scheme(read: Callable[[str], list[str]], config: Config) -> str | No
 def _foreign_values(read: Callable[[str], list[str]], config: Config) -> Iterator[str]:
     name = token_header()
     values = read(name)
-    if header_token(values, config) is None:
+    if values and header_token(values, config) is None:
         yield from filter(str.strip, values)
     if name != "authorization":
         yield from filter(str.strip, read("authorization"))

@@ -34,9 +34,12 @@ def is_daphne(send: Any) -> bool:
 
 def is_uvicorn(send: Any) -> bool:
     """Whether this is uvicorn's: a method of the connection's protocol."""
-    return isinstance(send, MethodType) and any(
-        base.__module__.startswith("uvicorn.protocols.") for base in type(send.__self__).__mro__
-    )
+    return isinstance(send, MethodType) and _is_uvicorns(send.__self__.__class__)
+
+
+@functools.lru_cache(maxsize=64)
+def _is_uvicorns(owner: type) -> bool:
+    return any(base.__module__.startswith("uvicorn.protocols.") for base in owner.__mro__)
 
 
 def servers_send(send: SendEvent) -> Any | None:
