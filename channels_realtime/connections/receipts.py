@@ -45,8 +45,10 @@ class Receipts:
         "ended_by_client",
         "fresh",
         "greeted",
+        "owner",
         "replaced",
         "restoring",
+        "write_again_at",
     )
 
     def __init__(self) -> None:
@@ -60,6 +62,10 @@ class Receipts:
         """Whether the client closed the connection with 1000, and so gave the session up."""
         self.restoring: tuple[SavedSubscription, ...] = ()
         """Of a session that was resumed: what is being restored, and would be lost with the connection."""
+        self.owner: str | None = None
+        """Its token, once its session was written."""
+        self.write_again_at = 0.0
+        """When its session is written again though nothing has changed, in monotonic seconds."""
         self._by_channel: Mapping[str, Receipt] = _NOTHING
         self._pinged: Mapping[str, Position] | None = None
 

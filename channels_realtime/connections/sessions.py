@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -78,17 +77,6 @@ _TELL_WAIT_S = 1.0
 """How long the owner's node is asked to answer. If it does not, the store refuses the owner."""
 
 
-class _Session:
-    """A connection's session, as the store has it."""
-
-    __slots__ = ("key", "owner", "saved")
-
-    def __init__(self, session_id: str) -> None:
-        self.key = session_key(session_id)
-        self.owner = secrets.token_hex(8)
-        self.saved = False
-
-
 class Sessions(Service):
     """The sessions of one node's connections."""
 
@@ -96,11 +84,9 @@ class Sessions(Service):
         super().__init__(node)
         self._window = node.config.resume_window
         self._changed: set[str] = set()
-        self._sessions: dict[Connection, _Session] = {}
-        self._owners: dict[str, Connection] = {}  # by their tokens
-        self._keys: dict[str, Connection] = {}
+        self._owners: dict[str, Connection] = {}  # whose sessions were written, by their tokens
         self._moved: dict[Connection, float] = {}  # when to write their positions; in that order
-        self._written: OrderedDict[Connection, float] = OrderedDict()  # when to write them again
+        self._written: deque[tuple[float, list[str]]] = deque()  # when to write owners again
         self._ended: OrderedDict[str, tuple[Save, float]] = OrderedDict()  # with when each is over
         self._given_up: list[tuple[str, str]] = []
         self._owners_to_tell: dict[str, list[str]] = {}
@@ -140,31 +126,31 @@ class Sessions(Service):
     def connection_ended(self, connection: Member) -> None:
         """Take down what is kept, and hold nothing of the connection; see ``Service``."""
         ended = cast("Connection", connection)
-        known = self._drop(ended)
+        written = self._drop(ended)
         receipts = ended.receipts
         if receipts.replaced or not self._is_kept(ended):
             return
         if receipts.ended_by_client:
-            if known is not None and known.saved:
-                self._given_up.append((known.key, known.owner))
+            if written:
+                key = session_key(ended.session_id)
+                self._given_up.append((key, owner_of(key)))
                 del self._given_up[:-MAX_ENDED]  # their time runs out as well
-        elif known is not None or ended.subscriptions or receipts.restoring:
-            session = _Session(ended.session_id) if known is None else known
-            save = self._save(ended, session, live=False)
-            self._ended[session.key] = save, self._node.clock.monotonic() + self._window
+        elif written or ended.subscriptions or receipts.restoring:
+            save = self._save(ended, live=False)
+            self._ended[save.key] = save, self._node.clock.monotonic() + self._window
             while len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
                 self.lost += 1
         self._writer.wake()
 
-    def _drop(self, connection: Connection) -> _Session | None:
+    def _drop(self, connection: Connection) -> bool:
+        """Hold nothing of a connection; returns whether its session was written."""
         self._moved.pop(connection, None)
-        self._written.pop(connection, None)
-        known = self._sessions.pop(connection, None)
-        if known is not None:
-            self._owners.pop(known.owner, None)
-            self._keys.pop(known.key, None)
-        return known
+        owner, connection.receipts.owner = connection.receipts.owner, None
+        if owner is None:
+            return False
+        del self._owners[owner]
+        return True
 
     async def start(self) -> None:
         """Begin to write."""
@@ -180,8 +166,9 @@ class Sessions(Service):
     def _is_kept(self, connection: Connection) -> bool:
         return self._window > 0 and connection.receipts.greeted
 
-    def _save(self, connection: Connection, session: _Session, *, live: bool) -> Save:
+    def _save(self, connection: Connection, *, live: bool) -> Save:
         node = self._node
+        key = session_key(connection.session_id)
         record = SessionRecord(
             connection_id=connection.id,
             node_id=node.id,
@@ -197,8 +184,8 @@ class Sessions(Service):
             connection.log_exception("Its session cannot be kept")
             body = b""
         return Save(
-            key=session.key,
-            owner=session.owner,
+            key=key,
+            owner=owner_of(key),
             identity=identity_key(connection.identity, connection.namespace),
             # Nothing in place of too much: an earlier record would restore what is no longer so.
             body=body if len(body) <= MAX_RECORD_BYTES else b"",
@@ -254,16 +241,20 @@ class Sessions(Service):
             if connection is not None
             and not connection.closed
             and self._is_kept(connection)
-            and (connection.subscriptions or connection in self._sessions)
+            and (connection.subscriptions or connection.receipts.owner is not None)
             and not connection.receipts.restoring
         }
-        for waiting in (self._moved, self._written):
-            while waiting:
-                connection = next(iter(waiting))
-                if waiting[connection] > now:
-                    break
-                del waiting[connection]
-                due[connection] = None
+        while self._moved:
+            connection = next(iter(self._moved))
+            if self._moved[connection] > now:
+                break
+            del self._moved[connection]
+            due[connection] = None
+        while self._written and self._written[0][0] <= now:
+            at, owners = self._written.popleft()
+            for written in map(self._owners.get, owners):
+                if written is not None and written.receipts.write_again_at == at:
+                    due[written] = None
         return due
 
     async def _write(self, batch: list[Connection]) -> None:
@@ -271,23 +262,25 @@ class Sessions(Service):
         for connection in batch:
             if connection.closed:  # its end is written, or it was replaced
                 continue
-            session = self._sessions.get(connection)
-            if session is None:
-                session = self._sessions[connection] = _Session(connection.session_id)
-                self._owners[session.owner] = self._keys[session.key] = connection
-            session.saved = True
-            saves[session.key] = connection, self._save(connection, session, live=True)
+            save = self._save(connection, live=True)
+            saves[save.key] = connection, save
+            if connection.receipts.owner is None:
+                connection.receipts.owner = save.owner
+                self._owners[save.owner] = connection
         if not saves:
             return
         refused = await self._ask(self._store.save([save for _, save in saves.values()]))
         again = self._node.clock.monotonic() + REFRESH_INTERVAL_S
+        written: list[str] = []
         for key, (connection, _) in saves.items():
             if key in refused:
                 self._replace(connection)
-            elif connection in self._sessions:
-                self._written[connection] = again
-                self._written.move_to_end(connection)
+            elif connection.receipts.owner is not None:
+                connection.receipts.write_again_at = again
+                written.append(connection.receipts.owner)
                 self._moved.pop(connection, None)
+        if written:
+            self._written.append((again, written))
         self.saved += len(saves) - len(refused)
 
     async def _write_ended(self) -> None:
@@ -340,7 +333,7 @@ class Sessions(Service):
         """Whether the store does not have the newest of a session of this node."""
         if key in self._ended:
             return True
-        owner = self._keys.get(key)
+        owner = self._owners.get(owner_of(key))
         if owner is not None:
             return owner.id in self._changed
         live = cast("dict[str, Connection]", self._node.connections)
@@ -376,6 +369,11 @@ class Sessions(Service):
     def _replace(self, connection: Connection) -> None:
         self._drop(connection)
         connection.replaced()
+
+
+def owner_of(key: str) -> str:
+    """The token of the connection that was told a session's id; it never owns another session."""
+    return key[:16]
 
 
 _UNTRUSTED = frozenset(str(int(code)) for code in (CloseCode.UNAUTHENTICATED, CloseCode.BLOCKED))
