@@ -28,24 +28,42 @@ class CredentialHolder(Shell):
     """A connected client with credentials, which its conversation's expiry follows."""
 
     __slots__ = (
+        "_publish_rights",
         "_session_key",
+        "_user",
         "identity",
-        "publish_rights",
         "read_at",
-        "user",
         "user_read_at",
     )
 
     def _begin_anonymous(self) -> None:
         self._session_key: str | None = None  # a secret: to read the login session again
-        self.user: Any = anonymous_user()
+        self._user: Any = None
         self.identity: Identity = ANONYMOUS
         self.read_at = 0.0
         self.user_read_at = 0.0
-        self.publish_rights = PublishRights()
+        self._publish_rights: PublishRights | None = None
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} user={self.user_id}>"
+
+    @property
+    def user(self) -> Any:
+        """The user, as it was last read; an anonymous one is made when it is asked for."""
+        if self._user is None:
+            self._user = anonymous_user()
+        return self._user
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        self._user = user
+
+    @property
+    def publish_rights(self) -> PublishRights:
+        """Where it may publish without being asked about again; made when it first publishes."""
+        if self._publish_rights is None:
+            self._publish_rights = PublishRights()
+        return self._publish_rights
 
     @property
     def user_id(self) -> str | None:
@@ -86,7 +104,8 @@ class CredentialHolder(Shell):
 
     def rights_changed(self, channel: str | None = None) -> None:
         """Whether it may publish is asked again, of this channel or of all."""
-        self.publish_rights.forget(channel)
+        if self._publish_rights is not None:
+            self._publish_rights.forget(channel)
 
     def replaced(self) -> None:
         """Its session was resumed on another connection; ``Connection`` closes."""
@@ -122,7 +141,7 @@ class CredentialHolder(Shell):
         same = self.user_id is not None and fresh.user_id == self.user_id
         self.identity = self.identity.joined_by(fresh) if same else fresh
         self.user = found.user
-        self.publish_rights.forget()
+        self.rights_changed()
         self.read_at = self.user_read_at = read_at
         if found.session_key is not None:
             self._session_key = found.session_key
@@ -183,7 +202,7 @@ class CredentialHolder(Shell):
             self.revoke("the credentials are no longer valid")
             return
         self.user = user
-        self.publish_rights.forget()
+        self.rights_changed()
         self.read_at = self.user_read_at = read_at
         if found is not None and self.identity.method == "session":
             self._renew(found)
@@ -193,7 +212,7 @@ class CredentialHolder(Shell):
     def take_user(self, user: Any, read_at: float) -> None:
         """Have hooks see this user, which was read at ``read_at``, from now on."""
         self.user = user
-        self.publish_rights.forget()
+        self.rights_changed()
         self.user_read_at = read_at
         self._transport.credentials_read()
 

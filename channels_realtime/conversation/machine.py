@@ -67,6 +67,7 @@ class Conversation:
         "_bad_messages",
         "_bad_messages_at",
         "_barrier",
+        "_expiry",
         "_lanes",
         "_limits",
         "_next_ticket",
@@ -76,7 +77,6 @@ class Conversation:
         "_running",
         "_throttle",
         "_unanswered",
-        "expiry",
         "heartbeat",
         "over",
         "phase",
@@ -105,11 +105,18 @@ class Conversation:
         self._running: dict[int, m.Command] = NOTHING
         self._unanswered: dict[str | int, None] = NOTHING
         self._throttle = Throttle(Rates() if rates is None else rates)
-        self.expiry = Expiry()
+        self._expiry: Expiry | None = None
         self.over: LimitExceeded | None = None
         """The last limit that was exceeded, to be reported."""
 
     # -- state for the caller ----------------------------------------------------------------------
+
+    @property
+    def expiry(self) -> Expiry:
+        """That of its credentials; an anonymous connection needs none."""
+        if self._expiry is None:
+            self._expiry = Expiry()
+        return self._expiry
 
     @property
     def saturated(self) -> bool:
@@ -124,7 +131,7 @@ class Conversation:
         if self.phase is Phase.CLOSED:
             return None
         earliest = None if self._paused_at is not None else self.heartbeat.deadline
-        at = self.expiry.deadline
+        at = None if self._expiry is None else self._expiry.deadline
         if at is not None and (earliest is None or at < earliest):
             earliest = at
         at = self._auth_deadline
@@ -331,10 +338,13 @@ class Conversation:
         return effects + self._tick_heartbeat(now)
 
     def _tick_expiry(self, now: float) -> list[Effect]:
-        due = self.expiry.tick(now, judging=self._refreshing)
+        expiry = self._expiry
+        if expiry is None:
+            return []
+        due = expiry.tick(now, judging=self._refreshing)
         if due is Due.WARN:
-            assert self.expiry.expires_at is not None
-            return [Send(m.AuthExpiring(expires_at=self.expiry.expires_at))]
+            assert expiry.expires_at is not None
+            return [Send(m.AuthExpiring(expires_at=expiry.expires_at))]
         if due is Due.REREAD:
             return [Hold(True), Reread()]
         if due is Due.HOLD:

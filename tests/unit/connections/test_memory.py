@@ -34,3 +34,12 @@ async def test_idle_connection_with_a_subscription_holds_little():
         held = sum(each.size for each in own.statistics("filename"))
         assert held / COUNT <= MOST_BYTES
         assert len(first) + len(clients) == len(harness.node.connections)
+
+
+@in_virtual_time
+async def test_anonymous_user_stays_the_same_once_a_hook_has_seen_it():
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        user = client.connection.user
+        assert user.is_anonymous
+        assert client.connection.user is user
