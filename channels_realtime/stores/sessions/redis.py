@@ -9,6 +9,7 @@ much again. A session that was taken stays as ``-``, which refuses whoever saves
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -84,7 +85,8 @@ class RedisSessions(SessionStore):
             rest = b" " + _digest(one.identity) + b" " + one.body
             arguments += (one.owner, rest, _milliseconds(one.ttl))
         keys = [self._key(part, one.key) for one in saves]
-        refused = await self._clients.run(self._clients.index_of(part), SAVE, keys, arguments)
+        index = self._clients.index_of(part)
+        refused = await self._clients.run_in_batch(index, SAVE, keys, arguments)
         return {saves[index - 1].key for index in refused}
 
     async def take(self, key: str, identity: str, *, ttl: float) -> Taken | None:
@@ -127,6 +129,7 @@ def _partition(key: str) -> int:
     return int(key[:8], 16) % PARTITIONS
 
 
+@functools.lru_cache(maxsize=1_024)  # all anonymous clients are one
 def _digest(identity: str) -> bytes:
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:16].encode()
 
