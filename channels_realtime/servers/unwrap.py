@@ -34,7 +34,8 @@ def is_daphne(send: Any) -> bool:
 
 def is_uvicorn(send: Any) -> bool:
     """Whether this is uvicorn's: a method of the connection's protocol."""
-    return isinstance(send, MethodType) and _is_uvicorns(send.__self__.__class__)
+    owner: Any = type(getattr(send, "__self__", None))
+    return isinstance(send, MethodType) and _is_uvicorns(owner)
 
 
 @functools.lru_cache(maxsize=64)
