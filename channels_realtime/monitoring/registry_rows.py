@@ -42,6 +42,10 @@ SERVER_GONE = "server"
 def row_of(connection: Connection, node_id: str) -> dict[str, Any]:
     identity = connection.identity
     expires_at = identity.expires_at
+    connected_at = moment_of(connection.connected_at)
+    # A whole second, which many have in common; of a new connection it is the moment that it came.
+    seen_at = float(int(connection.seen_at))
+    seen = connected_at if seen_at <= connection.connected_at else moment_of(seen_at)
     return {
         "connection_id": connection.id,
         "node_id": node_id,
@@ -60,8 +64,8 @@ def row_of(connection: Connection, node_id: str) -> dict[str, Any]:
         "auth_source": storable(identity.source, 30),
         "auth_expires_at": None if expires_at is None else moment_of(expires_at),
         "channels": len(connection.subscriptions),
-        "connected_at": moment_of(connection.connected_at),
-        "seen_at": moment_of(connection.seen_at),
+        "connected_at": connected_at,
+        "seen_at": seen,
         "health": connection.troubled_by,
     }
 
@@ -189,6 +193,7 @@ def insert_rows(model: Any, using: str, rows: list[dict[str, Any]]) -> None:
     moments = [field for field in fields if isinstance(field, DateTimeField)]
     operations: Any = connection.ops
     quote = operations.quote_name
+    prepared: dict[Any, Any] = {None: None}
     columns = ", ".join(quote(field.column) for field in fields)
     placeholders = ["%s"] * len(fields)
     with connection.cursor() as cursor:
@@ -197,8 +202,10 @@ def insert_rows(model: Any, using: str, rows: list[dict[str, Any]]) -> None:
                 time.sleep(_BREATH_S)
             part = [row.copy() for row in rows[start : start + SLICE]]
             for row, field in itertools.product(part, moments):
-                name = field.attname
-                row[name] = field.get_db_prep_save(row[name], connection)
+                moment = row[field.attname]
+                if moment not in prepared:
+                    prepared[moment] = field.get_db_prep_save(moment, connection)
+                row[field.attname] = prepared[moment]
             values = operations.bulk_insert_sql(fields, [placeholders] * len(part))
             cursor.execute(
                 f"INSERT INTO {quote(model._meta.db_table)} ({columns}) {values}",
