@@ -65,6 +65,8 @@ class HookRunner:
         self._timeout = timeout
         self._async_hooks = asyncio.Semaphore(max_concurrent)
         self._threads = HookThreads(threads, name) if threads else None
+        self._deadlines: dict[asyncio.Future[Any], float] = {}  # of what runs in threads, in order
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, hook: Callable[..., Any], *args: Any) -> Any:
         """Call ``hook`` and return what it returns.
@@ -77,13 +79,15 @@ class HookRunner:
         deadline = loop.time() + self._timeout
         if self._threads is not None and not inspect.iscoroutinefunction(hook):
             returned = self._threads.submit(hook, args)
-            overdue = loop.call_at(deadline, _give_up, returned)
+            self._deadlines[returned] = deadline
+            if self._timer is None:
+                self._watch(loop, deadline)
             try:
                 result = await returned
             except _Overdue:
                 raise self._took_too_long() from None
             finally:
-                overdue.cancel()
+                del self._deadlines[returned]
             if not inspect.iscoroutine(result):
                 return result
             # An async hook in a sync wrapper: a coroutine left here would count as a true result.
@@ -100,6 +104,21 @@ class HookRunner:
             if not limit.expired():  # raised by the hook itself
                 raise
             raise self._took_too_long() from None
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        # All hooks share the timer, so it has the context of none.
+        self._timer = loop.call_at(deadline, self._give_up, loop, context=contextvars.Context())
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the wait for hooks that have not returned by their deadlines."""
+        self._timer = None
+        now = loop.time()
+        for returned, deadline in self._deadlines.items():
+            if deadline > now:
+                self._watch(loop, deadline)
+                return
+            if not returned.done():
+                returned.set_exception(_Overdue())
 
     def _took_too_long(self) -> RequestTimeout:
         return RequestTimeout(f"not done within {self._timeout:g} seconds")
@@ -125,6 +144,8 @@ class HookRunner:
 
     def close(self) -> None:
         """Let the threads end after their current hooks, without waiting for them."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._threads is not None:
             self._threads.close()
 
@@ -263,11 +284,6 @@ class HookThreads:
                 call.returned.set_result(call.result)
             else:
                 call.returned.set_exception(call.error)
-
-
-def _give_up(returned: asyncio.Future[Any]) -> None:
-    if not returned.done():
-        returned.set_exception(_Overdue())
 
 
 class _Thread(threading.local):

@@ -104,6 +104,28 @@ async def test_sync_hook_over_its_time_is_a_timeout_and_the_next_one_runs(make_r
         release.set()
 
 
+async def test_each_sync_hook_has_its_own_time(make_runner):
+    runner, release = make_runner(threads=2, timeout=0.2), threading.Event()
+    loop = asyncio.get_running_loop()
+    later = loop.create_future()
+
+    async def seconds_until_given_up():
+        began = loop.time()
+        with pytest.raises(RequestTimeout):
+            await runner.run(release.wait, 20)
+        return loop.time() - began
+
+    first = asyncio.create_task(seconds_until_given_up())
+    loop.call_later(0.1, later.set_result, None)
+    try:
+        await later
+        second = await seconds_until_given_up()
+        third = await seconds_until_given_up()  # nothing was waited for meanwhile
+    finally:
+        release.set()
+    assert min(await first, second, third) >= 0.19
+
+
 async def test_sync_hooks_own_timeout_error_is_its_own(make_runner):
     def hook():
         raise TimeoutError("of the database")
