@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -46,6 +45,9 @@ class Handshake:
         self.scope = scope
         self.config = config
         self.subprotocol_token = subprotocol_token
+        # Python 3.11 takes a lock for each cached_property.
+        self._cookies: dict[str, str] | None = None
+        self._query: dict[str, str] | None = None
 
     def __repr__(self) -> str:  # headers, cookies and the query string hold secrets
         return f"<Handshake path={self.scope.get('path')!r}>"
@@ -54,17 +56,23 @@ class Handshake:
         """All values of a header; ``name`` is in lower case."""
         return header_values(self.scope, name.encode("latin-1"))
 
-    @functools.cached_property
+    @property
     def cookies(self) -> dict[str, str]:
         """The cookies, parsed as Django parses them."""
-        found: dict[str, str] = {}
-        for value in self.headers("cookie"):
-            found.update(parse_cookie(value))
-        return found
+        if self._cookies is None:
+            self._cookies = {}
+            for value in self.headers("cookie"):
+                self._cookies.update(parse_cookie(value))
+        return self._cookies
 
-    @functools.cached_property
+    @property
     def query(self) -> dict[str, str]:
         """The query string's parameters. If one is repeated, its first value counts."""
+        if self._query is None:
+            self._query = self._parsed_query()
+        return self._query
+
+    def _parsed_query(self) -> dict[str, str]:
         raw = self.scope.get("query_string", b"")
         text = raw.decode("latin-1") if isinstance(raw, bytes) else str(raw)
         found: dict[str, str] = {}
