@@ -170,7 +170,7 @@ def _keep(node: Node, connection: Connection, command: m.Subscribe) -> None:
         asked = resolve_subscriber(node, connection, channel.name, command.parameters)
         selection = asked.subscriber_selection()
         connection.receipts.of(channel.name).selections[selection] = command.parameters
-    node.connection_changed(connection.id)
+        node.connection_changed(connection.id)
 
 
 def acknowledged(node: Node, connection: Connection, command: m.Acknowledge) -> bool:

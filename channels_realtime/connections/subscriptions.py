@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,24 +37,32 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
-@contextlib.asynccontextmanager
-async def turn(connection: Connection, name: str) -> AsyncIterator[None]:
+class turn:
     """One at a time subscribes a connection to a channel.
 
     The client's own requests are in order; those of the server are not among them.
     """
-    while (ahead := connection.turns.get(name)) is not None:
-        await asyncio.wait([ahead])
-    if not connection.turns:
-        connection.turns = {}
-    mine = connection.turns[name] = asyncio.get_running_loop().create_future()
-    try:
-        yield
-    finally:
-        del connection.turns[name]
+
+    __slots__ = ("_connection", "_mine", "_name")
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    async def __aenter__(self) -> None:
+        connection, name = self._connection, self._name
+        while (ahead := connection.turns.get(name)) is not None:
+            await asyncio.wait([ahead])
+        if not connection.turns:
+            connection.turns = {}
+        self._mine = connection.turns[name] = asyncio.get_running_loop().create_future()
+
+    async def __aexit__(self, *raised: object) -> None:
+        connection = self._connection
+        del connection.turns[self._name]
         if not connection.turns:
             connection.turns = NOTHING
-        mine.set_result(None)
+        self._mine.set_result(None)
 
 
 async def end_subscriptions(node: Node, connection: Connection) -> None:
