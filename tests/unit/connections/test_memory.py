@@ -8,8 +8,8 @@ from tests.support.nodes import NodeHarness, subscribe
 from tests.support.virtual_time import in_virtual_time, settle
 
 COUNT = 100
-MOST_BYTES = 4_096
-"""Of the package's own for one subscription, without the server's; some 2,900 on Python 3.11."""
+MOST_BYTES = 2_560
+"""Of the package's own for one subscription, without the server's; some 2,000 on Python 3.11."""
 
 
 @in_virtual_time
