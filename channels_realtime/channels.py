@@ -608,6 +608,18 @@ class ChannelRegistry:
                 return (channel_class or self.user_class)(name, kwargs, parameters)
         raise UnknownChannel()
 
+    def class_of(self, name: str) -> type[Channel] | None:
+        """The class of the first route that the name matches, whatever its converters say; else None.
+
+        Raises:
+            BadChannel: the name is malformed.
+        """
+        if not isinstance(name, str) or name.startswith(SESSION_CHANNEL_PREFIX):
+            return None
+        for _, channel_class, _ in self._candidates(name):
+            return channel_class or self.user_class
+        return None
+
     def _match(self, name: str) -> tuple[tuple[Route, type[Channel] | None, dict[str, str]], ...]:
         """The routes whose patterns match, and the texts in them; their converters may refuse yet.
 

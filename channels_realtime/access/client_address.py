@@ -61,7 +61,7 @@ def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
         return FoundAddress(None)
     if networks:
         return FoundAddress(peer_text, of_proxy=_is_trusted(peer, networks))
-    shown_by = _forwarding_header(scope) if is_inside else None
+    shown_by = Headers(scope).forwarding if is_inside else None
     if shown_by is not None and list(client[1:]) == [0] and peer == _first_hop(scope):
         shown_by = None  # uvicorn's --proxy-headers put the client there, which has no port
     return FoundAddress(peer_text, of_proxy=shown_by is not None, shown_by=shown_by)
@@ -110,10 +110,6 @@ _FORWARDING_HEADERS = frozenset(
 """What proxies add, beside ``X-Forwarded-…``."""
 
 
-def _forwarding_header(scope: Mapping[str, Any]) -> str | None:
-    return _places(scope.get("headers", ())).forwarding
-
-
 def _first_hop(scope: Mapping[str, Any]) -> _Address | None:
     """Where a request with ``X-Forwarded-For`` says that it comes from; any later hop is a proxy."""
     hops = _hops("X-Forwarded-For", header_values(scope, b"x-forwarded-for"))
@@ -122,37 +118,64 @@ def _first_hop(scope: Mapping[str, Any]) -> _Address | None:
 
 def header_values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:
     """All values of a header, which is named in lower case."""
-    headers = scope.get("headers", ())
-    places = _places(headers).by_name.get(wanted, ())
-    return [headers[place][1].decode("latin-1") for place in places]
+    return Headers(scope).values(wanted)
+
+
+class Headers:
+    """The headers of a handshake, for those who look for several."""
+
+    __slots__ = ("_headers", "_places")
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self._headers: Sequence[Sequence[bytes]] = scope.get("headers", ())
+        self._places = _places(self._headers)
+
+    def values(self, wanted: bytes) -> list[str]:
+        """All values of a header, which is named in lower case."""
+        headers = self._headers
+        return [
+            headers[place][1].decode("latin-1") for place in self._places.by_name.get(wanted, ())
+        ]
+
+    @property
+    def forwarding(self) -> str | None:
+        """The first header that a proxy has added, as people write its name."""
+        return self._places.forwarding
 
 
 class _Places(NamedTuple):
-    """Where the headers of a handshake are.
+    """Where the headers of a handshake are; the same for all clients of a kind.
 
     Args:
         by_name: their places in the list, by the name in lower case.
-        forwarding: the first that a proxy has added, as people write it.
+        forwarding: see ``Headers``.
     """
 
     by_name: Mapping[bytes, Sequence[int]]
     forwarding: str | None
 
 
+_MAX_KNOWN = 256
 _MAX_NAMES_BYTES = 2_000
-"""Of the names of headers that are remembered; a browser's have some 250 behind a proxy."""
+"""Of one list of names that is remembered; a browser's have some 250 behind a proxy."""
+
+_known: dict[tuple[bytes, ...], _Places] = {}
+"""By the names of a handshake's headers, in their order."""
 
 
 def _places(headers: Sequence[Sequence[bytes]]) -> _Places:
-    names: tuple[bytes, ...] = next(zip(*headers, strict=True), ())
-    if sum(map(len, names)) > _MAX_NAMES_BYTES:
-        return _places_of.__wrapped__(names)
-    return _places_of(names)
+    names: tuple[bytes, ...] = next(zip(*headers, strict=False), ())
+    found = _known.get(names)
+    if found is None:
+        found = _find_places(names)
+        if sum(map(len, names)) <= _MAX_NAMES_BYTES:
+            if len(_known) >= _MAX_KNOWN:
+                _known.clear()
+            _known[names] = found
+    return found
 
 
-@lru_cache(maxsize=256)
-def _places_of(names: tuple[bytes, ...]) -> _Places:
-    """The same for all clients of a kind, which send the same headers in the same order."""
+def _find_places(names: tuple[bytes, ...]) -> _Places:
     by_name: dict[bytes, list[int]] = {}
     for place, name in enumerate(names):
         by_name.setdefault(name.lower(), []).append(place)

@@ -21,7 +21,7 @@ from django.core.cache import cache
 from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
 from ..nodes.node import Node, Service
 from ..runtime.tasks import end_tasks
-from .client_address import find_address
+from .client_address import FoundAddress, find_address
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +91,17 @@ class AccessLimits(Service):
             self._node.metrics.refused += 1
         return refusal
 
-    def counted_address(self, scope: Mapping[str, Any], address: str | None) -> str | None:
+    def counted_address(
+        self, scope: Mapping[str, Any], address: str | None, found: FoundAddress | None = None
+    ) -> str | None:
         """The address of a handshake as limits count it: None for a proxy's, which is no client's.
 
         A proxy that the settings do not name is logged, once.
+
+        Args:
+            found: how the address was found, where that is known.
         """
-        found = find_address(scope, self._node.config)
+        found = found or find_address(scope, self._node.config)
         if found.shown_by is not None and not self._told_of_proxy:
             self._told_of_proxy = True
             logger.warning(

@@ -29,7 +29,7 @@ from ..config import Config, OriginRule
 from ..errors import ImproperUse
 from ..runtime.clock import Clock
 from ..settings import SETTING, get_config
-from .client_address import header_values
+from .client_address import Headers, header_values
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,8 @@ class OriginPolicy:
 
     def allows(self, scope: Mapping[str, Any]) -> bool:
         """Whether the handshake's origin may connect; malformed and doubled headers may not."""
-        values = header_values(scope, b"origin")
+        headers = Headers(scope)
+        values = headers.values(b"origin")
         if not values:
             return self._allow_missing
         text = values[0]
@@ -202,7 +203,7 @@ class OriginPolicy:
             return False
         if self._rule is not None:
             return _verdict(self._rule(_as_page(text), scope))
-        return self.lists(text) or (self._default and _is_own(text, scope))
+        return self.lists(text) or (self._default and _is_own(text, scope, headers))
 
     def lists(self, text: str) -> bool:
         """Whether an origin is in the list, or in ``CSRF_TRUSTED_ORIGINS`` where that is the list."""
@@ -257,10 +258,12 @@ def _verdict(said: Any) -> bool:
     return bool(said)
 
 
-def _is_own(text: str, scope: Mapping[str, Any]) -> bool:
+def _is_own(text: str, scope: Mapping[str, Any], headers: Headers) -> bool:
     """Whether an origin is the request's own site, as Django's ``request.get_host()`` sees it."""
     origin = parse_origin(text)
-    return origin is not None and origin == _requested_origin(scope) and is_own_host(origin.host)
+    if origin is None or origin != _requested_origin(scope, headers):
+        return False
+    return is_own_host(origin.host)
 
 
 def is_own_host(host: str) -> bool:
@@ -268,15 +271,19 @@ def is_own_host(host: str) -> bool:
     return validate_host(host.removesuffix("."), _allowed_hosts())
 
 
-def _requested_origin(scope: Mapping[str, Any]) -> Origin | None:
+def _requested_origin(scope: Mapping[str, Any], headers: Headers) -> Origin | None:
     """The origin that the request is for, whether or not the site has this host."""
-    hosts, forwarded = header_values(scope, b"host"), header_values(scope, b"x-forwarded-host")
+    hosts, forwarded = headers.values(b"host"), headers.values(b"x-forwarded-host")
     if len(hosts) > 1 or len(forwarded) > 1:
         return None  # ambiguous
     if forwarded and django_settings.USE_X_FORWARDED_HOST:
         hosts = forwarded
     host = hosts[0] if hosts else ""
-    return _origin_of_host(_own_scheme(scope), host) if len(host) <= _MAX_ORIGIN_LENGTH else None
+    return (
+        _origin_of_host(_own_scheme(scope, headers), host)
+        if len(host) <= _MAX_ORIGIN_LENGTH
+        else None
+    )
 
 
 @lru_cache(maxsize=1_024)
@@ -289,11 +296,11 @@ def _origin_of_host(scheme: str, host: str) -> Origin | None:
     return Origin(scheme, parsed.host, 0 if port == _DEFAULT_PORTS[scheme] else port)
 
 
-def _own_scheme(scope: Mapping[str, Any]) -> str:
+def _own_scheme(scope: Mapping[str, Any], headers: Headers) -> str:
     secure = django_settings.SECURE_PROXY_SSL_HEADER
     if secure:
         name, expected = secure
-        values = header_values(scope, _wire_name(name).lower().encode("latin-1"))
+        values = headers.values(_wire_name(name).lower().encode("latin-1"))
         if values:
             first = values[0].split(",", 1)[0].strip()
             # A proxy may write the scheme of the upgrade: Traefik writes "wss" (its wsHeaders).
@@ -320,7 +327,7 @@ def _allowed_hosts() -> Sequence[str]:
 def _remedy_for_foreign(text: str, origin: Origin, scope: Mapping[str, Any]) -> str:
     """Tells a page of another site from one of our own that a proxy made look foreign."""
     trust = f"add {text!r} to CSRF_TRUSTED_ORIGINS"
-    requested = _requested_origin(scope)
+    requested = _requested_origin(scope, Headers(scope))
     if requested is not None and requested.host == origin.host and not is_own_host(origin.host):
         return f"Its host is the request's, but is not in ALLOWED_HOSTS: add {origin.host!r} there."
     if requested is None or requested.host != origin.host:

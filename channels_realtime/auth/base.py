@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from django.http.cookie import parse_cookie
 
-from ..access.client_address import header_values
+from ..access.client_address import Headers
 from ..config import Config
 from ..identity import Identity
 
@@ -45,6 +45,7 @@ class Handshake:
         self.scope = scope
         self.config = config
         self.subprotocol_token = subprotocol_token
+        self._headers: Headers | None = None
         # Python 3.11 takes a lock for each cached_property.
         self._cookies: dict[str, str] | None = None
         self._query: dict[str, str] | None = None
@@ -54,7 +55,9 @@ class Handshake:
 
     def headers(self, name: str) -> list[str]:
         """All values of a header; ``name`` is in lower case."""
-        return header_values(self.scope, name.encode("latin-1"))
+        if self._headers is None:
+            self._headers = Headers(self.scope)
+        return self._headers.values(name.encode("latin-1"))
 
     @property
     def cookies(self) -> dict[str, str]:

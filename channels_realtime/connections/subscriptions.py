@@ -106,11 +106,14 @@ def subscribe_at_once(
     """
     if command.since is not None or command.presence or command.channel in connection.turns:
         return None
+    kind = node.routes.class_of(command.channel)
+    if kind is not None and _asks_hooks(kind):  # before a channel is made of the name
+        return None
     channel = resolve_subscriber(node, connection, command.channel, command.parameters)
     if (
         channel.name in connection.subscriptions
         or channel.kept() is not None
-        or _asks_hooks(channel)
+        or _asks_hooks(type(channel))
     ):
         return None
     if not channel.can_subscribe(connection):
@@ -150,7 +153,7 @@ async def _subscribe(
             )
         return await _replay(node, connection, channel, command)
     rechecks = node.service(Revocations).rechecks
-    if _asks_hooks(channel):
+    if _asks_hooks(type(channel)):
         since = node.clock.time() - USER_MAX_AGE_S
         await node.service(UserReader).refresh(connection, since)
     if authorise:
@@ -414,10 +417,10 @@ async def _after_unsubscribe(node: Node, connection: Connection, channel: Channe
             connection.log_exception(f"on_unsubscribe of {channel.name!r} failed")
 
 
-def _asks_hooks(channel: Channel) -> bool:
+def _asks_hooks(kind: type[Channel]) -> bool:
     """Whether the site's code decides on a subscription, or is told of it."""
-    decides = channel.overrides("can_subscribe") and type(channel).can_subscribe not in BUILT_IN
-    return decides or channel.overrides("on_subscribe")
+    decides = kind.overrides("can_subscribe") and kind.can_subscribe not in BUILT_IN
+    return decides or kind.overrides("on_subscribe")
 
 
 async def read_user(node: Node, connection: Connection, name: str | None, since: float) -> None:
@@ -427,7 +430,7 @@ async def read_user(node: Node, connection: Connection, name: str | None, since:
     """
     names = connection.subscriptions if name is None else (name,)
     channels = [connection.subscriptions.get(name) for name in names]
-    if any(channel is not None and _asks_hooks(channel) for channel in channels):
+    if any(channel is not None and _asks_hooks(type(channel)) for channel in channels):
         connection.user_read_at = 0.0
         with contextlib.suppress(Unavailable):
             await node.service(UserReader).refresh(connection, since)
@@ -457,7 +460,7 @@ async def recheck(
         ):  # the server has decided; see server_subscriptions
             continue
         try:
-            if _asks_hooks(channel):
+            if _asks_hooks(type(channel)):
                 await node.service(UserReader).refresh(connection, since)
             if await allowed(node, channel, "can_subscribe", connection):
                 continue

@@ -24,7 +24,7 @@ from operator import is_
 from typing import Any, NamedTuple, cast
 
 from ..access.blocks import Blocks
-from ..access.client_address import client_address
+from ..access.client_address import FoundAddress, find_address
 from ..access.limits import AccessLimits
 from ..access.origins import OriginPolicy, check_origin
 from ..access.revocation import Revocations
@@ -69,6 +69,7 @@ class HandshakeState:
 
     Args:
         address: the client's, through trusted proxies; None where the server knows none.
+        found: how the address was found.
         origin_checked: whether the origin was found good.
         identified: what the credentials prove (None: anonymous) and when they began to be read, in
             seconds since the epoch; None before that step.
@@ -76,6 +77,7 @@ class HandshakeState:
     """
 
     address: str | None
+    found: FoundAddress | None = None
     origin_checked: bool = False
     identified: tuple[Authenticated | None, float] | None = None
     is_served: bool = False
@@ -99,7 +101,8 @@ def state_of(scope: Scope, config: Config) -> HandshakeState:
     """The state of a handshake, made at its first step; ``scope`` is the caller's own copy."""
     state: HandshakeState | None = scope.get(STATE)
     if state is None:
-        state = scope[STATE] = HandshakeState(client_address(scope, config))
+        found = find_address(scope, config)
+        state = scope[STATE] = HandshakeState(found.text, found=found)
     return state
 
 
@@ -108,13 +111,14 @@ def state_of(scope: Scope, config: Config) -> HandshakeState:
 
 def refusal(node: Node, scope: Scope) -> Refusal | None:
     """Why the handshake is not accepted, whatever its origin; None lets it go on."""
-    address = state_of(scope, node.config).address
+    state = state_of(scope, node.config)
+    address = state.address
     blocks, limits = node.service(Blocks), node.service(AccessLimits)
     if not blocks.empty and blocks.blocks(None, address):
         return Refusal(403, "blocked", "This address is blocked.\n")
     if node.drain.begun:
         return Refusal(503, "draining", "This server is going away.\n")
-    refused = limits.handshake(limits.counted_address(scope, address))
+    refused = limits.handshake(limits.counted_address(scope, address, state.found))
     if refused is None:
         return None
     status, reason = refused

@@ -13,6 +13,7 @@ from channels.generic.websocket import (
 
 from channels_realtime import revoke, signals
 from channels_realtime.access.blocks import add_block
+from channels_realtime.access.client_address import FoundAddress
 from channels_realtime.auth.base import Authenticated
 from channels_realtime.consumers import RealtimeConsumer
 from channels_realtime.endpoints import handshake as handshake_module
@@ -411,11 +412,11 @@ def test_origin_is_judged_once_by_the_outermost():
 def test_address_is_parsed_once_for_all_layers_of_an_application(monkeypatch):
     parsed = []
 
-    def client_address(scope, config):
+    def found_address(scope, config):
         parsed.append(scope["client"])
-        return "192.0.2.7"
+        return FoundAddress("192.0.2.7")
 
-    monkeypatch.setattr(handshake_module, "client_address", client_address)
+    monkeypatch.setattr(handshake_module, "find_address", found_address)
     application = OriginMiddleware(AuthMiddleware(RealtimeConsumer.as_asgi()))
 
     async def connect(_):
