@@ -517,6 +517,10 @@ def _converters() -> dict[str, Any]:
     return {"quoted": QuotedConverter(), **get_converters()}
 
 
+_Candidate = tuple[str, Route, type[Channel] | None, dict[str, str]]
+"""A name, a route that may match it, its class, and the texts in the name."""
+
+
 class ChannelRegistry:
     """Routes to channel classes, tried in the order of registration."""
 
@@ -602,10 +606,10 @@ class ChannelRegistry:
         """
         if not isinstance(name, str) or name.startswith(SESSION_CHANNEL_PREFIX):
             return SessionChannel(check_name(name), {}, parameters)
-        for route, channel_class, texts in self._candidates(name):
+        for known, route, channel_class, texts in self._candidates(name):
             kwargs = route.converted(texts)
             if kwargs is not None:
-                return (channel_class or self.user_class)(name, kwargs, parameters)
+                return (channel_class or self.user_class)(known, kwargs, parameters)
         raise UnknownChannel()
 
     def class_of(self, name: str) -> type[Channel] | None:
@@ -616,12 +620,14 @@ class ChannelRegistry:
         """
         if not isinstance(name, str) or name.startswith(SESSION_CHANNEL_PREFIX):
             return None
-        for _, channel_class, _ in self._candidates(name):
+        for _, _, channel_class, _ in self._candidates(name):
             return channel_class or self.user_class
         return None
 
-    def _match(self, name: str) -> tuple[tuple[Route, type[Channel] | None, dict[str, str]], ...]:
+    def _match(self, name: str) -> tuple[_Candidate, ...]:
         """The routes whose patterns match, and the texts in them; their converters may refuse yet.
+
+        The name is there too: the channel of each connection has that of the first, not one of its own.
 
         The class of a user's own channel is None. What is remembered is the same for ever, unlike what
         converters make of it, which are the site's.
@@ -634,7 +640,9 @@ class ChannelRegistry:
         if name.startswith(USER_CHANNEL_PREFIX):
             routes = [(self._user_route, None)]  # reserved: the site's routes must not match it
         found = ((route, kind, route.texts(name)) for route, kind in routes)
-        return tuple((route, kind, texts) for route, kind, texts in found if texts is not None)
+        return tuple(
+            (name, route, kind, texts) for route, kind, texts in found if texts is not None
+        )
 
 
 def _path(channel_class: type[Channel]) -> str:

@@ -510,3 +510,12 @@ def test_publication_belongs_to_the_selection_of_its_payload(payload, selection)
 
 def test_publication_belongs_to_none_where_the_class_does_not_select():
     assert Orders.publication_selection({"symbol": "AAPL"}) is ALL
+
+
+def test_channels_of_one_name_hold_one_string(routes):
+    first, second = (
+        routes.resolve("".join(("orders/", "42"))),
+        routes.resolve("".join(("orders/", "42"))),
+    )
+    assert first is not second
+    assert first.name is second.name
