@@ -1,7 +1,7 @@
 """What crosses the channel layer: publications, and requests between nodes.
 
 A layer message is a dict that any layer can carry. Payloads are encoded here, once, because layers
-cannot carry every value; each message has a random name, because a layer may deliver it twice.
+cannot carry every value; each message has a name of its own, because a layer may deliver it twice.
 Requests and answers carry a digest of ``SECRET_KEY`` too, because sites may share a layer.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import itertools
+import os
 import secrets
 import time
 from typing import Any
@@ -30,6 +32,24 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Publication).decode
 
 
+_numbers = itertools.count()
+_origin = secrets.token_hex(6)
+
+
+def _name() -> str:
+    """A name that no other message has, of any process."""
+    return f"{_origin}.{next(_numbers)}"
+
+
+def _renew_origin() -> None:
+    global _origin
+    _origin = secrets.token_hex(6)
+
+
+if hasattr(os, "register_at_fork"):  # a child counts on from its parent's number
+    os.register_at_fork(after_in_child=_renew_origin)
+
+
 def wrap(publication: Publication) -> dict[str, Any]:
     """The layer message of a publication.
 
@@ -37,7 +57,7 @@ def wrap(publication: Publication) -> dict[str, Any]:
     """
     return {
         "type": "realtime.publication",
-        "name": secrets.token_hex(8),
+        "name": _name(),
         "body": _encode(publication),
         "at": time.time(),
     }
@@ -81,7 +101,7 @@ async def send_control(
     group = control_group(prefix) if node_id is None else node_group(prefix, node_id)
     wrapped = {
         "type": "realtime.control",
-        "name": secrets.token_hex(8),
+        "name": _name(),
         "site": _site(settings.SECRET_KEY),
         "control": message,
     }

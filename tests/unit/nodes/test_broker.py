@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections import Counter
 from contextlib import AsyncExitStack
 
@@ -919,8 +921,26 @@ def test_envelope_is_bytes_so_that_every_layer_can_carry_it():
     assert message["type"] == "realtime.publication"
     assert isinstance(message["body"], bytes)
     assert isinstance(message["at"], float)
-    assert len(message["name"]) == 16
     assert set(message) == {"type", "name", "body", "at"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_messages_of_a_process_and_of_its_child_have_names_of_their_own():
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, wrap(Publication("a", 1))["name"].encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    names = [os.read(reading, 100).decode()]
+    os.close(reading)
+    os.close(writing)
+    names += [wrap(Publication("a", 1))["name"] for _ in range(2)]
+    assert len(set(names)) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{12}\.\d+", name) for name in names)
 
 
 # -- probes of many processes ----------------------------------------------------------------------
