@@ -40,18 +40,23 @@ async def serve(node: Node, connection: Connection, command: m.Command) -> m.Pus
     return await _HANDLERS[type(command)](node, connection, command)
 
 
-def serve_at_once(node: Node, connection: Connection, command: m.Command) -> m.Push | None:
+def serve_at_once(
+    node: Node, connection: Connection, command: m.Command
+) -> tuple[bool, m.Push | None]:
     """Serve a command that needs no task, because nothing has to be waited for.
 
     Returns:
-        the reply; None where ``serve`` has to, and nothing was done.
+        whether that is so, and the reply; False where ``serve`` has to, and nothing was done.
 
     Raises:
         RealtimeError: it is refused.
     """
+    if type(command) is m.Publish:
+        return publications.publish_at_once(node, connection, command)
     if type(command) is m.Subscribe:
-        return resume.subscribe_at_once(node, connection, command)
-    return None
+        subscribed = resume.subscribe_at_once(node, connection, command)
+        return subscribed is not None, subscribed
+    return False, None
 
 
 # -- publications and calls ------------------------------------------------------------------------

@@ -461,11 +461,12 @@ class Connection(CredentialHolder):
         if self._transport.serve(run.command):
             self._perform(self._conversation.complete(run.ticket, None, self._now()))
             return
+        reply: m.Push | None
         try:
-            reply = commands.serve_at_once(self._node, self, run.command)
+            served, reply = commands.serve_at_once(self._node, self, run.command)
         except Exception as error:
-            reply = self._refusal(run.command, error)
-        if reply is not None:
+            served, reply = True, self._refusal(run.command, error)
+        if served:
             self._perform(self._conversation.complete(run.ticket, reply, self._now()))
             return
         task = asyncio.create_task(self._serve(run))

@@ -12,6 +12,7 @@ from ..channels import RESERVED_EVENT_PREFIX, Channel
 from ..errors import BadPayload, Forbidden, RateLimited, TooLarge
 from ..nodes.node import Node
 from ..protocol import messages as m
+from ..protocol.names import channel_key
 from ..publications import outgoing_of
 from ..runtime.encoding import normalise_payload, payload_size
 from ..stores.history.base import Condition
@@ -23,12 +24,44 @@ if TYPE_CHECKING:
 
 async def publish(node: Node, connection: Connection, command: m.Publish) -> m.Push | None:
     channel = resolve(node, connection, command.channel)
-    event = command.event
     if not (
         connection.publish_rights.holds(channel.name, node.clock.monotonic())
         or await may_publish(node, channel, connection)
     ):
         raise Forbidden(f"not allowed to publish to {channel.name!r}")
+    return await _publish(node, connection, channel, command)
+
+
+def publish_at_once(
+    node: Node, connection: Connection, command: m.Publish
+) -> tuple[bool, m.Push | None]:
+    """As ``publish``, where nothing has to be waited for: no hook, no history, no layer.
+
+    Returns:
+        whether that is so, and the reply; if not, nothing was done.
+    """
+    channel_name = command.channel
+    if not (
+        node.broker.sends_at_once(channel_key(connection.namespace, channel_name))
+        and connection.publish_rights.holds(channel_name, node.clock.monotonic())
+    ):
+        return False, None
+    channel = resolve(node, connection, channel_name)
+    waits = channel.overrides("on_publish") or channel.overrides("sender")
+    if waits or not (command.transient or channel.kept() is None):
+        return False, None
+    try:
+        _publish(node, connection, channel, command).send(None)
+    except StopIteration as returned:
+        return True, returned.value
+    raise RuntimeError("publishing waited, for what is known not to")
+
+
+async def _publish(
+    node: Node, connection: Connection, channel: Channel, command: m.Publish
+) -> m.Push | None:
+    """Publish to a channel where the connection may."""
+    event = command.event
     _check_event(channel, command)
     _limit_publish(node, connection, channel, command)
     value = _value_of(channel, command)

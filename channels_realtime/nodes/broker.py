@@ -551,6 +551,11 @@ class Broker:
         if failing:  # and now it is back: what others sent meanwhile may not have arrived
             self._receiver.lost()
 
+    def sends_at_once(self, channel: str) -> bool:
+        """Whether ``publish`` to the channel does not wait now."""
+        sends: bool = self._layer.sends_at_once(group_name(self._prefix, channel))
+        return sends
+
     def _take(self, message: dict[str, Any]) -> None:
         nonce = message.get("nonce")
         if nonce is not None:

@@ -91,6 +91,10 @@ class LayerAdapter:
             self._unread = 0
             await asyncio.sleep(0)
 
+    def sends_at_once(self, group: str) -> bool:
+        """Whether ``group_send`` to the group does not wait now; never where a server is asked."""
+        return False
+
     async def _send(self, group: str, message: dict[str, Any]) -> None:
         """Send a message with its bytes, or as text where the layer can carry no bytes (JSON)."""
         if not self._text_only:
@@ -214,6 +218,11 @@ class WaitingMessages:
         if len(self._messages) > RECEIVE_BURST:
             self._full = True
         return self._full
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``put`` returns False."""
+        return not self._full and len(self._messages) < RECEIVE_BURST
 
     def put_from_thread(self, message: Any) -> None:
         """As ``put``, from another event loop."""

@@ -65,6 +65,14 @@ class MemoryAdapter(LayerAdapter):
             async with asyncio.timeout(timeout):
                 await self._room()
 
+    def sends_at_once(self, group: str) -> bool:
+        """Where all members are inboxes, and none of this loop's is behind."""
+        for channel in self._layer.groups.get(group, ()):
+            inbox = self._inboxes.get(channel)
+            if inbox is None or not inbox.has_room:
+                return False
+        return True
+
     def probe_key(self, group: str) -> Hashable:
         """All are in the layer's own dict once ``group_add`` has returned."""
         return None
