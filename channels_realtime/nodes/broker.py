@@ -93,12 +93,6 @@ class Receiver(Protocol):
         ...
 
 
-def _retrieve(joining: asyncio.Future[None]) -> None:
-    """Retrieve the exception, which was logged, so that asyncio does not warn about it."""
-    if not joining.cancelled():
-        joining.exception()
-
-
 class _Membership:
     """One group that this process is in, or is joining or leaving."""
 
@@ -117,12 +111,11 @@ class _Membership:
 class _Join:
     """One attempt to join a group, and those that wait for it."""
 
-    __slots__ = ("done", "locked", "membership")
+    __slots__ = ("locked", "membership", "waiting")
 
     def __init__(self, membership: _Membership) -> None:
         self.membership = membership
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.done.add_done_callback(_retrieve)
+        self.waiting: list[asyncio.Future[None]] = []
         self.locked = False
 
     async def lock(self) -> None:
@@ -131,26 +124,27 @@ class _Join:
 
     def succeed(self) -> None:
         self.membership.joined = True
-        if not self.done.done():
-            self.done.set_result(None)
-        self._end()
+        for one in self._end():
+            one.set_result(None)
 
     def fail(self, error: Exception | None) -> None:
         """Does nothing where it is over. Without an error: the layer took all, and nothing came back."""
-        if not self.done.done():
+        for one in self._end():
             failure = Unavailable("the channel layer does not deliver")
             if error is not None:
                 failure = Unavailable(f"the channel layer did not answer: {type(error).__name__}")
                 failure.__cause__ = error
-            self.done.set_exception(failure)
-        self._end()
+            one.set_exception(failure)
 
-    def _end(self) -> None:
+    def _end(self) -> list[asyncio.Future[None]]:
+        """Let go of the group; returns those that still wait for the outcome."""
+        waiting, self.waiting = self.waiting, []
         if self.locked:
             self.locked = False
             self.membership.lock.release()
         if self.membership.joining is self:
             self.membership.joining = None
+        return [one for one in waiting if not one.done()]
 
 
 class Broker:
@@ -325,8 +319,10 @@ class Broker:
                 self._to_join.append(membership.joining)
                 if self._next_join is None:
                     self._next_join = asyncio.get_running_loop().call_soon(self._begin_joins)
-            # Several may wait for one join; a caller that is cancelled must not end it for the others.
-            await asyncio.shield(membership.joining.done)
+            # Several may wait for one join, each for itself: one that is cancelled ends it for no other.
+            outcome = asyncio.get_running_loop().create_future()
+            membership.joining.waiting.append(outcome)
+            await outcome
         except BaseException:
             self._release(membership)
             raise
