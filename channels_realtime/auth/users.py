@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,9 +17,14 @@ from ..identity import Identity
 
 def anonymous_user() -> Any:
     """The user of a connection without credentials."""
+    return _anonymous_class()()
+
+
+@functools.cache
+def _anonymous_class() -> Any:
     from django.contrib.auth.models import AnonymousUser  # a model's module: it needs loaded apps
 
-    return AnonymousUser()
+    return AnonymousUser
 
 
 def has_row(user: Any) -> bool:

@@ -228,6 +228,9 @@ class Node:
         Raises:
             Unavailable: the layer did not answer.
         """
+        starting = self._starting
+        if starting is not None and starting.done() and self.broker.inbox is not None:
+            return
         if self._forget_stop is None and self.config.drain_on_stop:
             self._forget_stop = on_stop(self._begin_leaving)
         await self._open_inbox()

@@ -70,6 +70,13 @@ class Negotiation(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Negotiation {self.codec.name} served={self.served}>"
 
 
+_PLAIN = {
+    name: Negotiation(answer=name, codec=codec, negotiated=True, heartbeat=True)
+    for name, codec in SERVED.items()
+}
+"""Of clients that offer one of them alone, as most do."""
+
+
 def negotiate(offered: Sequence[str], aliases: Mapping[str, str] | None = None) -> Negotiation:
     """Choose among the offered subprotocols.
 
@@ -80,6 +87,8 @@ def negotiate(offered: Sequence[str], aliases: Mapping[str, str] | None = None) 
     Returns:
         The choice: the newest version of ``realtime``, else a further name in the client's order.
     """
+    if len(offered) == 1 and offered[0] in _PLAIN:
+        return _PLAIN[offered[0]]
     found = _take_token(offered)
     if found.token is None:
         found = _take_foreign_token(offered, aliases or {})
