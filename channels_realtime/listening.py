@@ -21,6 +21,7 @@ from .channels import Channel
 from .errors import ImproperUse, NotRecoverable, TooSlow
 from .namespaces import current_namespace
 from .nodes import light
+from .nodes.hub import Outlet
 from .nodes.node import Node, running_node, serving_node
 from .nodes.outgoing import decode_entry
 from .nodes.store_requests import ask
@@ -371,6 +372,14 @@ class _Feed:
             node.left(self._key)
         if self._is_light:
             await light.leave()
+
+    is_free = False
+    """See ``Outlet``."""
+
+    @property
+    def outlet(self) -> Outlet:
+        """Itself."""
+        return self
 
     def deliver(self, frame: Frame, publication: Publication) -> None:
         """Take a publication; never waits, never raises."""

@@ -263,7 +263,6 @@ class Connection(CredentialHolder):
 
         A collection of garbage stops the whole process, the longer the more connections there are.
         """
-        self.deliver = self._writer.deliver
         self._writer.detach()
         self._transport.detach()
 

@@ -18,13 +18,14 @@ from ..conversation.heartbeat import Heartbeat
 from ..conversation.machine import Conversation
 from ..conversation.nothing import NOTHING
 from ..conversation.throttling import LimitExceeded
+from ..nodes.hub import Outlet
 from ..nodes.node import Node
 from ..protocol import messages as m
 from ..protocol.codes import CloseCode
 from ..protocol.dialects.base import Dialect, Encoding
 from ..protocol.frames import Frame, Policy, frame_size
 from .transport import Deliveries, Transport
-from .writer import Deliver, Writer
+from .writer import Writer
 
 if TYPE_CHECKING:
     from .catch_up import Follower
@@ -96,7 +97,6 @@ class Shell:
         "close_code",
         "closed",
         "connected_at",
-        "deliver",
         "encoding",
         "end",
         "end_detail",
@@ -146,12 +146,6 @@ class Shell:
             try_write=transport.try_write,
         )
         self._deliveries: Deliveries = transport.deliveries(self._writer)
-        # The hub keeps it: a thousand connections are not in the processor's cache, and what has to be
-        # looked at for each delivery is the writer's.
-        self.deliver: Deliver = (
-            self._writer.deliver if self._deliveries is self._writer else self._deliver_with_care
-        )
-        """Take a publication's frame; never waits, never raises. The same for the connection's life."""
         self._held_for = _NOTHING
         self._paused_channels = _NOTHING
         self._silent_channels = _NOTHING  # paused, or catching up
@@ -322,6 +316,18 @@ class Shell:
         self._transport.throttled(exceeded)
 
     # -- out ---------------------------------------------------------------------------------------
+
+    @property
+    def outlet(self) -> Outlet:
+        """What takes its deliveries: for most the writer, which alone is looked at for each of them."""
+        return self._writer if self._deliveries is self._writer else self
+
+    is_free = False
+    """See ``Outlet``."""
+
+    def deliver(self, frame: Frame, publication: m.Publication) -> None:
+        """Take a publication's frame; never waits, never raises."""
+        self._deliver_with_care(frame, publication)
 
     def _choose_delivery(self) -> None:
         """Its state has changed, which is not looked at for each delivery."""

@@ -67,6 +67,7 @@ class Writer:
     """
 
     __slots__ = (
+        "_care",
         "_drain",
         "_ended",
         "_held",
@@ -75,12 +76,12 @@ class Writer:
         "_outbox",
         "_owner",
         "_released",
-        "_send",
-        "_try_write",
         "_turn",
-        "care",
+        "is_free",
         "sent",
         "sent_bytes",
+        "try_write",
+        "write_content",
     )
 
     def __init__(
@@ -92,8 +93,10 @@ class Writer:
         max_bytes: int,
         try_write: TryWrite | None = None,
     ) -> None:
-        self._send = send
-        self._try_write = try_write
+        self.write_content = send
+        """Writes a frame's content; may wait."""
+        self.try_write = try_write
+        """Writes a frame's content at once, or says that ``write_content`` has to."""
         self._owner: Owner = owner
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -103,8 +106,9 @@ class Writer:
         self._ended = False
         self._released: asyncio.Future[None] | None = None  # while something waits for it
         self._turn: asyncio.Future[None] | None = None  # there while ``send`` writes
-        self.care: Deliver | None = None
-        """Takes the deliveries in place of the writer, while there is one; see ``Shell``."""
+        self._care: Deliver | None = None
+        self.is_free = True
+        """Whether a delivery may be written at once: nothing is ahead of it, and nobody cares."""
         self.sent = 0
         """Frames that were given to the server."""
         self.sent_bytes = 0
@@ -119,17 +123,26 @@ class Writer:
         """Their bytes."""
         return sum(box.size for box in (self._outbox, self._held) if box is not None)
 
-    def deliver(self, frame: Frame, publication: Publication | None = None) -> None:
-        """Write a publication's frame, or keep it while deliveries are held.
+    @property
+    def care(self) -> Deliver | None:
+        """Takes the deliveries in place of the writer, while there is one; see ``Shell``."""
+        return self._care
 
-        Stays the same method for the connection's life, so the hub may keep it.
-        """
-        if self.care is not None:
-            self.care(frame, publication)
-        elif self._held is not None or self._drain is not None or self._turn is not None:
-            self.take(frame)
+    @care.setter
+    def care(self, care: Deliver | None) -> None:
+        self._care = care
+        self._look()
+
+    def _look(self) -> None:
+        """Whether a delivery may be written at once may have changed."""
+        self.is_free = self._care is None and self._held is None and not self.busy
+
+    def deliver(self, frame: Frame, publication: Publication | None = None) -> None:
+        """Write a publication's frame, or keep it while deliveries are held."""
+        if self._care is not None:
+            self._care(frame, publication)
         else:
-            self._write_now(frame)
+            self.take(frame)
 
     def take(self, frame: Frame) -> None:
         """As ``deliver``, whatever ``care`` says."""
@@ -156,7 +169,7 @@ class Writer:
     def _write_now(self, frame: Frame) -> bool:
         self.sent += 1
         self.sent_bytes += frame.size
-        send, try_write = self._send, self._try_write  # calls of attributes that are slots are slow
+        send, try_write = self.write_content, self.try_write
         try:
             if try_write is not None and try_write(frame.content):
                 return True
@@ -167,8 +180,30 @@ class Writer:
             self._owner.lost(error)
             return False
         if pending is not _DONE:
-            self._drain = asyncio.create_task(self._write_on(_Suspended(step, pending)))
+            self.suspended(step, pending)
         return True
+
+    def suspended(self, step: Iterator[Any], pending: Any) -> None:
+        """``write_content`` waits for something; have a task finish it.
+
+        Args:
+            step: the rest of it.
+            pending: what it waits for.
+        """
+        self._start_drain(_Suspended(step, pending))
+
+    def failed(self, error: BaseException) -> None:
+        """``write_content``, or ``try_write``, has raised something.
+
+        Raises it again where a task finishes the writing, which tells the owner.
+        """
+        if self._drain is not None:
+            raise error
+        self._owner.lost(error)
+
+    def _start_drain(self, first: _Suspended | None = None) -> None:
+        self._drain = asyncio.create_task(self._write_on(first))
+        self.is_free = False
 
     @property
     def busy(self) -> bool:
@@ -196,13 +231,15 @@ class Writer:
             self.sent += 1
             self.sent_bytes += size
         turn = self._turn = asyncio.get_running_loop().create_future()
+        self.is_free = False
         try:
-            await self._send(event)
+            await self.write_content(event)
         finally:
             self._turn = None
             turn.set_result(None)
             if self._outbox:
-                self._drain = asyncio.create_task(self._write_on())
+                self._start_drain()
+            self._look()
 
     def _queue(self, box: Outbox, frame: Frame, *, last: bool = False) -> bool:
         dropped = box.dropped
@@ -239,10 +276,12 @@ class Writer:
         """Keep deliveries back from now on."""
         if self._held is None:
             self._held = Outbox(self._max_messages, self._max_bytes)
+            self.is_free = False
 
     def release(self) -> None:
         """Let deliveries go on, those that were held first."""
         held, self._held = self._held, None
+        self._look()
         self._wake()
         while held is not None and (frame := held.get()) is not None:
             if not self.write(frame):
@@ -288,7 +327,7 @@ class Writer:
             while (frame := box.get()) is not None:
                 self.sent += 1
                 self.sent_bytes += frame.size
-                await self._send(frame.content)
+                await self.write_content(frame.content)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -298,6 +337,7 @@ class Writer:
             self._owner.lost(error)
         finally:
             self._drain = None
+            self._look()
 
 
 class _Suspended:

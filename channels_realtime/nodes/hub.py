@@ -10,9 +10,11 @@ others: a subscriber under ``ALL`` is under nothing else, so that no subscriber 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from operator import length_hint
+from typing import Any, Protocol
 
 from ..protocol.dialects.base import Encoding
 from ..protocol.frames import Frame, Policy
@@ -20,7 +22,18 @@ from ..protocol.messages import Position, Publication
 from ..protocol.selection import ALL, Selection
 from .metrics import Metrics
 
-Deliver = Callable[[Frame, Publication], None]
+
+class Outlet(Protocol):
+    """What a delivery is written to."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a frame may be written to it at once; then it is a writer (``connections.writer``)."""
+        ...
+
+    def deliver(self, frame: Frame, publication: Publication) -> None:
+        """Take a publication's frame; never waits, never raises."""
+        ...
 
 
 class Subscriber(Protocol):
@@ -32,11 +45,8 @@ class Subscriber(Protocol):
         ...
 
     @property
-    def deliver(self) -> Deliver:
-        """Takes a publication's frame; never waits, never raises.
-
-        Read once, when it subscribes: the hub keeps it as long as the subscription.
-        """
+    def outlet(self) -> Outlet:
+        """Takes its deliveries; the hub keeps it as long as the subscription."""
         ...
 
     def started_anew(self, channel: str, position: Position) -> None:
@@ -47,8 +57,8 @@ class Subscriber(Protocol):
         ...
 
 
-_Subscribers = dict[Subscriber, Deliver]
-"""The subscribers of one encoding, with their ``deliver``: a delivery looks at nothing else of them."""
+_Subscribers = dict[Subscriber, Outlet]
+"""The subscribers of one encoding, with their outlets: a delivery looks at nothing else of them."""
 
 RATE_WINDOW_S = 10.0
 """The time over which the rate of a channel's publications is measured."""
@@ -79,7 +89,7 @@ class _Topic:
 
     def index(self, subscriber: Subscriber, selection: Selection) -> None:
         encodings = self.selections.setdefault(selection, {})
-        encodings.setdefault(subscriber.encoding, {})[subscriber] = subscriber.deliver
+        encodings.setdefault(subscriber.encoding, {})[subscriber] = subscriber.outlet
 
     def unindex(self, subscriber: Subscriber, selection: Selection) -> None:
         encodings = self.selections[selection]
@@ -239,13 +249,46 @@ class Hub:
             chosen = tuple(subscribers.values())
             if publication.exclude is not None:
                 chosen = _without_excluded(subscribers, publication)
-            for deliver in chosen:
-                deliver(frame, publication)
+            _hand_to_each(chosen, frame, publication)
             handed += len(chosen)
         return handed
 
 
-def _without_excluded(subscribers: _Subscribers, publication: Publication) -> tuple[Deliver, ...]:
+def _hand_to_each(outlets: tuple[Outlet, ...], frame: Frame, publication: Publication) -> None:
+    """Hand over a frame, without waiting for any of the outlets.
+
+    One coroutine awaits one ``send`` after the other: starting each by itself costs twice as much.
+    Where one waits, the coroutine is left to its outlet, and another goes on with the rest.
+    """
+    rest = iter(outlets)
+    while True:
+        step = _write_to_each(rest, frame, publication).__await__()
+        for pending in step:
+            waiting: Any = outlets[-1 - length_hint(rest)]
+            waiting.suspended(step, pending)
+            break
+        else:
+            return
+
+
+async def _write_to_each(outlets: Iterator[Any], frame: Frame, publication: Publication) -> None:
+    content, size = frame.content, frame.size
+    for outlet in outlets:
+        if not outlet.is_free:
+            outlet.deliver(frame, publication)
+            continue
+        outlet.sent += 1
+        outlet.sent_bytes += size
+        write, try_write = outlet.write_content, outlet.try_write
+        try:
+            if try_write is None or not try_write(content):
+                await write(content)
+        except (Exception, asyncio.CancelledError) as error:
+            # A server's own cancellation (its keepalive gave up), not that of the task that runs.
+            outlet.failed(error)
+
+
+def _without_excluded(subscribers: _Subscribers, publication: Publication) -> tuple[Outlet, ...]:
     # What is subscribed inside the process has no public id, and is nobody's connection.
     connection_id = publication.exclude
     assert connection_id is not None

@@ -438,7 +438,7 @@ async def test_nothing_is_written_directly_before_what_waits():
     server.gate.clear()
     writer, _ = make_direct(server, takes=False)
     writer.write(frame("a"))  # waits in the server
-    writer._try_write = lambda event: pytest.fail("written before what waits")
+    writer.try_write = lambda event: pytest.fail("written before what waits")
     writer.write(frame("b"))
     server.gate.set()
     await settle()

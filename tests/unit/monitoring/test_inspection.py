@@ -380,6 +380,12 @@ async def test_channels_are_told_with_subscribers_and_rate():
 class Subscriber:
     encoding = BARE_ENCODING
 
+    is_free = False
+
+    @property
+    def outlet(self):
+        return self
+
     def started_anew(self, channel, position) -> None:
         raise AssertionError("not expected")
 

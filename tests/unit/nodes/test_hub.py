@@ -41,6 +41,12 @@ class Client:
         self.encoding = encoding
         self.frames: list[Frame] = []
 
+    is_free = False
+
+    @property
+    def outlet(self):
+        return self
+
     def started_anew(self, channel, position) -> None:
         raise AssertionError("not expected")
 
