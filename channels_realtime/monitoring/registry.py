@@ -46,6 +46,12 @@ logger = logging.getLogger(__name__)
 _FLUSH_INTERVAL_S = 1.0
 _SEEN_INTERVAL_S = 60.0
 
+_STORM = 500
+"""Connections that change in a second, and make all rows wait."""
+
+_GIVE_WAY_S = 5.0
+"""How long they wait for a storm that goes on."""
+
 _STRAY_INTERVAL_S = 600.0
 """How often to look for rows of unknown nodes."""
 
@@ -57,6 +63,8 @@ class Registry(Service):
         super().__init__(node)
         self._share = float(node.config.connection_registry)  # of the connections: 0.0 to 1.0
         self._changed: set[str] = set()
+        self._left = 0  # of them, the last time
+        self._giving_way_since: float | None = None
         self._written: set[str] = set()
         self._adopted: set[str] = (
             set()
@@ -107,7 +115,9 @@ class Registry(Service):
             if now >= self._next_renewal:
                 await self._renew()
                 self._next_renewal = now + lease / 3
-            await self._flush(self._next_renewal)
+            if not self._gives_way(now):
+                await self._flush(self._next_renewal)
+            self._left = len(self._changed)
             if now >= self._next_seen:
                 self._next_seen = now + _SEEN_INTERVAL_S
                 await self._write_seen()
@@ -134,6 +144,16 @@ class Registry(Service):
             self._written.update(live)
             self._changed.update(live)
             await node.database.run(register_node, node.id, node.config.node_lease, row)
+
+    def _gives_way(self, now: float) -> bool:
+        """Whether so many have come or gone since the last time that what they need goes first."""
+        if len(self._changed) - self._left < _STORM:
+            self._giving_way_since = None
+        elif self._giving_way_since is None:
+            self._giving_way_since = now
+        elif now - self._giving_way_since >= _GIVE_WAY_S:
+            self._giving_way_since = None
+        return self._giving_way_since is not None
 
     async def _flush(self, until: float) -> None:
         """Write what has changed by now, in batches, as it is by then; for ``until`` at most.

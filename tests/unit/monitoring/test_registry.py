@@ -230,9 +230,33 @@ async def test_connection_that_goes_is_deleted_with_its_subscriptions():
 async def test_what_comes_at_once_is_written_in_batches():
     async with RegistryHarness() as harness:
         harness.add(*(f"c{n}" for n in range(1_201)))
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(2.1)
         assert len(written()) == harness.records.written == 1_201
         assert harness.database.calls["write_rows"] == 3
+
+
+@in_virtual_time
+async def test_rows_wait_while_a_storm_comes_and_no_longer():
+    async with RegistryHarness() as harness:
+        for second in range(3):
+            harness.add(*(f"c{second}-{n}" for n in range(registry._STORM)))
+            await asyncio.sleep(1.0)
+        assert written() == set()
+        harness.add(*(f"d{n}" for n in range(registry._STORM - 1)))
+        await asyncio.sleep(1.1)
+        assert len(written()) == 4 * registry._STORM - 1
+
+
+@in_virtual_time
+async def test_rows_of_a_storm_without_an_end_are_written_every_few_seconds():
+    async with RegistryHarness() as harness:
+        counts = []
+        for second in range(14):
+            harness.add(*(f"c{second}-{n}" for n in range(registry._STORM)))
+            await asyncio.sleep(1.0)
+            counts.append(len(written()))
+        assert len(set(counts)) == 3  # none, and twice more
+        assert counts[6] >= 6 * registry._STORM
 
 
 @in_virtual_time
@@ -929,7 +953,7 @@ def test_feed_is_told_of_what_was_written_before_a_failure(told):
                 return await run(work, *arguments)
 
             harness.database.run = second_fails  # type: ignore[method-assign]
-            await asyncio.sleep(1.1)
+            await asyncio.sleep(2.1)
             assert (len(written()), len(told)) == (500, 1)
             await asyncio.sleep(LEASE_S)
             assert (len(written()), len(told)) == (600, 2)
