@@ -11,11 +11,12 @@ limits by address do not count it: two tabs with bad tokens would lock everybody
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..config import Config
+from .headers import Headers, header_values
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -33,11 +34,6 @@ class FoundAddress(NamedTuple):
     text: str | None
     of_proxy: bool = False
     shown_by: str | None = None
-
-
-def client_address(scope: Mapping[str, Any], config: Config) -> str | None:
-    """The client's address as text, or None where the server knows none (a Unix socket)."""
-    return find_address(scope, config).text
 
 
 def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
@@ -93,96 +89,11 @@ _INSIDE = tuple(
 )
 """Where a proxy's address is, beside its servers. ``is_private`` has more: networks for documentation."""
 
-_FORWARDING_HEADERS = frozenset(
-    (
-        b"forwarded",
-        b"via",
-        b"x-real-ip",
-        b"x-client-ip",
-        b"x-cluster-client-ip",
-        b"x-original-forwarded-for",
-        b"x-envoy-external-address",
-        b"cf-connecting-ip",
-        b"true-client-ip",
-        b"fly-client-ip",
-    )
-)
-"""What proxies add, beside ``X-Forwarded-…``."""
-
 
 def _first_hop(scope: Mapping[str, Any]) -> _Address | None:
     """Where a request with ``X-Forwarded-For`` says that it comes from; any later hop is a proxy."""
     hops = _hops("X-Forwarded-For", header_values(scope, b"x-forwarded-for"))
     return _parse(hops[0]) if hops else None
-
-
-def header_values(scope: Mapping[str, Any], wanted: bytes) -> list[str]:
-    """All values of a header, which is named in lower case."""
-    return Headers(scope).values(wanted)
-
-
-class Headers:
-    """The headers of a handshake, for those who look for several."""
-
-    __slots__ = ("_headers", "_places")
-
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        self._headers: Sequence[Sequence[bytes]] = scope.get("headers", ())
-        self._places = _places(self._headers)
-
-    def values(self, wanted: bytes) -> list[str]:
-        """All values of a header, which is named in lower case."""
-        headers = self._headers
-        return [
-            headers[place][1].decode("latin-1") for place in self._places.by_name.get(wanted, ())
-        ]
-
-    @property
-    def forwarding(self) -> str | None:
-        """The first header that a proxy has added, as people write its name."""
-        return self._places.forwarding
-
-
-class _Places(NamedTuple):
-    """Where the headers of a handshake are; the same for all clients of a kind.
-
-    Args:
-        by_name: their places in the list, by the name in lower case.
-        forwarding: see ``Headers``.
-    """
-
-    by_name: Mapping[bytes, Sequence[int]]
-    forwarding: str | None
-
-
-_MAX_KNOWN = 256
-_MAX_NAMES_BYTES = 2_000
-"""Of one list of names that is remembered; a browser's have some 250 behind a proxy."""
-
-_known: dict[tuple[bytes, ...], _Places] = {}
-"""By the names of a handshake's headers, in their order."""
-
-
-def _places(headers: Sequence[Sequence[bytes]]) -> _Places:
-    names: tuple[bytes, ...] = next(zip(*headers, strict=False), ())
-    found = _known.get(names)
-    if found is None:
-        found = _find_places(names)
-        if sum(map(len, names)) <= _MAX_NAMES_BYTES:
-            if len(_known) >= _MAX_KNOWN:
-                _known.clear()
-            _known[names] = found
-    return found
-
-
-def _find_places(names: tuple[bytes, ...]) -> _Places:
-    by_name: dict[bytes, list[int]] = {}
-    for place, name in enumerate(names):
-        by_name.setdefault(name.lower(), []).append(place)
-    for name in by_name:
-        if name in _FORWARDING_HEADERS or name.startswith(b"x-forwarded-"):
-            return _Places(by_name, name.decode("latin-1").title())
-    return _Places(by_name, None)
 
 
 def _hops(header: str, values: Iterable[str]) -> list[str]:

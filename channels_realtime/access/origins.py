@@ -29,7 +29,7 @@ from ..config import Config, OriginRule
 from ..errors import ImproperUse
 from ..runtime.clock import Clock
 from ..settings import SETTING, get_config
-from .client_address import Headers, header_values
+from .headers import Headers, header_values
 
 logger = logging.getLogger(__name__)
 

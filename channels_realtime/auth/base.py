@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from django.http.cookie import parse_cookie
 
-from ..access.client_address import Headers
+from ..access.headers import Headers
 from ..config import Config
 from ..identity import Identity
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .. import signals
+from ..access.headers import share_headers
 from ..access.limits import AccessLimits
 from ..access.revocation import Revocations
 from ..channels import SESSION_CHANNEL_PREFIX, Channel, user_channel_name
@@ -34,7 +35,6 @@ from ..protocol.selection import Selection
 from ..runtime.hooks import translate
 from . import commands, server_subscriptions, subscriptions
 from .credentials import CredentialHolder
-from .headers import share_headers
 from .receipts import Receipts
 from .rights import allowed
 from .server_subscriptions import Since

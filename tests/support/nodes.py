@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from channels_realtime import Channel
-from channels_realtime.access.client_address import client_address
+from channels_realtime.access.client_address import find_address
 from channels_realtime.channels import ChannelRegistry
 from channels_realtime.config import Config
 from channels_realtime.connections.connection import Connection
@@ -116,7 +116,7 @@ class FakeClient:
             max_frame_bytes=node.config.max_frame_bytes,
         )
         self.connection = Connection(
-            node, scope, client_address(scope, node.config), transport, dialect
+            node, scope, find_address(scope, node.config).text, transport, dialect
         )
         self.connection.begin()
 

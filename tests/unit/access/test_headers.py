@@ -1,10 +1,11 @@
-"""Headers that many connections have alike are kept once; those that may be secrets are not."""
+"""How headers are found, and kept once where many connections have the same; secrets are not."""
 
 from __future__ import annotations
 
 import pytest
 
-from channels_realtime.connections.headers import MAX_SHARED, MAX_VALUE_BYTES, _shared
+from channels_realtime.access import headers as headers_module
+from channels_realtime.access.headers import MAX_SHARED, MAX_VALUE_BYTES, Headers, _shared
 from tests.support.nodes import NodeHarness
 from tests.support.virtual_time import in_virtual_time
 
@@ -71,3 +72,34 @@ async def test_headers_that_are_no_list_stay_as_they_are():
 
 def test_what_is_kept_is_bounded():
     assert _shared.cache_info().maxsize == MAX_SHARED
+
+
+# -- how they are found ------------------------------------------------------------------------------
+
+
+def test_headers_are_found_by_their_names_in_any_case_and_in_their_order():
+    headers = Headers({"headers": [(b"Cookie", b"a=1"), (b"host", b"h"), (b"cookie", b"b=2")]})
+    assert headers.values(b"cookie") == ["a=1", "b=2"]
+    assert headers.values(b"host") == ["h"]
+    assert headers.values(b"origin") == []
+
+
+def test_headers_of_the_same_names_have_their_own_values():
+    first = Headers({"headers": [(b"origin", b"https://a.example")]})
+    second = Headers({"headers": [(b"origin", b"https://b.example")]})
+    assert (first.values(b"origin"), second.values(b"origin")) == (
+        ["https://a.example"],
+        ["https://b.example"],
+    )
+
+
+def test_names_of_headers_are_remembered_within_bounds(monkeypatch):
+    known: dict = {}
+    monkeypatch.setattr(headers_module, "_known", known)
+    for number in range(2 * headers_module._MAX_KNOWN):
+        Headers({"headers": [(b"x-%d" % number, b"")]})
+    assert 0 < len(known) <= headers_module._MAX_KNOWN
+    known.clear()
+    long = Headers({"headers": [(b"x" * 2_001, b"1")]})
+    assert long.values(b"x" * 2_001) == ["1"]
+    assert not known
