@@ -66,12 +66,16 @@ class MemoryAdapter(LayerAdapter):
                 await self._room()
 
     def sends_at_once(self, group: str) -> bool:
-        """Where all members are inboxes, and none of this loop's is behind."""
-        for channel in self._layer.groups.get(group, ()):
+        """Where all members are inboxes, and none of this loop's is behind.
+
+        A group without members holds nobody up: a client that floods it would have whole turns of the loop.
+        """
+        members = self._layer.groups.get(group, ())
+        for channel in members:
             inbox = self._inboxes.get(channel)
             if inbox is None or not inbox.has_room:
                 return False
-        return True
+        return bool(members)
 
     def probe_key(self, group: str) -> Hashable:
         """All are in the layer's own dict once ``group_add`` has returned."""

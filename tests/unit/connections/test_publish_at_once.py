@@ -130,6 +130,19 @@ async def test_publication_waits_where_the_process_is_behind():
 
 
 @in_virtual_time
+async def test_publication_waits_where_nobody_is_subscribed():
+    """Else a client that floods such a channel would be served for whole turns of the event loop."""
+    async with harness_of() as harness:
+        client = await open_on(harness, "asked/a")
+        assert answer(client, publish("x", "asked/nobody")) == []
+        for _ in range(10):
+            await settle()
+        assert answer(client, publish("y", "asked/nobody", id=1)) == []
+        await settle()
+        assert [message["type"] for message in client.take()] == ["published"]
+
+
+@in_virtual_time
 async def test_publication_waits_where_somebody_else_is_in_the_group():
     layer = InMemoryChannelLayer()
     async with harness_of(layer) as harness:
