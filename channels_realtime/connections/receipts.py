@@ -9,9 +9,9 @@ session that is resumed without positions goes on from there: at least once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
+from ..conversation.nothing import NOTHING
 from ..protocol.messages import Position
 from ..protocol.selection import Selection
 from ..stores.sessions.base import SavedSubscription
@@ -31,9 +31,6 @@ class Receipt:
         self.position = position
         self.selections: dict[Selection, Any] = {}
         """The parameters of its selections, where the channel selects by them."""
-
-
-_NOTHING: Mapping[str, Receipt] = MappingProxyType({})
 
 
 class Receipts:
@@ -66,7 +63,7 @@ class Receipts:
         """Its token, once its session was written."""
         self.write_again_at = 0.0
         """When its session is written again though nothing has changed, in monotonic seconds."""
-        self._by_channel: Mapping[str, Receipt] = _NOTHING
+        self._by_channel: Mapping[str, Receipt] = NOTHING
         self._pinged: Mapping[str, Position] | None = None
 
     def get(self, channel: str) -> Receipt | None:
