@@ -99,18 +99,19 @@ def _attributes(instance: Any) -> Iterator[Any]:
                 continue  # not assigned
 
 
-_warned = False
+_settled = False
+"""Whether there is nothing more to warn of in this process."""
 
 
 def warn_if_hidden(send: SendEvent) -> None:
     """Log, once in a process, that the ``send`` of Daphne or uvicorn is out of sight."""
-    global _warned
-    if _warned or servers_send(send) is not None:
+    global _settled
+    if _settled or servers_send(send) is not None:
         return
+    _settled = True  # also on another server, which need not be looked for at each connection
     server, missing = _running_server()
     if server is None:
         return
-    _warned = True
     logger.warning(
         "%s.%s wraps the server's send and hides it. On %s %s. Put that middleware around the site's"
         " HTTP application alone.",
@@ -123,10 +124,10 @@ def warn_if_hidden(send: SendEvent) -> None:
 
 def warn_if_missing(send: SendEvent | None) -> None:
     """Log, once in a process, that Daphne writes a stream and its ``send`` is not known."""
-    global _warned
-    if _warned or send is not None or _running_server()[0] != "Daphne":
+    global _settled
+    if _settled or send is not None or _running_server()[0] != "Daphne":
         return
-    _warned = True
+    _settled = True
     logger.warning(
         "An event stream is served by Daphne without the application of get_realtime_application: a"
         " client that does not read makes the process grow. Serve the site's HTTP through it:"

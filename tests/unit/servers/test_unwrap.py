@@ -238,7 +238,7 @@ def test_server_that_cannot_be_found_is_told_once(
     reactor = ModuleType("reactor")
     reactor.running = reactor_runs  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "twisted.internet.reactor", reactor)
-    monkeypatch.setattr(unwrap, "_warned", False)
+    monkeypatch.setattr(unwrap, "_settled", False)
     sends = {1: daphne}
 
     async def hidden(event):
@@ -255,12 +255,25 @@ def test_server_that_cannot_be_found_is_told_once(
     assert told == ([] if said is None else [f"{name} {said} {remedy}"])
 
 
+def test_another_server_is_looked_for_once(monkeypatch):
+    looks = []
+    monkeypatch.setattr(unwrap, "_settled", False)
+    monkeypatch.setattr(unwrap, "_running_server", lambda: looks.append(1) or (None, ""))
+
+    async def send(event):
+        pass
+
+    flow_control(send)
+    flow_control(send)
+    assert looks == [1]
+
+
 def test_stream_whose_daphne_is_out_of_reach_is_told_once(monkeypatch, caplog):
     if "daphne.server" not in sys.modules:
         monkeypatch.setitem(sys.modules, "daphne.server", ModuleType("daphne.server"))
     reactor = ModuleType("reactor")
     monkeypatch.setitem(sys.modules, "twisted.internet.reactor", reactor)
-    monkeypatch.setattr(unwrap, "_warned", False)
+    monkeypatch.setattr(unwrap, "_settled", False)
     unwrap.warn_if_missing(None)  # another server
     reactor.running = True  # type: ignore[attr-defined]
     unwrap.warn_if_missing(print)
