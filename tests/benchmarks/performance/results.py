@@ -62,7 +62,7 @@ def environment() -> dict[str, str]:
     return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{processor()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB",
-        "system": f"Linux {platform.release()}",
+        "system": "Linux " + platform.release().partition("-")[0],
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": ", ".join(versions),
     }
