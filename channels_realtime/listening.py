@@ -63,7 +63,7 @@ def subscribe(
         ImproperUse: ``since`` is no position, or the channel keeps no history; or ``max_queue`` is less than 1.
 
     Iterating raises:
-        NotRecoverable: the history does not hold what follows: load the state, and subscribe anew.
+        NotRecoverable: the history does not hold what follows: load the state, and subscribe again.
         TooSlow: more than ``max_queue`` messages wait, on a channel without history. With one, the
             subscription catches up from the history instead.
         Unavailable: the channel layer or the store is away.

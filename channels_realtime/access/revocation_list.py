@@ -22,7 +22,7 @@ ISSUED = "issued:"
 
 CLOCK_SLACK_S = 5.0
 """How much the clocks of a site's machines may differ before a proof that was read a moment before
-its user changed, elsewhere, is taken for one read after. Reading one in vain costs a query."""
+its user changed, elsewhere, is taken for one read after. Reading one needlessly costs a query."""
 
 MAX_ENTRIES = 200_000
 """Entries a node holds; the oldest go first. About 40 MB, and a day of 2 logouts a second."""

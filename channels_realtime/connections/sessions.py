@@ -51,7 +51,7 @@ BATCH = 200
 """Sessions in one request to the store."""
 
 MAX_RECORD_BYTES = 65_536
-"""Of a session that is kept; a client with more, for example in parameters, subscribes anew."""
+"""Of a session that is kept; a client with more, for example in parameters, subscribes again."""
 
 MAX_ENDED = 20_000
 """Sessions of ended connections that wait for the store; beyond, the oldest are given up."""

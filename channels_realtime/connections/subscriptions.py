@@ -251,7 +251,7 @@ async def join(
         Exception: what ``on_subscribe`` raises.
     """
     name = channel.name
-    # Whoever signs in on a full connection still gets the channel that is the user's own.
+    # A user who signs in on a full connection still gets their own channel.
     if hooks:
         _require_room(node, connection)
     selection = channel.subscriber_selection()

@@ -58,7 +58,7 @@ class RoutedConnections(Service):
     def find(self, key: str, identity: str, *, closed: bool = False) -> Connection | None:
         """The connection with a session, if it is this identity's.
 
-        An anonymous connection's session is all that its client has to show, whoever it says to be.
+        An anonymous connection's session is all that its client has to show, whatever user it names.
 
         Args:
             key: of the session.

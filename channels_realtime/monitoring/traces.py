@@ -471,7 +471,7 @@ class Traces(Service):
         if superseded is not None:
             superseded.end(
                 "its session was resumed"
-            )  # its viewers begin anew with the next reading
+            )  # its viewers begin again with the next reading
         trace = self._by_connection.pop(previous, None)
         if trace is not None:
             self._by_connection[connection.id] = trace

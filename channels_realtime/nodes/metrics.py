@@ -59,13 +59,13 @@ class Metrics:
     recovered: int = 0
     """Subscriptions with a position that got all that they had missed."""
     unrecovered: int = 0
-    """Subscriptions with a position that had to start anew: ``recovered: false``."""
+    """Subscriptions with a position that had to start over: ``recovered: false``."""
     healed_gaps: int = 0
     """Times that publications which the channel layer had lost were read from the history."""
     healed: int = 0
     """Those publications."""
     resets: int = 0
-    """Streams that had to start anew under live subscribers: another epoch, or a gap that is gone."""
+    """Streams that had to start over under live subscribers: another epoch, or a gap that is gone."""
     resumed: int = 0
     """Sessions that were resumed here."""
     store_errors: int = 0

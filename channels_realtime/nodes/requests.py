@@ -326,7 +326,7 @@ def notify(kind: str, arguments: Mapping[str, Any], *, wait: float) -> bool:
     global _late_until
     future = loops.submit(_notify(kind, arguments))
     if time.monotonic() < _late_until:
-        wait = 0.0  # an earlier caller has waited, and may have waited in vain
+        wait = 0.0  # an earlier caller has waited, and may have had no answer
     try:
         future.result(wait)
     except concurrent.futures.TimeoutError:

@@ -1,7 +1,7 @@
 """The channels with history that have subscribers in this process: in order, once, without gaps.
 
 In: publications that the broker brings, which the layer may lose, repeat or reorder, and what the store
-says. Out: each publication once and in order to the hub, or the word that a channel starts anew.
+says. Out: each publication once and in order to the hub, or the word that a channel starts over.
 
 A publication that is the next one is delivered at once; that costs a look into a dict and a comparison.
 One that is ahead waits a moment, because the layer may have reordered; then what is missing is read
@@ -41,7 +41,7 @@ REORDER_GRACE_S = 0.02
 """How long a publication waits for an earlier one before the store is read."""
 
 GIVE_UP_S = 10.0
-"""How long a channel waits for what is missing while the store is away; then it starts anew."""
+"""How long a channel waits for what is missing while the store is away; then it starts over."""
 
 PAGE = 100
 """Publications that are read at once."""
@@ -467,7 +467,7 @@ class Streams:
         return await asyncio.shield(task)
 
     async def reach(self, key: str, position: Position) -> None:
-        """Have an open channel delivered up to a position that the store has, or start anew."""
+        """Have an open channel delivered up to a position that the store has, or start over."""
         stream = self._streams.get(key)
         if stream is None:
             return

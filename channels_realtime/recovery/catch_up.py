@@ -31,7 +31,7 @@ class Tail:
         self._items.append(item)
 
     def clear(self) -> None:
-        """The stream starts anew."""
+        """The stream starts over."""
         self._items.clear()
 
     def after(self, cursor: Position, live: Position) -> list[Publication] | None:

@@ -2,7 +2,7 @@
 
 In: publications as the layer brings them (some never, some twice, some late), pages of the store, and
 positions that the store was seen to have. Out: what to deliver, once and in order, and whether the
-store must be asked, or the stream starts anew. The store is the truth: it lists every publication,
+store must be asked, or the stream starts over. The store is the truth: it lists every publication,
 so what the layer loses is read there.
 
 A store can lose its newest publications too: a replica that was behind takes over, and gives new
@@ -66,9 +66,9 @@ class Finding(enum.Enum):
     MORE = enum.auto()
     """More is to be read."""
     GONE = enum.auto()
-    """What is missing is not kept any more: start anew at the store's position."""
+    """What is missing is not kept any more: start over at the store's position."""
     OTHER_EPOCH = enum.auto()
-    """The store has begun another epoch: start anew."""
+    """The store has begun another epoch: start over."""
     FORKED = enum.auto()
     """The store has lost publications: a new epoch is needed."""
 
@@ -250,7 +250,7 @@ class Stream(Generic[_Item]):
         self._uids = None
 
     def give_up(self) -> Position:
-        """Where to start anew without the store: before what is held, or at the highest known."""
+        """Where to start over without the store: before what is held, or at the highest known."""
         if self._held:
             return Position(self.epoch, min(self._held) - 1)
         return Position(self.epoch, self.top)

@@ -1,6 +1,6 @@
 """WebSocket frames that are made once for all clients of a process and written at once.
 
-Plain ASGI has each ``send`` frame its message anew. The servers that ``servers.daphne`` and
+With plain ASGI each ``send`` makes its frame again. The servers that ``servers.daphne`` and
 ``servers.uvicorn.frames`` start do not: the frame of the last message is kept, and the next
 connection that is sent the same object (``is``, not ``==``) gets the same bytes. The events are
 ASGI's own, so a middleware between sees them all, and one that changes a message has changed the

@@ -3,7 +3,7 @@
 That layer looks through every group and queue of the process at each message it sends and receives, makes
 a task for each member and a deep copy, and drops what is sent to 100 that wait. Here a message goes from its
 sender to the inboxes of the layer's own ``groups`` at once, and a sender waits while an inbox is behind.
-Whoever uses the layer itself is reached as before: members of a group that are no inboxes get the message by
+Code that uses the layer itself is reached as before: members of a group that are no inboxes get the message by
 ``layer.send``, and what is sent to an inbox by others comes through the layer.
 """
 

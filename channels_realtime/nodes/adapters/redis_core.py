@@ -136,7 +136,7 @@ class CoreAdapter(LayerAdapter):
                 isinstance(getattr(layer, name, None), int | float)
                 for name in ("expiry", "group_expiry")
             )
-            # Without a loop: whoever sends from sync code asks too.
+            # Without a loop: sync code that sends asks too.
             and all(can_be_taken_over(layer.create_pool(n)) for n in range(layer.ring_size))
         )
 

@@ -11,7 +11,7 @@ Rules for every store:
   ``settle``, or by itself after the lease, and then another gets the stream: what is done with it is done
   at least once, also where a process dies over it.
 - What is expected while a stream is claimed does not end the claim, and is not lost: once the stream is
-  settled it is due by then, although whoever claimed it may not have found the publication yet.
+  settled it is due by then, although the process that claimed it may not have found the publication yet.
 - Inboxes end ``POSITION_TTL_S`` after they were last used, and those of a stream are at most ``MAX_USERS``.
 - Errors: ``Unavailable`` where the store is away or too slow; it may have done what was asked.
 - Methods run on an event loop, in any process, and may be called from several loops of a process.

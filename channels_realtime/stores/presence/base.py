@@ -33,7 +33,7 @@ from ...protocol.messages import Member
 
 PARTITIONS = 16
 """Streams are spread over this many partitions, by a hash of their names. A lease is renewed, and what
-is over is swept, once a partition: hence fewer of them than a history store has buckets."""
+is over is swept, once a partition: so there are fewer of them than a history store has buckets."""
 
 BATCH = 500
 """Entries, departures or streams in one call, and changes that one sweep of a partition makes."""

@@ -73,7 +73,7 @@ class Roster:
         return len(self._ahead) > AHEAD
 
     def restarted(self, sequence: int) -> bool:
-        """Whether a number is of a stream that was lost, and has begun anew or not yet."""
+        """Whether a number shows that the stream was lost; it may have begun again since."""
         return sequence == 0 or sequence - self.sequence > _JUMP
 
     @property

@@ -1,7 +1,7 @@
 """The contract of session stores: what outlives a connection so that the next one can resume it.
 
 A session is saved by its owner, the connection that the client was told its id on, and taken once by
-the connection that resumes it. Whoever saves after that is refused: it is the old connection, which
+the connection that resumes it. A save after that is refused: it comes from the old connection, which
 does not know yet that its client has moved on. Tests of a store subclass
 ``channels_realtime.testing.SessionStoreContract``.
 
@@ -12,7 +12,7 @@ Rules for every store:
 - Identity: a session is only given to the identity that it was saved with. For another it is not there,
   and it stays.
 - Loss: a store may lose sessions, for example when it is restarted. They are not there then, and an
-  owner that saves again makes its session anew.
+  owner that saves again makes a new session.
 - Secrets: a store is given a digest of the session's id, never the id.
 - Errors: ``Unavailable`` where the store is away or too slow; it may have done what was asked.
 - Methods run on an event loop, in any process, and may be called from several loops of a process.
@@ -169,7 +169,7 @@ def session_key(session_id: str) -> str:
 
 
 def identity_key(identity: Identity, namespace: str) -> str:
-    """Who may take a session: the user in its namespace, or whoever is anonymous there.
+    """Who may take a session: the user in its namespace, or anyone anonymous there.
 
     Two logins of one user are one identity: a client may come back with a fresh token.
     """

@@ -3,7 +3,7 @@
 Keys begin with ``<prefix>:{s<partition>}:``. The part in braces is the hash tag: a Redis Cluster
 keeps all keys of a partition on one server, so one script saves all of a partition that are saved
 together. A string is the owner, a digest of the identity and the body; a hash of three fields takes half as
-much again. A session that was taken stays as ``-``, which refuses whoever saves it.
+much again. A session that was taken stays as ``-``, which refuses every save.
 """
 
 from __future__ import annotations
