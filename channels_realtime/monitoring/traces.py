@@ -469,9 +469,8 @@ class Traces(Service):
         """A trace goes on with the connection that has resumed the traced one; see ``Service``."""
         superseded = self._by_connection.get(connection.id)
         if superseded is not None:
-            superseded.end(
-                "its session was resumed"
-            )  # its viewers begin again with the next reading
+            # Its viewers begin again with the next reading.
+            superseded.end("its session was resumed")
         trace = self._by_connection.pop(previous, None)
         if trace is not None:
             self._by_connection[connection.id] = trace

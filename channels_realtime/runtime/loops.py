@@ -91,7 +91,7 @@ class BackgroundLoop:
 class _RealThreads(concurrent.futures.ThreadPoolExecutor):
     """What a loop beside gevent looks up names with.
 
-    The threads of its base class would be greenlets, and a process would wait for those at its exit for ever.
+    The threads of its base class would be greenlets, and a process would wait for them for ever at its exit.
     """
 
     def __init__(self) -> None:
