@@ -1,7 +1,8 @@
 """Daphne with frames that are made once, close codes and reasons, and a longer backlog.
 
 The only module that reaches into what Twisted and autobahn do not publish: whether a connection has
-something to write, its socket, and whether it compresses. ``usable`` looks at the versions at start.
+something to write, its socket, whether it compresses, and how many are accepted at once. ``usable`` looks
+at the versions at start.
 """
 
 from __future__ import annotations
@@ -198,6 +199,12 @@ class Server(DaphneServer):  # type: ignore[misc]
         factory.protocol = FrameProtocol
         self._factory = factory
 
+    def listen_success(self, port: Any) -> None:
+        """Daphne's, for each address on which it listens."""
+        super().listen_success(port)
+        if self.writes_frames:
+            accept_one_at_a_time(port)
+
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         """Daphne's, with what this server can do in the scope."""
         if scope["type"] == "websocket":
@@ -212,3 +219,20 @@ def with_backlog(endpoint: str) -> str:
     if endpoint.startswith(("tcp:", "ssl:", "unix:")) and ":backlog=" not in endpoint:
         return f"{endpoint}:backlog={BACKLOG}"
     return endpoint
+
+
+def accept_one_at_a_time(port: Any) -> None:
+    """Have a Twisted port accept one connection in each turn of the event loop, as libuv does.
+
+    Twisted accepts 20 more in each turn as long as more wait. After a restart one turn then took seconds, in
+    which nothing was delivered to those already served.
+    """
+    if not hasattr(port, "numberAccepts"):
+        return
+    read = port.doRead
+
+    def accept() -> Any:
+        port.numberAccepts = 1  # it has grown since
+        return read()
+
+    port.doRead = accept

@@ -6,10 +6,15 @@ import errno
 import functools
 import logging
 import struct
+from contextlib import ExitStack
+from socket import create_connection
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet import tcp
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactor
 from uvicorn import Config
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
@@ -259,6 +264,29 @@ def test_code_that_no_endpoint_may_send_is_refused_as_by_daphne(connection, code
 )
 def test_backlog_is_longer_unless_it_is_named(endpoint, expected):
     assert daphne.with_backlog(endpoint) == expected
+
+
+def test_daphne_accepts_one_at_a_time_however_many_wait():
+    accepted = []
+
+    class Accepted(Factory):
+        def buildProtocol(self, address):
+            accepted.append(address)
+
+    port = tcp.Port(0, Accepted(), backlog=64, interface="127.0.0.1", reactor=MemoryReactor())
+    port.startListening()
+    address = port.socket.getsockname()
+    daphne.accept_one_at_a_time(port)
+    with ExitStack() as clients:
+        clients.callback(port.socket.close)
+        for _ in range(50):
+            clients.enter_context(create_connection(address))
+        turns = []
+        while len(accepted) < 50:
+            before = len(accepted)
+            port.doRead()
+            turns.append(len(accepted) - before)
+    assert turns == [1] * 50
 
 
 @pytest.mark.parametrize("tested", [True, False])
