@@ -21,7 +21,7 @@ def site(**variables: str) -> Iterator[Site]:
 
 def options_of(kind: str) -> list[str]:
     """Options that a server needs for many connections at once."""
-    return ["--no-access-log", "--log-level", "warning"] if kind == "uvicorn" else []
+    return ["--no-access-log", "--log-level", "warning"] if kind.startswith("uvicorn") else []
 
 
 @contextmanager

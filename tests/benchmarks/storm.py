@@ -23,12 +23,12 @@ import time
 from collections.abc import Callable
 
 from tests.benchmarks.registry import need_descriptors
-from tests.benchmarks.serving import SERVERS, serve, site
+from tests.benchmarks.serving import serve, site
 from tests.support.clients import JSON
 from tests.support.many_clients import RawClient, age, handshake, join_many, percentile, stamped
 from tests.support.redis_server import private_redis_server
 from tests.support.servers import HOST, Server
-from tests.support.site import login
+from tests.support.site import COMMANDS, login
 
 CHANNEL = "public/served"
 CALM_S = 5.0
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--served", type=int, default=200)
     parser.add_argument("--rate", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--server", choices=SERVERS, action="append")
+    parser.add_argument("--server", choices=COMMANDS, action="append")
     parser.add_argument("--pin", type=int, help="the server's processor")
     # Of its own processes:
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
@@ -181,7 +181,7 @@ def main() -> None:
     elif options.publish is not None:
         asyncio.run(publish(options.port, options.publish))
     else:
-        for kind in options.server or SERVERS:
+        for kind in options.server or COMMANDS:
             compare(kind, options)
 
 

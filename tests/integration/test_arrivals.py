@@ -13,7 +13,7 @@ from tests.support.site import COMMANDS, Site, login
 
 STORM = 120
 THREADS = 1
-"""With two, whoever's look-up has begun in the one waits while the other goes on, as the machine shares out time."""
+"""With two, a look-up that has begun in one waits while the other goes on, as the machine shares out time."""
 
 SLACK = 15
 """Places that one may be early or late: what this process reads at once."""

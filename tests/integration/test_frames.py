@@ -42,9 +42,16 @@ def serve(kind: str, *options: str) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["daphne-frames", "uvicorn-frames"])
+SERVERS = {
+    "daphne": ("daphne-frames",),
+    "uvicorn": ("uvicorn-frames",),
+    "uvicorn-asyncio": ("uvicorn-frames", "--loop", "asyncio"),
+}
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with serve(request.param) as server:
+    with serve(*SERVERS[request.param]) as server:
         yield server
 
 

@@ -17,7 +17,7 @@ from tests.support.many_clients import (
     until,
 )
 from tests.support.servers import Server
-from tests.support.site import Site, insides
+from tests.support.site import COMMANDS, Site, insides
 
 OUTBOX_BYTES = 262_144
 SMALL_KERNEL_BUFFER = 4_096
@@ -31,7 +31,7 @@ LAG = 3
 TIMEOUT_S = 30.0
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn", "daphne-frames", "uvicorn-frames"])
+@pytest.fixture(scope="module", params=list(COMMANDS))
 def server(request: pytest.FixtureRequest, site: Site) -> Iterator[Server]:
     config = {"OUTBOX_MAX_BYTES": OUTBOX_BYTES, "CONNECTION_MESSAGES": None}
     with site.having(realtime=config).serve(request.param) as server:

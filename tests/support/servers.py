@@ -82,6 +82,13 @@ def uvicorn(application: str, port: int, *, python: str | Path = sys.executable)
     return [str(python), "-m", "uvicorn", *address, "--lifespan", "off", application]
 
 
+def uvicorn_asyncio(
+    application: str, port: int, *, python: str | Path = sys.executable
+) -> list[str]:
+    """uvicorn as it is without uvloop and httptools, which it uses where they are installed."""
+    return [*uvicorn(application, port, python=python), "--loop", "asyncio", "--http", "h11"]
+
+
 def daphne_frames(application: str, port: int, *, python: str | Path = sys.executable) -> list[str]:
     """Daphne by the package's own entry point."""
     command = daphne(application, port, python=python)

@@ -25,12 +25,18 @@ from tests.support.servers import (
     free_port,
     run_server,
     uvicorn,
+    uvicorn_asyncio,
     uvicorn_frames,
 )
 
 APPLICATION = "tests.site.asgi:application"
 SERVERS = {"daphne": daphne, "uvicorn": uvicorn}
-COMMANDS = {**SERVERS, "daphne-frames": daphne_frames, "uvicorn-frames": uvicorn_frames}
+COMMANDS = {
+    **SERVERS,
+    "uvicorn-asyncio": uvicorn_asyncio,
+    "daphne-frames": daphne_frames,
+    "uvicorn-frames": uvicorn_frames,
+}
 COMMAND_TIMEOUT_S = 60.0
 HTTP_TIMEOUT_S = 15.0
 MIGRATE = ("migrate", "--run-syncdb", "--verbosity", "0")

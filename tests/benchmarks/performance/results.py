@@ -12,7 +12,10 @@ from typing import Any
 
 from tests.benchmarks.performance.measure import Figures, NotAvailable, installed_peer, node
 
-PACKAGES = ("Django", "channels", "channels_redis", "redis", "daphne", "uvicorn", "websockets")
+PACKAGES = (
+    *("Django", "channels", "channels_redis", "redis"),
+    *("daphne", "uvicorn", "uvloop", "httptools", "websockets"),
+)
 
 Runs = Mapping[str, Sequence[Figures]]
 """The runs of each candidate of a row, by its name; the runs of one round have the same index."""
