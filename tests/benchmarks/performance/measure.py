@@ -90,6 +90,7 @@ class Candidate:
         kind: ``ours``, ``plain``, ``raw`` or ``node``; also its colour in the plot.
         layer: of Channels; ``memory`` means without Redis for the others too.
         lane: whether the package makes frames once, see ``docs/howto/deploy/servers.md``.
+        uvloop: whether uvicorn runs on uvloop and httptools, and not on asyncio's loop and h11.
         ping: how often the raw reference sends a ping, in seconds; 0 for never.
     """
 
@@ -99,6 +100,7 @@ class Candidate:
     wire: Wire
     layer: str = "pubsub"
     lane: bool = False
+    uvloop: bool = False
     ping: int = 0
 
     def application(self) -> str:
@@ -126,6 +128,8 @@ def server_command(candidate: Candidate, server: str, port: int, redis_url: str)
     else:
         command += ["uvicorn", "--host", HOST, "--port", str(port), "--backlog", str(BACKLOG)]
         command += ["--ws-max-size", "1048576"]
+        loop, http = ("uvloop", "httptools") if candidate.uvloop else ("asyncio", "h11")
+        command += ["--loop", loop, "--http", http]
         if candidate.lane:
             command += ["--ws", "channels_realtime.servers.uvicorn.frames:FrameProtocol"]
         command += ["--lifespan", "off", "--no-access-log", "--log-level", "warning"]

@@ -28,6 +28,7 @@ STYLE = """
 NAMES = {
     "ours": "channels-realtime",
     "lane": "frames made once",
+    "uvloop": "on uvloop",
     "async": "async hooks",
     "plain": "plain Channels",
     "hub": "bare ASGI hub",

@@ -85,6 +85,9 @@ class Row:
 
 OURS = Candidate(name="ours", label="channels-realtime", kind="ours", wire=realtime_wire("bench"))
 LANE = replace(OURS, name="lane", label="channels-realtime, frames made once", lane=True)
+UVLOOP = replace(
+    OURS, name="uvloop", label="channels-realtime, on uvloop and httptools", uvloop=True
+)
 ASYNC = replace(
     OURS, name="async", label="channels-realtime, async hooks", wire=realtime_wire("async")
 )
@@ -140,7 +143,7 @@ NAMES = {"uvicorn": "uvicorn", "daphne": "Daphne"}
 
 
 def fan_out(server: str, subscribers: int, *goals: Goal) -> Row:
-    peers = (NODE,) if server == "uvicorn" else ()
+    peers = (NODE, UVLOOP) if server == "uvicorn" else ()
     return Row(
         name=f"fan-out-{subscribers}-{server}",
         title=f"Fan-out to {subscribers:,} subscribers, {NAMES[server]}",
@@ -194,7 +197,11 @@ def connect(server: str, channels: int, *goals: Goal, login: bool = False) -> Ro
         name=f"connect-{'one' if channels == 1 else 'own'}{'-login' if login else ''}-{server}",
         title=f"Connect{' with a login session' if login else ''} and subscribe, {where}, {NAMES[server]}",
         server=server,
-        candidates=(OURS, PLAIN, HUB, *((NODE,) if server == "uvicorn" and not login else ())),
+        candidates=(
+            *(OURS, PLAIN, HUB),
+            *((NODE,) if server == "uvicorn" and not login else ()),
+            *((UVLOOP,) if server == "uvicorn" else ()),
+        ),
         load={"connections": 2_000, "channels": channels},
         figures=CONNECTS,
         goals=goals,
@@ -209,7 +216,7 @@ def echo(server: str, *goals: Goal) -> Row:
         name=f"echo-{server}",
         title=f"Ping to pong, 100 connections, {NAMES[server]}",
         server=server,
-        candidates=(OURS, PLAIN, HUB, *((NODE,) if server == "uvicorn" else ())),
+        candidates=(OURS, PLAIN, HUB, *((NODE, UVLOOP) if server == "uvicorn" else ())),
         load={"connections": 100, "seconds": SECONDS, "settle": SETTLE_S},
         figures=PINGS,
         goals=goals,
@@ -257,7 +264,7 @@ ROWS: tuple[Row, ...] = (
     ),
     publish(
         "uvicorn",
-        (OURS, ASYNC, PLAIN, HUB, NODE),
+        (OURS, ASYNC, PLAIN, HUB, NODE, UVLOOP),
         Goal(candidate="ours", reference="plain", figure="per_s", at_least=3),
     ),
     publish("uvicorn", on("core", OURS, PLAIN), suffix="-core"),
