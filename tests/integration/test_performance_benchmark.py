@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize(
     ("rows", "only"),
     [
-        (["fan-out-1000-daphne", "echo-uvicorn"], ["ours", "lane", "plain", "hub"]),
+        (["fan-out-1000-daphne", "echo-uvicorn"], ["ours", "uvloop", "lane", "plain", "hub"]),
         (["publish-memory", "connect-own-uvicorn", "burst", "idle", "sync-publish"], ["ours"]),
     ],
 )

@@ -142,13 +142,16 @@ SETTLE_S = 0.3
 NAMES = {"uvicorn": "uvicorn", "daphne": "Daphne"}
 
 
+def _ours(server: str) -> tuple[Candidate, ...]:
+    return (OURS, UVLOOP) if server == "uvicorn" else (OURS,)
+
+
 def fan_out(server: str, subscribers: int, *goals: Goal) -> Row:
-    peers = (NODE, UVLOOP) if server == "uvicorn" else ()
     return Row(
         name=f"fan-out-{subscribers}-{server}",
         title=f"Fan-out to {subscribers:,} subscribers, {NAMES[server]}",
         server=server,
-        candidates=(OURS, LANE, PLAIN, HUB, *peers),
+        candidates=(*_ours(server), LANE, PLAIN, HUB, *((NODE,) if server == "uvicorn" else ())),
         short=f"Fan-out to {subscribers:,}, {NAMES[server]}",
         in_plot=True,
         load={
@@ -198,9 +201,8 @@ def connect(server: str, channels: int, *goals: Goal, login: bool = False) -> Ro
         title=f"Connect{' with a login session' if login else ''} and subscribe, {where}, {NAMES[server]}",
         server=server,
         candidates=(
-            *(OURS, PLAIN, HUB),
+            *(*_ours(server), PLAIN, HUB),
             *((NODE,) if server == "uvicorn" and not login else ()),
-            *((UVLOOP,) if server == "uvicorn" else ()),
         ),
         load={"connections": 2_000, "channels": channels},
         figures=CONNECTS,
@@ -216,7 +218,7 @@ def echo(server: str, *goals: Goal) -> Row:
         name=f"echo-{server}",
         title=f"Ping to pong, 100 connections, {NAMES[server]}",
         server=server,
-        candidates=(OURS, PLAIN, HUB, *((NODE, UVLOOP) if server == "uvicorn" else ())),
+        candidates=(*_ours(server), PLAIN, HUB, *((NODE,) if server == "uvicorn" else ())),
         load={"connections": 100, "seconds": SECONDS, "settle": SETTLE_S},
         figures=PINGS,
         goals=goals,
@@ -264,7 +266,7 @@ ROWS: tuple[Row, ...] = (
     ),
     publish(
         "uvicorn",
-        (OURS, ASYNC, PLAIN, HUB, NODE, UVLOOP),
+        (OURS, UVLOOP, ASYNC, PLAIN, HUB, NODE),
         Goal(candidate="ours", reference="plain", figure="per_s", at_least=3),
     ),
     publish("uvicorn", on("core", OURS, PLAIN), suffix="-core"),
