@@ -1,6 +1,5 @@
 """What all unit tests share."""
 
-import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,17 +36,6 @@ def _fast_flush() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty_databases)
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _garbage() -> Iterator[None]:
-    """A socket or a database that a module leaves open is that module's error, not a later one's.
-
-    What outlives its module is not looked through after each later one: 80 ms for each of 300 modules.
-    """
-    yield
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
