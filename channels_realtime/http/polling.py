@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 import secrets
@@ -63,22 +64,21 @@ async def poll(request: HttpRequest) -> HttpResponseBase:
         session_id = asked.session_id
         if not 1 <= len(session_id) <= MAX_SESSION_ID:
             raise unknown_session()
-    token = secrets.token_hex(8)
-    ended = caller.node.service(Polls).wait(token, wait + _LATE_S) if wait else None
+    held = _HeldPoll(caller, session_id, cursor, wait) if wait else None
     answer = await _ask(
         caller,
         session_id,
         cursor,
         messages=messages,
-        waiting=(caller.node.id, token) if wait else None,
+        waiting=None if held is None else (caller.node.id, held.token),
         wait=wait,
     )
-    if ended is None or answer["messages"] or answer["ended"]:
+    if held is None or answer["messages"] or answer["ended"]:
         return HttpResponse(_body(answer), content_type="application/json")
-    later = _later(caller, session_id, cursor, ended, token, wait, answer)
+    held.unchanged = answer
     # Streamed, although it is one piece: so the view returns before it waits, and a middleware that
     # is synchronous keeps no thread meanwhile.
-    response = StreamingHttpResponse(later, content_type="application/json")
+    response = StreamingHttpResponse(held, content_type="application/json")
     response["X-Accel-Buffering"] = "no"
     return response
 
@@ -135,39 +135,71 @@ async def _ask(
     return answer
 
 
-async def _later(
-    caller: Caller,
-    session_id: str,
-    cursor: int | None,
-    ended: asyncio.Future[str],
-    token: str,
-    wait: float,
-    answer: dict[str, Any],
-) -> AsyncIterator[bytes]:
-    """The body of an answer that has to wait: once there is something, or the time is over."""
-    release_request_thread()
-    try:
-        async with asyncio.timeout(wait):
-            if await ended == READY:
-                answer = await _ask(caller, session_id, cursor)
-    except (TimeoutError, Refused):
-        pass  # nothing came in time, or the connection has ended: the next poll is told
-    except BaseException:
-        caller.node.spawn(_give_up(caller, session_id, token), "giving up a poll")
-        raise
-    yield _body(answer).encode()
+class _HeldPoll:
+    """A poll that waits; the body of its answer.
 
+    The connection's node is told of a client that goes before it is answered. Django cancels the request
+    then: in the view, in a middleware after it, or in the body.
 
-async def _give_up(caller: Caller, session_id: str, token: str) -> None:
-    owner = node_of_session(session_id)
-    assert owner is not None
-    of = arguments_of(session_id, caller.identity, namespace_of(caller.scope))
-    try:
-        await caller.node.requests.request(
-            "poll_given_up", {**of, "token": token}, {owner}, wait=1.0
-        )
-    except Unavailable:
-        return  # it is missed later
+    Args:
+        caller: who asks.
+        session_id: of the connection.
+        cursor: what the client has.
+        wait: for how many seconds.
+    """
+
+    def __init__(self, caller: Caller, session_id: str, cursor: int | None, wait: float) -> None:
+        self.token = secrets.token_hex(8)
+        """By which the connection's node knows the poll."""
+        self.unchanged: dict[str, Any] = {}
+        """The answer if nothing comes in time."""
+        self._caller = caller
+        self._session_id = session_id
+        self._cursor = cursor
+        self._wait = wait
+        self._answered = False
+        self._ended = caller.node.service(Polls).wait(self.token, wait + _LATE_S)
+        request = asyncio.current_task()
+        assert request is not None
+        request.add_done_callback(self._request_ended)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """What the server writes, once there is something or the time is over."""
+        release_request_thread()
+        answer = self.unchanged
+        try:
+            async with asyncio.timeout(self._wait):
+                if await self._ended == READY:
+                    answer = await _ask(self._caller, self._session_id, self._cursor)
+        except (TimeoutError, Refused):
+            pass  # nothing came in time, or the connection has ended: the next poll is told
+        self._answered = True
+        yield _body(answer).encode()
+
+    def _request_ended(self, request: asyncio.Task[Any]) -> None:
+        if request.cancelled():
+            self._client_gone()
+
+    def close(self) -> None:
+        """The response is over; Django's handler says so, in a thread."""
+        loop = self._caller.node.loop
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._client_gone)
+
+    def _client_gone(self) -> None:
+        if not self._answered:
+            self._answered = True
+            self._caller.node.spawn(self._give_up(), "giving up a poll")
+
+    async def _give_up(self) -> None:
+        caller, owner = self._caller, node_of_session(self._session_id)
+        if owner is None:
+            return
+        of = arguments_of(self._session_id, caller.identity, namespace_of(caller.scope))
+        with contextlib.suppress(Unavailable):  # it is missed later
+            await caller.node.requests.request(
+                "poll_given_up", {**of, "token": self.token}, {owner}, wait=1.0
+            )
 
 
 def _body(answer: dict[str, Any]) -> str:

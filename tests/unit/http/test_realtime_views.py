@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -10,15 +11,18 @@ from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.core.asgi import get_asgi_application
 from django.db import connections
 from django.test import Client
-from django.utils.decorators import sync_only_middleware
+from django.utils.decorators import async_only_middleware, sync_only_middleware
 
 from channels_realtime.access.limits import AccessLimits
 from channels_realtime.asgi import get_realtime_application
+from channels_realtime.endpoints import polling
+from channels_realtime.http.owners import ask_owner
 from channels_realtime.monitoring.registry import Registry
 from channels_realtime.nodes.node import running_node
 from channels_realtime.operations import block, disconnect, revoke_user, send_notice
 from channels_realtime.services import current_node
 from tests.support.asgi_request import AsgiRequest
+from tests.support.many_clients import until
 from tests.unit.auth.credentials import make_session, make_token, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -400,6 +404,73 @@ async def test_kind_of_the_body_does_not_matter(site, cookie, kind):
     }
     request = AsgiRequest(site(), SEND, method="POST", headers=headers, body=body)
     assert await refused(request) == (404, "unknown_session")
+
+
+# -- polls that wait -------------------------------------------------------------------------------
+
+
+class Halt:
+    """Where a request stops for good."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        await asyncio.Event().wait()
+
+
+@async_only_middleware
+def halting_middleware(get_response):
+    """A middleware that keeps the answer of a request that asks for it."""
+
+    async def middleware(request):
+        response = await get_response(request)
+        if "HTTP_X_HALT" in request.META:
+            await halting_middleware.halt()
+        return response
+
+    return middleware
+
+
+@pytest.mark.parametrize("place", ["view", "middleware", "body"])
+async def test_client_that_goes_before_its_poll_is_answered_is_missed_soon(
+    site, realtime, settings, monkeypatch, place
+):
+    realtime(ALLOW_ANONYMOUS=True)
+    monkeypatch.setattr(polling, "_RETURN_S", 0.0)
+    settings.MIDDLEWARE = [f"{__name__}.halting_middleware"]
+    application = site()
+    async with AsgiRequest(application, POLL, method="POST", body={"wait": 0}) as first:
+        begun = await first.json()
+    session_id = begun["messages"][0]["payload"]["session_id"]
+    body = {"session_id": session_id, "cursor": begun["cursor"], "wait": 25}
+    halt = Halt()
+
+    async def ask_and_halt(*args):
+        answer = await ask_owner(*args)
+        await halt()
+        return answer
+
+    headers = {}
+    if place == "view":
+        monkeypatch.setattr("channels_realtime.http.polling.ask_owner", ask_and_halt)
+    elif place == "middleware":
+        halting_middleware.halt = halt
+        headers = {"X-Halt": "yes"}
+    poll = AsgiRequest(application, POLL, method="POST", headers=headers, body=body)
+    entering = asyncio.create_task(poll.__aenter__())
+    if place == "body":
+        await entering
+    else:
+        await halt.reached.wait()
+    node = current_node()
+    assert node.connections
+    await poll.__aexit__()
+    if place != "body":
+        with pytest.raises(AssertionError, match="nothing was sent"):
+            await entering
+    await until(lambda: not node.connections, "it is missed")
 
 
 # -- the site's middleware -------------------------------------------------------------------------
