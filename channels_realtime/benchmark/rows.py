@@ -264,6 +264,20 @@ class _Meter:
         return found
 
 
+async def _go_on(meter: _Meter, seconds: float, stalled: Callable[[], None] = lambda: None) -> None:
+    """Wait so long, and longer for the first message, with which a busy machine may be late.
+
+    Args:
+        stalled: called where nothing has come for a while.
+    """
+    end = time.monotonic() + seconds
+    while (now := time.monotonic()) < end or (not meter.count and now < end + _STEP_TIMEOUT_S):
+        before = meter.count
+        await asyncio.sleep(min(_STALL_S, seconds))
+        if meter.count == before:
+            stalled()
+
+
 @asynccontextmanager
 async def _without_collector() -> AsyncIterator[None]:
     """The clients' process collects no garbage in the block."""
@@ -395,6 +409,10 @@ async def publish(target: Target, plan: Plan) -> dict[str, float]:
             publisher.transport.write(data)
             sent += 1
 
+        def send_window() -> None:
+            for _ in range(min(_WINDOW, plan.clients)):
+                send()
+
         def received(data: bytes) -> None:
             meter.count += 1
             if not ending:
@@ -402,18 +420,11 @@ async def publish(target: Target, plan: Plan) -> dict[str, float]:
 
         for client in clients:
             client.on_message = received
-        for _ in range(min(_WINDOW, plan.clients)):
-            send()
+        send_window()
         await asyncio.sleep(_WARM_UP_S)
         meter.start()
         sent = min(_WINDOW, plan.clients)  # under way now
-        end = time.monotonic() + plan.seconds
-        while time.monotonic() < end:
-            before = meter.count
-            await asyncio.sleep(min(_STALL_S, end - time.monotonic()))
-            if meter.count == before:  # the window is lost
-                for _ in range(min(_WINDOW, plan.clients)):
-                    send()
+        await _go_on(meter, plan.seconds, send_window)  # where it is lost
         found = meter.figures()
         ending = True
         await _until_quiet(meter)
@@ -449,7 +460,7 @@ async def ping(target: Target, plan: Plan) -> dict[str, float]:
             client.transport.write(data)
         await asyncio.sleep(_WARM_UP_S)
         meter.start()
-        await asyncio.sleep(plan.seconds)
+        await _go_on(meter, plan.seconds)
         return meter.figures()
 
 
