@@ -29,6 +29,9 @@ _CURSOR = re.compile(r"[0-9]{1,15}", re.ASCII)
 _LATE_S = 5.0
 """How much longer than a poll waits its token is known."""
 
+_BEGIN_S = 1.0
+"""How long after the end of its view's task the body of a poll may begin."""
+
 
 class _Poll(msgspec.Struct):
     session_id: str | None = None
@@ -65,17 +68,22 @@ async def poll(request: HttpRequest) -> HttpResponseBase:
         if not 1 <= len(session_id) <= MAX_SESSION_ID:
             raise unknown_session()
     held = _HeldPoll(caller, session_id, cursor, wait) if wait else None
-    answer = await _ask(
-        caller,
-        session_id,
-        cursor,
-        messages=messages,
-        waiting=None if held is None else (caller.node.id, held.token),
-        wait=wait,
-    )
+    try:
+        answer = await _ask(
+            caller,
+            session_id,
+            cursor,
+            messages=messages,
+            waiting=None if held is None else (caller.node.id, held.token),
+            wait=wait,
+        )
+    except asyncio.CancelledError:
+        if held is not None:
+            held.client_gone()
+        raise
     if held is None or answer["messages"] or answer["ended"]:
         return HttpResponse(_body(answer), content_type="application/json")
-    held.unchanged = answer
+    held.hold(answer)
     # Streamed, although it is one piece: so the view returns before it waits, and a middleware that
     # is synchronous keeps no thread meanwhile.
     response = StreamingHttpResponse(held, content_type="application/json")
@@ -139,7 +147,7 @@ class _HeldPoll:
     """A poll that waits; the body of its answer.
 
     The connection's node is told of a client that goes before it is answered. Django cancels the request
-    then: in the view, in a middleware after it, or in the body.
+    then: in the view, in a middleware after it, whose response it does not close, or in the body.
 
     Args:
         caller: who asks.
@@ -151,22 +159,31 @@ class _HeldPoll:
     def __init__(self, caller: Caller, session_id: str, cursor: int | None, wait: float) -> None:
         self.token = secrets.token_hex(8)
         """By which the connection's node knows the poll."""
-        self.unchanged: dict[str, Any] = {}
-        """The answer if nothing comes in time."""
+        self._unchanged: dict[str, Any] = {}  # the answer if nothing comes in time
+        self._begun = False
         self._caller = caller
         self._session_id = session_id
         self._cursor = cursor
         self._wait = wait
         self._answered = False
         self._ended = caller.node.service(Polls).wait(self.token, wait + _LATE_S)
+
+    def hold(self, unchanged: dict[str, Any]) -> None:
+        """The view returns this, and the body is to come.
+
+        Args:
+            unchanged: the answer if nothing comes in time.
+        """
+        self._unchanged = unchanged
         request = asyncio.current_task()
         assert request is not None
         request.add_done_callback(self._request_ended)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """What the server writes, once there is something or the time is over."""
+        self._begun = True
         release_request_thread()
-        answer = self.unchanged
+        answer = self._unchanged
         try:
             async with asyncio.timeout(self._wait):
                 if await self._ended == READY:
@@ -177,16 +194,22 @@ class _HeldPoll:
         yield _body(answer).encode()
 
     def _request_ended(self, request: asyncio.Task[Any]) -> None:
-        if request.cancelled():
-            self._client_gone()
+        # Under a synchronous middleware it was the view's own, and the body follows.
+        if not self._begun:
+            self._caller.node.loop.call_later(_BEGIN_S, self._miss)
+
+    def _miss(self) -> None:
+        if not self._begun:
+            self.client_gone()
 
     def close(self) -> None:
         """The response is over; Django's handler says so, in a thread."""
         loop = self._caller.node.loop
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._client_gone)
+            loop.call_soon_threadsafe(self.client_gone)
 
-    def _client_gone(self) -> None:
+    def client_gone(self) -> None:
+        """Tell the connection's node, once, unless the poll was answered."""
         if not self._answered:
             self._answered = True
             self._caller.node.spawn(self._give_up(), "giving up a poll")

@@ -439,6 +439,7 @@ async def test_client_that_goes_before_its_poll_is_answered_is_missed_soon(
 ):
     realtime(ALLOW_ANONYMOUS=True)
     monkeypatch.setattr(polling, "_RETURN_S", 0.0)
+    monkeypatch.setattr("channels_realtime.http.polling._BEGIN_S", 0.0)
     settings.MIDDLEWARE = [f"{__name__}.halting_middleware"]
     application = site()
     async with AsgiRequest(application, POLL, method="POST", body={"wait": 0}) as first:
@@ -518,6 +519,22 @@ async def test_middleware_of_a_site_passes_events_on_as_they_come(site, realtime
         assert await request.chunk() == 'data: {"type":"pong","id":7}\n\n'
     async with AsgiRequest(application, POLL, method="POST", body={"wait": 1}) as request:
         assert (await request.json())["messages"][0]["type"] == "welcome"
+
+
+async def test_poll_that_waits_under_a_synchronous_middleware_is_not_taken_for_cut(
+    site, realtime, settings, monkeypatch
+):
+    settings.MIDDLEWARE = STACKS["sync"]
+    realtime(ALLOW_ANONYMOUS=True)
+    monkeypatch.setattr(polling, "_RETURN_S", 0.0)
+    application = site()
+    async with AsgiRequest(application, POLL, method="POST", body={"wait": 0}) as first:
+        begun = await first.json()
+    session_id = begun["messages"][0]["payload"]["session_id"]
+    body = {"session_id": session_id, "cursor": begun["cursor"], "wait": 1.5}
+    async with AsgiRequest(application, POLL, method="POST", body=body) as poll:
+        assert (await poll.json())["messages"] == []
+    assert current_node().connections
 
 
 async def test_database_with_a_transaction_a_request_does_not_matter(site, realtime):
