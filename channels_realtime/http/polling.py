@@ -216,8 +216,7 @@ class _HeldPoll:
 
     async def _give_up(self) -> None:
         caller, owner = self._caller, node_of_session(self._session_id)
-        if owner is None:
-            return
+        assert owner is not None  # it was asked
         of = arguments_of(self._session_id, caller.identity, namespace_of(caller.scope))
         with contextlib.suppress(Unavailable):  # it is missed later
             await caller.node.requests.request(
