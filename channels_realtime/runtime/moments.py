@@ -7,8 +7,8 @@ import datetime
 from django.conf import settings
 from django.utils import timezone
 
-_FIRST = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
-_LAST = datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC)
+_FIRST = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC).timestamp()
+_LAST = datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC).timestamp()
 
 NAIVE_DOUBT_S = 3 * 3_600.0
 """How much a naive time may be off: the clock repeats an hour, or two at most, each autumn."""
@@ -20,11 +20,8 @@ def moment_of(timestamp: float) -> datetime.datetime:
     Without ``USE_TZ``, SQLite and MariaDB refuse aware datetimes, and naive ones are in
     ``TIME_ZONE``, whatever time zone a request has activated.
     """
-    try:
-        moment = datetime.datetime.fromtimestamp(timestamp, datetime.UTC)
-    except (OverflowError, ValueError, OSError):
-        moment = _LAST if timestamp > 0 else _FIRST
-    moment = min(max(moment, _FIRST), _LAST)
+    # In this order: what is not a number is not greater than the first, and gives that.
+    moment = datetime.datetime.fromtimestamp(min(max(_FIRST, timestamp), _LAST), datetime.UTC)
     if settings.USE_TZ:
         return moment
     return timezone.make_naive(moment, timezone.get_default_timezone())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 
 import pytest
 from django.utils import timezone
@@ -28,6 +29,21 @@ def test_moment_is_naive_in_the_sites_time_zone_whatever_a_request_has_activated
     with timezone.override("Asia/Tokyo"):
         assert moment_of(1_700_000_000.5).isoformat() == "2023-11-14T23:13:20.500000"
         assert timestamp_of(moment_of(1_700_000_000.5)) == 1_700_000_000.5
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "year"),
+    [
+        (0.0, 1970),
+        (-1e20, 1970),
+        (-math.inf, 1970),
+        (math.nan, 1970),
+        (1e20, 9999),
+        (math.inf, 9999),
+    ],
+)
+def test_moment_is_one_that_every_database_can_store(timestamp, year):
+    assert moment_of(timestamp).year == year
 
 
 @pytest.mark.parametrize("stored_after", [-50.0, -10.0, 10.0, 50.0])
