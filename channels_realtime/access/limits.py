@@ -12,8 +12,6 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
-from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.cache import cache
@@ -21,7 +19,7 @@ from django.core.cache import cache
 from ..conversation.throttling import LimitExceeded, Rate, TokenBucket
 from ..nodes.node import Node, Service
 from ..runtime.tasks import end_tasks
-from .client_address import FoundAddress, find_address
+from .client_address import FoundAddress
 
 logger = logging.getLogger(__name__)
 
@@ -91,17 +89,11 @@ class AccessLimits(Service):
             self._node.metrics.refused += 1
         return refusal
 
-    def counted_address(
-        self, scope: Mapping[str, Any], address: str | None, found: FoundAddress | None = None
-    ) -> str | None:
+    def counted_address(self, found: FoundAddress) -> str | None:
         """The address of a handshake as limits count it: None for a proxy's, which is no client's.
 
         A proxy that the settings do not name is logged, once.
-
-        Args:
-            found: how the address was found, where that is known.
         """
-        found = found or find_address(scope, self._node.config)
         if found.shown_by is not None and not self._told_of_proxy:
             self._told_of_proxy = True
             logger.warning(
@@ -112,7 +104,7 @@ class AccessLimits(Service):
                 found.text,
                 found.shown_by,
             )
-        return None if found.of_proxy else address
+        return None if found.of_proxy else found.text
 
     def user_is_full(self, user_id: str | None) -> bool:
         """Whether a user holds all the connections of this process that it may."""

@@ -15,6 +15,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .. import signals
+from ..access.client_address import FoundAddress
 from ..access.headers import share_headers
 from ..access.limits import AccessLimits
 from ..access.revocation import Revocations
@@ -72,7 +73,7 @@ class Connection(CredentialHolder):
     Args:
         node: the runtime that it belongs to.
         scope: the ASGI scope of the handshake.
-        address: the client's address; None where the server knows none.
+        address: the client's.
         transport: the way to the client.
         dialect: how the client writes and reads.
         conversation: by default one of the node's settings.
@@ -100,7 +101,7 @@ class Connection(CredentialHolder):
         self,
         node: Node,
         scope: MutableMapping[str, Any],
-        address: str | None,
+        address: FoundAddress,
         transport: Transport,
         dialect: Dialect,
         conversation: Conversation | None = None,
@@ -116,9 +117,9 @@ class Connection(CredentialHolder):
             )
             heartbeat.enabled = dialect.heartbeat
             conversation = Conversation(config.limits, heartbeat, now=now, rates=config.rates)
-        super().__init__(node, scope, address, transport, dialect, conversation)
+        super().__init__(node, scope, address.text, transport, dialect, conversation)
         share_headers(scope)
-        self.counted_address = node.service(AccessLimits).counted_address(scope, address)
+        self.counted_address = node.service(AccessLimits).counted_address(address)
         """The address that limits count; None for a proxy's, which all its clients share."""
         self._begin_anonymous()
         self.session_id = secrets.token_hex(16)  # a secret of the client: 128 bits, never logged

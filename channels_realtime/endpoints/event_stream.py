@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from typing import Any, ClassVar
 
+from ..access.client_address import FoundAddress
 from ..auth.base import Authenticated
 from ..connections.connection import Connection
 from ..connections.transport import SendEvent
@@ -183,7 +184,7 @@ class EventStream:
         self,
         node: Node,
         scope: MutableMapping[str, Any],
-        address: str | None,
+        address: FoundAddress,
         found: Authenticated | None,
         read_at: float,
         *,

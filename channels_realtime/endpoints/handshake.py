@@ -68,16 +68,14 @@ class HandshakeState:
     """What has been found out about one handshake.
 
     Args:
-        address: the client's, through trusted proxies; None where the server knows none.
-        found: how the address was found.
+        address: the client's, through trusted proxies.
         origin_checked: whether the origin was found good.
         identified: what the credentials prove (None: anonymous) and when they began to be read, in
             seconds since the epoch; None before that step.
         is_served: whether it has a connection of the node's, so that no outer layer makes another.
     """
 
-    address: str | None
-    found: FoundAddress | None = None
+    address: FoundAddress
     origin_checked: bool = False
     identified: tuple[Authenticated | None, float] | None = None
     is_served: bool = False
@@ -101,8 +99,7 @@ def state_of(scope: Scope, config: Config) -> HandshakeState:
     """The state of a handshake, made at its first step; ``scope`` is the caller's own copy."""
     state: HandshakeState | None = scope.get(STATE)
     if state is None:
-        found = find_address(scope, config)
-        state = scope[STATE] = HandshakeState(found.text, found=found)
+        state = scope[STATE] = HandshakeState(find_address(scope, config))
     return state
 
 
@@ -111,14 +108,13 @@ def state_of(scope: Scope, config: Config) -> HandshakeState:
 
 def refusal(node: Node, scope: Scope) -> Refusal | None:
     """Why the handshake is not accepted, whatever its origin; None lets it go on."""
-    state = state_of(scope, node.config)
-    address = state.address
+    address = state_of(scope, node.config).address
     blocks, limits = node.service(Blocks), node.service(AccessLimits)
-    if not blocks.empty and blocks.blocks(None, address):
+    if not blocks.empty and blocks.blocks(None, address.text):
         return Refusal(403, "blocked", "This address is blocked.\n")
     if node.drain.begun:
         return Refusal(503, "draining", "This server is going away.\n")
-    refused = limits.handshake(limits.counted_address(scope, address, state.found))
+    refused = limits.handshake(limits.counted_address(address))
     if refused is None:
         return None
     status, reason = refused
@@ -259,7 +255,7 @@ def user_from_scope(scope: Mapping[str, Any], *, proven_at: float = 0.0) -> Auth
 def credentials_failed(node: Node, scope: Scope) -> None:
     """Count bad credentials against their address, and announce them."""
     limits = node.service(AccessLimits)
-    limits.failure(limits.counted_address(scope, state_of(scope, node.config).address))
+    limits.failure(limits.counted_address(state_of(scope, node.config).address))
     node.denied(scope, "credentials")
 
 
@@ -277,7 +273,7 @@ async def code_of_credentials(
     if revocations.revokes(found.identity):
         return CloseCode.UNAUTHENTICATED
     await blocks.start()
-    if blocks.blocks(found.identity.user_id, state_of(scope, node.config).address):
+    if blocks.blocks(found.identity.user_id, state_of(scope, node.config).address.text):
         return CloseCode.BLOCKED
     return None
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, MutableMapping
 from typing import Any, ClassVar, cast
 
+from ..access.client_address import FoundAddress
 from ..auth.base import Authenticated
 from ..connections.connection import Connection
 from ..errors import Unavailable
@@ -161,7 +162,7 @@ class PolledConnection:
         self,
         node: Node,
         scope: MutableMapping[str, Any],
-        address: str | None,
+        address: FoundAddress,
         found: Authenticated | None,
         read_at: float,
     ) -> None:

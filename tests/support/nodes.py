@@ -116,7 +116,7 @@ class FakeClient:
             max_frame_bytes=node.config.max_frame_bytes,
         )
         self.connection = Connection(
-            node, scope, find_address(scope, node.config).text, transport, dialect
+            node, scope, find_address(scope, node.config), transport, dialect
         )
         self.connection.begin()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from channels_realtime.access.client_address import FoundAddress
 from channels_realtime.connections.connection import Connection
 from channels_realtime.connections.transport import Transport
 from channels_realtime.connections.writer import Writer
@@ -37,7 +38,7 @@ Made = tuple[Transport, Connection]
 def websocket(node: Node, scope: dict, send: Any, drop: Any) -> Made:
     transport = WebSocketTransport(scope, send, SimpleNamespace(drop=drop), max_frame_bytes=100_000)
     dialect = RealtimeDialect(ENCODINGS["json"], node.config.limits, batches=True, heartbeat=False)
-    return transport, Connection(node, scope, None, transport, dialect)
+    return transport, Connection(node, scope, FoundAddress(None), transport, dialect)
 
 
 def consumer(node: Node, scope: dict, send: Any, drop: Any) -> Made:
@@ -51,12 +52,16 @@ def consumer(node: Node, scope: dict, send: Any, drop: Any) -> Made:
 def event_stream(node: Node, scope: dict, send: Any, drop: Any) -> Made:
     cursor = Cursor(ReadCursor(""), (), lambda name: False)
     transport = EventStreamTransport(cursor, max_frame_bytes=100_000, drop=drop)
-    return transport, Connection(node, scope, None, transport, HttpDialect(node.config.limits))
+    return transport, Connection(
+        node, scope, FoundAddress(None), transport, HttpDialect(node.config.limits)
+    )
 
 
 def poll(node: Node, scope: dict, send: Any, drop: Any) -> Made:
     transport = PollTransport(lambda: None, lambda: None, max_frame_bytes=100_000, drop=drop)
-    return transport, Connection(node, scope, None, transport, HttpDialect(node.config.limits))
+    return transport, Connection(
+        node, scope, FoundAddress(None), transport, HttpDialect(node.config.limits)
+    )
 
 
 class FakeTwistedTransport:

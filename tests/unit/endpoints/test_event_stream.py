@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from channels_realtime.access.client_address import FoundAddress
 from channels_realtime.connections.connection import Connection
 from channels_realtime.endpoints.cursors import ReadCursor
 from channels_realtime.endpoints.event_stream import EventStream
@@ -33,7 +34,7 @@ class Reader:
         stream = EventStream(
             harness.node,
             scope,
-            "192.0.2.1",
+            FoundAddress("192.0.2.1"),
             None,
             0.0,
             channels=channels,

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from channels_realtime.access.client_address import FoundAddress
 from channels_realtime.endpoints.polling import (
     ANSWER_BYTES,
     BAD_CURSOR,
@@ -31,7 +32,7 @@ async def begin(harness: NodeHarness, *channels: str) -> PolledConnection:
     """A connection whose client has its welcome, on these channels."""
     harness.node.ready = ready
     scope = {"type": "http", "headers": []}
-    polled = PolledConnection(harness.node, scope, "192.0.2.1", None, 0.0)
+    polled = PolledConnection(harness.node, scope, FoundAddress("192.0.2.1"), None, 0.0)
     await asyncio.wait([polled.opened])
     polled.connection.request([m.Subscribe(channel=name) for name in channels])
     await settle()
