@@ -395,7 +395,12 @@ class Connection(CredentialHolder):
         if self.receipts.awaits_answer and any(isinstance(one, m.Pong) for one in received):
             self._answered()
         over = self._limits.messages(self.identity.user_key, self.counted_address, count)
-        self._perform(self._conversation.receive(received, self._now(), size=size, over=over))
+        conversation = self._conversation
+        waited = conversation.heartbeat.waits
+        self._perform(conversation.receive(received, self._now(), size=size, over=over))
+        if waited and not self.closed and not conversation.heartbeat.waits:
+            # Most are idle until the next ping: the time-out of this one would be looked at in vain.
+            self._node.timers.postpone(self, conversation.deadline)
 
     def due(self, now: float) -> float | None:
         """The timers' call: remember what a ping was written after, which its answer proves."""

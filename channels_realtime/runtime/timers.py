@@ -64,6 +64,15 @@ class Timers:
         self._push(timed, deadline)
         self._arm()
 
+    def postpone(self, timed: Timed, deadline: float | None) -> None:
+        """Call ``timed.due`` at a later deadline, and no more at the one that was set.
+
+        For a deadline that moves seldom: this costs a little, and saves a call that finds nothing to do.
+        """
+        if deadline is not None:
+            self._push(timed, deadline)
+            self._arm()
+
     def remove(self, timed: Timed) -> None:
         """Never call ``timed`` again."""
         self._deadlines.pop(timed, None)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from channels_realtime.connections import connection as connection_module
+from channels_realtime.connections.connection import Connection
 from channels_realtime.connections.shell import CLOSE_GRACE_S
 from channels_realtime.nodes.node import Node
 from channels_realtime.nodes.outgoing import Outgoing
@@ -98,6 +99,25 @@ async def test_client_that_answers_pings_stays_and_its_round_trip_is_known():
             await client.ask({"type": "pong"})
         assert client.connection.round_trip == pytest.approx(0.75, abs=0.01)
         assert not client.connection.closed
+
+
+@in_virtual_time
+async def test_idle_client_is_looked_at_once_for_each_ping(monkeypatch):
+    looks = []
+    due = Connection.due
+    monkeypatch.setattr(Connection, "due", lambda self, now: looks.append(now) or due(self, now))
+    async with NodeHarness() as harness:
+        client = await harness.open()
+        pings = 0
+        for _ in range(100):
+            await asyncio.sleep(1)
+            if client.take():
+                pings += 1
+                looked = len(looks)
+                await client.ask({"type": "pong"})
+            elif pings:
+                assert len(looks) == looked
+        assert pings == 4
 
 
 @in_virtual_time

@@ -92,6 +92,19 @@ async def test_timer_keeps_the_old_deadline_when_it_moves_later():
 
 
 @in_virtual_time
+async def test_timer_forgets_the_old_deadline_when_it_is_postponed():
+    timers, alarm, other, start = Timers(VirtualClock()), Alarm(), Alarm(), now()
+    timers.set(alarm, start + 1)
+    timers.set(other, start + 2)
+    timers.postpone(alarm, start + 100)
+    timers.postpone(alarm, None)
+    await asyncio.sleep(3)
+    assert (alarm.calls, other.calls) == ([], [start + 2])
+    await asyncio.sleep(200)
+    assert alarm.calls == [start + 100]
+
+
+@in_virtual_time
 async def test_timer_does_not_call_when_there_is_no_deadline():
     timers, alarm = Timers(VirtualClock()), Alarm()
     timers.set(alarm, None)
