@@ -52,6 +52,12 @@ _STORM = 500
 _GIVE_WAY_S = 5.0
 """How long they wait for a storm that goes on."""
 
+_PROCESSOR_SHARE = 0.05
+"""How much of a processor the rows of a storm take at most, once it is over: deliveries need it more."""
+
+_LONGEST_REST_S = 1.0
+"""Between two batches, though a garbage collection may have run in the database's thread."""
+
 _STRAY_INTERVAL_S = 600.0
 """How often to look for rows of unknown nodes."""
 
@@ -160,17 +166,21 @@ class Registry(Service):
 
         What changes meanwhile waits for the next time: many that come at once are one batch.
         """
-        loop = asyncio.get_running_loop()
+        loop, database = asyncio.get_running_loop(), self._node.database
         pending, self._changed = self._changed, set()
         told = False
         try:
             while pending and loop.time() < until:
                 batch = [pending.pop() for _ in range(min(BATCH, len(pending)))]
+                used_s = database.used_s
                 try:
                     told = await self._write_or_split(batch) or told
                 except BaseException:
                     pending.update(batch)
                     raise
+                if pending:
+                    rest_s = (database.used_s - used_s) * (1.0 / _PROCESSOR_SHARE - 1.0)
+                    await asyncio.sleep(min(rest_s, _LONGEST_REST_S))
         finally:
             self._changed |= pending
             if told:

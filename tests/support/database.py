@@ -55,6 +55,9 @@ class InlineDatabase:
         """The next pieces of work are done, and fail with these."""
         self.seconds = 0.0
         """How long each takes."""
+        self.processor_s = 0.0
+        """How much processor time each takes."""
+        self.used_s = 0.0
         self.answers = asyncio.Event()
         """Nothing is answered while this is not set."""
         self.answers.set()
@@ -66,6 +69,7 @@ class InlineDatabase:
 
     async def run(self, work, *arguments):
         self.calls[work.__name__] += 1
+        self.used_s += self.processor_s
         if self.seconds:
             await asyncio.sleep(self.seconds)
         await self.answers.wait()

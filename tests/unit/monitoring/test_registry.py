@@ -236,6 +236,30 @@ async def test_what_comes_at_once_is_written_in_batches():
 
 
 @in_virtual_time
+async def test_rows_of_a_storm_that_is_over_take_a_twentieth_of_a_processor():
+    async with RegistryHarness() as harness:
+        await asyncio.sleep(0.5)
+        harness.database.processor_s = 0.04
+        harness.add(*(f"c{n}" for n in range(2_400)))
+        await asyncio.sleep(1.6)  # until it is over
+        begun, counts = harness.database.used_s, []
+        for _ in range(5):
+            counts.append(len(written()))
+            await asyncio.sleep(0.8)
+        assert counts == [500, 1_000, 1_500, 2_000, 2_400]
+        assert harness.database.used_s - begun == pytest.approx(4 * 0.04)
+
+
+@in_virtual_time
+async def test_rest_between_two_batches_is_short():
+    async with RegistryHarness() as harness:
+        harness.database.processor_s = 30.0  # a garbage collection, in this thread
+        harness.add(*(f"c{n}" for n in range(1_200)))
+        await asyncio.sleep(4.5)
+        assert len(written()) == 1_200
+
+
+@in_virtual_time
 async def test_rows_wait_while_a_storm_comes_and_no_longer():
     async with RegistryHarness() as harness:
         for second in range(3):

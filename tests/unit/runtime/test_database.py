@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -44,6 +45,19 @@ async def test_work_is_done_in_its_order_though_it_is_given_at_once():
     gate.set()
     await asyncio.gather(first, *others)
     assert done == list(range(20))
+    database.close()
+
+
+async def test_processor_time_of_the_work_is_known():
+    def spend(seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    database = DatabaseThread()
+    await database.run(spend, 0.05)
+    await database.run(time.sleep, 0.5)
+    assert 0.05 <= database.used_s < 0.5
     database.close()
 
 
