@@ -7,11 +7,9 @@ server loses ends no row, and is a figure.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import itertools
 import json
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -19,18 +17,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .connection import TEXT, RawConnection, frame, handshake
-from .processes import HOST, BenchmarkError, inherited, processor_seconds, resident
+from .clients import HEARTBEAT, STEP_TIMEOUT_S, Client, Target, connected
+from .connection import TEXT, frame
+from .processes import BenchmarkError, inherited, processor_seconds, resident
 
-_SUBPROTOCOL = "realtime.v1.json"
-_HEARTBEAT, _ANSWER = b'{"type":"ping"}', b'{"type":"pong"}'
-_STEP_TIMEOUT_S = 30.0
 _STALL_S = 1.0
 """What has not come by then after the last message is lost."""
-_AT_ONCE = 50
-"""Connections that are being opened at one time."""
-_PER_ADDRESS = 20_000
-"""Connections from one address; there are no more ports for one server."""
 _WARM_UP_S = 0.3
 _PUBLISHERS = 4
 _WINDOW = 64
@@ -57,42 +49,6 @@ class Plan:
     idle_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One server.
-
-    Args:
-        port: of ``host``.
-        path: of its WebSocket, with the query.
-        greets: whether a ``welcome`` comes first.
-        channel: begins the names of the channels.
-        pid: of its process, or None where that is not known.
-        host: its name or address.
-        tls: for ``wss``.
-        headers: more lines of the handshake.
-        publisher: the variables of a process of ``publisher``, if there is one for this target.
-        name: of the target, as ``publisher`` takes it.
-    """
-
-    port: int
-    path: str
-    greets: bool
-    channel: str
-    pid: int | None
-    host: str = HOST
-    tls: ssl.SSLContext | None = None
-    headers: tuple[str, ...] = ()
-    publisher: dict[str, str] | None = None
-    name: str = "site"
-
-    @property
-    def authority(self) -> str:
-        """The ``Host`` header: without a port that goes without saying."""
-        if self.port == (443 if self.tls else 80):
-            return self.host
-        return f"{self.host}:{self.port}"
-
-
 class Figure(NamedTuple):
     """What a row measures.
 
@@ -105,137 +61,6 @@ class Figure(NamedTuple):
     name: str
     title: str
     more_is_better: bool
-
-
-class _Client(RawConnection):
-    """A connection whose messages are counted, or waited for by what they contain."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_message: Callable[[bytes], None] = lambda data: None
-        self.channel: str | None = None
-        """Where it is subscribed."""
-        self._marker = b""
-        self._awaited: asyncio.Future[bytes] | None = None
-
-    def message_received(self, data: bytes) -> None:
-        if data == _HEARTBEAT:
-            self.write_frame(TEXT, _ANSWER)
-        elif self._awaited is None:
-            self.on_message(data)
-        elif self._awaited.done():
-            pass
-        elif self._marker in data:
-            self._awaited.set_result(data)
-        elif b'"error"' in data or b'"closing"' in data or b'"auth_required"' in data:
-            self._awaited.set_exception(BenchmarkError(f"The server answered {data.decode()}"))
-
-    def ended(self) -> None:
-        if self._awaited is not None and not self._awaited.done():
-            code = self.closed.result()
-            self._awaited.set_exception(
-                BenchmarkError(f"The server closed a connection with {code}")
-            )
-
-    def expect(self, marker: bytes) -> asyncio.Future[bytes]:
-        """The next message that contains ``marker``; what comes before it is not counted."""
-        self._marker = marker
-        self._awaited = awaited = asyncio.get_running_loop().create_future()
-        awaited.add_done_callback(self._expected)
-        if self.closed.done():
-            self.ended()
-        return awaited
-
-    def _expected(self, awaited: asyncio.Future[bytes]) -> None:
-        if self._awaited is awaited:
-            self._awaited = None
-
-    async def ask(self, message: dict[str, object], marker: bytes) -> bytes:
-        """Send a message, and wait for one that contains ``marker``."""
-        answer = self.expect(marker)
-        self.write_frame(TEXT, json.dumps(message).encode())
-        return await answer
-
-    async def subscribe(self, channel: str) -> None:
-        await self.ask({"type": "subscribe", "channel": channel}, b'"subscribed"')
-        self.channel = channel
-
-    async def unsubscribe(self) -> None:
-        if self.channel is not None:
-            await self.ask({"type": "unsubscribe", "channel": self.channel}, b'"unsubscribed"')
-
-
-async def _connect(target: Target, number: int) -> _Client:
-    loop = asyncio.get_running_loop()
-    # On Linux all of 127.0.0.0/8 is the machine's own.
-    block = number // _PER_ADDRESS if target.host == HOST else 0
-    source = (f"127.0.0.{1 + block}", 0) if block else None
-    try:
-        _, client = await loop.create_connection(
-            _Client, target.host, target.port, local_addr=source, ssl=target.tls
-        )
-    except OSError as error:
-        raise BenchmarkError(f"The server accepts no more connections: {error}") from error
-    welcome = client.expect(b'"welcome"') if target.greets else None
-    client.transport.write(handshake(target.authority, target.path, _SUBPROTOCOL, target.headers))
-    status = await client.status
-    if status != 101:
-        client.transport.abort()
-        raise BenchmarkError(
-            f"The handshake at {target.path} was answered with HTTP {status or 'nothing'}; expected 101"
-        )
-    if welcome is not None:
-        await welcome
-    return client
-
-
-@asynccontextmanager
-async def _connected(
-    target: Target, count: int, *channels: str, first: int = 0
-) -> AsyncIterator[list[_Client]]:
-    """Clients; client n is on channel n of ``channels``, in turn. They leave in order."""
-    turn = asyncio.Semaphore(_AT_ONCE)
-    clients: list[_Client] = []
-
-    async def one(number: int) -> None:
-        async with turn:
-            client = await _connect(target, first + number)
-            clients.append(client)
-            if channels:
-                await client.subscribe(channels[number % len(channels)])
-
-    tasks = [asyncio.create_task(one(number)) for number in range(count)]
-    try:
-        for task in tasks:
-            async with asyncio.timeout(_STEP_TIMEOUT_S):
-                await task
-        yield clients
-    except TimeoutError:
-        raise BenchmarkError(
-            f"The server did not answer within {_STEP_TIMEOUT_S:g} s;"
-            f" {len(clients)} of {count} clients are connected"
-        ) from None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await _close(clients)
-
-
-async def _close(clients: list[_Client]) -> None:
-    """Unsubscribe and leave: a server that is stopped next would leave groups in the channel layer."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_STEP_TIMEOUT_S):
-            await asyncio.gather(
-                *(client.unsubscribe() for client in clients), return_exceptions=True
-            )
-    for client in clients:
-        client.leave()
-    if clients:
-        await asyncio.wait([client.closed for client in clients], timeout=_STEP_TIMEOUT_S)
-    for client in clients:
-        client.transport.abort()
-    await asyncio.sleep(0)
 
 
 class _Meter:
@@ -271,7 +96,7 @@ async def _go_on(meter: _Meter, seconds: float, stalled: Callable[[], None] = la
         stalled: called where nothing has come for a while.
     """
     end = time.monotonic() + seconds
-    while (now := time.monotonic()) < end or (not meter.count and now < end + _STEP_TIMEOUT_S):
+    while (now := time.monotonic()) < end or (not meter.count and now < end + STEP_TIMEOUT_S):
         before = meter.count
         await asyncio.sleep(min(_STALL_S, seconds))
         if meter.count == before:
@@ -294,11 +119,11 @@ async def _without_collector() -> AsyncIterator[None]:
 
 async def connect(target: Target, plan: Plan) -> dict[str, float]:
     """Connect and subscribe, all to one channel; the memory, if they are the server's first."""
-    async with _connected(target, 1, f"{target.channel}warm-up"):
+    async with connected(target, 1, f"{target.channel}warm-up"):
         pass
     before = resident(target.pid)
     meter = _Meter(target)
-    async with _without_collector(), _connected(target, plan.clients, f"{target.channel}connect"):
+    async with _without_collector(), connected(target, plan.clients, f"{target.channel}connect"):
         found = meter.figures(plan.clients)
         await asyncio.sleep(_WARM_UP_S)
         after = resident(target.pid)
@@ -312,7 +137,7 @@ async def connect_own(target: Target, plan: Plan) -> dict[str, float]:
     meter = _Meter(target)
     async with (
         _without_collector(),
-        _connected(target, plan.clients, *_own_channels(target, plan.clients)),
+        connected(target, plan.clients, *_own_channels(target, plan.clients)),
     ):
         return meter.figures(plan.clients)
 
@@ -334,8 +159,8 @@ async def fan_out(target: Target, plan: Plan) -> dict[str, float]:
     """One channel; the next publication when all have the last one."""
     channel = f"{target.channel}fan-out"
     async with (
-        _connected(target, 1, first=plan.clients) as (publisher,),
-        _connected(target, plan.clients, channel) as clients,
+        connected(target, 1, first=plan.clients) as (publisher,),
+        connected(target, plan.clients, channel) as clients,
         _without_collector(),
     ):
         meter = _Meter(target)
@@ -388,8 +213,8 @@ async def publish(target: Target, plan: Plan) -> dict[str, float]:
     """A channel each, and clients that publish to all of them in turn."""
     channels = _own_channels(target, plan.clients)
     async with (
-        _connected(target, _PUBLISHERS, first=plan.clients) as publishers,
-        _connected(target, plan.clients, *channels) as clients,
+        connected(target, _PUBLISHERS, first=plan.clients) as publishers,
+        connected(target, plan.clients, *channels) as clients,
         _without_collector(),
     ):
         meter = _Meter(target)
@@ -442,13 +267,13 @@ async def _until_quiet(meter: _Meter) -> None:
 async def ping(target: Target, plan: Plan) -> dict[str, float]:
     """Each client sends the next ``ping`` when it has the ``pong``."""
     async with (
-        _connected(target, min(plan.clients, _ECHO_CLIENTS)) as clients,
+        connected(target, min(plan.clients, _ECHO_CLIENTS)) as clients,
         _without_collector(),
     ):
         meter = _Meter(target)
-        data = frame(TEXT, _HEARTBEAT)
+        data = frame(TEXT, HEARTBEAT)
 
-        def answer(client: _Client) -> Callable[[bytes], None]:
+        def answer(client: Client) -> Callable[[bytes], None]:
             def received(message: bytes) -> None:
                 meter.count += 1
                 client.transport.write(data)
@@ -468,8 +293,8 @@ async def latency(target: Target, plan: Plan) -> dict[str, float]:
     """One channel, so many publications a second; from publishing to each client's delivery."""
     channel = f"{target.channel}latency"
     async with (
-        _connected(target, 1, first=plan.clients) as (publisher,),
-        _connected(target, plan.clients, channel) as clients,
+        connected(target, 1, first=plan.clients) as (publisher,),
+        connected(target, plan.clients, channel) as clients,
         _without_collector(),
     ):
         meter = _Meter(target)
@@ -504,7 +329,7 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 async def idle(target: Target, plan: Plan) -> dict[str, float]:
     """Connections without traffic, from right after the last one has come."""
-    async with _connected(target, plan.clients, f"{target.channel}idle"):
+    async with connected(target, plan.clients, f"{target.channel}idle"):
         before, at = processor_seconds(target.pid), time.monotonic()
         await asyncio.sleep(plan.idle_seconds)
         after = processor_seconds(target.pid)
@@ -591,13 +416,13 @@ async def check(target: Target) -> None:
     Raises:
         BenchmarkError: the server lets no client in, or has no such channel.
     """
-    async with _connected(target, 1, f"{target.channel}any"):
+    async with connected(target, 1, f"{target.channel}any"):
         pass
 
 
 async def node_of(target: Target) -> str:
     """The id of the node that a site's server runs."""
-    async with _connected(target, 1) as (client,):
+    async with connected(target, 1) as (client,):
         reply = await client.ask(
             {"type": "call", "channel": f"{target.channel}any", "method": "node"}, b'"result"'
         )

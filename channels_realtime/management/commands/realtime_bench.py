@@ -25,6 +25,7 @@ from django.db import DatabaseError, router
 
 from channels_realtime.benchmark import report, rows
 from channels_realtime.benchmark.applications import CHANNEL
+from channels_realtime.benchmark.clients import Target
 from channels_realtime.benchmark.processes import (
     BenchmarkError,
     Server,
@@ -39,7 +40,6 @@ from channels_realtime.benchmark.rows import (
     NOT_BY_DEFAULT,
     ROWS,
     Plan,
-    Target,
 )
 from channels_realtime.config import Config
 from channels_realtime.errors import Unavailable

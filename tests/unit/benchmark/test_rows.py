@@ -7,12 +7,13 @@ import asyncio
 import pytest
 
 from channels_realtime.benchmark import rows
+from channels_realtime.benchmark.clients import Target
 from channels_realtime.benchmark.processes import BenchmarkError
 
 
 @pytest.fixture
 def meter() -> rows._Meter:
-    return rows._Meter(rows.Target(port=1, path="/", greets=False, channel="x", pid=None))
+    return rows._Meter(Target(port=1, path="/", greets=False, channel="x", pid=None))
 
 
 async def test_row_goes_on_until_a_late_first_message(meter: rows._Meter) -> None:
@@ -31,7 +32,7 @@ async def test_row_goes_on_until_a_late_first_message(meter: rows._Meter) -> Non
 async def test_row_without_a_message_ends(
     meter: rows._Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "_STEP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(rows, "STEP_TIMEOUT_S", 0.05)
     async with asyncio.timeout(10.0):
         await rows._go_on(meter, 0.01)
     with pytest.raises(BenchmarkError, match="No message came back"):
