@@ -117,7 +117,7 @@ async def test_idle_client_is_looked_at_once_for_each_ping(monkeypatch):
                 await client.ask({"type": "pong"})
             elif pings:
                 assert len(looks) == looked
-        assert pings == 4
+        assert pings >= 3
 
 
 @in_virtual_time
