@@ -53,10 +53,10 @@ _GIVE_WAY_S = 5.0
 """How long they wait for a storm that goes on."""
 
 _PROCESSOR_SHARE = 0.05
-"""How much of a processor the rows of a storm take at most, once it is over: deliveries need it more."""
+"""How much of a processor the rows of a storm take, once it is over: deliveries need it more."""
 
 _LONGEST_REST_S = 1.0
-"""Between two batches, though a garbage collection may have run in the database's thread."""
+"""Between two batches. A garbage collection in the database's thread may have made one seem dear."""
 
 _STRAY_INTERVAL_S = 600.0
 """How often to look for rows of unknown nodes."""

@@ -187,9 +187,9 @@ def write_rows(
 def insert_rows(model: Any, using: str, rows: list[dict[str, Any]]) -> None:
     """Insert rows, some in a statement and a pause after each: the event loop needs the interpreter too.
 
-    ``bulk_create`` takes three times as much of Python. Text and numbers are what
-    every database driver takes; only moments need Django's adaptation. Few statements, because a thread
-    that comes back from one waits 5 ms for the interpreter (``sys.getswitchinterval``), and takes it away.
+    ``bulk_create`` takes three times as long. Text and numbers are what every database driver takes; only
+    moments need Django's adaptation. Few statements, because a thread that comes back from one waits 5 ms
+    for the interpreter (``sys.getswitchinterval``), and takes it away.
     """
     if not rows:
         return
