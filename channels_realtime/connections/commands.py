@@ -13,7 +13,7 @@ from ..errors import BadPayload, Forbidden, UnknownMethod, Unsupported
 from ..nodes.node import Node
 from ..payload_types import UNTYPED, read, type_name
 from ..protocol import messages as m
-from . import history, inboxes, presence, publications, resume, subscriptions
+from . import at_once, history, inboxes, presence, publications, resume, subscriptions
 from .publications import encodable
 from .rights import (
     VERDICT,
@@ -42,11 +42,12 @@ async def serve(node: Node, connection: Connection, command: m.Command) -> m.Pus
 
 def serve_at_once(
     node: Node, connection: Connection, command: m.Command
-) -> tuple[bool, m.Push | None]:
-    """Serve a command that needs no task, because nothing has to be waited for.
+) -> tuple[bool, m.Push | at_once.Pending | None]:
+    """Serve a command that needs no task.
 
     Returns:
-        whether that is so, and the reply; False where ``serve`` has to, and nothing was done.
+        whether that is so, and the reply, or what it is waited for with; False where ``serve`` has to, and
+        nothing was done.
 
     Raises:
         RealtimeError: it is refused.
@@ -54,8 +55,8 @@ def serve_at_once(
     if type(command) is m.Publish:
         return publications.publish_at_once(node, connection, command)
     if type(command) is m.Subscribe:
-        subscribed = resume.subscribe_at_once(node, connection, command)
-        return subscribed is not None, subscribed
+        begun = at_once.subscribe(node, connection, command)
+        return begun is not None, begun
     return False, None
 
 

@@ -8,10 +8,11 @@ services. Out: frames to the writer. It owns what one connection holds and frees
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import secrets
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .. import signals
@@ -35,6 +36,7 @@ from ..protocol.names import channel_key
 from ..protocol.selection import Selection
 from ..runtime.hooks import translate
 from . import commands, server_subscriptions, subscriptions
+from .at_once import Pending
 from .credentials import CredentialHolder
 from .receipts import Receipts
 from .rights import allowed
@@ -236,12 +238,12 @@ class Connection(CredentialHolder):
         node.metrics.count_disconnect(self.end)
         if self.welcomed:
             node.announce(signals.disconnected, connection=self, code=self.close_code)
-        tasks = [*self._tasks, *self._writer.stop()]
+        tasks: list[asyncio.Future[Any]] = [*self._tasks, *self._writer.stop()]
         for task in tasks:
             task.cancel()
         node.spawn(self._release(tasks), f"release of {self.id}")
 
-    async def _release(self, tasks: list[asyncio.Task[None]]) -> None:
+    async def _release(self, tasks: list[asyncio.Future[Any]]) -> None:
         # In a task of the node's: hooks may be slow, and a server kills an application that lingers.
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -466,24 +468,46 @@ class Connection(CredentialHolder):
         if self._transport.serve(run.command):
             self._perform(self._conversation.complete(run.ticket, None, self._now()))
             return
-        reply: m.Push | None
+        reply: m.Push | Pending | None
         try:
             served, reply = commands.serve_at_once(self._node, self, run.command)
         except Exception as error:
             served, reply = True, self._refusal(run.command, error)
-        if served:
+        if isinstance(reply, Pending):
+            self._await(reply.awaited, functools.partial(self._go_on, run, reply))
+        elif served:
             self._perform(self._conversation.complete(run.ticket, reply, self._now()))
-            return
-        task = asyncio.create_task(self._serve(run))
+        else:
+            self._await(asyncio.create_task(self._serve(run)), self._served)
+
+    def _await(
+        self, ending: asyncio.Future[Any], ended: Callable[[asyncio.Future[Any]], object]
+    ) -> None:
+        """Call ``ended`` afterwards, which calls ``_served``; it is cancelled if the connection ends."""
         if not self._tasks:
             self._tasks = {}
-        self._tasks[task] = None
-        task.add_done_callback(self._served)
+        self._tasks[ending] = None
+        ending.add_done_callback(ended)
 
-    def _served(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+    def _served(self, ended: asyncio.Future[Any]) -> None:
+        del self._tasks[ended]
         if not self._tasks:
             self._tasks = NOTHING
+
+    def _go_on(self, run: Run, pending: Pending, awaited: asyncio.Future[Any]) -> None:
+        """A command without a task has what it has waited for."""
+        self._served(awaited)
+        reply: m.Push | None
+        try:
+            reply = pending.go_on()
+        except (ConnectionClosed, asyncio.CancelledError):
+            return
+        except Exception as error:
+            reply = self._refusal(run.command, error)
+        if reply is None:
+            self._await(pending.awaited, functools.partial(self._go_on, run, pending))
+        else:
+            self._perform(self._conversation.complete(run.ticket, reply, self._now()))
 
     async def _serve(self, run: Run) -> None:
         command = run.command

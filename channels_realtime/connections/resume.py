@@ -134,7 +134,7 @@ async def _subscribe(
             position = node.streams.position(connection.subscriptions[name].qualified_name)
             reply = m.Subscribed(channel=name, position=position)
         else:
-            _keep(node, connection, command)
+            keep_selection(node, connection, command)
         granted = False  # only what the operation has made
     if by_operation:
         connection.subscriptions[name].granted_by = granted_by
@@ -149,22 +149,11 @@ async def subscribe(node: Node, connection: Connection, command: m.Subscribe) ->
     """Serve a client's ``subscribe``, and keep what its session needs of it."""
     connection.receipts.fresh = False
     reply = await subscriptions.subscribe(node, connection, command)
-    _keep(node, connection, command)
+    keep_selection(node, connection, command)
     return reply
 
 
-def subscribe_at_once(
-    node: Node, connection: Connection, command: m.Subscribe
-) -> m.Subscribed | None:
-    """As ``subscribe``, where nothing has to be waited for; else None, and nothing was done."""
-    connection.receipts.fresh = False
-    reply = subscriptions.subscribe_at_once(node, connection, command)
-    if reply is not None:
-        _keep(node, connection, command)
-    return reply
-
-
-def _keep(node: Node, connection: Connection, command: m.Subscribe) -> None:
+def keep_selection(node: Node, connection: Connection, command: m.Subscribe) -> None:
     channel = connection.subscriptions.get(command.channel)
     if channel is not None and channel.select is not None:
         asked = resolve_subscriber(node, connection, channel.name, command.parameters)

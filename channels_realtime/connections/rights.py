@@ -48,7 +48,11 @@ async def allowed(node: Node, channel: Channel, right: str, connection: Client) 
     hook = getattr(channel, right)
     if not channel.overrides(right) or getattr(type(channel), right) in BUILT_IN:
         return bool(hook(connection))  # our own defaults never block: no thread for them
-    verdict = await run_hook(node, connection, hook)
+    return is_yes(channel, right, await run_hook(node, connection, hook))
+
+
+def is_yes(channel: Channel, right: str, verdict: Any) -> bool:
+    """What a hook that decides on a right has said."""
     if verdict is None:
         warn_once(channel, right, VERDICT)
     return bool(verdict)

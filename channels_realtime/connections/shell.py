@@ -152,7 +152,7 @@ class Shell:
         self._readable: asyncio.Future[None] | None = None
         self._slow_at: float | None = None
         self._tap: Tap | None = None
-        self._tasks: dict[asyncio.Task[None], None] = NOTHING
+        self._tasks: dict[asyncio.Future[Any], None] = NOTHING  # and hooks without one
         self._throttled_at: float | None = None
 
     # -- the client --------------------------------------------------------------------------------

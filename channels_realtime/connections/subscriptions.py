@@ -53,11 +53,20 @@ class turn:
         connection, name = self._connection, self._name
         while (ahead := connection.turns.get(name)) is not None:
             await asyncio.wait([ahead])
-        if not connection.turns:
-            connection.turns = {}
-        self._mine = connection.turns[name] = asyncio.get_running_loop().create_future()
+        self.take()
 
     async def __aexit__(self, *raised: object) -> None:
+        self.leave()
+
+    def take(self) -> None:
+        """Begin it, where none is under way; it has to be left."""
+        connection = self._connection
+        if not connection.turns:
+            connection.turns = {}
+        self._mine = connection.turns[self._name] = asyncio.get_running_loop().create_future()
+
+    def leave(self) -> None:
+        """End it."""
         connection = self._connection
         del connection.turns[self._name]
         if not connection.turns:
@@ -93,42 +102,7 @@ async def subscribe(
         return await _subscribe(node, connection, command, authorise)
 
 
-def subscribe_at_once(
-    node: Node, connection: Connection, command: m.Subscribe
-) -> m.Subscribed | None:
-    """Subscribe a connection where nothing has to be waited for: no hook, no store, no layer.
-
-    Returns:
-        the reply; None where that is not so, and nothing was done.
-
-    Raises:
-        RealtimeError: as ``subscribe``.
-    """
-    if command.since is not None or command.presence or command.channel in connection.turns:
-        return None
-    kind = node.routes.class_of(command.channel)
-    if kind is not None and _asks_hooks(kind):  # before a channel is made of the name
-        return None
-    channel = resolve_subscriber(node, connection, command.channel, command.parameters)
-    if (
-        channel.name in connection.subscriptions
-        or channel.kept() is not None
-        or _asks_hooks(type(channel))
-    ):
-        return None
-    if not channel.can_subscribe(connection):
-        raise _refused(node, connection, channel)
-    _require_room(node, connection)
-    if not node.broker.join_at_once(channel.qualified_name):
-        return None
-    selection = channel.subscriber_selection()
-    node.delivers(channel.qualified_name, type(channel))
-    node.hub.add(channel.qualified_name, connection, selection)
-    _subscribed(node, connection, channel)
-    return m.Subscribed(id=command.id, channel=channel.name)
-
-
-def _subscribed(node: Node, connection: Connection, channel: Channel) -> None:
+def begun(node: Node, connection: Connection, channel: Channel) -> None:
     """A connection is on a channel that it was not on before."""
     connection.subscriptions[channel.name] = channel
     presence.arrive(node, connection, channel)
@@ -153,7 +127,7 @@ async def _subscribe(
             )
         return await _replay(node, connection, channel, command)
     rechecks = node.service(Revocations).rechecks
-    if _asks_hooks(type(channel)):
+    if asks_hooks(type(channel)):
         since = node.clock.time() - USER_MAX_AGE_S
         await node.service(UserReader).refresh(connection, since)
     if authorise:
@@ -201,15 +175,15 @@ def _count_recovery(node: Node, recovered: bool) -> None:
 
 async def _require_subscribe(node: Node, connection: Connection, channel: Channel) -> None:
     if not await allowed(node, channel, "can_subscribe", connection):
-        raise _refused(node, connection, channel)
+        raise refused(node, connection, channel)
 
 
-def _refused(node: Node, connection: Connection, channel: Channel) -> Forbidden:
+def refused(node: Node, connection: Connection, channel: Channel) -> Forbidden:
     inboxes.refused(node, connection, channel)
     return Forbidden(f"not allowed to subscribe to {channel.name!r}")
 
 
-def _require_room(node: Node, connection: Connection) -> None:
+def require_room(node: Node, connection: Connection) -> None:
     limit = node.config.max_subscriptions
     if connection.selected + connection.reserved >= limit:
         raise TooManySubscriptions(f"this connection holds all the {limit} subscriptions it may")
@@ -253,7 +227,7 @@ async def join(
     name = channel.name
     # A user who signs in on a full connection still gets their own channel.
     if hooks:
-        _require_room(node, connection)
+        require_room(node, connection)
     selection = channel.subscriber_selection()
     held = connection.subscriptions.get(name)
     first = held is None
@@ -323,7 +297,7 @@ async def join(
     if since is not None:
         _count_recovery(node, recovered)
     if first:
-        _subscribed(node, connection, channel)
+        begun(node, connection, channel)
     if first and position is not None:
         connection.receipts.of(name).position = known
     if inbox is not None and inbox.is_new:
@@ -417,7 +391,7 @@ async def _after_unsubscribe(node: Node, connection: Connection, channel: Channe
             connection.log_exception(f"on_unsubscribe of {channel.name!r} failed")
 
 
-def _asks_hooks(kind: type[Channel]) -> bool:
+def asks_hooks(kind: type[Channel]) -> bool:
     """Whether the site's code decides on a subscription, or is told of it."""
     decides = kind.overrides("can_subscribe") and kind.can_subscribe not in BUILT_IN
     return decides or kind.overrides("on_subscribe")
@@ -430,7 +404,7 @@ async def read_user(node: Node, connection: Connection, name: str | None, since:
     """
     names = connection.subscriptions if name is None else (name,)
     channels = [connection.subscriptions.get(name) for name in names]
-    if any(channel is not None and _asks_hooks(type(channel)) for channel in channels):
+    if any(channel is not None and asks_hooks(type(channel)) for channel in channels):
         connection.user_read_at = 0.0
         with contextlib.suppress(Unavailable):
             await node.service(UserReader).refresh(connection, since)
@@ -460,7 +434,7 @@ async def recheck(
         ):  # the server has decided; see server_subscriptions
             continue
         try:
-            if _asks_hooks(type(channel)):
+            if asks_hooks(type(channel)):
                 await node.service(UserReader).refresh(connection, since)
             if await allowed(node, channel, "can_subscribe", connection):
                 continue

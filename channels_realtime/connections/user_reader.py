@@ -40,6 +40,12 @@ class UserReader(Service):
         self._reading_at = 0.0
         self._running = False
 
+    def has_to_read(self, connection: Connection, since: float) -> bool:
+        """Whether ``refresh`` would have to wait."""
+        if connection.user_read_at >= since or connection.user_id is None:
+            return False
+        return has_row(connection.user)
+
     async def refresh(self, connection: Connection, since: float) -> None:
         """Have a connection's user be one that was read at ``since`` or later.
 
@@ -49,9 +55,7 @@ class UserReader(Service):
         Raises:
             Unavailable: the user could not be read.
         """
-        if connection.user_read_at >= since or connection.user_id is None:
-            return
-        if not has_row(connection.user):
+        if not self.has_to_read(connection, since):
             return
         done = self._reading.get(connection) if self._reading_at > since else None
         if done is None:

@@ -285,15 +285,6 @@ class Broker:
 
     # -- groups ------------------------------------------------------------------------------------
 
-    def join_at_once(self, channel: str) -> bool:
-        """As ``join`` where this process is in the channel's group; elsewhere False, and nothing is done."""
-        membership = self._memberships.get(group_name(self._prefix, channel))
-        if membership is None or not membership.joined:
-            return False
-        membership.references += 1
-        membership.idle_since = None
-        return True
-
     async def join(self, channel: str) -> None:
         """Be in the channel's group; each ``join`` needs its ``leave``.
 
@@ -305,6 +296,21 @@ class Broker:
         """
         if self._inbox is None:
             await self.start()
+        outcome = self.begin_join(channel)
+        if outcome is not None:
+            try:
+                await outcome
+            except BaseException:
+                self.leave(channel)
+                raise
+
+    def begin_join(self, channel: str) -> asyncio.Future[None] | None:
+        """As ``join``, once the broker has started, for a caller that does not wait here.
+
+        Returns:
+            what is done when ``join`` would return; where it fails, or is cancelled, it needs its ``leave``
+            too. None where the process is in the group already.
+        """
         group = group_name(self._prefix, channel)
         membership = self._memberships.get(group)
         if membership is None:
@@ -312,20 +318,17 @@ class Broker:
         membership.references += 1
         membership.idle_since = None
         if membership.joined:
-            return
-        try:
-            if membership.joining is None:
-                membership.joining = _Join(membership)
-                self._to_join.append(membership.joining)
-                if self._next_join is None:
-                    self._next_join = asyncio.get_running_loop().call_soon(self._begin_joins)
-            # Several may wait for one join, each for itself: one that is cancelled ends it for no other.
-            outcome = asyncio.get_running_loop().create_future()
-            membership.joining.waiting.append(outcome)
-            await outcome
-        except BaseException:
-            self._release(membership)
-            raise
+            return None
+        loop = asyncio.get_running_loop()
+        if membership.joining is None:
+            membership.joining = _Join(membership)
+            self._to_join.append(membership.joining)
+            if self._next_join is None:
+                self._next_join = loop.call_soon(self._begin_joins)
+        # Several may wait for one join, each for itself: one that is cancelled ends it for no other.
+        outcome: asyncio.Future[None] = loop.create_future()
+        membership.joining.waiting.append(outcome)
+        return outcome
 
     def leave(self, channel: str) -> None:
         """Take one ``join`` back. The last one leaves the group a little later."""

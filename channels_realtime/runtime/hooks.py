@@ -75,17 +75,11 @@ class HookRunner:
             RequestTimeout: the hook took longer than the timeout. A sync hook continues in its
                 thread; its result is ignored.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
-        if self._threads is not None and not inspect.iscoroutinefunction(hook):
-            returned = self._threads.submit(hook, args)
-            self._deadlines[returned] = deadline
-            if self._timer is None:
-                self._watch(loop, deadline)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        returned = self.start(hook, *args)
+        if returned is not None:
             try:
                 result = await returned
-            except _Overdue:
-                raise self._took_too_long() from None
             finally:
                 del self._deadlines[returned]
             if not inspect.iscoroutine(result):
@@ -105,6 +99,32 @@ class HookRunner:
                 raise
             raise self._took_too_long() from None
 
+    def start(self, hook: Callable[..., Any], *args: Any) -> asyncio.Future[Any] | None:
+        """Have a sync hook called in a thread, for a caller without a task.
+
+        Returns:
+            what is done when the hook is, or has taken too long; ``outcome`` is to be asked for it then,
+            also if it was cancelled. None where nothing was done, because the hook is async, or there
+            are no threads.
+        """
+        if self._threads is None or inspect.iscoroutinefunction(hook):
+            return None
+        loop = asyncio.get_running_loop()
+        returned = self._threads.submit(hook, args)
+        self._deadlines[returned] = deadline = loop.time() + self._timeout
+        if self._timer is None:
+            self._watch(loop, deadline)
+        return returned
+
+    def outcome(self, returned: asyncio.Future[Any]) -> Any:
+        """What a hook that was started has returned, which may be a coroutine.
+
+        Raises:
+            RequestTimeout: as ``run``; otherwise what the hook raised.
+        """
+        del self._deadlines[returned]
+        return returned.result()
+
     def _watch(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         # All hooks share the timer, so it has the context of none.
         self._timer = loop.call_at(deadline, self._give_up, loop, context=contextvars.Context())
@@ -118,7 +138,7 @@ class HookRunner:
                 self._watch(loop, deadline)
                 return
             if not returned.done():
-                returned.set_exception(_Overdue())
+                returned.set_exception(self._took_too_long())
 
     def _took_too_long(self) -> RequestTimeout:
         return RequestTimeout(f"not done within {self._timeout:g} seconds")
@@ -155,10 +175,6 @@ def _returning(coroutine: Any) -> Callable[[], Any]:
         return await coroutine
 
     return hook
-
-
-class _Overdue(Exception):
-    """A hook has not returned by its deadline."""
 
 
 class _Call:
