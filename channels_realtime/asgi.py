@@ -6,10 +6,11 @@ application = get_realtime_application(get_asgi_application())
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -126,15 +127,29 @@ class RealtimeApplication(WebSocketApplication):
 
     def _application_at(self, scope: MutableMapping[str, Any]) -> Application:
         """What serves a WebSocket's path."""
-        root = get_config().websocket_path.strip("/")
-        bare_root = f"{root}/bare/"
-        for path in _paths_within_site(scope):
-            if path.rstrip("/") == root:
-                return self._realtime
-            channel = path.removeprefix(bare_root)
-            if channel != path and is_name(channel):
-                return BareConsumer(channel=channel)
-        return self._websocket or _refuse_path
+        root_path = scope.get("root_path")
+        found = _find_endpoint(
+            get_config().websocket_path,
+            scope["path"],
+            root_path,
+            settings.FORCE_SCRIPT_NAME or root_path,
+        )
+        if found is None:
+            return self._websocket or _refuse_path
+        return BareConsumer(channel=found) if found else self._realtime
+
+
+@functools.lru_cache(maxsize=16)  # clients choose the paths, of up to some 64 KiB
+def _find_endpoint(endpoint: str, path: str, *prefixes: str | None) -> str | None:
+    """The channel of a bare endpoint's path; empty for the endpoint itself, None for another path."""
+    root = endpoint.strip("/")
+    for within in _paths_within_site(path, prefixes):
+        if within.rstrip("/") == root:
+            return ""
+        channel = within.removeprefix(f"{root}/bare/")
+        if channel != within and is_name(channel):
+            return channel
+    return None
 
 
 async def _refuse_path(scope: Any, receive: Receive, send: SendEvent) -> None:
@@ -179,19 +194,18 @@ def _log_path(path: str, root: str) -> None:
         )
 
 
-def _paths_within_site(scope: MutableMapping[str, Any]) -> list[str]:
+def _paths_within_site(path: str, prefixes: Sequence[str | None]) -> list[str]:
     """Return what the path may be beneath the site's prefix, without a leading slash.
 
-    The prefix is ``FORCE_SCRIPT_NAME`` or the server's ``root_path``. Whether the path has it
+    The prefixes are the server's ``root_path`` and ``FORCE_SCRIPT_NAME``, or that again. Whether the path has it
     depends on the proxy, which may have removed it, and on the server: uvicorn puts its
     ``--root-path`` in front of every path, Daphne, granian and hypercorn do not. As Django does,
     the prefix is removed where it is there, and twice where uvicorn has put it before a path that
     still has it. The path as it came is tried last: it is right where the proxy removed a prefix
     that WEBSOCKET_PATH begins with.
     """
-    paths = [scope["path"]]
-    root_path = scope.get("root_path")
-    for name in (root_path, settings.FORCE_SCRIPT_NAME or root_path):
+    paths = [path]
+    for name in prefixes:
         prefix = "/" + name.strip("/") if name else "/"
         if prefix != "/":
             paths += [p.removeprefix(prefix) for p in paths if p.startswith(f"{prefix}/")]

@@ -138,12 +138,11 @@ def share_headers(scope: Mapping[str, Any]) -> None:
     if type(headers) is not list:
         return
     for index, header in enumerate(headers):
-        if type(header) is tuple and _may_be_shared(*header):
+        if type(header) is not tuple:
+            continue
+        name, value = header
+        if type(name) is type(value) is bytes and name in _SHARED and len(value) <= MAX_VALUE_BYTES:
             headers[index] = _shared(header)
-
-
-def _may_be_shared(name: Any, value: Any) -> bool:
-    return type(name) is type(value) is bytes and name in _SHARED and len(value) <= MAX_VALUE_BYTES
 
 
 @functools.lru_cache(MAX_SHARED)

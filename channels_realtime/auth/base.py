@@ -77,8 +77,10 @@ class Handshake:
 
     def _parsed_query(self) -> dict[str, str]:
         raw = self.scope.get("query_string", b"")
-        text = raw.decode("latin-1") if isinstance(raw, bytes) else str(raw)
         found: dict[str, str] = {}
+        if not raw:
+            return found
+        text = raw.decode("latin-1") if isinstance(raw, bytes) else str(raw)
         try:
             pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
         except ValueError:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from django.utils.module_loading import import_string
 
 from .base import Authenticated, Authenticator, Handshake
-from .token_header import check_foreign_scheme
+from .token_header import check_foreign_scheme, foreign_scheme
 from .tokens import HeaderToken, takes_tokens
 
 
@@ -67,8 +67,9 @@ def check_header(handshake: Handshake, found: Authenticated | None) -> None:
     Raises:
         TokenInvalid: as there.
     """
-    if not takes_tokens(handshake.config):
+    scheme = foreign_scheme(handshake.headers, handshake.config)
+    if scheme is None or not takes_tokens(handshake.config):
         return
     authenticators = load_authenticators(tuple(handshake.config.authenticators))
     if any(isinstance(authenticator, HeaderToken) for authenticator in authenticators):
-        check_foreign_scheme(handshake, found)
+        check_foreign_scheme(scheme, handshake, found)

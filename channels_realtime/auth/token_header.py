@@ -114,7 +114,7 @@ def _split(value: str) -> tuple[str, str]:
     return scheme, rest.strip()
 
 
-def check_foreign_scheme(handshake: Handshake, found: Authenticated | None) -> None:
+def check_foreign_scheme(scheme: str, handshake: Handshake, found: Authenticated | None) -> None:
     """Refuse a handshake with a header that nothing here reads, unless other credentials count.
 
     The client expects to be signed in. It is not let in as anonymous without being told, and if a cookie
@@ -125,9 +125,6 @@ def check_foreign_scheme(handshake: Handshake, found: Authenticated | None) -> N
         TokenInvalid: no other credentials prove who it is.
     """
     config = handshake.config
-    scheme = foreign_scheme(handshake.headers, config)
-    if scheme is None:
-        return
     if found is None:
         if scheme.lower() in _BROWSER_SCHEMES and handshake.origin is not None:
             return

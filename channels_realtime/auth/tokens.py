@@ -80,7 +80,8 @@ class TokenSource(Authenticator):
 
     def find(self, handshake: Handshake) -> str | None:
         """Return the token, if the site accepts tokens and there is one in this place."""
-        return self.token(handshake) if takes_tokens(handshake.config) else None
+        token = self.token(handshake)
+        return token if token is not None and takes_tokens(handshake.config) else None
 
     def token(self, handshake: Handshake) -> str | None:
         """Return the token in this place, or None. Override it to look in another place."""

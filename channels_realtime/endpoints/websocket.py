@@ -176,7 +176,8 @@ class Reader(ServerTask):
         """The connection was accepted; ``opening`` identifies and greets it."""
         self.connection = connection
         self._opening = opening
-        self._last_moment = _close_before(lifetime_of(self._send), connection)
+        if self._flow is not None:  # Daphne's
+            self._last_moment = _close_before(lifetime_of(self._send), connection)
         connection.begin()
 
     async def open(self, scope: Mapping[str, Any]) -> None:

@@ -188,6 +188,8 @@ class Presences(Service):
 
     def connection_changed(self, connection_id: str) -> None:
         """A connection may be another member now: it has signed in, or taken up its old id."""
+        if not self._stays:
+            return
         connection = cast(Client, self._node.connections.get(connection_id))
         if connection is None:
             return
