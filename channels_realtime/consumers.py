@@ -18,13 +18,13 @@ from .endpoints.handshake import (
     Receive,
     Refusal,
     SendEvent,
+    begin,
     close_if_blocked,
     identify,
     opening,
     origin_refusal,
     refusal,
     refuse,
-    state_of,
 )
 from .endpoints.language import activate_language
 from .endpoints.websocket import (
@@ -73,6 +73,7 @@ class RealtimeConsumer(WebSocketApplication):
             raise ValueError(f"{type(self).__name__} serves websocket, got {scope['type']!r}")
         given, scope = scope, dict(scope)
         node = current_node()
+        state = begin(scope, node.config)
         refused = origin_refusal(node, scope) or refusal(node, scope)
         if refused is not None:
             await refuse(node, scope, receive, send, refused)
@@ -84,7 +85,6 @@ class RealtimeConsumer(WebSocketApplication):
         if dialect is None:
             await refuse(None, scope, receive, send, _NO_CHANNEL)
             return None
-        state = state_of(scope, node.config)
         state.is_served = True
         event = await receive()
         if event["type"] != "websocket.connect":

@@ -36,8 +36,14 @@ class FoundAddress(NamedTuple):
     shown_by: str | None = None
 
 
-def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
-    """The client's address, or that of the proxy that does not say it."""
+def find_address(
+    scope: Mapping[str, Any], config: Config, headers: Headers | None = None
+) -> FoundAddress:
+    """The client's address, or that of the proxy that does not say it.
+
+    Args:
+        headers: those of the scope, where they were read already.
+    """
     client = scope.get("client") or ()
     peer, peer_text, is_inside = _peer(str(client[0])) if client else _NO_PEER
     header = config.client_address_header
@@ -57,7 +63,7 @@ def find_address(scope: Mapping[str, Any], config: Config) -> FoundAddress:
         return FoundAddress(None)
     if networks:
         return FoundAddress(peer_text, of_proxy=_is_trusted(peer, networks))
-    shown_by = Headers(scope).forwarding if is_inside else None
+    shown_by = (headers or Headers(scope)).forwarding if is_inside else None
     if shown_by is not None and list(client[1:]) == [0] and peer == _first_hop(scope):
         shown_by = None  # uvicorn's --proxy-headers put the client there, which has no port
     return FoundAddress(peer_text, of_proxy=shown_by is not None, shown_by=shown_by)

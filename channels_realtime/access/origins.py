@@ -192,9 +192,13 @@ class OriginPolicy:
             else:
                 self._exact.add(parsed)
 
-    def allows(self, scope: Mapping[str, Any]) -> bool:
-        """Whether the handshake's origin may connect; malformed and doubled headers may not."""
-        headers = Headers(scope)
+    def allows(self, scope: Mapping[str, Any], headers: Headers | None = None) -> bool:
+        """Whether the handshake's origin may connect; malformed and doubled headers may not.
+
+        Args:
+            headers: those of the scope, where they were read already.
+        """
+        headers = headers or Headers(scope)
         values = headers.values(b"origin")
         if not values:
             return self._allow_missing
@@ -420,11 +424,17 @@ denials = DenialLog()
 """The process's refused handshakes."""
 
 
-def check_origin(scope: Mapping[str, Any], policy: OriginPolicy | None = None) -> bool:
-    """Whether a handshake may go on by this policy, or by that of the settings; refusals are logged."""
+def check_origin(
+    scope: Mapping[str, Any], policy: OriginPolicy | None = None, headers: Headers | None = None
+) -> bool:
+    """Whether a handshake may go on by this policy, or by that of the settings; refusals are logged.
+
+    Args:
+        headers: those of the scope, where they were read already.
+    """
     try:
         policy = policy or _policy()
-        allowed = policy.allows(scope)
+        allowed = policy.allows(scope, headers)
     except Exception:
         logger.exception("The rule for origins failed; the connection is refused")
         allowed = False

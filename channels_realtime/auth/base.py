@@ -37,15 +37,20 @@ class Handshake:
         scope: the ASGI scope.
         config: the settings.
         subprotocol_token: the token among the offered subprotocols, or None.
+        headers: those of the scope, where they were read already.
     """
 
     def __init__(
-        self, scope: Mapping[str, Any], config: Config, subprotocol_token: str | None = None
+        self,
+        scope: Mapping[str, Any],
+        config: Config,
+        subprotocol_token: str | None = None,
+        headers: Headers | None = None,
     ) -> None:
         self.scope = scope
         self.config = config
         self.subprotocol_token = subprotocol_token
-        self._headers: Headers | None = None
+        self._headers = headers
         # Python 3.11 takes a lock for each cached_property.
         self._cookies: dict[str, str] | None = None
         self._query: dict[str, str] | None = None

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, cast
 
 from ..access.blocks import Blocks
 from ..access.client_address import FoundAddress, find_address
+from ..access.headers import Headers
 from ..access.limits import AccessLimits
 from ..access.origins import OriginPolicy, check_origin
 from ..access.revocation import Revocations
@@ -73,12 +74,14 @@ class HandshakeState:
         identified: what the credentials prove (None: anonymous) and when they began to be read, in
             seconds since the epoch; None before that step.
         is_served: whether it has a connection of the node's, so that no outer layer makes another.
+        headers: as the layer that serves it has read them; an outer one's could have been changed since.
     """
 
     address: FoundAddress
     origin_checked: bool = False
     identified: tuple[Authenticated | None, float] | None = None
     is_served: bool = False
+    headers: Headers | None = None
 
 
 class Refusal(NamedTuple):
@@ -100,6 +103,16 @@ def state_of(scope: Scope, config: Config) -> HandshakeState:
     state: HandshakeState | None = scope.get(STATE)
     if state is None:
         state = scope[STATE] = HandshakeState(find_address(scope, config))
+    return state
+
+
+def begin(scope: Scope, config: Config) -> HandshakeState:
+    """The state of a handshake for the layer that serves it, which looks for headers in all its steps."""
+    headers = Headers(scope)
+    if STATE not in scope:
+        scope[STATE] = HandshakeState(find_address(scope, config, headers))
+    state: HandshakeState = scope[STATE]
+    state.headers = headers
     return state
 
 
@@ -125,7 +138,7 @@ def origin_refusal(node: Node, scope: Scope, policy: OriginPolicy | None = None)
     """Why this policy, or that of the settings, does not accept a handshake; None lets it go on."""
     state = state_of(scope, node.config)
     if not state.origin_checked:
-        state.origin_checked = check_origin(scope, policy)
+        state.origin_checked = check_origin(scope, policy, state.headers)
     if state.origin_checked:
         return None
     return Refusal(403, "origin", "This origin may not connect.\n")
@@ -199,7 +212,7 @@ async def identify(
     if state.identified is None:
         await enter_namespace(node, scope)
         read_at = node.clock.time()
-        handshake = Handshake(scope, node.config, token)
+        handshake = Handshake(scope, node.config, token, state.headers)
         present = credentials_of(handshake)
         found = None
         if present:

@@ -1,4 +1,4 @@
-"""What is left of a handshake that is over."""
+"""The state of a handshake, and what is left of it afterwards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from channels_realtime.access.client_address import FoundAddress
-from channels_realtime.endpoints.handshake import STATE, HandshakeState, forget_handshake
+from channels_realtime.config import Config
+from channels_realtime.endpoints.handshake import STATE, HandshakeState, begin, forget_handshake
 
 
 def scope_after(given: dict[str, Any], **added: Any) -> Any:
@@ -37,6 +38,21 @@ def test_state_of_a_handshake_stays_where_an_outer_layer_has_made_it():
     given = {"type": "websocket", STATE: HandshakeState(FoundAddress("127.0.0.1"))}
     assert scope_after(given) is given
     assert STATE in given
+
+
+def test_headers_are_those_that_the_serving_layer_sees_and_not_an_outer_ones():
+    scope: dict[str, Any] = {
+        "client": ("192.0.2.1", 1),
+        "headers": [(b"origin", b"https://a.example")],
+    }
+    outer = begin(scope, Config())
+    scope["headers"].insert(0, (b"host", b"b.example"))
+    scope["headers"][1] = (b"origin", b"https://b.example")
+    inner = begin(scope, Config())
+    assert inner is outer
+    assert inner.address.text == "192.0.2.1"
+    assert inner.headers is not None
+    assert inner.headers.values(b"origin") == ["https://b.example"]
 
 
 class Uncomparable:
