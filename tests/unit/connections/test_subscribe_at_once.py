@@ -73,9 +73,10 @@ async def begun(harness: NodeHarness) -> FakeClient:
 
 
 async def decided(harness: NodeHarness) -> None:
-    """The hooks that run have returned, and what they said is done."""
+    """The hooks that were asked have answered, and what they said is done."""
     Plain.gate.set()
-    await harness.node.hooks.run(lambda: None)
+    for client in harness.clients:
+        await client.connection.served()
     await settle()
 
 
@@ -213,7 +214,6 @@ async def test_coroutine_of_a_plain_hook_is_no_yes():
         client = await begun(harness)
         Plain.verdict = in_disguise()
         await decided(harness)
-        await decided(harness)  # the coroutine itself has run
         (reply,) = client.take()
         assert reply["payload"]["code"] == "forbidden"
         assert is_alone(harness, client)
@@ -254,7 +254,6 @@ async def test_operation_waits_for_the_hook_and_a_later_request_of_the_client_to
         assert await client.ask(subscribe("plain/a", id=2)) == []
         assert not operation.done()
         await decided(harness)
-        await decided(harness)
         first, second = client.take()
         assert first == {**SUBSCRIBED, "channel": "plain/a"}
         assert second["payload"]["code"] == "already_subscribed"
@@ -269,7 +268,7 @@ async def test_rights_that_change_while_a_plain_hook_is_asked_are_asked_again():
         Plain.verdict = [False, True]
         harness.node.service(Revocations).rechecks += 1
         await decided(harness)
-        await decided(harness)  # the second time too
+        await asyncio.sleep(1)  # stands still while a thread works: the hook is asked again in one
         assert [message["type"] for message in client.take()] == ["subscribed", "unsubscribed"]
         assert is_alone(harness, client)
 
