@@ -197,12 +197,12 @@ def _log_path(path: str, root: str) -> None:
 def _paths_within_site(path: str, prefixes: Sequence[str | None]) -> list[str]:
     """Return what the path may be beneath the site's prefix, without a leading slash.
 
-    The prefixes are the server's ``root_path`` and ``FORCE_SCRIPT_NAME``, or that again. Whether the path has it
-    depends on the proxy, which may have removed it, and on the server: uvicorn puts its
-    ``--root-path`` in front of every path, Daphne, granian and hypercorn do not. As Django does,
-    the prefix is removed where it is there, and twice where uvicorn has put it before a path that
-    still has it. The path as it came is tried last: it is right where the proxy removed a prefix
-    that WEBSOCKET_PATH begins with.
+    The prefix is ``FORCE_SCRIPT_NAME`` or the server's ``root_path``; ``prefixes`` are those that may be
+    there, the outer one first. Whether the path has it depends on the proxy, which may have removed it,
+    and on the server: uvicorn puts its ``--root-path`` in front of every path, Daphne, granian and
+    hypercorn do not. As Django does, the prefix is removed where it is there, and twice where uvicorn has
+    put it before a path that still has it. The path as it came is tried last: it is right where the proxy
+    removed a prefix that WEBSOCKET_PATH begins with.
     """
     paths = [path]
     for name in prefixes:
