@@ -219,24 +219,20 @@ async def test_coroutine_of_a_plain_hook_is_no_yes():
         assert is_alone(harness, client)
 
 
-@in_virtual_time
-async def test_connection_that_ends_while_its_hook_is_asked_is_on_nothing():
-    async with harness_of() as harness:
-        client = await begun(harness)
-        client.connection.finish()
-        await decided(harness)
-        assert is_alone(harness, client)
+@pytest.mark.parametrize("answered", [False, True], ids=["is being asked", "has just said yes"])
+def test_connection_that_ends_when_its_hook_is_on_nothing(answered):
+    @in_virtual_time
+    async def scenario():
+        async with harness_of() as harness:
+            client = await begun(harness)
+            (verdict,) = client.connection._tasks
+            if answered:
+                verdict.set_result(True)
+            client.connection.finish()
+            await decided(harness)
+            assert is_alone(harness, client)
 
-
-@in_virtual_time
-async def test_connection_that_ends_when_its_hook_has_just_said_yes_is_on_nothing():
-    async with harness_of() as harness:
-        client = await begun(harness)
-        (verdict,) = client.connection._tasks
-        verdict.set_result(True)
-        client.connection.finish()
-        await decided(harness)
-        assert is_alone(harness, client)
+    scenario()
 
 
 @in_virtual_time
